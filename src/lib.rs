@@ -1,0 +1,17 @@
+//! ocisite turns OCI image layouts into a static web site.
+//!
+//! Layouts go in, a *site* comes out: a set of objects, each with a path, its bytes, a media type and a cache policy.
+//! Everything else (writing a directory, the preview server, server configuration, verification) is a view of that one
+//! list.
+//!
+//! ```text
+//! layout (dir | tar)  ->  graph  ->  plan  ->  store (directory | bucket)
+//!                                     |
+//! name, template, digest              +-> server configuration, preview, verify
+//!
+//! consumer: name -> discovery -> index -> descriptor -> CAS -> layout        (resolve, pull, verify)
+//! ```
+
+pub mod digest;
+pub mod name;
+pub mod template;
