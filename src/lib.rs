@@ -13,5 +13,7 @@
 //! ```
 
 pub mod digest;
+pub mod json;
 pub mod name;
+pub mod oci;
 pub mod template;

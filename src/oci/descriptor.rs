@@ -1,0 +1,283 @@
+//! Content descriptors (image-spec, descriptor): the three fields everything hangs on, checked, and all properties kept.
+
+use serde_json::{Map, Value};
+
+use crate::digest::{Digest, DigestError};
+use crate::json;
+
+/// The annotation that carries a ref (a tag) in an index (image-spec, annotations).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation in which BuildKit and containerd keep the full image name.
+pub const CONTAINERD_IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// The largest size JSON can carry without loss (2^53 - 1), image-spec's int64 cut to what every parser agrees on.
+const MAX_SIZE: u64 = (1 << 53) - 1;
+
+/// A descriptor: checked `mediaType`, `digest` and `size`, and every property it came with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Descriptor {
+    /// The media type of what is described; empty when the descriptor had none.
+    pub media_type: String,
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// The number of bytes.
+    pub size: u64,
+    /// All properties as they were read, the three above among them.
+    pub properties: Map<String, Value>,
+}
+
+/// What is wrong with a descriptor.
+#[derive(Debug, thiserror::Error)]
+pub enum DescriptorError {
+    /// Not an object.
+    #[error("expected a descriptor (an object), found {found}")]
+    NotAnObject {
+        /// The JSON type found.
+        found: &'static str,
+    },
+    /// A required property is not there.
+    #[error("a descriptor has no \"{property}\"{}", of(.digest))]
+    Missing {
+        /// `digest` or `size`.
+        property: &'static str,
+        /// The digest, where there is one to say which descriptor it is.
+        digest: Option<String>,
+    },
+    /// A property has a type it must not have.
+    #[error("\"{property}\" of a descriptor is {found}, expected {expected}{}", of(.digest))]
+    Type {
+        /// The property.
+        property: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is, type or value.
+        found: String,
+        /// The digest, where there is one.
+        digest: Option<String>,
+    },
+    /// The digest breaks the grammar or names an unknown algorithm.
+    #[error("a descriptor's digest cannot be used")]
+    Digest(#[source] DigestError),
+}
+
+fn of(digest: &Option<String>) -> String {
+    digest.as_ref().map(|digest| format!(" (its digest is {digest})")).unwrap_or_default()
+}
+
+impl Descriptor {
+    /// Reads a descriptor. `mediaType` may be absent (old layouts); `digest` and `size` may not.
+    pub fn from_value(value: &Value) -> Result<Descriptor, DescriptorError> {
+        let properties = value
+            .as_object()
+            .ok_or_else(|| DescriptorError::NotAnObject { found: json::type_name(value) })?;
+        let text = digest_text(properties)?;
+        let size = size(properties, text)?;
+        let media_type = media_type(properties, text)?;
+        let digest = Digest::parse(text).map_err(DescriptorError::Digest)?;
+        Ok(Descriptor { media_type, digest, size, properties: properties.clone() })
+    }
+
+    /// A descriptor of these three fields and nothing else.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        let mut properties = Map::new();
+        properties.insert("mediaType".into(), media_type.into());
+        properties.insert("digest".into(), digest.as_str().into());
+        properties.insert("size".into(), size.into());
+        Descriptor { media_type: media_type.into(), digest, size, properties }
+    }
+
+    /// The value of an annotation, where it is a string.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.properties.get("annotations")?.get(key)?.as_str()
+    }
+
+    /// The ref that this entry of an index has, as it is written there.
+    pub fn ref_name(&self) -> Option<&str> {
+        self.annotation(REF_NAME)
+    }
+
+    /// Sets the ref, or takes it away.
+    pub fn set_ref_name(&mut self, reference: Option<&str>) {
+        match reference {
+            Some(reference) => {
+                let annotations = self.properties.entry("annotations").or_insert_with(|| Map::new().into());
+                if !annotations.is_object() {
+                    *annotations = Map::new().into();
+                }
+                annotations[REF_NAME] = reference.into();
+            }
+            None => {
+                if let Some(Value::Object(annotations)) = self.properties.get_mut("annotations") {
+                    annotations.remove(REF_NAME);
+                }
+            }
+        }
+    }
+
+    /// The platform, where the descriptor has one.
+    pub fn platform(&self) -> Option<Platform> {
+        Platform::from_value(self.properties.get("platform")?)
+    }
+
+    /// `artifactType`, where it is there.
+    pub fn artifact_type(&self) -> Option<&str> {
+        self.properties.get("artifactType")?.as_str()
+    }
+
+    /// Whether the descriptor itself says where else the bytes can be had, and is of a kind that a layout may lack.
+    pub fn is_foreign(&self) -> bool {
+        let has_urls = self.properties.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());
+        has_urls && super::media_type::is_non_distributable(&self.media_type)
+    }
+
+    /// The descriptor as JSON.
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.properties.clone())
+    }
+}
+
+fn digest_text(properties: &Map<String, Value>) -> Result<&str, DescriptorError> {
+    match properties.get("digest") {
+        None | Some(Value::Null) => Err(DescriptorError::Missing { property: "digest", digest: None }),
+        Some(Value::String(text)) => Ok(text),
+        Some(other) => Err(DescriptorError::Type {
+            property: "digest",
+            expected: "a string",
+            found: json::type_name(other).into(),
+            digest: None,
+        }),
+    }
+}
+
+fn size(properties: &Map<String, Value>, digest: &str) -> Result<u64, DescriptorError> {
+    let digest = Some(digest.to_string());
+    let Some(value) = properties.get("size").filter(|size| !size.is_null()) else {
+        return Err(DescriptorError::Missing { property: "size", digest });
+    };
+    value.as_u64().filter(|size| *size <= MAX_SIZE).ok_or_else(|| DescriptorError::Type {
+        property: "size",
+        expected: "a whole number of bytes from 0 to 9007199254740991",
+        found: if value.is_number() { value.to_string() } else { json::type_name(value).into() },
+        digest,
+    })
+}
+
+fn media_type(properties: &Map<String, Value>, digest: &str) -> Result<String, DescriptorError> {
+    match properties.get("mediaType") {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(other) => Err(DescriptorError::Type {
+            property: "mediaType",
+            expected: "a string",
+            found: json::type_name(other).into(),
+            digest: Some(digest.into()),
+        }),
+    }
+}
+
+/// The platform an image is for (image-spec, image-index): what an index entry says, or what an image config says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    /// `linux`, `windows`, …
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, `v8`, …; empty when there is none.
+    pub variant: String,
+    /// `os.version`; empty when there is none.
+    pub os_version: String,
+    /// `os.features`, sorted.
+    pub os_features: Vec<String>,
+}
+
+impl Platform {
+    /// Reads `os`, `architecture`, `variant`, `os.version` and `os.features` of an object, which may be a descriptor's
+    /// `platform` or an image config. None when it names neither an os nor an architecture.
+    pub fn from_value(value: &Value) -> Option<Platform> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let features = value.get("os.features").and_then(Value::as_array);
+        let mut os_features: Vec<String> =
+            features.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
+        os_features.sort();
+        let platform = Platform {
+            os: text("os"),
+            architecture: text("architecture"),
+            variant: text("variant"),
+            os_version: text("os.version"),
+            os_features,
+        };
+        (!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform)
+    }
+
+    /// The JSON object that image-spec gives a descriptor, without what is empty.
+    pub fn to_value(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("architecture".into(), self.architecture.clone().into());
+        object.insert("os".into(), self.os.clone().into());
+        if !self.variant.is_empty() {
+            object.insert("variant".into(), self.variant.clone().into());
+        }
+        if !self.os_version.is_empty() {
+            object.insert("os.version".into(), self.os_version.clone().into());
+        }
+        if !self.os_features.is_empty() {
+            object.insert("os.features".into(), self.os_features.clone().into());
+        }
+        object.into()
+    }
+}
+
+/// `os/architecture[/variant]`, then `os.version` and `os.features` in parentheses where they are there.
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        if !self.os_version.is_empty() {
+            write!(f, " ({})", self.os_version)?;
+        }
+        if !self.os_features.is_empty() {
+            write!(f, " [{}]", self.os_features.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn all_properties_are_kept() {
+        let value = json!({"mediaType": "a/b", "digest": DIGEST, "size": 7, "x-unknown": [1, {"y": null}]});
+        assert_eq!(Descriptor::from_value(&value).unwrap().to_value(), value);
+    }
+
+    #[test]
+    fn a_size_that_is_negative_fractional_or_huge_is_refused() {
+        for size in [json!(-1), json!(1.5), json!(1e300), json!(9007199254740992u64), json!("7"), json!([])] {
+            let value = json!({"mediaType": "a/b", "digest": DIGEST, "size": size});
+            let message = Descriptor::from_value(&value).unwrap_err().to_string();
+            assert!(message.contains("\"size\"") && message.contains(DIGEST), "{message}");
+        }
+    }
+
+    #[test]
+    fn digest_and_size_are_required() {
+        let message = Descriptor::from_value(&json!({"size": 1})).unwrap_err().to_string();
+        assert!(message.contains("no \"digest\""), "{message}");
+        let message = Descriptor::from_value(&json!({"digest": DIGEST})).unwrap_err().to_string();
+        assert!(message.contains("no \"size\""), "{message}");
+    }
+
+    #[test]
+    fn a_platform_prints_as_people_write_it() {
+        let platform = Platform::from_value(&json!({"os": "linux", "architecture": "arm", "variant": "v7"})).unwrap();
+        assert_eq!(platform.to_string(), "linux/arm/v7");
+        assert_eq!(Platform::from_value(&json!({"rootfs": {}})), None);
+    }
+}

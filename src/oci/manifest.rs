@@ -1,0 +1,205 @@
+//! Which fields of which documents hold descriptors: the one table that publishing, pulling and verifying walk by.
+//!
+//! The table covers what real layouts contain, dropped drafts included, because a blob that nobody follows is a blob that
+//! nobody publishes.
+
+use serde_json::Value;
+
+use super::media_type;
+use super::{Descriptor, DescriptorError};
+use crate::json::{self, JsonError};
+
+/// The descriptors that a manifest or an index holds.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// What must be there for this document to be whole: entries, config, layers, blobs, in the document's order.
+    pub children: Vec<Descriptor>,
+    /// What this document refers to from below. It need not be present.
+    pub subject: Option<Descriptor>,
+    /// The image config among the children.
+    pub config: Option<Descriptor>,
+    /// `artifactType`, as the document itself gives it.
+    pub artifact_type: Option<String>,
+    /// The document's own annotations.
+    pub annotations: serde_json::Map<String, Value>,
+}
+
+impl Links {
+    /// What a referrers list calls the type of this document: its `artifactType`, or its config's media type where it has
+    /// none (distribution-spec, "Listing Referrers").
+    pub fn effective_artifact_type(&self) -> Option<&str> {
+        let given = self.artifact_type.as_deref().filter(|given| !given.is_empty());
+        given.or(self.config.as_ref().map(|config| config.media_type.as_str()))
+    }
+}
+
+/// What is wrong with a manifest or an index.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not the JSON it should be.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// One of its descriptors is wrong.
+    #[error("in \"{field}\"")]
+    Descriptor {
+        /// The field, with its position when it is a list: `layers[2]`.
+        field: String,
+        /// What is wrong with it.
+        #[source]
+        source: DescriptorError,
+    },
+}
+
+/// The type of a document: what it says of itself, or else what its descriptor said.
+///
+/// Layouts from before image-spec 1.0 have descriptors without a media type; some tools describe a Docker manifest as an OCI
+/// one. The document's own word decides how it is read, as image-spec asks ("manifest", `mediaType`).
+pub fn document_type<'a>(described: &'a str, document: &'a Value) -> &'a str {
+    if !described.is_empty() && !media_type::holds_descriptors(described) {
+        return described;
+    }
+    match document.get("mediaType").and_then(Value::as_str) {
+        Some(own) if media_type::holds_descriptors(own) => own,
+        _ if !described.is_empty() => described,
+        _ if document.get("manifests").is_some_and(Value::is_array) => media_type::INDEX,
+        _ if document.get("config").is_some_and(Value::is_object) => media_type::MANIFEST,
+        _ => described,
+    }
+}
+
+/// Whether a blob with this descriptor media type has to be read to know what it links to.
+pub fn may_hold_descriptors(described: &str) -> bool {
+    described.is_empty() || media_type::holds_descriptors(described)
+}
+
+/// Reads the descriptors of a document that was described as `described`.
+///
+/// # Errors
+/// The document is no JSON object, or one of its descriptors is malformed.
+pub fn links(described: &str, bytes: &[u8]) -> Result<Links, ManifestError> {
+    if !may_hold_descriptors(described) {
+        return Ok(Links::default());
+    }
+    let document = match json::parse(bytes) {
+        Ok(document) => document,
+        // A descriptor without a media type may describe a layer; that is no fault of the layer.
+        Err(_) if described.is_empty() => return Ok(Links::default()),
+        Err(error) => return Err(error.into()),
+    };
+    if described.is_empty() && !document.is_object() {
+        return Ok(Links::default());
+    }
+    json::object(&document, "the manifest")?;
+    links_of(document_type(described, &document), &document)
+}
+
+fn links_of(media_type: &str, document: &Value) -> Result<Links, ManifestError> {
+    let mut links = Links {
+        artifact_type: document.get("artifactType").and_then(Value::as_str).map(str::to_string),
+        annotations: document.get("annotations").and_then(Value::as_object).cloned().unwrap_or_default(),
+        ..Links::default()
+    };
+    match media_type {
+        media_type::INDEX | media_type::DOCKER_MANIFEST_LIST => links.add_list(document, "manifests")?,
+        media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
+            links.config = single(document, "config")?;
+            links.children.extend(links.config.clone());
+            links.add_list(document, "layers")?;
+        }
+        media_type::ARTIFACT_MANIFEST => links.add_list(document, "blobs")?,
+        media_type::ORAS_ARTIFACT_MANIFEST => {
+            links.add_list(document, "blobs")?;
+            links.add_list(document, "descriptors")?;
+        }
+        media_type::DOCKER_GENERIC_MANIFEST => {
+            links.children.extend(single(document, "target")?);
+            links.add_list(document, "dependencies")?;
+        }
+        _ => return Ok(links),
+    }
+    links.subject = match single(document, "subject")? {
+        Some(subject) => Some(subject),
+        // Early drafts of OCI 1.1 called the subject "refers".
+        None => single(document, "refers")?,
+    };
+    Ok(links)
+}
+
+impl Links {
+    fn add_list(&mut self, document: &Value, field: &str) -> Result<(), ManifestError> {
+        let list = match document.get(field) {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                return Err(JsonError::Type {
+                    expected: format!("\"{field}\" to be an array"),
+                    found: json::type_name(other),
+                }
+                .into());
+            }
+        };
+        for (position, value) in list.iter().enumerate() {
+            let child = Descriptor::from_value(value)
+                .map_err(|source| ManifestError::Descriptor { field: format!("{field}[{position}]"), source })?;
+            self.children.push(child);
+        }
+        Ok(())
+    }
+}
+
+fn single(document: &Value, field: &str) -> Result<Option<Descriptor>, ManifestError> {
+    match document.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => Descriptor::from_value(value)
+            .map(Some)
+            .map_err(|source| ManifestError::Descriptor { field: field.into(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn descriptor(size: u64) -> Value {
+        json!({
+            "mediaType": "application/x",
+            "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "size": size,
+        })
+    }
+
+    fn sizes(media_type: &str, document: Value) -> Vec<u64> {
+        let links = links(media_type, document.to_string().as_bytes()).unwrap();
+        links.children.iter().chain(&links.subject).map(|child| child.size).collect()
+    }
+
+    #[test]
+    fn every_field_of_the_table_is_followed() {
+        let d = descriptor;
+        assert_eq!(sizes(media_type::INDEX, json!({"manifests": [d(1), d(2)], "subject": d(3)})), [1, 2, 3]);
+        assert_eq!(sizes(media_type::DOCKER_MANIFEST_LIST, json!({"manifests": [d(1)]})), [1]);
+        assert_eq!(sizes(media_type::MANIFEST, json!({"config": d(1), "layers": [d(2)], "subject": d(3)})), [1, 2, 3]);
+        assert_eq!(sizes(media_type::MANIFEST, json!({"config": d(1), "layers": [], "refers": d(3)})), [1, 3]);
+        assert_eq!(sizes(media_type::DOCKER_MANIFEST, json!({"config": d(1), "layers": [d(2)]})), [1, 2]);
+        assert_eq!(sizes(media_type::ARTIFACT_MANIFEST, json!({"blobs": [d(1)], "refers": d(2)})), [1, 2]);
+        assert_eq!(sizes(media_type::ORAS_ARTIFACT_MANIFEST, json!({"blobs": [d(1)], "subject": d(2)})), [1, 2]);
+        assert_eq!(sizes(media_type::ORAS_ARTIFACT_MANIFEST, json!({"descriptors": [d(1)]})), [1]);
+        assert_eq!(sizes(media_type::DOCKER_GENERIC_MANIFEST, json!({"target": d(1), "dependencies": [d(2)]})), [1, 2]);
+        assert_eq!(sizes("application/x-unknown", json!({"manifests": [d(1)]})), [0u64; 0]);
+    }
+
+    #[test]
+    fn a_descriptor_without_media_type_is_read_by_its_shape() {
+        assert_eq!(sizes("", json!({"manifests": [descriptor(1)]})), [1]);
+        assert_eq!(sizes("", json!({"config": descriptor(1), "layers": [descriptor(2)]})), [1, 2]);
+        assert!(links("", b"\x1f\x8b not JSON at all").unwrap().children.is_empty());
+    }
+
+    #[test]
+    fn a_wrong_descriptor_is_named_by_its_place() {
+        let document = json!({"config": descriptor(1), "layers": [descriptor(1), {"size": 1}]});
+        let error = links(media_type::MANIFEST, document.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "in \"layers[1]\"");
+    }
+}

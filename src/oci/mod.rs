@@ -1,0 +1,10 @@
+//! The OCI image-spec as this program needs it: media types, descriptors, manifests and the graph they form, and image
+//! layouts on disk, as directories or as tar archives.
+
+pub mod descriptor;
+pub mod graph;
+pub mod layout;
+pub mod manifest;
+pub mod media_type;
+
+pub use descriptor::{Descriptor, DescriptorError, Platform};
