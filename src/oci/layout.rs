@@ -1,1 +1,452 @@
+//! OCI image layouts to read from (image-spec, image-layout): a directory, or an uncompressed tar archive of one.
+//!
+//! An archive is indexed once, from its headers, and its blobs are then read where they lie; nothing is unpacked to disk.
+//! Symbolic links are followed in directories (Bazel writes blobs that way) and resolved by name inside archives.
+//! Nothing here trusts what it reads: a blob is an open regular file of the right size, or an error that says what it is.
 
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Descriptor, DescriptorError};
+use crate::digest::{ContentError, Digest, VerifyingReader};
+use crate::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+
+/// The file that marks a layout.
+pub const LAYOUT_FILE: &str = "oci-layout";
+/// The file that holds a layout's entries.
+pub const INDEX_FILE: &str = "index.json";
+/// The bytes of `oci-layout` in a layout of version 1.
+pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Symbolic links in an archive that point to each other are given up after this many steps, as the kernel does.
+const MAX_LINKS: usize = 40;
+
+/// An opened layout.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    files: Files,
+}
+
+#[derive(Debug)]
+enum Files {
+    Directory,
+    Archive(HashMap<String, Member>),
+}
+
+#[derive(Debug)]
+enum Member {
+    File { offset: u64, size: u64 },
+    Link(String),
+    Other,
+}
+
+/// What is wrong with a layout, or with one of its files.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// A file of the layout could not be opened or read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No layout at all.
+    #[error(
+        "{} is not an OCI image layout: expected {expected}, found {found}; \
+         `skopeo copy docker-archive:FILE oci:DIR:TAG` makes a layout of a Docker archive", .path.display()
+    )]
+    NotALayout {
+        /// What was taken for a layout.
+        path: PathBuf,
+        /// What a layout has there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A compressed archive.
+    #[error(
+        "{} is a {format} archive: expected an uncompressed tar archive, because blobs are read in place; \
+         unpack it first with `{command}`", .path.display()
+    )]
+    Compressed {
+        /// The archive.
+        path: PathBuf,
+        /// Its compression.
+        format: &'static str,
+        /// The command that unpacks it.
+        command: String,
+    },
+    /// A layout version that this program does not know.
+    #[error(
+        "{} says imageLayoutVersion {found}: expected 1.0.0; \
+         write the layout with a tool that writes version 1, or use a newer ocisite", .path.display()
+    )]
+    Version {
+        /// The `oci-layout` file.
+        path: PathBuf,
+        /// The version it gives, as JSON.
+        found: String,
+    },
+    /// A JSON document that is none, or not the expected one.
+    #[error("{} of the layout is wrong", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: JsonError,
+    },
+    /// An entry of `index.json` that is no descriptor.
+    #[error("{}: entry {position} of \"manifests\" is wrong", .path.display())]
+    Entry {
+        /// The `index.json`.
+        path: PathBuf,
+        /// The entry's position, from 0.
+        position: usize,
+        /// What is wrong with it.
+        #[source]
+        source: DescriptorError,
+    },
+    /// A blob that is no regular file.
+    #[error("{} is {found}: expected a regular file with the blob's bytes", .path.display())]
+    NotAFile {
+        /// The blob's path.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A blob of another size than its descriptor says.
+    #[error("{} has {found} bytes: its descriptor says {expected}; the layout is damaged, copy it again", .path.display())]
+    Size {
+        /// The blob's path.
+        path: PathBuf,
+        /// The size in the descriptor.
+        expected: u64,
+        /// The size of the file.
+        found: u64,
+    },
+    /// A blob whose bytes have another digest than its name.
+    #[error("{} has the digest {found}: expected {expected}; the layout is damaged, copy it again", .path.display())]
+    Digest {
+        /// The blob's path.
+        path: PathBuf,
+        /// The digest in the descriptor.
+        expected: Digest,
+        /// The digest of the bytes.
+        found: Digest,
+    },
+    /// A manifest that is larger than manifests are.
+    #[error("{} is a manifest of {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries", .path.display())]
+    ManifestTooLarge {
+        /// The blob's path.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+    },
+}
+
+/// A blob that was found in a layout, opened, with the size that its descriptor says.
+#[derive(Debug)]
+pub struct Blob {
+    /// The open file, positioned at the blob's first byte.
+    pub file: File,
+    /// Where the blob begins in the file.
+    pub offset: u64,
+    /// The number of bytes.
+    pub size: u64,
+    /// Where it is, for messages: in an archive, `ARCHIVE/blobs/…`.
+    pub path: PathBuf,
+    /// The file itself, where the blob is the whole of it: what a hard link can be made to.
+    pub whole_file: Option<PathBuf>,
+}
+
+impl Layout {
+    /// Opens a layout directory, or indexes an archive, and checks its version.
+    pub fn open(path: &Path) -> Result<Layout, LayoutError> {
+        let metadata = std::fs::metadata(path).map_err(|source| read_error(path, source))?;
+        let files = if metadata.is_dir() {
+            Files::Directory
+        } else if metadata.is_file() {
+            Files::Archive(index_archive(path)?)
+        } else {
+            return Err(LayoutError::NotALayout {
+                path: path.into(),
+                expected: "a directory or a tar archive",
+                found: kind_of(&metadata).into(),
+            });
+        };
+        let layout = Layout { path: path.into(), files };
+        layout.check_version()?;
+        Ok(layout)
+    }
+
+    /// Whether a path looks like a layout directory: cheap, for finding layouts below a folder.
+    pub fn is_directory_layout(path: &Path) -> bool {
+        path.join(LAYOUT_FILE).is_file()
+    }
+
+    /// The directory or archive that the layout was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn check_version(&self) -> Result<(), LayoutError> {
+        let path = self.path.join(LAYOUT_FILE);
+        let Some(blob) = self.open_file(LAYOUT_FILE)? else {
+            return Err(LayoutError::NotALayout {
+                path: self.path.clone(),
+                expected: "a file oci-layout in it",
+                found: self.what_it_is(),
+            });
+        };
+        let bytes = json::read_bounded(blob.reader(), MAX_MANIFEST_BYTES);
+        let header = bytes.and_then(|bytes| json::parse(&bytes));
+        let header = header.map_err(|source| LayoutError::Json { path: path.clone(), source })?;
+        match header.get("imageLayoutVersion") {
+            Some(Value::String(version)) if version == "1" || version.starts_with("1.") => Ok(()),
+            other => Err(LayoutError::Version { path, found: other.unwrap_or(&Value::Null).to_string() }),
+        }
+    }
+
+    fn what_it_is(&self) -> String {
+        let has = |name: &str| matches!(self.open_file(name), Ok(Some(_)));
+        if has("manifest.json") {
+            return "a Docker archive (manifest.json without oci-layout)".into();
+        }
+        match &self.files {
+            Files::Directory => "a directory without one".into(),
+            Files::Archive(members) => format!("an archive of {} files without one", members.len()),
+        }
+    }
+
+    /// The entries of `index.json`, in its order.
+    pub fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
+        let path = self.path.join(INDEX_FILE);
+        let Some(blob) = self.open_file(INDEX_FILE)? else {
+            return Err(LayoutError::NotALayout {
+                path: self.path.clone(),
+                expected: "a file index.json in it",
+                found: "none".into(),
+            });
+        };
+        let wrong = |source| LayoutError::Json { path: path.clone(), source };
+        let bytes = json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(wrong)?;
+        let index = json::parse(&bytes).map_err(wrong)?;
+        let manifests = match json::object(&index, "the index").map_err(wrong)?.get("manifests") {
+            Some(Value::Array(manifests)) => manifests,
+            other => {
+                return Err(wrong(JsonError::Type {
+                    expected: "\"manifests\" to be an array".into(),
+                    found: other.map_or("nothing", json::type_name),
+                }));
+            }
+        };
+        let entry = |(position, value)| {
+            Descriptor::from_value(value)
+                .map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
+        };
+        manifests.iter().enumerate().map(entry).collect()
+    }
+
+    /// Opens a blob. None: the layout has no such file.
+    ///
+    /// # Errors
+    /// It is there and is no regular file, cannot be read, or has another size than `size`.
+    pub fn open_blob(&self, digest: &Digest, size: u64) -> Result<Option<Blob>, LayoutError> {
+        let Some(blob) = self.open_file(&blob_path(digest))? else { return Ok(None) };
+        if blob.size != size {
+            return Err(LayoutError::Size { path: blob.path, expected: size, found: blob.size });
+        }
+        Ok(Some(blob))
+    }
+
+    /// The verified bytes of a manifest. None: the layout has no such file.
+    pub fn read_manifest(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, LayoutError> {
+        let Some(blob) = self.open_blob(&descriptor.digest, descriptor.size)? else { return Ok(None) };
+        if blob.size > MAX_MANIFEST_BYTES {
+            return Err(LayoutError::ManifestTooLarge { path: blob.path, size: blob.size });
+        }
+        let path = blob.path.clone();
+        let mut bytes = Vec::with_capacity(blob.size as usize);
+        let mut reader = VerifyingReader::new(blob.reader(), &descriptor.digest, descriptor.size);
+        reader.read_to_end(&mut bytes).map_err(|error| content_error(path, error))?;
+        Ok(Some(bytes))
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<Blob>, LayoutError> {
+        match &self.files {
+            Files::Directory => open_regular(&self.path.join(name)),
+            Files::Archive(members) => self.open_member(members, name),
+        }
+    }
+
+    fn open_member(&self, members: &HashMap<String, Member>, name: &str) -> Result<Option<Blob>, LayoutError> {
+        let path = self.path.join(name);
+        let mut target = name.to_string();
+        for _ in 0..MAX_LINKS {
+            match members.get(&target) {
+                None => return Ok(None),
+                Some(Member::Link(next)) => target = next.clone(),
+                Some(Member::Other) => return Err(LayoutError::NotAFile { path, found: "not a regular file" }),
+                Some(Member::File { offset, size }) => {
+                    let fault = |source| LayoutError::Read { path: self.path.clone(), source };
+                    let mut file = File::open(&self.path).map_err(fault)?;
+                    file.seek(SeekFrom::Start(*offset)).map_err(fault)?;
+                    return Ok(Some(Blob { file, offset: *offset, size: *size, path, whole_file: None }));
+                }
+            }
+        }
+        Err(LayoutError::NotAFile { path, found: "a chain of links without an end" })
+    }
+}
+
+impl Blob {
+    /// The blob's bytes and not one more.
+    pub fn reader(self) -> io::Take<File> {
+        self.file.take(self.size)
+    }
+}
+
+/// Where a layout keeps a blob, relative to its root.
+pub fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.encoded())
+}
+
+/// Turns what a [`VerifyingReader`] over a layout's file said into an error that names the file.
+pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentError>()) {
+        Some(ContentError::Mismatch { expected, found }) => {
+            LayoutError::Digest { path, expected: expected.clone(), found: found.clone() }
+        }
+        Some(ContentError::TooLong { expected, .. }) => LayoutError::Size { path, expected: *expected, found: expected + 1 },
+        Some(ContentError::TooShort { expected, found }) => {
+            LayoutError::Size { path, expected: *expected, found: *found }
+        }
+        None => LayoutError::Read { path, source: error },
+    }
+}
+
+fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
+    // The kind is looked at before opening, because opening a FIFO would wait for a writer.
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(read_error(path, source)),
+    };
+    if !metadata.is_file() {
+        return Err(LayoutError::NotAFile { path: path.into(), found: kind_of(&metadata) });
+    }
+    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), whole_file: Some(path.into()) }))
+}
+
+fn read_error(path: &Path, source: io::Error) -> LayoutError {
+    LayoutError::Read { path: path.into(), source }
+}
+
+fn kind_of(metadata: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = metadata.file_type();
+    match () {
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_socket() => "a socket",
+        _ if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "not a regular file",
+    }
+}
+
+/// The first bytes of compressed files, what they are, and the command that unpacks them.
+const COMPRESSED: [(&[u8], &str, &str); 4] = [
+    (b"\x1f\x8b", "gzip-compressed", "gzip -d"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "zstd -d"),
+    (b"\xfd7zXZ\x00", "xz-compressed", "xz -d"),
+    (b"BZh", "bzip2-compressed", "bzip2 -d"),
+];
+
+fn index_archive(path: &Path) -> Result<HashMap<String, Member>, LayoutError> {
+    let mut file = File::open(path).map_err(|source| read_error(path, source))?;
+    refuse_compressed(path, &mut file)?;
+    let mut archive = tar::Archive::new(file);
+    let not_tar = |error: io::Error| LayoutError::NotALayout {
+        path: path.into(),
+        expected: "a tar archive of a layout",
+        found: format!("a file that cannot be read as one ({error})"),
+    };
+    let mut members = HashMap::new();
+    for entry in archive.entries_with_seek().map_err(not_tar)? {
+        let entry = entry.map_err(not_tar)?;
+        // A name that is not UTF-8 or leaves the archive names nothing that a layout has.
+        let Some(name) = entry.path().ok().and_then(|name| member_name(&name)) else { continue };
+        members.insert(name.clone(), member(&entry, &name));
+    }
+    Ok(members)
+}
+
+fn refuse_compressed(path: &Path, file: &mut File) -> Result<(), LayoutError> {
+    let fault = |source| read_error(path, source);
+    let mut start = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut start).map_err(fault)?;
+    file.rewind().map_err(fault)?;
+    for (magic, format, command) in COMPRESSED {
+        if start.starts_with(magic) {
+            let command = format!("{command} {}", path.display());
+            return Err(LayoutError::Compressed { path: path.into(), format, command });
+        }
+    }
+    Ok(())
+}
+
+fn member<R: Read>(entry: &tar::Entry<'_, R>, name: &str) -> Member {
+    let kind = entry.header().entry_type();
+    let link = || entry.link_name().ok().flatten();
+    if kind.is_file() || kind.is_contiguous() {
+        Member::File { offset: entry.raw_file_position(), size: entry.size() }
+    } else if kind.is_hard_link() {
+        link().and_then(|target| member_name(&target)).map_or(Member::Other, Member::Link)
+    } else if kind.is_symlink() {
+        let parent = Path::new(name).parent().unwrap_or(Path::new(""));
+        link().and_then(|target| member_name(&parent.join(target))).map_or(Member::Other, Member::Link)
+    } else {
+        Member::Other
+    }
+}
+
+/// A member's name without `./`, with `..` resolved inside the archive; None when it leaves the archive.
+fn member_name(path: &Path) -> Option<String> {
+    use std::path::Component;
+    let mut parts: Vec<&str> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::ParentDir => {
+                parts.pop()?;
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_names_are_normal_and_stay_inside() {
+        let name = |path: &str| member_name(Path::new(path));
+        assert_eq!(name("./blobs/sha256/ab").as_deref(), Some("blobs/sha256/ab"));
+        assert_eq!(name("blobs/../oci-layout").as_deref(), Some("oci-layout"));
+        assert_eq!(name("../oci-layout"), None);
+        assert_eq!(name("/oci-layout"), None);
+        assert_eq!(name("./"), None);
+    }
+}

@@ -1,0 +1,381 @@
+//! From layouts to the entries and blobs of each image: which entries are published, under which refs, with what added to
+//! their descriptors, and every blob their graphs reach.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::name::{self, ImageName};
+use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
+use crate::oci::graph::{GraphError, Missing, Reached, Walk};
+use crate::oci::layout::{Layout, LayoutError};
+use crate::oci::manifest::Links;
+use crate::oci::{Descriptor, Platform, media_type};
+use crate::parallel;
+use crate::publish::input::{Gathered, Source};
+
+/// The algorithm and encoded parts of a fallback tag are cut to these lengths (distribution-spec, "Referrers Tag Schema").
+const FALLBACK_ENCODED: usize = 64;
+
+/// One image with all that is published of it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The name, without a fragment.
+    pub name: ImageName,
+    /// Its entries, with refs, platforms and artifact types in place, and without CAS engines.
+    pub entries: Vec<PublishedEntry>,
+    /// The blobs its entries reach.
+    pub blobs: Vec<FoundBlob>,
+    /// The blobs that its layouts lack.
+    pub missing: Vec<MissingBlob>,
+    /// What a person should hear of.
+    pub warnings: Vec<String>,
+}
+
+/// An entry for an image's index.
+#[derive(Clone, Debug)]
+pub struct PublishedEntry {
+    /// The descriptor.
+    pub descriptor: Descriptor,
+    /// Whether it refers to another manifest and has no ref of its own.
+    pub is_untagged_referrer: bool,
+    /// The layout it comes from, for messages.
+    pub layout: PathBuf,
+}
+
+/// A blob and the layout that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBlob {
+    /// The blob.
+    pub blob: Reached,
+    /// The position in [`Gathered::layouts`].
+    pub layout: usize,
+}
+
+/// A blob that a layout lacks and that nobody minds.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MissingBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The layout that lacks it.
+    pub layout: PathBuf,
+    /// Who refers to it.
+    pub referrer: String,
+}
+
+/// Why the content of a layout cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A layout cannot be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The graph of an entry is broken.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A ref that the layout does not have.
+    #[error("{} has no entry with the ref {reference:?}: it has {available}", .layout.display())]
+    NoSuchRef {
+        /// The layout.
+        layout: PathBuf,
+        /// The ref that was asked for.
+        reference: String,
+        /// The refs it has.
+        available: String,
+    },
+    /// A blob is not there.
+    #[error(
+        "{} lacks the blob {digest} ({size} bytes), which {referrer} refers to; copy the layout again, \
+         or publish without it with --allow-missing", .layout.display()
+    )]
+    Missing {
+        /// The layout.
+        layout: PathBuf,
+        /// The digest.
+        digest: Digest,
+        /// The size in its descriptor.
+        size: u64,
+        /// The manifest, or `index.json`.
+        referrer: String,
+    },
+    /// One ref for two things.
+    #[error(
+        "{image}#{reference} is given twice with different content: {first_digest} in {} and {second_digest} in {}, \
+         for {platform}; publish one of them, or give one another ref with {image}#REF=LAYOUT:REF",
+        .first.display(), .second.display()
+    )]
+    SameRef {
+        /// The image.
+        image: ImageName,
+        /// The ref.
+        reference: String,
+        /// The platform both are for.
+        platform: String,
+        /// The first layout.
+        first: PathBuf,
+        /// What it has under the ref.
+        first_digest: Digest,
+        /// The second layout.
+        second: PathBuf,
+        /// What it has under the ref.
+        second_digest: Digest,
+    },
+    /// A layout without entries.
+    #[error("{} has no entries in its index.json: there is nothing to publish in it", .layout.display())]
+    Empty {
+        /// The layout.
+        layout: PathBuf,
+    },
+}
+
+/// Reads all layouts and collects their images, sorted by name.
+pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> Result<Vec<Image>, CollectError> {
+    let parts = parallel::map(&gathered.sources, jobs, |source| collect_source(gathered, source, allow_missing))?;
+    let mut images: BTreeMap<ImageName, Image> = BTreeMap::new();
+    for part in parts {
+        match images.get_mut(&part.name) {
+            None => {
+                images.insert(part.name.clone(), part);
+            }
+            Some(image) => {
+                image.entries.extend(part.entries);
+                image.blobs.extend(part.blobs);
+                image.missing.extend(part.missing);
+                image.warnings.extend(part.warnings);
+            }
+        }
+    }
+    images.values().try_for_each(refuse_one_ref_for_two_things)?;
+    Ok(images.into_values().collect())
+}
+
+fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
+    let layout = &gathered.layouts[source.layout];
+    let mut walk = Walk::new(layout);
+    let mut image = Image {
+        name: source.image.clone(),
+        entries: vec![],
+        blobs: vec![],
+        missing: vec![],
+        warnings: vec![],
+    };
+    let (selected, rest) = select(layout, source)?;
+    for entry in selected {
+        let published = publish_entry(layout, &mut walk, entry, source.rename.as_deref())?;
+        image.entries.push(published);
+    }
+    add_referrers(layout, &mut walk, rest, &mut image)?;
+    for missing in std::mem::take(&mut walk.missing) {
+        image.missing.push(check_missing(layout, missing, allow_missing)?);
+    }
+    let layout = source.layout;
+    image.blobs = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout }).collect();
+    image.warnings = image.entries.iter().filter_map(|entry| unspellable_ref(&image.name, entry)).collect();
+    Ok(image)
+}
+
+/// The entries to publish, and those that are left.
+fn select(layout: &Layout, source: &Source) -> Result<(Vec<Descriptor>, Vec<Descriptor>), CollectError> {
+    let entries = layout.entries()?;
+    if entries.is_empty() {
+        return Err(CollectError::Empty { layout: layout.path().into() });
+    }
+    let Some(wanted) = &source.select else { return Ok((entries, vec![])) };
+    let is_wanted = |entry: &Descriptor| entry.ref_name() == Some(wanted) || tag(entry).as_deref() == Some(wanted);
+    if !entries.iter().any(is_wanted) {
+        let mut refs: Vec<String> = entries.iter().filter_map(tag).collect();
+        refs.sort();
+        refs.dedup();
+        let available = if refs.is_empty() { "only entries without a ref".into() } else { refs.join(", ") };
+        let (layout, reference) = (layout.path().into(), wanted.clone());
+        return Err(CollectError::NoSuchRef { layout, reference, available });
+    }
+    Ok(entries.into_iter().partition(is_wanted))
+}
+
+fn publish_entry(
+    layout: &Layout,
+    walk: &mut Walk,
+    mut descriptor: Descriptor,
+    rename: Option<&str>,
+) -> Result<PublishedEntry, CollectError> {
+    let links = walk.add(&descriptor)?;
+    let tag = tag(&descriptor);
+    let refers = links.subject.is_some() || tag.as_deref().is_some_and(is_fallback_tag);
+    // A name for the image is no name for its signatures.
+    let reference = if refers { tag.as_deref() } else { rename.or(tag.as_deref()) };
+    let is_untagged_referrer = refers && reference.is_none();
+    if reference != descriptor.ref_name() {
+        descriptor.set_ref_name(reference);
+    }
+    add_platform(layout, &links, &mut descriptor);
+    if descriptor.artifact_type().is_none()
+        && let Some(artifact_type) = &links.artifact_type
+    {
+        descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
+    }
+    Ok(PublishedEntry { descriptor, is_untagged_referrer, layout: layout.path().into() })
+}
+
+/// Adds what the image config says of the platform, where the entry says nothing.
+fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
+    if descriptor.platform().is_some() {
+        return;
+    }
+    let Some(config) = links.config.as_ref().filter(|config| media_type::is_image_config(&config.media_type)) else {
+        return;
+    };
+    // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
+    let Ok(Some(bytes)) = layout.read_manifest(config) else { return };
+    let platform = crate::json::parse(&bytes).ok().as_ref().and_then(Platform::from_value);
+    if let Some(platform) = platform {
+        descriptor.properties.insert("platform".into(), platform.to_value());
+    }
+}
+
+/// Adds the entries that refer to what is published, and what refers to those, until there are no more.
+fn add_referrers(
+    layout: &Layout,
+    walk: &mut Walk,
+    rest: Vec<Descriptor>,
+    image: &mut Image,
+) -> Result<(), CollectError> {
+    let mut candidates: Vec<(Descriptor, Option<Digest>)> =
+        rest.into_iter().map(|entry| (subject(layout, &entry), entry)).map(|(subject, entry)| (entry, subject)).collect();
+    let mut tags: HashSet<String> = HashSet::new();
+    loop {
+        tags.extend(walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| fallback_tag(&reached.digest)));
+        let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
+            let by_subject = subject.as_ref().is_some_and(|subject| walk.has_seen(subject));
+            by_subject || tag(entry).is_some_and(|tag| tags.contains(tag.split('.').next().unwrap_or_default()))
+        };
+        let (found, left): (Vec<_>, Vec<_>) = candidates.into_iter().partition(refers);
+        if found.is_empty() {
+            return Ok(());
+        }
+        for (entry, _) in found {
+            image.entries.push(publish_entry(layout, walk, entry, None)?);
+        }
+        candidates = left;
+    }
+}
+
+/// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
+fn subject(layout: &Layout, entry: &Descriptor) -> Option<Digest> {
+    Walk::new(layout).root_links(entry).ok()?.subject.map(|subject| subject.digest)
+}
+
+fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Result<MissingBlob, CollectError> {
+    let referrer = match &missing.referrer {
+        Some(digest) => format!("the manifest {digest}"),
+        None => "its index.json".to_string(),
+    };
+    let Missing { digest, size, is_foreign, .. } = missing;
+    let layout = layout.path().to_path_buf();
+    match allow_missing || is_foreign {
+        true => Ok(MissingBlob { digest, size, layout, referrer }),
+        false => Err(CollectError::Missing { layout, digest, size, referrer }),
+    }
+}
+
+/// The ref of an entry, out of whatever a tool wrote there.
+///
+/// skopeo and umoci write the tag itself; podman writes a full image name; BuildKit writes the full name beside the tag.
+fn tag(entry: &Descriptor) -> Option<String> {
+    match (entry.ref_name(), entry.annotation(CONTAINERD_IMAGE_NAME)) {
+        (Some(text), _) => Some(tag_of_full_name(text).unwrap_or(text).to_string()),
+        (None, Some(text)) => tag_of_full_name(text).map(str::to_string),
+        (None, None) => None,
+    }
+}
+
+/// The tag of `HOST[:PORT]/PATH:TAG`. None: the text is no full image name with a tag, but itself a ref.
+fn tag_of_full_name(text: &str) -> Option<&str> {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let (host, _) = name.split_once('/')?;
+    let looks_like_host = host.contains('.') || host.contains(':') || host == "localhost";
+    let (_, last) = name.rsplit_once('/')?;
+    let (_, tag) = last.split_once(':')?;
+    (looks_like_host && !tag.is_empty()).then_some(tag)
+}
+
+/// The tag under which clients without the referrers API keep what refers to a digest.
+pub fn fallback_tag(digest: &Digest) -> String {
+    let encoded = digest.encoded();
+    format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
+}
+
+/// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.
+fn is_fallback_tag(tag: &str) -> bool {
+    let stem = tag.split('.').next().unwrap_or_default();
+    stem.split_once('-').is_some_and(|(algorithm, encoded)| {
+        matches!(algorithm, "sha256" | "sha512" | "blake3")
+            && encoded.len() == FALLBACK_ENCODED
+            && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> {
+    let reference = entry.descriptor.ref_name()?;
+    (!name::is_fragment(reference)).then(|| {
+        format!(
+            "the ref {reference:?} of {image} cannot be written after a `#`, so no image name finds it alone; \
+             give it another with {image}#REF=LAYOUT:REF"
+        )
+    })
+}
+
+/// Several entries may share a ref when each is for a platform of its own.
+fn refuse_one_ref_for_two_things(image: &Image) -> Result<(), CollectError> {
+    let mut refs: BTreeMap<&str, Vec<&PublishedEntry>> = BTreeMap::new();
+    for entry in &image.entries {
+        let Some(reference) = entry.descriptor.ref_name() else { continue };
+        let others = refs.entry(reference).or_default();
+        let platform = entry.descriptor.platform();
+        let meets = |other: &&&PublishedEntry| {
+            let theirs = other.descriptor.platform();
+            other.descriptor.digest != entry.descriptor.digest
+                && (platform.is_none() || theirs.is_none() || platform == theirs)
+        };
+        if let Some(other) = others.iter().find(meets) {
+            return Err(CollectError::SameRef {
+                image: image.name.clone(),
+                reference: reference.into(),
+                platform: platform.map_or("every platform".into(), |platform| platform.to_string()),
+                first: other.layout.clone(),
+                first_digest: other.descriptor.digest.clone(),
+                second: entry.layout.clone(),
+                second_digest: entry.descriptor.digest.clone(),
+            });
+        }
+        others.push(entry);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_image_name_gives_its_tag_and_a_ref_stays_what_it_is() {
+        assert_eq!(tag_of_full_name("localhost/app:1.0"), Some("1.0"));
+        assert_eq!(tag_of_full_name("docker.io/library/app:1.0@sha256:ab"), Some("1.0"));
+        assert_eq!(tag_of_full_name("registry.example.com:5000/team/app:latest"), Some("latest"));
+        for text in ["1.0", "v1:amd64", "release/1.0", "release/1.0:amd64", "example.com/app"] {
+            assert_eq!(tag_of_full_name(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn fallback_tags_are_recognised_and_cut() {
+        let digest = Digest::of(crate::digest::Algorithm::Sha512, b"");
+        assert_eq!(fallback_tag(&digest).len(), "sha512-".len() + 64);
+        assert!(is_fallback_tag(&fallback_tag(&digest)));
+        assert!(is_fallback_tag(&format!("{}.sig", fallback_tag(&digest))));
+        assert!(!is_fallback_tag("sha256-abc"));
+        assert!(!is_fallback_tag("1.0"));
+    }
+}

@@ -1,0 +1,265 @@
+//! What a person asks to publish, turned into opened layouts and the image names their entries go to.
+
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::name::{ImageName, NameError};
+use crate::oci::layout::{Layout, LayoutError};
+
+/// One thing to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A layout under a name: `NAME[#REF]=LAYOUT[:REF]`.
+    Image {
+        /// The name; its fragment is the ref to publish under.
+        name: ImageName,
+        /// The layout's directory or archive.
+        layout: PathBuf,
+        /// The one ref of the layout to publish; None: all of its entries.
+        reference: Option<String>,
+    },
+    /// All layouts below a folder, named by their relative paths.
+    Folder(PathBuf),
+}
+
+/// Why an input cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Nothing was given.
+    #[error(
+        "nothing to publish: name an image (`example.com/app=LAYOUT`), or give a folder of layouts and its host \
+         (`--host example.com FOLDER`)"
+    )]
+    Nothing,
+    /// A name is malformed.
+    #[error("cannot publish {}", .layout.display())]
+    Name {
+        /// The layout that was to have the name.
+        layout: PathBuf,
+        /// What is wrong with the name.
+        #[source]
+        source: NameError,
+    },
+    /// A folder without a host to put before its paths.
+    #[error("the layouts below {} have no host: say whose they are with `--host example.com`", .folder.display())]
+    NoHost {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder that is a layout.
+    #[error(
+        "{} is itself a layout, so there is no path to name it by: write `example.com/app={}`",
+        .folder.display(), .folder.display()
+    )]
+    FolderIsLayout {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder without a single layout.
+    #[error(
+        "no layout below {}: expected directories with a file oci-layout, or .tar archives of such",
+        .folder.display()
+    )]
+    NoLayouts {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder that cannot be walked.
+    #[error("cannot look for layouts below {}", .folder.display())]
+    Walk {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: walkdir::Error,
+    },
+    /// A path that is no UTF-8 and so cannot become a name.
+    #[error("{} is not UTF-8: an image cannot be named by it; rename it", .path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A layout cannot be opened.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A command-line argument that is neither a name with a layout nor a folder.
+    #[error("{text:?} is neither NAME[#REF]=LAYOUT[:REF] nor a folder of layouts")]
+    Argument {
+        /// The argument.
+        text: String,
+        /// Why it is no name.
+        #[source]
+        source: Option<NameError>,
+    },
+}
+
+/// Something below a folder that looks like a layout and is not published.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it was skipped.
+    pub reason: String,
+}
+
+/// An image to publish: a name, and entries of one layout.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The image, without a fragment.
+    pub image: ImageName,
+    /// The ref to publish under, where it is not the layout's own.
+    pub rename: Option<String>,
+    /// The position in [`Gathered::layouts`].
+    pub layout: usize,
+    /// The one ref to publish; None: all entries.
+    pub select: Option<String>,
+}
+
+/// All input, opened.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The layouts, each once.
+    pub layouts: Vec<Layout>,
+    /// What is to be published from them.
+    pub sources: Vec<Source>,
+    /// What was found and left alone.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Input {
+    /// Reads a command-line argument.
+    pub fn parse(text: &str) -> Result<Input, InputError> {
+        let is_folder = || Path::new(text).is_dir();
+        let Some((name, layout)) = text.split_once('=') else {
+            return match Path::new(text).exists() || !text.contains('#') {
+                true => Ok(Input::Folder(text.into())),
+                false => Err(InputError::Argument { text: text.into(), source: None }),
+            };
+        };
+        match ImageName::parse(name) {
+            Ok(name) => {
+                let (layout, reference) = split_reference(layout);
+                Ok(Input::Image { name, layout, reference })
+            }
+            Err(_) if is_folder() => Ok(Input::Folder(text.into())),
+            Err(source) => Err(InputError::Argument { text: text.into(), source: Some(source) }),
+        }
+    }
+}
+
+/// Splits `LAYOUT[:REF]`. A path that exists as it stands is a path, colons and all.
+pub fn split_reference(text: &str) -> (PathBuf, Option<String>) {
+    match text.rsplit_once(':') {
+        Some((path, reference)) if !Path::new(text).exists() && !path.is_empty() && !reference.contains('/') => {
+            (path.into(), Some(reference.into()))
+        }
+        _ => (text.into(), None),
+    }
+}
+
+/// Opens every layout once and finds those below folders.
+pub fn gather(inputs: &[Input], host: Option<&str>) -> Result<Gathered, InputError> {
+    if inputs.is_empty() {
+        return Err(InputError::Nothing);
+    }
+    let mut gathered = Gathered::default();
+    for input in inputs {
+        match input {
+            Input::Image { name, layout, reference } => {
+                let layout = gathered.open(layout)?;
+                let rename = name.fragment().map(str::to_string);
+                gathered.sources.push(Source { image: name.image(), rename, layout, select: reference.clone() });
+            }
+            Input::Folder(folder) => {
+                let host = host.ok_or_else(|| InputError::NoHost { folder: folder.clone() })?;
+                gathered.add_folder(folder, host)?;
+            }
+        }
+    }
+    Ok(gathered)
+}
+
+impl Gathered {
+    fn open(&mut self, path: &Path) -> Result<usize, InputError> {
+        if let Some(position) = self.layouts.iter().position(|layout| layout.path() == path) {
+            return Ok(position);
+        }
+        Ok(self.add(Layout::open(path)?))
+    }
+
+    fn add(&mut self, layout: Layout) -> usize {
+        self.layouts.push(layout);
+        self.layouts.len() - 1
+    }
+
+    fn add_folder(&mut self, folder: &Path, host: &str) -> Result<(), InputError> {
+        if Layout::is_directory_layout(folder) {
+            return Err(InputError::FolderIsLayout { folder: folder.into() });
+        }
+        let before = self.sources.len();
+        let mut walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            let entry = entry.map_err(|source| InputError::Walk { folder: folder.into(), source })?;
+            if entry.file_type().is_dir() {
+                if Layout::is_directory_layout(entry.path()) {
+                    walk.skip_current_dir();
+                    let layout = Layout::open(entry.path())?;
+                    self.add_found(folder, entry.path(), host, layout)?;
+                }
+            } else if is_archive_name(entry.path()) {
+                match Layout::open(entry.path()) {
+                    Ok(layout) => self.add_found(folder, &entry.path().with_extension(""), host, layout)?,
+                    // A folder may hold other archives; what was not published is said in the summary.
+                    Err(error @ LayoutError::NotALayout { .. }) => self.skip(entry.path(), &error),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        match self.sources.len() > before {
+            true => Ok(()),
+            false => Err(InputError::NoLayouts { folder: folder.into() }),
+        }
+    }
+
+    fn skip(&mut self, path: &Path, error: &LayoutError) {
+        self.skipped.push(Skipped { path: path.into(), reason: error.to_string() });
+    }
+
+    fn add_found(&mut self, folder: &Path, path: &Path, host: &str, layout: Layout) -> Result<(), InputError> {
+        let relative = path.strip_prefix(folder).unwrap_or(path);
+        let relative = relative.to_str().ok_or_else(|| InputError::NotUtf8 { path: path.into() })?;
+        let image = ImageName::new(host, relative, None)
+            .map_err(|source| InputError::Name { layout: layout.path().into(), source })?;
+        let layout = self.add(layout);
+        self.sources.push(Source { image, rename: None, layout, select: None });
+        Ok(())
+    }
+}
+
+/// Names that archives of layouts have, compressed ones included: those get an error that says how to unpack them.
+fn is_archive_name(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"].iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_a_name_with_a_layout_or_a_folder() {
+        let image = |name: &str, layout: &str, reference: Option<&str>| Input::Image {
+            name: ImageName::parse(name).unwrap(),
+            layout: layout.into(),
+            reference: reference.map(str::to_string),
+        };
+        let parse = |text: &str| Input::parse(text).unwrap();
+        assert_eq!(parse("example.com/app=dir"), image("example.com/app", "dir", None));
+        assert_eq!(parse("example.com/app#2=a/b:1.0"), image("example.com/app#2", "a/b", Some("1.0")));
+        assert_eq!(parse("example.com/app=a:b/c"), image("example.com/app", "a:b/c", None));
+        assert_eq!(parse("layouts"), Input::Folder("layouts".into()));
+        assert!(Input::parse("example.com:80/app=dir").is_err());
+        assert!(Input::parse("example.com/app#1.0").is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! `ocisite.json`: what a site says of itself, so that a later publish, a verification or a copy needs no flags.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Settings;
+use crate::json::{self, JsonError};
+use crate::name::ImageName;
+use crate::template::Template;
+
+/// The version of the document's form that this program writes, and the newest it reads.
+pub const VERSION: u32 = 1;
+
+/// The content of `ocisite.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The site's settings.
+    pub settings: Settings,
+    /// The names of the images it serves, sorted, without fragments.
+    pub images: Vec<ImageName>,
+}
+
+/// Why an `ocisite.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DescriptionError {
+    /// Not JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// JSON of another form.
+    #[error("is not what ocisite writes")]
+    Form(#[source] serde_json::Error),
+    /// Written by a newer program.
+    #[error("has version {found}: this ocisite knows versions up to {VERSION}; use a newer ocisite")]
+    Version {
+        /// The version it has.
+        found: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    ocisite: u32,
+    hosts: Vec<String>,
+    index_template: Template,
+    cas_template: Template,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<String>,
+    images: Vec<ImageName>,
+}
+
+impl Description {
+    /// Reads the document.
+    pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
+        let value = json::parse(bytes)?;
+        if let Some(found) = value.get("ocisite").and_then(Value::as_u64).filter(|found| *found > VERSION.into()) {
+            return Err(DescriptionError::Version { found });
+        }
+        let document: Document = serde_json::from_value(value).map_err(DescriptionError::Form)?;
+        let settings = Settings {
+            hosts: document.hosts,
+            index_template: document.index_template,
+            cas_template: document.cas_template,
+            origins: document.origins,
+        };
+        Ok(Description { settings, images: document.images })
+    }
+
+    /// The canonical bytes of the document.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Settings { hosts, index_template, cas_template, origins } = self.settings.clone();
+        let document =
+            Document { ocisite: VERSION, hosts, index_template, cas_template, origins, images: self.images.clone() };
+        // Plain strings and numbers: a struct of them always becomes JSON, and through Value its keys are sorted.
+        json::canonical(&serde_json::to_value(document).unwrap_or_default())
+    }
+}

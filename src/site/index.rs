@@ -1,0 +1,279 @@
+//! The index of an image name: the document a ref engine serves, and how a publish changes it.
+//!
+//! Entries are kept as the JSON text they were read as, made canonical, with only what merging needs beside it. An index
+//! may have tens of thousands of entries, and a tree of JSON values takes many times the memory of its text. They are
+//! sorted, so that the order in which images were published leaves no trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::digest::Digest;
+use crate::json::{self, JsonError};
+use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
+
+/// One entry of an index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// `org.opencontainers.image.ref.name`, which a fragment is compared with.
+    pub reference: Option<Box<str>>,
+    /// The platform, where the entry gives one.
+    pub platform: Option<Box<Platform>>,
+    /// The digest it points to.
+    pub digest: Digest,
+    /// The whole descriptor as canonical JSON.
+    pub json: Box<str>,
+}
+
+/// An index as it is merged: its entries, and the other properties it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    entries: Vec<Entry>,
+    /// Properties beside `manifests`, as JSON text.
+    others: BTreeMap<String, Box<str>>,
+}
+
+/// What a publish does with the entries an index already has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Merge {
+    /// A published ref is replaced whole, other refs are kept.
+    #[default]
+    ReplaceRefs,
+    /// A published ref keeps its entries for other platforms.
+    Append,
+    /// The index becomes exactly what is published.
+    ReplaceImage,
+}
+
+/// Why a document cannot be read as the index of an image.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Not JSON, or of another form.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// An entry is no descriptor.
+    #[error("entry {position} of \"manifests\" is wrong")]
+    Entry {
+        /// Its position, from 0.
+        position: usize,
+        /// What is wrong.
+        #[source]
+        source: DescriptorError,
+    },
+}
+
+impl Entry {
+    /// The entry that a descriptor makes.
+    pub fn new(descriptor: &Descriptor) -> Entry {
+        Entry {
+            reference: descriptor.ref_name().map(Into::into),
+            platform: descriptor.platform().map(Box::new),
+            digest: descriptor.digest.clone(),
+            json: descriptor.to_value().to_string().into(),
+        }
+    }
+
+    /// The entry's descriptor, read again from its text.
+    pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
+        let value = json::parse(self.json.as_bytes())?;
+        Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position: 0, source })
+    }
+}
+
+impl Index {
+    /// Reads an index: an object with an array `manifests` of descriptors.
+    pub fn parse(bytes: &[u8]) -> Result<Index, IndexError> {
+        let properties: BTreeMap<String, &RawValue> = match serde_json::from_slice(bytes) {
+            Ok(properties) => properties,
+            // Parsed again only to say what it is instead.
+            Err(error) => {
+                return Err(match json::parse(bytes) {
+                    Ok(value) => {
+                        JsonError::Type { expected: "an image index (an object)".into(), found: json::type_name(&value) }
+                    }
+                    Err(_) => JsonError::Syntax(error),
+                }
+                .into());
+            }
+        };
+        let manifests = properties.get("manifests").map_or("", |manifests| manifests.get());
+        let manifests: Vec<&RawValue> = serde_json::from_str(manifests).map_err(|_| JsonError::Type {
+            expected: "\"manifests\" to be an array".into(),
+            found: if manifests.is_empty() { "nothing" } else { "something else" },
+        })?;
+        let mut entries = Vec::with_capacity(manifests.len());
+        for (position, text) in manifests.into_iter().enumerate() {
+            let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
+            let descriptor =
+                Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position, source })?;
+            entries.push(Entry::new(&descriptor));
+        }
+        let mut others = BTreeMap::new();
+        for (key, text) in properties.into_iter().filter(|(key, _)| key != "manifests") {
+            let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
+            others.insert(key, value.to_string().into());
+        }
+        Ok(Index { entries, others })
+    }
+
+    /// The entries, sorted by ref, platform and digest once the index was merged.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Merges what a publish brings.
+    ///
+    /// `is_referrer` tells whether an entry without a ref that is already there refers to another manifest. Such entries
+    /// are signatures and the like, which belong to images that other publishes brought, and are kept; entries without a
+    /// ref that are images are together "the image without a ref" and are replaced by a publish that brings one.
+    pub fn merge<E>(
+        &mut self,
+        published: Published,
+        merge: Merge,
+        mut is_referrer: impl FnMut(&Entry) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let Published { images, referrers } = published;
+        let mut kept = Vec::new();
+        if merge != Merge::ReplaceImage {
+            let refs: BTreeSet<Option<&str>> = images.iter().map(|entry| entry.reference.as_deref()).collect();
+            let digests: BTreeSet<&Digest> = referrers.iter().chain(&images).map(|entry| &entry.digest).collect();
+            for old in std::mem::take(&mut self.entries) {
+                if old.reference.is_none() && digests.contains(&old.digest) {
+                    continue;
+                }
+                let replaced = refs.contains(&old.reference.as_deref())
+                    && (old.reference.is_some() || !is_referrer(&old)?)
+                    && !(merge == Merge::Append && is_for_another_platform(&old, &images));
+                if !replaced {
+                    kept.push(old);
+                }
+            }
+        }
+        self.entries = kept;
+        self.entries.extend(images);
+        self.entries.extend(referrers);
+        self.entries.sort_unstable();
+        self.entries.dedup();
+        Ok(())
+    }
+
+    /// Takes out the entries of one ref (None: of all refs), and says how many there were.
+    pub fn remove(&mut self, reference: Option<&str>) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|entry| reference.is_some_and(|reference| entry.reference.as_deref() != Some(reference)));
+        before - self.entries.len()
+    }
+
+    /// The canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut properties: BTreeMap<&str, Option<&str>> =
+            self.others.iter().map(|(key, text)| (key.as_str(), Some(&**text))).collect();
+        let media_type = Value::from(media_type::INDEX).to_string();
+        properties.insert("mediaType", Some(&media_type));
+        properties.insert("schemaVersion", Some("2"));
+        properties.insert("manifests", None);
+        let mut bytes = Vec::with_capacity(self.entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>() + 128);
+        let mut separator = b'{';
+        for (key, text) in properties {
+            bytes.push(separator);
+            separator = b',';
+            bytes.extend_from_slice(Value::from(key).to_string().as_bytes());
+            bytes.push(b':');
+            match text {
+                Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                None => self.write_entries(&mut bytes),
+            }
+        }
+        bytes.push(b'}');
+        bytes
+    }
+
+    fn write_entries(&self, bytes: &mut Vec<u8>) {
+        bytes.push(b'[');
+        for (position, entry) in self.entries.iter().enumerate() {
+            if position > 0 {
+                bytes.push(b',');
+            }
+            bytes.extend_from_slice(entry.json.as_bytes());
+        }
+        bytes.push(b']');
+    }
+}
+
+/// What a publish brings into one index.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Entries that are images or artifacts in their own right, each under its ref or under none.
+    pub images: Vec<Entry>,
+    /// Entries without a ref that refer to another manifest.
+    pub referrers: Vec<Entry>,
+}
+
+fn is_for_another_platform(old: &Entry, images: &[Entry]) -> bool {
+    images.iter().filter(|new| new.reference == old.reference).all(|new| new.platform != old.platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use std::convert::Infallible;
+
+    fn entry(reference: Option<&str>, architecture: &str, content: &str) -> Entry {
+        let mut descriptor =
+            Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, content.as_bytes()), 1);
+        descriptor.set_ref_name(reference);
+        descriptor.properties.insert(
+            "platform".into(),
+            serde_json::json!({"os": "linux", "architecture": architecture}),
+        );
+        Entry::new(&descriptor)
+    }
+
+    fn merged(old: &[Entry], new: &[Entry], mode: Merge) -> Vec<Entry> {
+        let mut index = Index { entries: old.to_vec(), others: BTreeMap::new() };
+        let published = Published { images: new.to_vec(), referrers: vec![] };
+        index.merge::<Infallible>(published, mode, |_| Ok(false)).unwrap();
+        index.entries
+    }
+
+    #[test]
+    fn a_published_ref_is_replaced_whole_and_others_are_kept() {
+        let old = [entry(Some("1"), "amd64", "a"), entry(Some("1"), "arm64", "b"), entry(Some("2"), "amd64", "c")];
+        let new = [entry(Some("1"), "amd64", "d")];
+        assert_eq!(merged(&old, &new, Merge::ReplaceRefs), [new[0].clone(), old[2].clone()]);
+        assert_eq!(merged(&old, &new, Merge::Append), [new[0].clone(), old[1].clone(), old[2].clone()]);
+        assert_eq!(merged(&old, &new, Merge::ReplaceImage), [new[0].clone()]);
+    }
+
+    #[test]
+    fn the_image_without_a_ref_is_replaced_and_referrers_without_a_ref_are_kept() {
+        let (image, signature) = (entry(None, "amd64", "image"), entry(None, "amd64", "signature"));
+        let mut index = Index { entries: vec![image, signature.clone()], others: BTreeMap::new() };
+        let new = entry(None, "amd64", "new image");
+        let published = Published { images: vec![new.clone()], referrers: vec![] };
+        index.merge::<Infallible>(published, Merge::ReplaceRefs, |old| Ok(*old == signature)).unwrap();
+        let mut expected = [new, signature];
+        expected.sort();
+        assert_eq!(index.entries(), expected);
+    }
+
+    #[test]
+    fn what_is_read_is_written_again_with_other_properties_kept() {
+        let text = br#"{"annotations":{"b":"1","a":"2"},"schemaVersion":2,"manifests":[]}"#;
+        let index = Index::parse(text).unwrap();
+        let expected = br#"{"annotations":{"a":"2","b":"1"},"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
+        assert_eq!(index.to_bytes(), expected);
+        assert_eq!(Index::parse(expected).unwrap().to_bytes(), expected);
+    }
+
+    #[test]
+    fn documents_of_another_form_say_what_they_are() {
+        let message = |text: &[u8]| Index::parse(text).unwrap_err().to_string();
+        assert!(message(b"[]").contains("found an array"));
+        assert!(message(b"{}").contains("\"manifests\" to be an array, found nothing"));
+        assert!(message(b"{\"manifests\":[{}]}").contains("entry 0"));
+        assert!(message(b"nonsense").contains("not valid JSON"));
+    }
+}

@@ -1,0 +1,693 @@
+//! Where each object of a site lives: from names and digests to places, and from paths back to what they are.
+//!
+//! Both directions come from the two templates alone. Forwards, a template is expanded the way a consumer expands it and the
+//! resulting URI is turned into a path, so that what a consumer asks for is what was written. Backwards, the template becomes
+//! a regular expression, which serves the preview server and the server configurations: neither needs to know the images.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use url::Url;
+
+use super::object::Kind;
+use super::path::{self, PathError, SitePath};
+use super::settings::Settings;
+use crate::digest::Digest;
+use crate::name::ImageName;
+use crate::oci::layout;
+use crate::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
+
+/// A place for an object: a path in the site's own root, or in the store of another origin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The position in [`Settings::origins`]; None: the site's own root.
+    pub origin: Option<usize>,
+    /// The path in that root.
+    pub path: SitePath,
+}
+
+/// A site's settings, checked, with what follows from them.
+#[derive(Clone, Debug)]
+pub struct SiteMap {
+    settings: Settings,
+    index: Pattern,
+    blob: Pattern,
+}
+
+/// Which paths a template gives.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// The position in [`Settings::origins`]; None: the site's own root.
+    pub origin: Option<usize>,
+    /// A regular expression for the whole path, without a leading slash; groups are named after variables.
+    pub regex: String,
+    compiled: Regex,
+}
+
+/// Which of the two templates an error speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The index template.
+    Index,
+    /// The CAS template.
+    Cas,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Index => "index template",
+            Role::Cas => "CAS template",
+        })
+    }
+}
+
+/// Why a template, or an image name with it, gives no place in a site.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The template cannot be expanded.
+    #[error("the {role} {template} cannot be used")]
+    Template {
+        /// Index or CAS.
+        role: Role,
+        /// The template.
+        template: String,
+        /// Why not.
+        #[source]
+        source: TemplateError,
+    },
+    /// A variable that a publisher cannot give a value.
+    #[error("the {role} {template} has the variable {{{variable}}}: {reason}")]
+    Variable {
+        /// Index or CAS.
+        role: Role,
+        /// The template.
+        template: String,
+        /// The variable.
+        variable: String,
+        /// Why it cannot be used here.
+        reason: &'static str,
+    },
+    /// A template that gives two digests one path.
+    #[error(
+        "the CAS template {template} gives two digests one path: it needs {{digest}}, or {{algorithm}} and {{encoded}}, \
+         without a prefix"
+    )]
+    TwoDigests {
+        /// The template.
+        template: String,
+    },
+    /// A URI with a query or a fragment.
+    #[error("the {role} {template} gives {uri}, which has a {part}: a static site serves paths only; take it out")]
+    NotAPath {
+        /// Index or CAS.
+        role: Role,
+        /// The template.
+        template: String,
+        /// What it expands to.
+        uri: String,
+        /// `query`, `fragment`, `user name` or `password`.
+        part: &'static str,
+    },
+    /// Text that is no http or https URI.
+    #[error("the {role} {template} gives {text:?}, which is no http or https URI: {problem}")]
+    NotAUri {
+        /// Index or CAS.
+        role: Role,
+        /// The template.
+        template: String,
+        /// What it expands to.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A URI at an origin that no directory was given for.
+    #[error(
+        "the {role} {template} leads to {origin}, which is neither the image's host nor a known store: \
+         say where its files go with `--store {origin}=DIR`"
+    )]
+    UnknownOrigin {
+        /// Index or CAS.
+        role: Role,
+        /// The template.
+        template: String,
+        /// The origin.
+        origin: String,
+    },
+    /// A path that cannot be a file.
+    #[error("{subject} cannot be a file in the site")]
+    Path {
+        /// The image name, or the digest.
+        subject: String,
+        /// Why not.
+        #[source]
+        source: PathError,
+    },
+    /// A path that belongs to something else.
+    #[error("{subject} would be served from {path}, which is reserved for {owner}; choose another name or template")]
+    Reserved {
+        /// The image name, or the digest.
+        subject: String,
+        /// The path.
+        path: SitePath,
+        /// What lives there.
+        owner: &'static str,
+    },
+}
+
+/// Top-level names that belong to no image, and what they belong to.
+const RESERVED: [(&str, &str); 8] = [
+    (path::WELL_KNOWN, "well-known resources"),
+    (path::PRIVATE_DIRECTORY, "ocisite's locks and temporary files"),
+    (path::DESCRIPTION, "the site's own description"),
+    ("v2", "the registry view"),
+    ("index.html", "the catalogue"),
+    ("catalogue.json", "the catalogue"),
+    ("catalogue", "the catalogue"),
+    ("robots.txt", "the web server"),
+];
+
+impl SiteMap {
+    /// Checks the templates: that they use only what they can use, and that they give static paths.
+    pub fn new(settings: Settings) -> Result<SiteMap, MapError> {
+        check_variables(&settings)?;
+        check_one_path_per_digest(&settings.cas_template)?;
+        let index = pattern(&settings, Role::Index)?;
+        let blob = pattern(&settings, Role::Cas)?;
+        Ok(SiteMap { settings, index, blob })
+    }
+
+    /// The settings the map was made from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The paths of indexes.
+    pub fn index_pattern(&self) -> &Pattern {
+        &self.index
+    }
+
+    /// The paths of blobs.
+    pub fn blob_pattern(&self) -> &Pattern {
+        &self.blob
+    }
+
+    /// Whether one CAS template serves all images and reads the same in every document: it has no name variable, and is no
+    /// relative path.
+    pub fn cas_is_shared(&self) -> bool {
+        let template = &self.settings.cas_template;
+        let only_digest = template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable));
+        only_digest && (template.as_str().starts_with('/') || template.as_str().contains("://"))
+    }
+
+    /// The URI of an image's index, as a consumer computes it.
+    pub fn index_uri(&self, image: &ImageName) -> Result<Url, MapError> {
+        let expanded = self.expand(Role::Index, &self.settings.index_template, &template::image_variables(image))?;
+        self.resolve(Role::Index, &well_known_uri(image.host()), &expanded)
+    }
+
+    /// The place of an image's index.
+    pub fn index_place(&self, image: &ImageName) -> Result<Place, MapError> {
+        let wrong = |source| MapError::Path { subject: image.to_string(), source };
+        // The name itself must be plain, whatever the template makes of it: `%2F` in a name and `%2F` that {path} writes for
+        // a slash would otherwise meet in one file.
+        SitePath::from_uri_path(image.path()).map_err(wrong)?;
+        let uri = self.index_uri(image)?;
+        let place = self.place(Role::Index, &image.to_string(), Some(image.host()), &uri)?;
+        self.refuse_reserved(&image.to_string(), &place, false)?;
+        if place.origin.is_none() && self.kind_of(&place.path) != Some(Kind::Index) {
+            let owner = "the blobs of the CAS";
+            return Err(MapError::Reserved { subject: image.to_string(), path: place.path, owner });
+        }
+        Ok(place)
+    }
+
+    /// The CAS template as the index of `image` carries it: name variables expanded, the digest's left in place.
+    pub fn published_cas_template(&self, image: &ImageName) -> Result<Template, MapError> {
+        let template = &self.settings.cas_template;
+        template.expand_some(&template::image_variables(image)).map_err(|source| MapError::Template {
+            role: Role::Cas,
+            template: template.to_string(),
+            source,
+        })
+    }
+
+    /// The place of a blob of `image`.
+    pub fn blob_place(&self, image: &ImageName, digest: &Digest) -> Result<Place, MapError> {
+        let template = self.published_cas_template(image)?;
+        let expanded = self.expand(Role::Cas, &template, &template::digest_variables(digest))?;
+        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &expanded)?;
+        let place = self.place(Role::Cas, digest.as_str(), Some(image.host()), &uri)?;
+        self.refuse_reserved(digest.as_str(), &place, true)?;
+        Ok(place)
+    }
+
+    /// Where the `oci-layout` file of an image belongs: where its index and blobs form an OCI layout.
+    pub fn layout_marker_place(&self, image: &ImageName) -> Result<Option<Place>, MapError> {
+        let index = self.index_place(image)?;
+        let Some(root) = index.path.as_str().strip_suffix(layout::INDEX_FILE) else { return Ok(None) };
+        let digest = Digest::of(crate::digest::Algorithm::Sha256, b"");
+        let blob = self.blob_place(image, &digest)?;
+        let expected = format!("{root}{}", layout::blob_path(&digest));
+        if !root.ends_with('/') || blob.origin != index.origin || blob.path.as_str() != expected {
+            return Ok(None);
+        }
+        let path = SitePath::new(&format!("{root}{}", layout::LAYOUT_FILE))
+            .map_err(|source| MapError::Path { subject: image.to_string(), source })?;
+        Ok(Some(Place { origin: index.origin, path }))
+    }
+
+    /// What lives at a path of the site's own root; None: nothing of the site.
+    pub fn kind_of(&self, path: &SitePath) -> Option<Kind> {
+        match path.as_str() {
+            path::REF_ENGINES => return Some(Kind::RefEngines),
+            path::DESCRIPTION => return Some(Kind::Description),
+            _ => {}
+        }
+        self.kind_in(None, path)
+    }
+
+    /// What lives at a path in the root of an origin (see [`Place`]).
+    pub fn kind_in(&self, origin: Option<usize>, path: &SitePath) -> Option<Kind> {
+        if self.blob.origin == origin && self.digest_at(path).is_some() {
+            return Some(Kind::Blob(None));
+        }
+        if self.index.origin != origin || matches!(path.top(), path::WELL_KNOWN | path::PRIVATE_DIRECTORY) {
+            return None;
+        }
+        if self.index.compiled.is_match(path.as_str()) {
+            return Some(Kind::Index);
+        }
+        let beside = path.as_str().strip_suffix(layout::LAYOUT_FILE)?;
+        let index = format!("{beside}{}", layout::INDEX_FILE);
+        (beside.ends_with('/') && self.index.compiled.is_match(&index)).then_some(Kind::LayoutMarker)
+    }
+
+    /// The digest of the blob that lives at a path, read from the path.
+    pub fn digest_at(&self, path: &SitePath) -> Option<Digest> {
+        let captures = self.blob.compiled.captures(path.as_str())?;
+        let group = |name: &str| captures.name(name).map(|group| group.as_str());
+        let digest = match group("digest") {
+            Some(digest) => Digest::parse(digest),
+            None => Digest::parse(&format!("{}:{}", group("algorithm")?, group("encoded")?)),
+        };
+        // The expression is wider than the template: a prefix group need not repeat what it is the prefix of.
+        let digest = digest.ok()?;
+        let prefixes = ["algorithm", "encoded", "digest"].iter().all(|variable| {
+            let whole = template::digest_variables(&digest);
+            let whole = whole.get(variable).unwrap_or_default();
+            prefix_groups(&self.blob.compiled, variable)
+                .all(|name| captures.name(name).is_none_or(|group| whole.starts_with(group.as_str())))
+        });
+        prefixes.then_some(digest)
+    }
+
+    /// The image whose index lives at a path of the site's own root, where the template tells.
+    pub fn image_at(&self, path: &SitePath) -> Option<ImageName> {
+        let captures = self.index.compiled.captures(path.as_str())?;
+        let group = |name: &str| captures.name(name).map(|group| group.as_str());
+        let host = group("host").or(self.settings.hosts.first().map(String::as_str))?;
+        let image = ImageName::new(host, group("path")?, None).ok()?;
+        (self.index_place(&image).ok()?.path == *path).then_some(image)
+    }
+
+    fn expand(&self, role: Role, template: &Template, variables: &Variables) -> Result<String, MapError> {
+        let wrong = |source| MapError::Template { role, template: template.to_string(), source };
+        template.expand(variables).map_err(wrong)
+    }
+
+    fn resolve(&self, role: Role, base: &Url, text: &str) -> Result<Url, MapError> {
+        resolve(role, self.template(role), base, text)
+    }
+
+    fn template(&self, role: Role) -> &Template {
+        match role {
+            Role::Index => &self.settings.index_template,
+            Role::Cas => &self.settings.cas_template,
+        }
+    }
+
+    fn place(&self, role: Role, subject: &str, host: Option<&str>, uri: &Url) -> Result<Place, MapError> {
+        let origin = origin_of(&self.settings, role, host, uri)?;
+        // A web server decodes a request's path once and as a whole, so `%2F` (what {path} makes of a slash) is a separator.
+        let wrong = |source| MapError::Path { subject: subject.to_string(), source };
+        let decoded = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/'))
+            .decode_utf8()
+            .map_err(|_| wrong(PathError::Encoding { path: uri.path().into() }))?;
+        Ok(Place { origin, path: SitePath::new(&decoded).map_err(wrong)? })
+    }
+
+    fn refuse_reserved(&self, subject: &str, place: &Place, is_blob: bool) -> Result<(), MapError> {
+        let top = place.path.top();
+        let is_registry_blob = is_blob && top == "v2";
+        match RESERVED.iter().find(|(name, _)| *name == top) {
+            Some((_, owner)) if !is_registry_blob => Err(MapError::Reserved {
+                subject: subject.into(),
+                path: place.path.clone(),
+                owner,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Pattern {
+    /// The longest beginning that all paths share, up to and with a slash: `oci-cas/`.
+    pub fn static_prefix(&self) -> String {
+        let literal = self.regex.trim_start_matches('^').split("(?").next().unwrap_or_default();
+        let plain = literal.replace('\\', "");
+        plain.rfind('/').map_or(String::new(), |end| plain[..=end].to_string())
+    }
+}
+
+/// The well-known URI of a host.
+pub fn well_known_uri(host: &str) -> Url {
+    // The host of an image name has been checked; should the URL parser disagree, a base that serves nothing is harmless.
+    Url::parse(&format!("https://{host}/{}", path::REF_ENGINES)).unwrap_or_else(|_| fallback_uri())
+}
+
+fn fallback_uri() -> Url {
+    #[expect(clippy::unwrap_used, reason = "a constant of this program")]
+    Url::parse("https://invalid/").unwrap()
+}
+
+fn check_variables(settings: &Settings) -> Result<(), MapError> {
+    let refuse = |role, template: &Template, variable: &str, reason| {
+        Err(MapError::Variable { role, template: template.to_string(), variable: variable.into(), reason })
+    };
+    let index = &settings.index_template;
+    for variable in index.variables() {
+        match variable {
+            "name" | "host" | "path" => {}
+            "fragment" => {
+                let reason = "an index serves all refs of its image, so its path cannot depend on the ref";
+                return refuse(Role::Index, index, variable, reason);
+            }
+            _ => {
+                let reason = "a consumer knows only name, host, path and fragment (oci-index-template-v1)";
+                return refuse(Role::Index, index, variable, reason);
+            }
+        }
+    }
+    let cas = &settings.cas_template;
+    for variable in cas.variables() {
+        match variable {
+            "name" | "host" | "path" | "digest" | "algorithm" | "encoded" => {}
+            "fragment" => {
+                let reason = "a blob is shared by all refs of its image, so its path cannot depend on the ref";
+                return refuse(Role::Cas, cas, variable, reason);
+            }
+            _ => {
+                let reason = "expected digest, algorithm, encoded (oci-cas-template-v1), or name, host, path";
+                return refuse(Role::Cas, cas, variable, reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_one_path_per_digest(template: &Template) -> Result<(), MapError> {
+    let mut whole = BTreeSet::new();
+    for expression in template.expressions() {
+        whole.extend(expression.variables.iter().filter(|v| v.prefix.is_none()).map(|v| v.name.as_str()));
+    }
+    if whole.contains("digest") || (whole.contains("algorithm") && whole.contains("encoded")) {
+        return Ok(());
+    }
+    Err(MapError::TwoDigests { template: template.to_string() })
+}
+
+fn resolve(role: Role, template: &Template, base: &Url, text: &str) -> Result<Url, MapError> {
+    let not_a_uri = |problem: String| MapError::NotAUri {
+        role,
+        template: template.to_string(),
+        text: text.into(),
+        problem,
+    };
+    let uri = base.join(text).map_err(|error| not_a_uri(error.to_string()))?;
+    if !matches!(uri.scheme(), "http" | "https") {
+        return Err(not_a_uri(format!("its scheme is {}", uri.scheme())));
+    }
+    let part = match () {
+        _ if uri.query().is_some() => "query",
+        _ if uri.fragment().is_some() => "fragment",
+        _ if !uri.username().is_empty() => "user name",
+        _ if uri.password().is_some() => "password",
+        _ => return Ok(uri),
+    };
+    Err(MapError::NotAPath { role, template: template.to_string(), uri: uri.into(), part })
+}
+
+/// Which root a URI falls into. The image's own host, and the hosts of the site, on their default port, are its own root.
+fn origin_of(settings: &Settings, role: Role, host: Option<&str>, uri: &Url) -> Result<Option<usize>, MapError> {
+    let uri_host = uri.host_str().unwrap_or_default();
+    let is_own = host.is_some_and(|host| host.eq_ignore_ascii_case(uri_host))
+        || settings.hosts.iter().any(|host| host == uri_host);
+    if is_own && uri.port().is_none() {
+        return Ok(None);
+    }
+    let origin = uri.origin().ascii_serialization();
+    match settings.origins.iter().position(|known| *known == origin) {
+        Some(position) => Ok(Some(position)),
+        None => {
+            let template = match role {
+                Role::Index => &settings.index_template,
+                Role::Cas => &settings.cas_template,
+            };
+            Err(MapError::UnknownOrigin { role, template: template.to_string(), origin })
+        }
+    }
+}
+
+/// Stands for a variable's value while a template is turned into a pattern. Lower-case letters and digits only: they pass
+/// through expansion, URI parsing and percent-decoding unchanged, in every position, a host included.
+fn marker(position: usize) -> String {
+    format!("ocisitemarker{position}end")
+}
+
+/// The regular expression of a variable's value, without a group around it.
+fn value_pattern(variable: &str, prefix: Option<u16>) -> String {
+    match (variable, prefix) {
+        ("host", _) => "[^/]+".into(),
+        ("path", _) => ".+".into(),
+        ("algorithm", None) => "[a-z0-9]+".into(),
+        ("algorithm", Some(length)) => format!("[a-z0-9]{{1,{length}}}"),
+        ("encoded", None) => "[a-f0-9]+".into(),
+        ("encoded", Some(length)) => format!("[a-f0-9]{{1,{length}}}"),
+        ("digest", None) => "[a-z0-9]+:[a-f0-9]+".into(),
+        (_, Some(length)) => format!(".{{1,{length}}}"),
+        (_, None) => ".+".into(),
+    }
+}
+
+/// The named groups that hold a prefix of `variable`.
+fn prefix_groups<'a>(regex: &'a Regex, variable: &'a str) -> impl Iterator<Item = &'a str> {
+    let start = format!("{variable}_prefix");
+    regex.capture_names().flatten().filter(move |name| name.starts_with(&start))
+}
+
+/// Turns a template into a pattern: every variable is replaced by a marker of its own, the result is expanded and resolved
+/// as a URI, and the markers in its decoded path become groups.
+fn pattern(settings: &Settings, role: Role) -> Result<Pattern, MapError> {
+    let template = match role {
+        Role::Index => &settings.index_template,
+        Role::Cas => &settings.cas_template,
+    };
+    let wrong = |source| MapError::Template { role, template: template.to_string(), source };
+    let (marked, groups) = mark(template);
+    let marked = Template::parse(&marked).map_err(wrong)?;
+    let mut values = Variables::new();
+    for (position, group) in groups.iter().enumerate() {
+        let value = if group.variable == "name" {
+            // A name is a host and a path; the separator must be seen by the URI parser where the operator lets it through.
+            format!("{}/{}", marker(position), marker(position + NAME_PATH))
+        } else {
+            marker(position)
+        };
+        values = values.with(&group.marked_name, &value);
+    }
+    let expanded = marked.expand(&values).map_err(wrong)?;
+    let base = well_known_uri("ocisitebase");
+    let uri = resolve(role, template, &base, &expanded)?;
+    let origin = pattern_origin(settings, role, &uri)?;
+    let decoded = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8_lossy();
+    let regex = format!("^{}$", regex_of(&decoded, &groups));
+    let compiled = Regex::new(&regex).map_err(|error| MapError::NotAUri {
+        role,
+        template: template.to_string(),
+        text: expanded,
+        problem: error.to_string(),
+    })?;
+    Ok(Pattern { origin, regex, compiled })
+}
+
+/// Added to a marker's position to mark the path of a whole name.
+const NAME_PATH: usize = 1000;
+
+struct Group {
+    variable: String,
+    prefix: Option<u16>,
+    marked_name: String,
+}
+
+/// The template with each use of a variable given a name of its own and no modifier.
+fn mark(template: &Template) -> (String, Vec<Group>) {
+    let mut marked = String::new();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut rest = template.as_str();
+    for expression in template.expressions() {
+        let Some((literal, after)) = rest.split_once('{') else { break };
+        marked.push_str(literal);
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+        let names: Vec<String> = expression.variables.iter().map(|variable| {
+            let marked_name = format!("v{}", groups.len());
+            let (variable, prefix) = (variable.name.clone(), variable.prefix);
+            groups.push(Group { variable, prefix, marked_name: marked_name.clone() });
+            marked_name
+        }).collect();
+        let operator = expression.operator.map(String::from).unwrap_or_default();
+        marked.push_str(&format!("{{{operator}{}}}", names.join(",")));
+    }
+    marked.push_str(rest);
+    (marked, groups)
+}
+
+fn pattern_origin(settings: &Settings, role: Role, uri: &Url) -> Result<Option<usize>, MapError> {
+    let host = uri.host_str().unwrap_or_default();
+    // The base stands for "wherever the document came from", a marker for the image's host: both are the site itself.
+    let host_is_variable = host == "ocisitebase" || host.contains("ocisitemarker");
+    origin_of(settings, role, host_is_variable.then_some(host), uri)
+}
+
+fn regex_of(decoded: &str, groups: &[Group]) -> String {
+    let mut regex = regex::escape(decoded);
+    let mut named = BTreeSet::new();
+    for (position, group) in groups.iter().enumerate() {
+        let mut put = |position: usize, variable: &str| {
+            let pattern = value_pattern(variable, group.prefix);
+            let name = match group.prefix {
+                Some(_) => format!("{variable}_prefix{position}"),
+                None if named.insert(variable.to_string()) => variable.to_string(),
+                None => format!("{variable}_prefix{position}"),
+            };
+            regex = regex.replace(&marker(position), &format!("(?<{name}>{pattern})"));
+        };
+        if group.variable == "name" {
+            put(position, "host");
+            put(position + NAME_PATH, "path");
+        } else {
+            put(position, &group.variable);
+        }
+    }
+    regex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+
+    fn map(index: &str, cas: &str) -> Result<SiteMap, MapError> {
+        SiteMap::new(Settings {
+            hosts: vec!["example.com".into()],
+            index_template: Template::parse(index).unwrap(),
+            cas_template: Template::parse(cas).unwrap(),
+            origins: vec!["https://cdn.example.net".into()],
+        })
+    }
+
+    fn name(text: &str) -> ImageName {
+        ImageName::parse(text).unwrap()
+    }
+
+    const INDEX: &str = "https://{host}/oci-index/{+path}";
+    const CAS: &str = "/oci-cas/{algorithm}/{encoded:2}/{encoded}";
+
+    #[test]
+    fn both_forms_of_path_give_the_same_tree() {
+        for index in [INDEX, "https://{host}/oci-index/{path}", "/oci-index/{+path}", "../oci-index{/path}"] {
+            let place = map(index, CAS).unwrap().index_place(&name("example.com/team/app")).unwrap();
+            assert_eq!((place.origin, place.path.as_str()), (None, "oci-index/team/app"), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_recognised_as_what_lives_there() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        for (index, cas) in [
+            (INDEX, CAS),
+            ("https://{host}/oci-image/{+path}/index.json", "/oci-image/{+path}/blobs/{algorithm}/{encoded}"),
+            (INDEX, "/v2/{+path}/blobs/{digest}"),
+            ("https://{+name}/index.json", "{/algorithm,encoded:2,encoded}"),
+            ("/i/{name}", "https://example.com/{host}/b{/digest}"),
+            ("https://{host}/i.{+path}", "cas{/algorithm:3,encoded}/{algorithm}"),
+        ] {
+            let map = map(index, cas).unwrap();
+            let image = name("example.com/team/app");
+            let index_path = map.index_place(&image).unwrap().path;
+            assert_eq!(map.kind_of(&index_path), Some(Kind::Index), "{index} {index_path}");
+            assert_eq!(map.image_at(&index_path), Some(image.clone()), "{index} {index_path}");
+            let blob_path = map.blob_place(&image, &digest).unwrap().path;
+            assert_eq!(map.kind_of(&blob_path), Some(Kind::Blob(None)), "{cas} {blob_path}");
+            assert_eq!(map.digest_at(&blob_path), Some(digest.clone()), "{cas} {blob_path}");
+        }
+    }
+
+    #[test]
+    fn a_blob_in_the_wrong_directory_is_no_blob() {
+        let map = map(INDEX, CAS).unwrap();
+        let encoded = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let at = |path: String| map.kind_of(&SitePath::new(&path).unwrap());
+        assert_eq!(at(format!("oci-cas/sha256/e3/{encoded}")), Some(Kind::Blob(None)));
+        assert_eq!(at(format!("oci-cas/sha256/ff/{encoded}")), None);
+        assert_eq!(at(format!("oci-cas/sha256/{encoded}")), None);
+    }
+
+    #[test]
+    fn templates_that_cannot_be_static_paths_are_refused_with_the_reason() {
+        for (index, cas, reason) in [
+            ("https://{host}/i/{+path}{?fragment}", CAS, "{fragment}"),
+            ("https://{host}/i/{+path}{?host}", CAS, "query"),
+            ("https://{host}/i/{+path}?v=1", CAS, "query"),
+            ("https://{host}/i/{#path}", CAS, "fragment"),
+            ("https://{host}/i/{+path}/{tag}", CAS, "{tag}"),
+            ("ftp://{host}/i/{+path}", CAS, "scheme is ftp"),
+            ("https://other.example/i/{+path}", CAS, "--store https://other.example=DIR"),
+            (INDEX, "/cas/{encoded:2}", "two digests"),
+            (INDEX, "/cas/{encoded}", "two digests"),
+            (INDEX, "/cas/{digest}?x={path}", "query"),
+            (INDEX, "/cas/{digest}/{size}", "{size}"),
+            (INDEX, "https://example.com:8443/{digest}", "--store https://example.com:8443=DIR"),
+        ] {
+            let message = map(index, cas).unwrap_err().to_string();
+            assert!(message.contains(reason), "{index} {cas}: {message}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_leave_the_site_or_meet_something_else_are_refused() {
+        let root = map("https://{host}/{+path}", CAS).unwrap();
+        for path in ["a/../b", "a/./b", "a/%2e%2e/b", "a/%2Fb", "a%00", "a//b", "a/", ".well-known/x", ".ocisite/lock"] {
+            let image = ImageName::new("example.com", path, None).unwrap();
+            assert!(root.index_place(&image).is_err(), "{path}");
+        }
+        let encoded = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let in_the_cas = name(&format!("example.com/oci-cas/sha256/e3/{encoded}"));
+        assert!(matches!(root.index_place(&in_the_cas), Err(MapError::Reserved { .. })));
+    }
+
+    #[test]
+    fn another_origin_is_another_root() {
+        let map = map(INDEX, "https://cdn.example.net/{digest}").unwrap();
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let place = map.blob_place(&name("example.com/app"), &digest).unwrap();
+        assert_eq!((place.origin, place.path.as_str()), (Some(0), digest.as_str()));
+    }
+
+    #[test]
+    fn the_static_prefix_ends_before_the_first_variable() {
+        let map = map(INDEX, "/v2/{+path}/blobs/{digest}").unwrap();
+        assert_eq!(map.index_pattern().static_prefix(), "oci-index/");
+        assert_eq!(map.blob_pattern().static_prefix(), "v2/");
+    }
+}

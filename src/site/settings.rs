@@ -1,0 +1,70 @@
+//! The settings of a site: what its owner chose, and what `ocisite.json` remembers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::template::Template;
+
+/// The choices that decide where every object of a site lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The hosts whose image names the site serves, sorted.
+    pub hosts: Vec<String>,
+    /// The template of the ref engine (protocol `oci-index-template-v1`), over `name`, `host` and `path`.
+    pub index_template: Template,
+    /// The template of the CAS engine (protocol `oci-cas-template-v1`), over the digest's variables, and the name's, which
+    /// are expanded when publishing.
+    pub cas_template: Template,
+    /// Other origins (`https://cdn.example.net`) that hold a part of the site, sorted.
+    pub origins: Vec<String>,
+}
+
+/// A way of laying a site out: a pair of templates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// One shared pool of blobs.
+    #[default]
+    Cas,
+    /// Each image is itself an OCI layout on the server.
+    Layout,
+    /// The blobs lie where the registry view looks for them.
+    Registry,
+}
+
+impl Preset {
+    /// The preset's index template.
+    pub fn index_template(self) -> &'static str {
+        match self {
+            Preset::Cas | Preset::Registry => "https://{host}/oci-index/{+path}",
+            Preset::Layout => "https://{host}/oci-image/{+path}/index.json",
+        }
+    }
+
+    /// The preset's CAS template.
+    pub fn cas_template(self) -> &'static str {
+        match self {
+            Preset::Cas => "/oci-cas/{algorithm}/{encoded:2}/{encoded}",
+            Preset::Layout => "/oci-image/{+path}/blobs/{algorithm}/{encoded}",
+            Preset::Registry => "/v2/{+path}/blobs/{digest}",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::SiteMap;
+
+    #[test]
+    fn every_preset_is_a_valid_pair_of_templates() {
+        for preset in [Preset::Cas, Preset::Layout, Preset::Registry] {
+            let settings = Settings {
+                hosts: vec!["example.com".into()],
+                index_template: Template::parse(preset.index_template()).unwrap(),
+                cas_template: Template::parse(preset.cas_template()).unwrap(),
+                origins: vec![],
+            };
+            SiteMap::new(settings).unwrap();
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! A directory as a store: the web root of a site.
+//!
+//! Every object is written to a temporary file in `.ocisite/tmp` and renamed into place, so that a reader sees the old
+//! object or the new one. Modes are set, not inherited: a web server has to be able to read what a publisher with a strict
+//! umask wrote. One lock file keeps publishers apart; the kernel releases it however its holder ends. Durability comes from
+//! one file-system sync per phase, because a sync per file costs a disk flush per blob.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
+
+use super::{
+    BlobSource, Document, Expected, Listed, Lock, Stat, Store, StoreError, Version, Written,
+};
+use crate::digest::{Algorithm, Digest, VerifyingReader};
+use crate::oci::layout::{Blob, content_error};
+use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
+use crate::site::{Kind, SitePath};
+
+/// The mode of every published file, whatever the umask and the source say.
+const FILE_MODE: u32 = 0o644;
+/// The mode of every directory of a site.
+const DIRECTORY_MODE: u32 = 0o755;
+/// How much is read, hashed and written at a time: larger gains nothing, and each worker holds one.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// How often a waiting publisher looks whether the lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// How blobs get from a layout into the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkMode {
+    /// Copy; where the file system can share blocks between files (reflinks), that.
+    #[default]
+    Copy,
+    /// Hard links to the layout's own files; a copy where that is not possible.
+    Hard,
+}
+
+/// A directory that holds a site, or will.
+#[derive(Debug)]
+pub struct DirectoryStore {
+    root: PathBuf,
+    link: LinkMode,
+    adopt: bool,
+    created_root: AtomicBool,
+    known_directories: Mutex<HashSet<PathBuf>>,
+}
+
+impl DirectoryStore {
+    /// Looks at a directory without changing it. It need not exist.
+    ///
+    /// # Errors
+    /// It is a file, or holds something else than a site and `adopt` is false.
+    pub fn new(root: &Path, link: LinkMode, adopt: bool) -> Result<DirectoryStore, StoreError> {
+        let store = DirectoryStore {
+            root: root.into(),
+            link,
+            adopt,
+            created_root: AtomicBool::new(false),
+            known_directories: Mutex::new(HashSet::new()),
+        };
+        store.check_root()?;
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn check_root(&self) -> Result<(), StoreError> {
+        let metadata = match std::fs::metadata(&self.root) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(fault("look at", &self.root, source)),
+        };
+        if !metadata.is_dir() {
+            return Err(StoreError::NotADirectory { path: self.root.clone() });
+        }
+        let mut found = None;
+        for entry in std::fs::read_dir(&self.root).map_err(|source| fault("list", &self.root, source))? {
+            let name = entry.map_err(|source| fault("list", &self.root, source))?.file_name();
+            if name == PRIVATE_DIRECTORY || name == DESCRIPTION {
+                return Ok(());
+            }
+            let name = name.to_string_lossy().into_owned();
+            found = found.into_iter().chain([name]).min();
+        }
+        match found {
+            Some(found) if !self.adopt => Err(StoreError::NotASite { path: self.root.clone(), found }),
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &SitePath) -> PathBuf {
+        self.root.join(path.as_str())
+    }
+
+    fn private(&self, name: &str) -> PathBuf {
+        self.root.join(PRIVATE_DIRECTORY).join(name)
+    }
+
+    /// Makes a directory and those above it, with the mode that a web server needs.
+    fn make_directory(&self, path: &Path) -> Result<(), StoreError> {
+        let known = |store: &Self| store.known_directories.lock().map(|known| known.contains(path)).unwrap_or(false);
+        if known(self) {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.as_os_str().is_empty() && !at.is_dir() {
+            missing.push(at);
+            at = at.parent().unwrap_or(Path::new(""));
+        }
+        for directory in missing.into_iter().rev() {
+            match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+                Ok(()) => set_mode(directory, DIRECTORY_MODE)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+                Err(source) => return Err(fault("create the directory", directory, source)),
+            }
+        }
+        if let Ok(mut known) = self.known_directories.lock() {
+            known.insert(path.into());
+        }
+        Ok(())
+    }
+
+    fn temporary(&self) -> Result<NamedTempFile, StoreError> {
+        let directory = self.private("tmp");
+        self.make_directory(&directory)?;
+        let file = NamedTempFile::new_in(&directory).map_err(|source| fault("create a file in", &directory, source))?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(FILE_MODE))
+            .map_err(|source| fault("set the mode of", file.path(), source))?;
+        Ok(file)
+    }
+
+    fn rename(&self, temporary: NamedTempFile, path: &SitePath) -> Result<(), StoreError> {
+        let file = self.file(path);
+        if let Some(directory) = file.parent() {
+            self.make_directory(directory)?;
+        }
+        let in_the_way = what_is_in_the_way(&file);
+        temporary.persist(&file).map_err(|error| match in_the_way {
+            Some(found) => StoreError::InTheWay { path: file.clone(), found },
+            None => fault("rename a finished file to", &file, error.error),
+        })?;
+        Ok(())
+    }
+
+    fn copy(&self, blob: Blob, source: &dyn BlobSource, path: &SitePath) -> Result<(), StoreError> {
+        let mut temporary = self.temporary()?;
+        let from = blob.path.clone();
+        let mut reader = VerifyingReader::new(blob.reader(), source.digest(), source.size());
+        pump(&mut reader, source, &from, |chunk| {
+            temporary.write_all(chunk).map_err(|error| fault("write", &self.file(path), error))
+        })?;
+        self.rename(temporary, path)
+    }
+
+    /// Shares the blocks of the source where the file system can; the copy is then read and checked, as it is private.
+    fn reflink(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
+        if blob.whole_file.is_none() || self.link != LinkMode::Copy {
+            return Ok(false);
+        }
+        let temporary = self.temporary()?;
+        if rustix::fs::ioctl_ficlone(temporary.as_file(), &blob.file).is_err() {
+            return Ok(false);
+        }
+        let file = temporary.reopen().map_err(|source| fault("read", temporary.path(), source))?;
+        let mut reader = VerifyingReader::new(file, source.digest(), source.size());
+        pump(&mut reader, source, &blob.path, |_| Ok(()))?;
+        self.rename(temporary, path)?;
+        Ok(true)
+    }
+
+    /// Links the source's own file, after its bytes were checked. False where a link is impossible or would not serve.
+    fn hard_link(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
+        let (LinkMode::Hard, Some(original)) = (self.link, &blob.whole_file) else { return Ok(false) };
+        // A link shares the source's mode: one that a web server could not read is copied instead.
+        let readable = blob.file.metadata().is_ok_and(|metadata| metadata.mode() & 0o444 == 0o444);
+        // A symbolic link's target is linked, not the link, which might dangle tomorrow.
+        let Ok(original) = original.canonicalize() else { return Ok(false) };
+        let directory = self.private("tmp");
+        self.make_directory(&directory)?;
+        let name = tempfile::Builder::new().make_in(&directory, |name| std::fs::hard_link(&original, name));
+        let (true, Ok(link)) = (readable, name) else { return Ok(false) };
+        let file = File::open(link.path()).map_err(|source| fault("read", link.path(), source))?;
+        let mut reader = VerifyingReader::new(file, source.digest(), source.size());
+        pump(&mut reader, source, &blob.path, |_| Ok(()))?;
+        let target = self.file(path);
+        if let Some(parent) = target.parent() {
+            self.make_directory(parent)?;
+        }
+        link.persist(&target).map_err(|error| fault("rename a link to", &target, error.error))?;
+        Ok(true)
+    }
+}
+
+impl Store for DirectoryStore {
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError> {
+        let file = self.file(path);
+        let metadata = match std::fs::symlink_metadata(&file) {
+            Ok(metadata) => metadata,
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(source) => return Err(fault("look at", &file, source)),
+        };
+        if !metadata.is_file() {
+            let found = what_is_in_the_way(&file).unwrap_or("not a regular file");
+            return Err(StoreError::InTheWay { path: file, found });
+        }
+        let modified = metadata.modified().map_err(|source| fault("look at", &file, source))?;
+        Ok(Some(Stat { size: metadata.len(), modified }))
+    }
+
+    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
+        let Some(stat) = self.stat(path)? else { return Ok(None) };
+        let file = self.file(path);
+        if stat.size > limit {
+            return Err(StoreError::TooLarge { path: file, limit });
+        }
+        let bytes = std::fs::read(&file).map_err(|source| fault("read", &file, source))?;
+        let version = version_of(&bytes);
+        Ok(Some(Document { bytes, version }))
+    }
+
+    fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        if self.stat(path)?.is_none() {
+            return Ok(None);
+        }
+        let file = self.file(path);
+        let opened = File::open(&file).map_err(|source| fault("read", &file, source))?;
+        Ok(Some(Box::new(opened)))
+    }
+
+    fn write_document(
+        &self,
+        path: &SitePath,
+        _kind: &Kind,
+        bytes: &[u8],
+        expected: &Expected,
+    ) -> Result<(), StoreError> {
+        // The lock keeps other publishers away, so this comparison and the rename below are one step for all of them.
+        let current = self.read_document(path, u64::MAX)?.map(|document| document.version);
+        let unchanged = match expected {
+            Expected::Absent => current.is_none(),
+            Expected::Version(version) => current.as_ref() == Some(version),
+        };
+        if !unchanged {
+            return Err(StoreError::Conflict { path: path.clone() });
+        }
+        let mut temporary = self.temporary()?;
+        temporary.write_all(bytes).map_err(|source| fault("write", &self.file(path), source))?;
+        self.rename(temporary, path)
+    }
+
+    fn write_blob(&self, path: &SitePath, _kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
+        let blob = source.open()?;
+        if self.hard_link(&blob, source, path)? {
+            return Ok(Written::Linked);
+        }
+        if self.reflink(&blob, source, path)? {
+            return Ok(Written::Copied);
+        }
+        self.copy(blob, source, path)?;
+        Ok(Written::Copied)
+    }
+
+    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind) -> Result<Written, StoreError> {
+        let (from, target) = (self.file(from), self.file(to));
+        if let Some(parent) = target.parent() {
+            self.make_directory(parent)?;
+        }
+        let directory = self.private("tmp");
+        self.make_directory(&directory)?;
+        let link = tempfile::Builder::new()
+            .make_in(&directory, |name| std::fs::hard_link(&from, name))
+            .map_err(|source| fault("link", &from, source))?;
+        link.persist(&target).map_err(|error| fault("rename a link to", &target, error.error))?;
+        Ok(Written::Linked)
+    }
+
+    fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
+        let file = self.file(path);
+        match std::fs::remove_file(&file) {
+            Ok(()) => {}
+            Err(error) if is_absence(&error) => return Ok(()),
+            Err(source) => return Err(fault("remove", &file, source)),
+        }
+        // Directories that are empty now go too; one that is not ends the walk up.
+        let mut directory = file.parent();
+        while let Some(at) = directory.filter(|at| *at != self.root && std::fs::remove_dir(at).is_ok()) {
+            if let Ok(mut known) = self.known_directories.lock() {
+                known.remove(at);
+            }
+            directory = at.parent();
+        }
+        Ok(())
+    }
+
+    fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError> {
+        for path in blobs {
+            self.delete(path)?;
+        }
+        if self.created_root.load(Ordering::Relaxed) {
+            let private = self.root.join(PRIVATE_DIRECTORY);
+            let only_private = std::fs::read_dir(&self.root).is_ok_and(|entries| entries.count() == 1);
+            if only_private && std::fs::remove_dir_all(private).is_ok() {
+                // Not empty, or gone already: either way there is nothing left to take back.
+                let _ = std::fs::remove_dir(&self.root);
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        let start = self.root.join(prefix);
+        if !start.is_dir() {
+            return Ok(());
+        }
+        let private = self.root.join(PRIVATE_DIRECTORY);
+        let walk = walkdir::WalkDir::new(&start).into_iter().filter_entry(|entry| entry.path() != private);
+        for entry in walk {
+            let wrong = |error: walkdir::Error| {
+                let path = error.path().unwrap_or(&start).to_path_buf();
+                fault("list", &path, error.into())
+            };
+            let entry = entry.map_err(wrong)?;
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let relative = entry.path().strip_prefix(&self.root).ok().and_then(Path::to_str);
+            let Some(Ok(path)) = relative.map(SitePath::new) else { continue };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Removed since the directory was read: no longer there to be listed.
+                Err(error) if error.io_error().is_some_and(is_absence) => continue,
+                Err(error) => return Err(wrong(error)),
+            };
+            let modified = metadata.modified().map_err(|source| fault("look at", entry.path(), source))?;
+            visit(Listed { path, stat: Stat { size: metadata.len(), modified } });
+        }
+        Ok(())
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
+        if !self.root.is_dir() {
+            self.created_root.store(true, Ordering::Relaxed);
+        }
+        let path = self.private("lock");
+        self.make_directory(&self.root.join(PRIVATE_DIRECTORY))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| fault("create the lock file", &path, source))?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(std::fs::TryLockError::WouldBlock) if start.elapsed() < wait => std::thread::sleep(LOCK_POLL),
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    return Err(StoreError::Locked { site: self.root.clone(), lock: path, waited: wait });
+                }
+                Err(std::fs::TryLockError::Error(source)) => return Err(fault("lock", &path, source)),
+            }
+        }
+        self.remove_leftovers()?;
+        Ok(Box::new(DirectoryLock { _file: file }))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let directory = File::open(&self.root).map_err(|source| fault("open", &self.root, source))?;
+        rustix::fs::syncfs(&directory).map_err(|source| fault("sync the file system of", &self.root, source.into()))
+    }
+}
+
+impl DirectoryStore {
+    /// Whoever holds the lock is alone, so what lies in the temporary directory belongs to a process that is gone.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        let directory = self.private("tmp");
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if is_absence(&error) => return Ok(()),
+            Err(source) => return Err(fault("list", &directory, source)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|source| fault("list", &directory, source))?.path();
+            std::fs::remove_file(&path).map_err(|source| fault("remove the leftover", &path, source))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct DirectoryLock {
+    // Closing the file releases the lock.
+    _file: File,
+}
+
+impl Lock for DirectoryLock {}
+
+/// The version of a document on a directory: there is no ETag, so its content names it.
+fn version_of(bytes: &[u8]) -> Version {
+    Version(Digest::of(Algorithm::Sha256, bytes).to_string())
+}
+
+/// Reads all of `reader`, handing each chunk on; what the reader says of the digest names the source's file.
+fn pump(
+    reader: &mut impl Read,
+    source: &dyn BlobSource,
+    from: &Path,
+    mut sink: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(content_error(from.into(), error).into()),
+        };
+        sink(&buffer[..count])?;
+        source.advanced(count as u64);
+    }
+}
+
+fn fault(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { action, path: path.into(), source }
+}
+
+/// Not there, or not there because something above it is a file.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|source| fault("set the mode of", path, source))
+}
+
+/// What stands at a path where only a regular file may.
+fn what_is_in_the_way(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    match () {
+        _ if kind.is_file() => None,
+        _ if kind.is_dir() => Some("a directory"),
+        _ if kind.is_symlink() => Some("a symbolic link"),
+        _ if kind.is_fifo() => Some("a FIFO"),
+        _ => Some("not a regular file"),
+    }
+}
