@@ -75,10 +75,9 @@ pub fn type_name(value: &Value) -> &'static str {
 
 /// The value as an object, or an error that says what was found at `place`.
 pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a serde_json::Map<String, Value>, JsonError> {
-    value.as_object().ok_or_else(|| JsonError::Type {
-        expected: format!("{place} to be an object"),
-        found: type_name(value),
-    })
+    value
+        .as_object()
+        .ok_or_else(|| JsonError::Type { expected: format!("{place} to be an object"), found: type_name(value) })
 }
 
 #[cfg(test)]

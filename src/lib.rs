@@ -12,8 +12,14 @@
 //! consumer: name -> discovery -> index -> descriptor -> CAS -> layout        (resolve, pull, verify)
 //! ```
 
+pub mod cli;
 pub mod digest;
 pub mod json;
 pub mod name;
 pub mod oci;
+pub mod parallel;
+pub mod progress;
+pub mod publish;
+pub mod site;
+pub mod store;
 pub mod template;

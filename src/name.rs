@@ -16,7 +16,8 @@ use std::str::FromStr;
 /// A host-based image name; see the [module](self) for its parts.
 ///
 /// Names order by host, then path, then fragment, a name without a fragment first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ImageName {
     host: String,
     path: String,
@@ -125,6 +126,20 @@ impl fmt::Display for ImageName {
             Some(fragment) => write!(f, "#{fragment}"),
             None => Ok(()),
         }
+    }
+}
+
+impl From<ImageName> for String {
+    fn from(name: ImageName) -> String {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for ImageName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<ImageName, NameError> {
+        ImageName::parse(&text)
     }
 }
 

@@ -67,9 +67,8 @@ fn of(digest: &Option<String>) -> String {
 impl Descriptor {
     /// Reads a descriptor. `mediaType` may be absent (old layouts); `digest` and `size` may not.
     pub fn from_value(value: &Value) -> Result<Descriptor, DescriptorError> {
-        let properties = value
-            .as_object()
-            .ok_or_else(|| DescriptorError::NotAnObject { found: json::type_name(value) })?;
+        let properties =
+            value.as_object().ok_or_else(|| DescriptorError::NotAnObject { found: json::type_name(value) })?;
         let text = digest_text(properties)?;
         let size = size(properties, text)?;
         let media_type = media_type(properties, text)?;

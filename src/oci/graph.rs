@@ -124,10 +124,7 @@ impl<'a> Walk<'a> {
     fn visit(&mut self, step: &Step, first_visit: bool) -> Result<Links, GraphError> {
         let Step { descriptor, referrer, depth } = step;
         if *depth > MAX_DEPTH {
-            return Err(GraphError::TooDeep {
-                path: self.layout.path().into(),
-                digest: descriptor.digest.clone(),
-            });
+            return Err(GraphError::TooDeep { path: self.layout.path().into(), digest: descriptor.digest.clone() });
         }
         let links = self.read(descriptor)?;
         if !first_visit {

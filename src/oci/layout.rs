@@ -249,8 +249,7 @@ impl Layout {
             }
         };
         let entry = |(position, value)| {
-            Descriptor::from_value(value)
-                .map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
+            Descriptor::from_value(value).map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
         };
         manifests.iter().enumerate().map(entry).collect()
     }
@@ -325,8 +324,10 @@ pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
         Some(ContentError::Mismatch { expected, found }) => {
             LayoutError::Digest { path, expected: expected.clone(), found: found.clone() }
         }
-        Some(ContentError::TooLong { expected, .. }) => LayoutError::Size { path, expected: *expected, found: expected + 1 },
-        Some(ContentError::TooShort { expected, found }) => {
+        Some(ContentError::TooLong { expected, .. }) => {
+            LayoutError::Size { path, expected: *expected, found: expected + 1 }
+        }
+        Some(ContentError::TooShort { expected, found, .. }) => {
             LayoutError::Size { path, expected: *expected, found: *found }
         }
         None => LayoutError::Read { path, source: error },

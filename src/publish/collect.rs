@@ -154,13 +154,8 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
 fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
     let layout = &gathered.layouts[source.layout];
     let mut walk = Walk::new(layout);
-    let mut image = Image {
-        name: source.image.clone(),
-        entries: vec![],
-        blobs: vec![],
-        missing: vec![],
-        warnings: vec![],
-    };
+    let mut image =
+        Image { name: source.image.clone(), entries: vec![], blobs: vec![], missing: vec![], warnings: vec![] };
     let (selected, rest) = select(layout, source)?;
     for entry in selected {
         let published = publish_entry(layout, &mut walk, entry, source.rename.as_deref())?;
@@ -242,11 +237,16 @@ fn add_referrers(
     rest: Vec<Descriptor>,
     image: &mut Image,
 ) -> Result<(), CollectError> {
-    let mut candidates: Vec<(Descriptor, Option<Digest>)> =
-        rest.into_iter().map(|entry| (subject(layout, &entry), entry)).map(|(subject, entry)| (entry, subject)).collect();
+    let mut candidates: Vec<(Descriptor, Option<Digest>)> = rest
+        .into_iter()
+        .map(|entry| (subject(layout, &entry), entry))
+        .map(|(subject, entry)| (entry, subject))
+        .collect();
     let mut tags: HashSet<String> = HashSet::new();
     loop {
-        tags.extend(walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| fallback_tag(&reached.digest)));
+        tags.extend(
+            walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| fallback_tag(&reached.digest)),
+        );
         let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
             let by_subject = subject.as_ref().is_some_and(|subject| walk.has_seen(subject));
             by_subject || tag(entry).is_some_and(|tag| tags.contains(tag.split('.').next().unwrap_or_default()))

@@ -27,7 +27,7 @@ use crate::template::{Template, TemplateError};
 pub use collect::CollectError;
 pub use execute::Summary;
 pub use input::{Input, InputError};
-pub use plan::{Plan, PlanError};
+pub use plan::{Object, Plan, PlanError};
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
 const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
@@ -132,7 +132,8 @@ pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, Pu
     let mut plans: Vec<(Site, Plan, Box<dyn Lock>)> = Vec::new();
     let mut roots = opened.into_iter();
     while let Some((mut site, group, lock)) = roots.next() {
-        let planned = site.reload(request, &group.images).and_then(|()| Ok(plan::plan(&site, request.merge, group.images)?));
+        let planned =
+            site.reload(request, &group.images).and_then(|()| Ok(plan::plan(&site, request.merge, group.images)?));
         match planned {
             Ok(plan) => plans.push((site, plan, lock)),
             Err(error) => {
@@ -151,14 +152,14 @@ pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, Pu
 }
 
 /// Decides everything that [`publish`] would write, without writing, locking or creating anything.
-pub fn dry_run(request: &Request) -> Result<Vec<Plan>, PublishError> {
+pub fn dry_run(request: &Request) -> Result<Vec<Object>, PublishError> {
     let prepared = prepare(request)?;
-    let mut plans = Vec::new();
+    let mut objects = Vec::new();
     for group in prepared.groups(request) {
         let site = Site::open(request, &group.root, &group.images)?;
-        plans.push(plan::plan(&site, request.merge, group.images)?);
+        objects.extend(plan::plan(&site, request.merge, group.images)?.objects(&site.map)?);
     }
-    Ok(plans)
+    Ok(objects)
 }
 
 struct Prepared {

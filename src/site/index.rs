@@ -89,9 +89,10 @@ impl Index {
             // Parsed again only to say what it is instead.
             Err(error) => {
                 return Err(match json::parse(bytes) {
-                    Ok(value) => {
-                        JsonError::Type { expected: "an image index (an object)".into(), found: json::type_name(&value) }
-                    }
+                    Ok(value) => JsonError::Type {
+                        expected: "an image index (an object)".into(),
+                        found: json::type_name(&value),
+                    },
                     Err(_) => JsonError::Syntax(error),
                 }
                 .into());
@@ -105,8 +106,7 @@ impl Index {
         let mut entries = Vec::with_capacity(manifests.len());
         for (position, text) in manifests.into_iter().enumerate() {
             let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
-            let descriptor =
-                Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position, source })?;
+            let descriptor = Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position, source })?;
             entries.push(Entry::new(&descriptor));
         }
         let mut others = BTreeMap::new();
@@ -224,10 +224,9 @@ mod tests {
         let mut descriptor =
             Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, content.as_bytes()), 1);
         descriptor.set_ref_name(reference);
-        descriptor.properties.insert(
-            "platform".into(),
-            serde_json::json!({"os": "linux", "architecture": architecture}),
-        );
+        descriptor
+            .properties
+            .insert("platform".into(), serde_json::json!({"os": "linux", "architecture": architecture}));
         Entry::new(&descriptor)
     }
 

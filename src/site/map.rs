@@ -341,11 +341,9 @@ impl SiteMap {
         let top = place.path.top();
         let is_registry_blob = is_blob && top == "v2";
         match RESERVED.iter().find(|(name, _)| *name == top) {
-            Some((_, owner)) if !is_registry_blob => Err(MapError::Reserved {
-                subject: subject.into(),
-                path: place.path.clone(),
-                owner,
-            }),
+            Some((_, owner)) if !is_registry_blob => {
+                Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
+            }
             _ => Ok(()),
         }
     }
@@ -418,12 +416,8 @@ fn check_one_path_per_digest(template: &Template) -> Result<(), MapError> {
 }
 
 fn resolve(role: Role, template: &Template, base: &Url, text: &str) -> Result<Url, MapError> {
-    let not_a_uri = |problem: String| MapError::NotAUri {
-        role,
-        template: template.to_string(),
-        text: text.into(),
-        problem,
-    };
+    let not_a_uri =
+        |problem: String| MapError::NotAUri { role, template: template.to_string(), text: text.into(), problem };
     let uri = base.join(text).map_err(|error| not_a_uri(error.to_string()))?;
     if !matches!(uri.scheme(), "http" | "https") {
         return Err(not_a_uri(format!("its scheme is {}", uri.scheme())));
@@ -539,12 +533,16 @@ fn mark(template: &Template) -> (String, Vec<Group>) {
         let Some((literal, after)) = rest.split_once('{') else { break };
         marked.push_str(literal);
         rest = after.split_once('}').map_or("", |(_, after)| after);
-        let names: Vec<String> = expression.variables.iter().map(|variable| {
-            let marked_name = format!("v{}", groups.len());
-            let (variable, prefix) = (variable.name.clone(), variable.prefix);
-            groups.push(Group { variable, prefix, marked_name: marked_name.clone() });
-            marked_name
-        }).collect();
+        let names: Vec<String> = expression
+            .variables
+            .iter()
+            .map(|variable| {
+                let marked_name = format!("v{}", groups.len());
+                let (variable, prefix) = (variable.name.clone(), variable.prefix);
+                groups.push(Group { variable, prefix, marked_name: marked_name.clone() });
+                marked_name
+            })
+            .collect();
         let operator = expression.operator.map(String::from).unwrap_or_default();
         marked.push_str(&format!("{{{operator}{}}}", names.join(",")));
     }
@@ -667,7 +665,8 @@ mod tests {
     #[test]
     fn names_that_would_leave_the_site_or_meet_something_else_are_refused() {
         let root = map("https://{host}/{+path}", CAS).unwrap();
-        for path in ["a/../b", "a/./b", "a/%2e%2e/b", "a/%2Fb", "a%00", "a//b", "a/", ".well-known/x", ".ocisite/lock"] {
+        for path in ["a/../b", "a/./b", "a/%2e%2e/b", "a/%2Fb", "a%00", "a//b", "a/", ".well-known/x", ".ocisite/lock"]
+        {
             let image = ImageName::new("example.com", path, None).unwrap();
             assert!(root.index_place(&image).is_err(), "{path}");
         }

@@ -82,9 +82,8 @@ fn with_charset(media_type: &str) -> String {
 
 /// A descriptor's media type comes from outside: only what RFC 6838 allows in one may become a header's value.
 fn is_header_value(media_type: &str) -> bool {
-    let name = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
+    let name =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     media_type.split_once('/').is_some_and(|(top, sub)| name(top) && name(sub))
 }
 

@@ -124,12 +124,7 @@ fn check_segment(path: &str, segment: &str) -> Result<(), PathError> {
         return Err(PathError::Character { path: path.into(), character });
     }
     if segment.len() > MAX_SEGMENT {
-        return Err(PathError::Long {
-            path: path.into(),
-            what: "a segment",
-            found: segment.len(),
-            limit: MAX_SEGMENT,
-        });
+        return Err(PathError::Long { path: path.into(), what: "a segment", found: segment.len(), limit: MAX_SEGMENT });
     }
     Ok(())
 }

@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-use super::{
-    BlobSource, Document, Expected, Listed, Lock, Stat, Store, StoreError, Version, Written,
-};
+use super::{BlobSource, Document, Expected, Listed, Lock, Stat, Store, StoreError, Version, Written};
 use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::oci::layout::{Blob, content_error};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
@@ -448,7 +446,8 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|source| fault("set the mode of", path, source))
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(|source| fault("set the mode of", path, source))
 }
 
 /// What stands at a path where only a regular file may.

@@ -33,13 +33,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the document is no longer what `expected` says; nothing is changed then.
-    fn write_document(
-        &self,
-        path: &SitePath,
-        kind: &Kind,
-        bytes: &[u8],
-        expected: &Expected,
-    ) -> Result<(), StoreError>;
+    fn write_document(&self, path: &SitePath, kind: &Kind, bytes: &[u8], expected: &Expected)
+    -> Result<(), StoreError>;
 
     /// Writes a blob under its final name, after its bytes were found to have the digest and the size.
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;

@@ -1,0 +1,208 @@
+//! `ocisite.toml`: what `ocisite publish` takes on the command line, written down.
+//!
+//! Relative paths in it are relative to the file, so that it works from anywhere.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::name::{ImageName, NameError};
+use crate::publish::Input;
+use crate::publish::input::split_reference;
+use crate::site::Preset;
+use crate::store::directory::LinkMode;
+
+/// The file that `ocisite publish` reads when it is given nothing to publish.
+pub const DEFAULT_FILE: &str = "ocisite.toml";
+
+/// The content of the file. Every key is an option of `ocisite publish` by the same name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The site's directory.
+    pub site: Option<PathBuf>,
+    /// The host of images that are named by their path.
+    pub host: Option<String>,
+    /// The pair of templates.
+    pub preset: Option<Preset>,
+    /// The index template.
+    pub index_template: Option<String>,
+    /// The CAS template.
+    pub cas_template: Option<String>,
+    /// Whether each host gets a root of its own.
+    #[serde(default)]
+    pub root_per_host: bool,
+    /// How blobs get into the site.
+    pub link: Option<LinkMode>,
+    /// Whether missing blobs are no error.
+    #[serde(default)]
+    pub allow_missing: bool,
+    /// Directories by origin.
+    #[serde(default)]
+    pub store: BTreeMap<String, PathBuf>,
+    /// Folders of layouts.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+    /// Images by name.
+    #[serde(default, rename = "image")]
+    pub images: Vec<ImageConfig>,
+}
+
+/// One `[[image]]`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ImageConfig {
+    /// The image name, with a fragment to publish under that ref.
+    pub name: String,
+    /// The layout, `PATH[:REF]`.
+    pub layout: String,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no TOML, or a value has the wrong type.
+    #[error("the configuration {} is wrong", .path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A key that nobody reads.
+    #[error("the configuration {} has the unknown key {key:?}{}", .path.display(), suggestion(.nearest))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// A known key that looks like it.
+        nearest: Option<&'static str>,
+    },
+    /// An image name is malformed.
+    #[error("the configuration {} has a wrong image name", .path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+}
+
+fn suggestion(nearest: &Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean {nearest:?}?"),
+        None => format!("; known keys are {}", KEYS.join(", ")),
+    }
+}
+
+const KEYS: [&str; 11] = [
+    "site",
+    "host",
+    "preset",
+    "index-template",
+    "cas-template",
+    "root-per-host",
+    "link",
+    "allow-missing",
+    "store",
+    "folders",
+    "image",
+];
+const IMAGE_KEYS: [&str; 2] = ["name", "layout"];
+
+/// Below this likeness (Jaro-Winkler, 1 is equality) a suggestion would only confuse.
+const LIKENESS: f64 = 0.75;
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let mut config = Config::parse(path, &text)?;
+        config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let wrong = |source| ConfigError::Form { path: path.into(), source };
+        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        let images = table.get("image").and_then(toml::Value::as_array).into_iter().flatten();
+        let image_keys = images.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+        let unknown = |key: &String, known: &[&'static str]| ConfigError::UnknownKey {
+            path: path.into(),
+            key: key.clone(),
+            nearest: nearest(key, known),
+        };
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(unknown(key, &KEYS));
+        }
+        if let Some(key) = image_keys.into_iter().find(|key| !IMAGE_KEYS.contains(&key.as_str())) {
+            return Err(unknown(key, &IMAGE_KEYS));
+        }
+        toml::from_str(text).map_err(wrong)
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        self.site = self.site.take().map(|site| base.join(site));
+        self.folders.iter_mut().for_each(|folder| *folder = base.join(&*folder));
+        self.store.values_mut().for_each(|directory| *directory = base.join(&*directory));
+        for image in &mut self.images {
+            image.layout = base.join(&image.layout).to_string_lossy().into_owned();
+        }
+    }
+
+    /// What the file says to publish.
+    pub fn inputs(&self, path: &Path) -> Result<Vec<Input>, ConfigError> {
+        let mut inputs: Vec<Input> = self.folders.iter().cloned().map(Input::Folder).collect();
+        for image in &self.images {
+            let name =
+                ImageName::parse(&image.name).map_err(|source| ConfigError::Name { path: path.into(), source })?;
+            let (layout, reference) = split_reference(&image.layout);
+            inputs.push(Input::Image { name, layout, reference });
+        }
+        Ok(inputs)
+    }
+}
+
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let likeness = |known: &&'static str| strsim::jaro_winkler(key, known);
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) >= LIKENESS).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let message = |text: &str| Config::parse(Path::new("ocisite.toml"), text).unwrap_err().to_string();
+        assert!(message("indx-template = 'x'").contains("did you mean \"index-template\"?"));
+        assert!(message("[[image]]\nname='a/b'\nlayuot='x'").contains("did you mean \"layout\"?"));
+        assert!(message("zzz = 1").contains("known keys are site, host"));
+    }
+
+    #[test]
+    fn the_list_of_keys_is_what_the_struct_reads() {
+        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\n\
+                    link='hard'\nallow-missing=true\nfolders=[]\n[store]\n[[image]]\nname='n'\nlayout='l'\n";
+        let config = Config::parse(Path::new("ocisite.toml"), text).unwrap();
+        assert_eq!(config.images.len(), 1);
+        assert_eq!(
+            text.lines().filter(|line| !line.starts_with("name") && !line.starts_with("layout")).count(),
+            KEYS.len()
+        );
+    }
+}

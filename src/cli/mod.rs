@@ -1,0 +1,46 @@
+//! The command line: one file per subcommand, each parses its arguments, calls the library once, and says what happened.
+
+pub mod completions;
+pub mod config;
+pub mod man;
+pub mod output;
+pub mod progress;
+pub mod publish;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// It ran, and found problems.
+pub const FOUND_PROBLEMS: u8 = 1;
+/// It could not run: wrong usage, wrong input, or a system that did not play along.
+pub const COULD_NOT_RUN: u8 = 2;
+
+/// Turns OCI image layouts into a static web site from which images are discovered by name.
+#[derive(Debug, Parser)]
+#[command(name = "ocisite", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Publish(Box<publish::Args>),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Publish(args) => publish::run(*args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ocisite: {}", output::chain(&error));
+        ExitCode::from(COULD_NOT_RUN)
+    })
+}

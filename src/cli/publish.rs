@@ -1,0 +1,219 @@
+//! `ocisite publish`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::config::{Config, DEFAULT_FILE};
+use super::output::{self, Verbosity, bytes, count, seconds};
+use super::progress;
+use crate::name::ImageName;
+use crate::parallel;
+use crate::publish::{self, Input, Request, Summary};
+use crate::site::Preset;
+use crate::site::index::Merge;
+use crate::store::directory::LinkMode;
+
+const EXAMPLES: &str = "Examples:
+  ocisite publish --site site example.com/app=layouts/app
+  ocisite publish --site site example.com/team/app#1.0=app.tar:latest
+  ocisite publish --site site --host example.com layouts
+  ocisite publish --config ocisite.toml";
+
+/// Publish OCI image layouts to a site.
+///
+/// Nothing is written unless all of the input is right, and a reader sees the old site or the new one, never a mixture.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts whose relative paths become the images' paths.
+    #[arg(value_name = "IMAGE|FOLDER")]
+    inputs: Vec<String>,
+    /// The directory of the site: a web root. It is made when it is not there.
+    #[arg(long, value_name = "DIR")]
+    site: Option<PathBuf>,
+    /// The host of images that are named by their path in a folder.
+    #[arg(long)]
+    host: Option<String>,
+    /// Read options and images from this file [default: ocisite.toml, when nothing to publish is given].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How the site is laid out.
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// Where indexes are: an RFC 6570 template over name, host and path.
+    #[arg(long, value_name = "TEMPLATE")]
+    index_template: Option<String>,
+    /// Where blobs are: an RFC 6570 template over digest, algorithm and encoded, and over name, host and path.
+    #[arg(long, value_name = "TEMPLATE")]
+    cas_template: Option<String>,
+    /// The directory of another origin that a template leads to.
+    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
+    store: Vec<(String, PathBuf)>,
+    /// Give each host a root of its own: DIR/HOST.
+    #[arg(long)]
+    root_per_host: bool,
+    /// Keep the entries that a published ref has for other platforms.
+    #[arg(long, conflicts_with = "replace")]
+    append: bool,
+    /// Make the images exactly what is given: refs that are not published now are dropped.
+    #[arg(long)]
+    replace: bool,
+    /// Publish also when a layout lacks blobs.
+    #[arg(long)]
+    allow_missing: bool,
+    /// How blobs get into the site.
+    #[arg(long, value_enum)]
+    link: Option<LinkMode>,
+    /// Publish into a directory that holds other files.
+    #[arg(long)]
+    adopt: bool,
+    /// How many files to work on at once [default: one per core].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+    /// How many seconds to wait for another publisher.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait: u64,
+    /// List every object with its media type, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
+    let (origin, directory) = text.split_once('=').ok_or("expected ORIGIN=DIR, such as https://cdn.example.net=cdn")?;
+    let url = url::Url::parse(origin).map_err(|error| format!("{origin} is no origin: {error}"))?;
+    let origin = url.origin().ascii_serialization();
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !origin.starts_with("http") {
+        return Err(format!("{url} is no origin: expected scheme and host only, such as https://cdn.example.net"));
+    }
+    Ok((origin, directory.into()))
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let request = request(&args)?;
+    if args.dry_run {
+        return dry_run(&request, args.json);
+    }
+    let start = Instant::now();
+    let progress = progress::for_terminal(args.verbosity);
+    let summary = publish::publish(&request, &*progress)?;
+    for warning in &summary.warnings {
+        eprintln!("ocisite: warning: {warning}");
+    }
+    if args.json {
+        output::print_json(&summary)?;
+    } else if !args.verbosity.quiet {
+        output::print(&report(&request, &summary, start.elapsed()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(args: &Args) -> anyhow::Result<Request> {
+    let (config, config_inputs) = config(args)?;
+    let mut inputs = config_inputs;
+    for text in &args.inputs {
+        inputs.push(Input::parse(text)?);
+    }
+    let Some(site) = args.site.clone().or(config.site) else {
+        bail!("no site: say where to publish with `--site DIR`");
+    };
+    let mut stores: Vec<(String, PathBuf)> = Vec::new();
+    for (origin, directory) in config.store {
+        stores.push(parse_store(&format!("{origin}={}", directory.display())).map_err(anyhow::Error::msg)?);
+    }
+    stores.extend(args.store.iter().cloned());
+    let host = args.host.clone().or(config.host);
+    if let Some(host) = &host {
+        ImageName::new(host, "any", None).with_context(|| format!("--host {host} is no host"))?;
+    }
+    Ok(Request {
+        site,
+        inputs,
+        host: host.map(|host| host.to_ascii_lowercase()),
+        preset: args.preset.or(config.preset),
+        index_template: args.index_template.clone().or(config.index_template),
+        cas_template: args.cas_template.clone().or(config.cas_template),
+        stores,
+        root_per_host: args.root_per_host || config.root_per_host,
+        merge: match (args.append, args.replace) {
+            (true, _) => Merge::Append,
+            (_, true) => Merge::ReplaceImage,
+            _ => Merge::ReplaceRefs,
+        },
+        allow_missing: args.allow_missing || config.allow_missing,
+        link: args.link.or(config.link).unwrap_or_default(),
+        adopt: args.adopt,
+        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+        wait: Duration::from_secs(args.wait),
+    })
+}
+
+/// The configuration file: the one given, or the default one when there is nothing else to publish.
+fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
+    let default = Path::new(DEFAULT_FILE);
+    let path = match &args.config {
+        Some(path) => path.as_path(),
+        None if args.inputs.is_empty() && default.is_file() => default,
+        None => return Ok((Config::default(), vec![])),
+    };
+    let config = Config::read(path)?;
+    let inputs = config.inputs(path)?;
+    Ok((config, inputs))
+}
+
+fn dry_run(request: &Request, json: bool) -> anyhow::Result<ExitCode> {
+    let objects = publish::dry_run(request)?;
+    if json {
+        output::print_json(&objects)?;
+    } else {
+        let lines = objects.iter().map(|o| format!("{:>12}  {}  {}\n", o.size, o.path, o.media_type));
+        output::print(&lines.collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(request: &Request, summary: &Summary, took: Duration) -> String {
+    let mut lines = Vec::new();
+    let images = count(summary.images.len() as u64, "image", "images");
+    let refs = count(summary.refs as u64, "entry", "entries");
+    if summary.is_nothing_written() {
+        lines.push(format!("Nothing to do: {} has {images} with {refs} already.", request.site.display()));
+    } else {
+        lines.push(format!("Published {images} with {refs} to {} in {}.", request.site.display(), seconds(took)));
+        let blobs = [
+            (summary.blobs_written, "written"),
+            (summary.blobs_linked, "linked"),
+            (summary.blobs_present, "already there"),
+        ];
+        let blobs = blobs.iter().filter(|(count, _)| count.objects > 0);
+        let blobs: Vec<String> =
+            blobs.map(|(count, how)| format!("{} {how} ({})", count.objects, bytes(count.bytes))).collect();
+        lines.push(format!("  blobs      {}", blobs.join(", ")));
+        lines.push(format!(
+            "  documents  {} written, {} unchanged",
+            summary.documents_written.objects, summary.documents_unchanged.objects
+        ));
+    }
+    for missing in &summary.missing {
+        let layout = missing.layout.display();
+        lines.push(format!(
+            "  missing    {} ({} bytes) in {layout}, for {}",
+            missing.digest, missing.size, missing.referrer
+        ));
+    }
+    for skipped in &summary.skipped {
+        lines.push(format!("  skipped    {}", skipped.reason));
+    }
+    if !summary.is_nothing_written() {
+        lines.push(format!("Next: ocisite serve {}", request.site.display()));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,376 @@
+//! The plan: every object that a publish writes, decided before anything is written.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Site;
+use super::collect::{Image, MissingBlob};
+use crate::digest::Digest;
+use crate::json::MAX_INDEX_BYTES;
+use crate::name::ImageName;
+use crate::oci::descriptor::Descriptor;
+use crate::oci::layout::LAYOUT_MARKER;
+use crate::oci::manifest;
+use crate::site::description::Description;
+use crate::site::index::{Entry, Index, IndexError, Merge, Published};
+use crate::site::map::{MapError, SiteMap};
+use crate::site::path::{self, PathError};
+use crate::site::{Kind, Place, SitePath, ref_engines};
+use crate::store::{Expected, StoreError};
+
+/// Everything that will be written, in the order of the phases.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The images, in the order of their names; blobs refer to them by position.
+    pub images: Vec<ImageName>,
+    /// Phase one: blobs, each place once.
+    pub blobs: Vec<PlannedBlob>,
+    /// Phase one, too: the `oci-layout` files of images that are layouts.
+    pub markers: Vec<PlannedDocument>,
+    /// Phase two: the indexes.
+    pub indexes: Vec<PlannedDocument>,
+    /// Phase three: the description and the ref-engines object.
+    pub discovery: Vec<PlannedDocument>,
+    /// Blobs that are not published because the layouts lack them.
+    pub missing: Vec<MissingBlob>,
+    /// How many refs are published.
+    pub refs: usize,
+    /// What a person should hear of.
+    pub warnings: Vec<String>,
+}
+
+/// A blob and the place it goes to. The place follows from the image and the digest, so it is not stored: there may be
+/// hundreds of thousands.
+#[derive(Clone, Debug)]
+pub struct PlannedBlob {
+    /// The position in [`Plan::images`].
+    pub image: usize,
+    /// The position of the layout that has the blob.
+    pub layout: usize,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The media type of the descriptor that reached it first.
+    pub media_type: String,
+    /// The position in [`Plan::blobs`] of the same blob at another place, which this one can be linked to.
+    pub same_as: Option<usize>,
+}
+
+/// A document with its new bytes, and what it has to be when they are written.
+#[derive(Clone, Debug)]
+pub struct PlannedDocument {
+    /// Where it goes.
+    pub place: Place,
+    /// What it is.
+    pub kind: Kind,
+    /// The bytes it gets.
+    pub bytes: Vec<u8>,
+    /// What is there now.
+    pub expected: Expected,
+    /// Whether it has these bytes already.
+    pub is_unchanged: bool,
+}
+
+/// An object of the plan, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Object {
+    /// The path, behind its origin where that is not the site's own.
+    pub path: String,
+    /// Its `Content-Type`.
+    pub media_type: String,
+    /// Its `Cache-Control`.
+    pub cache_control: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why the planned site is impossible.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A name or template gives no place.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The site cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An index that is there is damaged.
+    #[error("the index {path} of the site cannot be read; remove it to publish {image} anew")]
+    Index {
+        /// The index.
+        path: SitePath,
+        /// Its image.
+        image: ImageName,
+        /// What is wrong with it.
+        #[source]
+        source: IndexError,
+    },
+    /// A path of the program's own is refused.
+    #[error("the site's own documents have no place")]
+    Path(#[from] PathError),
+    /// A file and a directory of one name.
+    #[error(
+        "{first} and {second} cannot both be published: the index of the first is the file {path}, the second needs a \
+         directory of that name; --index-template 'https://{{host}}/oci-index/{{+path}}/index.json' keeps them apart"
+    )]
+    FileAndDirectory {
+        /// The image whose index is a file.
+        first: ImageName,
+        /// The image that needs a directory there.
+        second: ImageName,
+        /// The path.
+        path: SitePath,
+    },
+    /// One path for two images.
+    #[error(
+        "{first} and {second} would share the index {path}{}; \
+         keep them apart with another --index-template, or with --root-per-host when they are of two hosts",
+        if *.only_case { " on a file system that ignores case" } else { "" }
+    )]
+    SamePath {
+        /// One image.
+        first: ImageName,
+        /// The other.
+        second: ImageName,
+        /// The path of the first.
+        path: SitePath,
+        /// Whether their paths differ in case.
+        only_case: bool,
+    },
+    /// Names of several hosts in one root that does not tell them apart.
+    #[error(
+        "{first} and {second} are of different hosts, but the index template {template} gives their paths no {{host}}: \
+         each host would serve the other's images; use a template such as 'https://{{host}}/oci-index/{{host}}/{{+path}}', \
+         or --root-per-host"
+    )]
+    SeveralHosts {
+        /// A name of one host.
+        first: String,
+        /// A name of another.
+        second: String,
+        /// The template.
+        template: String,
+    },
+    /// A part of the site lives at an origin whose directory is not known.
+    #[error("{site} keeps a part of its files at {origin}: say where with `--store {origin}=DIR`")]
+    StoreNeeded {
+        /// The site.
+        site: String,
+        /// The origin.
+        origin: String,
+    },
+    /// A document of somebody else stands where ours belongs.
+    #[error(
+        "{path} is there already and says something else than this site would; merge them by hand, or move it away"
+    )]
+    Foreign {
+        /// The document.
+        path: SitePath,
+    },
+}
+
+/// Decides what is written to publish `images` to `site`.
+pub fn plan(site: &Site, merge: Merge, images: Vec<Image>) -> Result<Plan, PlanError> {
+    refuse_mixed_hosts(site, &images)?;
+    refuse_collisions(site, &images)?;
+    let mut plan = Plan { blobs: plan_blobs(&site.map, &images)?, ..Plan::default() };
+    for image in images {
+        if let Some(place) = site.map.layout_marker_place(&image.name)? {
+            plan.markers.push(planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())?);
+        }
+        plan.refs += image.entries.len();
+        plan.images.push(image.name.clone());
+        plan.missing.extend(image.missing.iter().cloned());
+        plan.warnings.extend(image.warnings.iter().cloned());
+        plan.indexes.push(plan_index(site, merge, image)?);
+    }
+    plan.discovery = plan_discovery(site, &plan.images)?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// The objects in the order in which they are written, with how they are served.
+    pub fn objects(&self, map: &SiteMap) -> Result<Vec<Object>, PlanError> {
+        let mut objects = Vec::new();
+        for blob in &self.blobs {
+            let place = map.blob_place(&self.images[blob.image], &blob.digest)?;
+            objects.push(object(map, &place, &Kind::Blob(Some(blob.media_type.clone())), blob.size));
+        }
+        for document in self.documents() {
+            objects.push(object(map, &document.place, &document.kind, document.bytes.len() as u64));
+        }
+        Ok(objects)
+    }
+
+    /// The documents in the order in which they are written.
+    pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
+        self.markers.iter().chain(&self.indexes).chain(&self.discovery)
+    }
+}
+
+fn object(map: &SiteMap, place: &Place, kind: &Kind, size: u64) -> Object {
+    let origin = place.origin.and_then(|position| map.settings().origins.get(position));
+    Object {
+        path: origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path)),
+        media_type: kind.content_type().into_owned(),
+        cache_control: kind.cache_control(),
+        size,
+    }
+}
+
+/// Every blob at every place it needs, each place once. Where one blob is needed at several places of one root, all but
+/// the first refer to the first.
+fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<Vec<PlannedBlob>, PlanError> {
+    let is_shared = map.cas_is_shared();
+    let mut planned: Vec<PlannedBlob> = Vec::new();
+    let mut first: HashMap<Digest, usize> = HashMap::new();
+    for (position, image) in images.iter().enumerate() {
+        let mut in_image: HashMap<&Digest, ()> = HashMap::new();
+        for found in &image.blobs {
+            let digest = &found.blob.digest;
+            let earlier = first.get(digest).copied();
+            if (is_shared && earlier.is_some()) || in_image.insert(digest, ()).is_some() {
+                continue;
+            }
+            if !is_shared && let Some(earlier) = earlier {
+                let there = map.blob_place(&images[planned[earlier].image].name, digest)?;
+                if there == map.blob_place(&image.name, digest)? {
+                    continue;
+                }
+            }
+            first.entry(digest.clone()).or_insert(planned.len());
+            planned.push(PlannedBlob {
+                image: position,
+                layout: found.layout,
+                digest: digest.clone(),
+                size: found.blob.size,
+                media_type: found.blob.media_type.clone(),
+                same_as: earlier,
+            });
+        }
+    }
+    // A template that cannot place one blob can place none: found here, not after half of them are written.
+    for blob in planned.iter().take(1) {
+        map.blob_place(&images[blob.image].name, &blob.digest)?;
+    }
+    Ok(planned)
+}
+
+fn plan_index(site: &Site, merge: Merge, image: Image) -> Result<PlannedDocument, PlanError> {
+    let place = site.map.index_place(&image.name)?;
+    let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
+    let mut published = Published::default();
+    for mut entry in image.entries {
+        add_cas_engine(&mut entry.descriptor, &cas_engine);
+        let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
+        list.push(Entry::new(&entry.descriptor));
+    }
+    let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+    let mut index = match &there {
+        None => Index::default(),
+        Some(document) => Index::parse(&document.bytes).map_err(|source| PlanError::Index {
+            path: place.path.clone(),
+            image: image.name.clone(),
+            source,
+        })?,
+    };
+    index.merge(published, merge, |entry| is_referrer(site, &image.name, entry))?;
+    Ok(document_from(place, Kind::Index, index.to_bytes(), there))
+}
+
+/// The CAS engine of the site comes first; one that the descriptor brought from elsewhere is kept behind it.
+fn add_cas_engine(descriptor: &mut Descriptor, cas_engine: &serde_json::Value) {
+    let mut engines = vec![cas_engine.clone()];
+    if let Some(serde_json::Value::Array(brought)) = descriptor.properties.remove("casEngines") {
+        engines.extend(brought.into_iter().filter(|brought| brought != cas_engine));
+    }
+    descriptor.properties.insert("casEngines".into(), engines.into());
+}
+
+/// Whether an entry of a published index refers to another manifest. It is asked rarely: only for entries without a ref,
+/// when an image without a ref is published again.
+fn is_referrer(site: &Site, image: &ImageName, entry: &Entry) -> Result<bool, PlanError> {
+    let Ok(descriptor) = entry.descriptor() else { return Ok(false) };
+    let place = site.map.blob_place(image, &entry.digest)?;
+    let document = site.store(place.origin).read_document(&place.path, crate::json::MAX_MANIFEST_BYTES)?;
+    let links = document.and_then(|document| manifest::links(&descriptor.media_type, &document.bytes).ok());
+    Ok(links.is_some_and(|links| links.subject.is_some()))
+}
+
+fn plan_discovery(site: &Site, images: &[ImageName]) -> Result<Vec<PlannedDocument>, PlanError> {
+    let own = |path: &str| -> Result<Place, PathError> { Ok(Place { origin: None, path: SitePath::new(path)? }) };
+    let mut all: Vec<ImageName> = site.images.iter().chain(images).cloned().collect();
+    all.sort();
+    all.dedup();
+    let description = Description { settings: site.map.settings().clone(), images: all };
+    let description = planned(site, own(path::DESCRIPTION)?, Kind::Description, description.to_bytes())?;
+    let bytes = ref_engines::document(&site.map);
+    let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
+    let is_new_site = description.expected == Expected::Absent;
+    if is_new_site && !ref_engines.is_unchanged && ref_engines.expected != Expected::Absent {
+        return Err(PlanError::Foreign { path: ref_engines.place.path });
+    }
+    Ok(vec![description, ref_engines])
+}
+
+fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> Result<PlannedDocument, PlanError> {
+    let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+    Ok(document_from(place, kind, bytes, there))
+}
+
+fn document_from(place: Place, kind: Kind, bytes: Vec<u8>, there: Option<crate::store::Document>) -> PlannedDocument {
+    let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
+    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+    PlannedDocument { place, kind, bytes, expected, is_unchanged }
+}
+
+fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {
+    if site.map.index_pattern().regex.contains("(?<host>") {
+        return Ok(());
+    }
+    let hosts = &site.map.settings().hosts;
+    let [first, second, ..] = hosts.as_slice() else { return Ok(()) };
+    let example = |host: &str| {
+        let mut names = site.images.iter().chain(images.iter().map(|image| &image.name));
+        names.find(|name| name.host() == host).map_or(host.to_string(), ToString::to_string)
+    };
+    Err(PlanError::SeveralHosts {
+        first: example(first),
+        second: example(second),
+        template: site.map.settings().index_template.to_string(),
+    })
+}
+
+/// Looks for indexes that would meet: at one path, at paths that differ in case, or one above the other. Only when an image
+/// is new, so that publishing another ref of a known one costs nothing here.
+fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
+    let new: Vec<&ImageName> =
+        images.iter().map(|image| &image.name).filter(|name| site.images.binary_search(name).is_err()).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut places: BTreeMap<(Option<usize>, Vec<String>), (&ImageName, SitePath)> = BTreeMap::new();
+    for name in site.images.iter().chain(new) {
+        let place = site.map.index_place(name)?;
+        let folded: Vec<String> = place.path.as_str().to_lowercase().split('/').map(str::to_string).collect();
+        let same = places.insert((place.origin, folded), (name, place.path.clone()));
+        if let Some((other, other_path)) = same {
+            return Err(PlanError::SamePath {
+                first: other.clone(),
+                second: name.clone(),
+                only_case: other_path != place.path,
+                path: other_path,
+            });
+        }
+    }
+    // Sorted by segments, a path stands directly before the paths below it.
+    let sorted: Vec<_> = places.iter().collect();
+    for pair in sorted.windows(2) {
+        let [((origin, above), (first, path)), ((other_origin, below), (second, _))] = pair else { continue };
+        if origin == other_origin && below.starts_with(above) {
+            let (first, second, path) = ((*first).clone(), (*second).clone(), path.clone());
+            return Err(PlanError::FileAndDirectory { first, second, path });
+        }
+    }
+    Ok(())
+}
