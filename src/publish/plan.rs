@@ -349,7 +349,8 @@ fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
     if new.is_empty() {
         return Ok(());
     }
-    let mut places: BTreeMap<(Option<usize>, Vec<String>), (&ImageName, SitePath)> = BTreeMap::new();
+    type FoldedPlace = (Option<usize>, Vec<String>);
+    let mut places: BTreeMap<FoldedPlace, (&ImageName, SitePath)> = BTreeMap::new();
     for name in site.images.iter().chain(new) {
         let place = site.map.index_place(name)?;
         let folded: Vec<String> = place.path.as_str().to_lowercase().split('/').map(str::to_string).collect();

@@ -97,6 +97,15 @@ pub enum MapError {
         /// The template.
         template: String,
     },
+    /// A CAS template that is a relative path.
+    #[error(
+        "the CAS template {template} is relative to the document that carries it, so it would mean another place in \
+         every index: begin it with a slash, or with https://"
+    )]
+    Relative {
+        /// The template.
+        template: String,
+    },
     /// A URI with a query or a fragment.
     #[error("the {role} {template} gives {uri}, which has a {part}: a static site serves paths only; take it out")]
     NotAPath {
@@ -192,12 +201,9 @@ impl SiteMap {
         &self.blob
     }
 
-    /// Whether one CAS template serves all images and reads the same in every document: it has no name variable, and is no
-    /// relative path.
+    /// Whether one pool of blobs serves all images: the CAS template has no name variable.
     pub fn cas_is_shared(&self) -> bool {
-        let template = &self.settings.cas_template;
-        let only_digest = template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable));
-        only_digest && (template.as_str().starts_with('/') || template.as_str().contains("://"))
+        self.settings.cas_template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable))
     }
 
     /// The URI of an image's index, as a consumer computes it.
@@ -501,6 +507,9 @@ fn pattern(settings: &Settings, role: Role) -> Result<Pattern, MapError> {
         values = values.with(&group.marked_name, &value);
     }
     let expanded = marked.expand(&values).map_err(wrong)?;
+    if role == Role::Cas && !expanded.starts_with('/') && !expanded.contains("://") {
+        return Err(MapError::Relative { template: template.to_string() });
+    }
     let base = well_known_uri("ocisitebase");
     let uri = resolve(role, template, &base, &expanded)?;
     let origin = pattern_origin(settings, role, &uri)?;
@@ -618,7 +627,7 @@ mod tests {
             (INDEX, "/v2/{+path}/blobs/{digest}"),
             ("https://{+name}/index.json", "{/algorithm,encoded:2,encoded}"),
             ("/i/{name}", "https://example.com/{host}/b{/digest}"),
-            ("https://{host}/i.{+path}", "cas{/algorithm:3,encoded}/{algorithm}"),
+            ("https://{host}/i.{+path}", "/cas{/algorithm:3,encoded}/{algorithm}"),
         ] {
             let map = map(index, cas).unwrap();
             let image = name("example.com/team/app");
@@ -655,6 +664,7 @@ mod tests {
             (INDEX, "/cas/{encoded}", "two digests"),
             (INDEX, "/cas/{digest}?x={path}", "query"),
             (INDEX, "/cas/{digest}/{size}", "{size}"),
+            (INDEX, "cas/{digest}", "begin it with a slash"),
             (INDEX, "https://example.com:8443/{digest}", "--store https://example.com:8443=DIR"),
         ] {
             let message = map(index, cas).unwrap_err().to_string();

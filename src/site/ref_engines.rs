@@ -12,8 +12,8 @@ pub const CAS_TEMPLATE_PROTOCOL: &str = "oci-cas-template-v1";
 
 /// The canonical bytes of a site's ref-engines object.
 ///
-/// The CAS engine stands here too, beside every index entry's own, unless its template depends on the image's name or on
-/// the URI of the document that carries it: then only an index can say it rightly.
+/// The CAS engine stands here too, beside every index entry's own, unless its template depends on the image's name: then
+/// only an index can say it rightly.
 pub fn document(map: &SiteMap) -> Vec<u8> {
     let mut object = Map::new();
     let ref_engine = json!({"protocol": INDEX_TEMPLATE_PROTOCOL, "uri": map.settings().index_template.as_str()});
