@@ -33,6 +33,9 @@ pub struct Config {
     /// Whether each host gets a root of its own.
     #[serde(default)]
     pub root_per_host: bool,
+    /// Whether the site gets the registry view.
+    #[serde(default)]
+    pub registry: bool,
     /// How blobs get into the site.
     pub link: Option<LinkMode>,
     /// Whether missing blobs are no error.
@@ -108,13 +111,14 @@ fn suggestion(nearest: &Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "site",
     "host",
     "preset",
     "index-template",
     "cas-template",
     "root-per-host",
+    "registry",
     "link",
     "allow-missing",
     "store",
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_list_of_keys_is_what_the_struct_reads() {
-        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\n\
+        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\nregistry=true\n\
                     link='hard'\nallow-missing=true\nfolders=[]\n[store]\n[[image]]\nname='n'\nlayout='l'\n";
         let config = Config::parse(Path::new("ocisite.toml"), text).unwrap();
         assert_eq!(config.images.len(), 1);

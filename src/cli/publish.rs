@@ -55,6 +55,9 @@ pub struct Args {
     /// Give each host a root of its own: DIR/HOST.
     #[arg(long)]
     root_per_host: bool,
+    /// Add the registry view, from which `docker pull` and `podman pull` work; a site that has it keeps it.
+    #[arg(long)]
+    registry: bool,
     /// Keep the entries that a published ref has for other platforms.
     #[arg(long, conflicts_with = "replace")]
     append: bool,
@@ -143,6 +146,7 @@ fn request(args: &Args) -> anyhow::Result<Request> {
         cas_template: args.cas_template.clone().or(config.cas_template),
         stores,
         root_per_host: args.root_per_host || config.root_per_host,
+        registry: args.registry || config.registry,
         merge: match (args.append, args.replace) {
             (true, _) => Merge::Append,
             (_, true) => Merge::ReplaceImage,

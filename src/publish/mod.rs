@@ -51,6 +51,8 @@ pub struct Request {
     pub stores: Vec<(String, PathBuf)>,
     /// Whether each host gets a root of its own, below the site's directory.
     pub root_per_host: bool,
+    /// Whether the site gets the registry view; one that has it keeps it.
+    pub registry: bool,
     /// What happens to entries that are there.
     pub merge: Merge,
     /// Whether blobs that a layout lacks are no error.
@@ -272,6 +274,7 @@ fn settings(
                 index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
                 cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
                 origins: vec![],
+                views: Default::default(),
             };
             (settings, vec![])
         }
@@ -282,6 +285,7 @@ fn settings(
     }
     settings.hosts.sort();
     settings.hosts.dedup();
+    settings.views.registry |= request.registry;
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();

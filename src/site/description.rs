@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Settings;
+use super::settings::Views;
 use crate::json::{self, JsonError};
 use crate::name::ImageName;
 use crate::template::Template;
@@ -46,6 +47,8 @@ struct Document {
     cas_template: Template,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     origins: Vec<String>,
+    #[serde(default, skip_serializing_if = "Views::is_none")]
+    views: Views,
     images: Vec<ImageName>,
 }
 
@@ -62,15 +65,16 @@ impl Description {
             index_template: document.index_template,
             cas_template: document.cas_template,
             origins: document.origins,
+            views: document.views,
         };
         Ok(Description { settings, images: document.images })
     }
 
     /// The canonical bytes of the document.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let Settings { hosts, index_template, cas_template, origins } = self.settings.clone();
-        let document =
-            Document { ocisite: VERSION, hosts, index_template, cas_template, origins, images: self.images.clone() };
+        let Settings { hosts, index_template, cas_template, origins, views } = self.settings.clone();
+        let images = self.images.clone();
+        let document = Document { ocisite: VERSION, hosts, index_template, cas_template, origins, views, images };
         // Plain strings and numbers: a struct of them always becomes JSON, and through Value its keys are sorted.
         json::canonical(&serde_json::to_value(document).unwrap_or_default())
     }

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::object::Kind;
 use super::path::{self, PathError, SitePath};
+use super::registry::{self, Endpoint};
 use super::settings::Settings;
 use crate::digest::Digest;
 use crate::name::ImageName;
@@ -169,7 +170,7 @@ const RESERVED: [(&str, &str); 8] = [
     (path::WELL_KNOWN, "well-known resources"),
     (path::PRIVATE_DIRECTORY, "ocisite's locks and temporary files"),
     (path::DESCRIPTION, "the site's own description"),
-    ("v2", "the registry view"),
+    (registry::ROOT, "the registry view"),
     ("index.html", "the catalogue"),
     ("catalogue.json", "the catalogue"),
     ("catalogue", "the catalogue"),
@@ -270,6 +271,11 @@ impl SiteMap {
             path::DESCRIPTION => return Some(Kind::Description),
             _ => {}
         }
+        if self.settings.views.registry
+            && let Some(endpoint) = Endpoint::parse(path.as_str())
+        {
+            return Some(endpoint.kind());
+        }
         self.kind_in(None, path)
     }
 
@@ -345,7 +351,7 @@ impl SiteMap {
 
     fn refuse_reserved(&self, subject: &str, place: &Place, is_blob: bool) -> Result<(), MapError> {
         let top = place.path.top();
-        let is_registry_blob = is_blob && top == "v2";
+        let is_registry_blob = is_blob && top == registry::ROOT;
         match RESERVED.iter().find(|(name, _)| *name == top) {
             Some((_, owner)) if !is_registry_blob => {
                 Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
@@ -600,6 +606,7 @@ mod tests {
             index_template: Template::parse(index).unwrap(),
             cas_template: Template::parse(cas).unwrap(),
             origins: vec!["https://cdn.example.net".into()],
+            views: Default::default(),
         })
     }
 

@@ -9,6 +9,7 @@ pub mod map;
 pub mod object;
 pub mod path;
 pub mod ref_engines;
+pub mod registry;
 pub mod settings;
 
 pub use map::{Place, SiteMap};

@@ -24,14 +24,24 @@ pub enum Kind {
     LayoutMarker,
     /// `ocisite.json`.
     Description,
+    /// What answers at `/v2/` in the registry view.
+    RegistryPing,
+    /// A manifest by its digest in the registry view, with its media type where that is known.
+    RegistryManifest(Option<String>),
+    /// A manifest by its tag in the registry view, with its media type where that is known.
+    RegistryTag(Option<String>),
+    /// A list of tags in the registry view.
+    TagsList,
+    /// A list of referrers in the registry view.
+    Referrers,
 }
 
 /// When an object is written: nothing is written before what it points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Blobs: they point only to each other, by digest.
+    /// Blobs, manifests among them: they point only to each other, by digest.
     Blobs,
-    /// Indexes: they point to blobs.
+    /// Indexes, tags and lists: they point to blobs.
     Indexes,
     /// The ref-engines object and the description: they point to indexes.
     Discovery,
@@ -45,8 +55,16 @@ impl Kind {
         match self {
             Kind::RefEngines => Cow::Owned(with_charset(media_type::REF_ENGINES)),
             Kind::Index => Cow::Owned(with_charset(media_type::INDEX)),
-            Kind::Blob(Some(media_type)) if is_header_value(media_type) => Cow::Owned(media_type.clone()),
-            Kind::Blob(_) => Cow::Borrowed(media_type::OCTET_STREAM),
+            Kind::Blob(Some(media_type))
+            | Kind::RegistryManifest(Some(media_type))
+            | Kind::RegistryTag(Some(media_type))
+                if is_header_value(media_type) =>
+            {
+                Cow::Owned(media_type.clone())
+            }
+            Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::RegistryTag(_) => Cow::Borrowed(media_type::OCTET_STREAM),
+            Kind::RegistryPing | Kind::TagsList => Cow::Borrowed(media_type::JSON),
+            Kind::Referrers => Cow::Borrowed(media_type::INDEX),
             Kind::LayoutMarker => Cow::Borrowed(media_type::LAYOUT_HEADER),
             Kind::Description => Cow::Owned(with_charset(media_type::JSON)),
         }
@@ -63,14 +81,16 @@ impl Kind {
 
     /// Whether the bytes at the path can never change, because the path carries their digest.
     pub fn is_immutable(&self) -> bool {
-        matches!(self, Kind::Blob(_))
+        matches!(self, Kind::Blob(_) | Kind::RegistryManifest(_))
     }
 
     /// The phase in which a publish writes the object.
     pub fn phase(&self) -> Phase {
         match self {
-            Kind::Blob(_) | Kind::LayoutMarker => Phase::Blobs,
-            Kind::Index => Phase::Indexes,
+            Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::LayoutMarker => Phase::Blobs,
+            Kind::Index | Kind::RegistryTag(_) | Kind::TagsList | Kind::Referrers | Kind::RegistryPing => {
+                Phase::Indexes
+            }
             Kind::RefEngines | Kind::Description => Phase::Discovery,
         }
     }

@@ -16,6 +16,23 @@ pub struct Settings {
     pub cas_template: Template,
     /// Other origins (`https://cdn.example.net`) that hold a part of the site, sorted.
     pub origins: Vec<String>,
+    /// The views a site has beside discovery.
+    pub views: Views,
+}
+
+/// What a site offers beside discovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Views {
+    /// The pull side of the distribution API under `v2/` (see [`super::registry`]).
+    #[serde(default)]
+    pub registry: bool,
+}
+
+impl Views {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Views::default()
+    }
 }
 
 /// A way of laying a site out: a pair of templates.
@@ -63,6 +80,7 @@ mod tests {
                 index_template: Template::parse(preset.index_template()).unwrap(),
                 cas_template: Template::parse(preset.cas_template()).unwrap(),
                 origins: vec![],
+                views: Views::default(),
             };
             SiteMap::new(settings).unwrap();
         }

@@ -1,0 +1,268 @@
+//! The registry view: the pull side of the OCI distribution API as files, so that `docker pull` works from any web server.
+//!
+//! The API's paths are paths of files, but for one thing: a manifest's media type is not in its path, and clients refuse a
+//! manifest served as anything else. An object store keeps the type beside the object. A web server on files needs to find
+//! it, so every manifest lies a second time under a name that ends in its type: `_manifests/REF.oci-index` beside
+//! `manifests/REF`. A server tries the few endings there are, and its configuration needs to know no image. No component
+//! of a repository's name begins with `_`, so these names are free.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::object::Kind;
+use super::path::{PathError, SitePath};
+use crate::digest::Digest;
+use crate::json;
+use crate::oci::{Descriptor, media_type};
+
+/// The first segment of all paths of the view.
+pub const ROOT: &str = "v2";
+
+/// The media types that a manifest of the view can have, each with the ending of its typed name.
+///
+/// The order is the order in which servers try them; a tag has more than one only for the moment in which it changes type.
+pub const TYPED_ENDINGS: [(&str, &str); 7] = [
+    ("oci-index", media_type::INDEX),
+    ("oci-manifest", media_type::MANIFEST),
+    ("docker-list", media_type::DOCKER_MANIFEST_LIST),
+    ("docker-manifest", media_type::DOCKER_MANIFEST),
+    ("oci-artifact", media_type::ARTIFACT_MANIFEST),
+    ("oras-artifact", media_type::ORAS_ARTIFACT_MANIFEST),
+    ("docker-generic", media_type::DOCKER_GENERIC_MANIFEST),
+];
+
+/// Up to so many tags, an image gets a precomputed `tags/list` for each value of `?last=`. Their total size grows with the
+/// square of the number, and beyond this a client that pages gets the whole list instead.
+pub const MAX_TAGS_WITH_LAST: usize = 100;
+
+/// The grammar of a repository's name (distribution-spec, "Pull"), as regular expression.
+pub const NAME_PATTERN: &str = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*";
+/// The grammar of a tag, as regular expression.
+pub const TAG_PATTERN: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
+/// The digests a request can name, as regular expression.
+pub const DIGEST_PATTERN: &str = r"[a-z0-9]+:[a-f0-9]{64,128}";
+
+#[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
+static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("^{NAME_PATTERN}$")).unwrap());
+#[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
+static TAG: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("^{TAG_PATTERN}$")).unwrap());
+
+/// Whether an image's path can be the name of a repository.
+pub fn is_name(path: &str) -> bool {
+    NAME.is_match(path)
+}
+
+/// Whether a ref can be a tag.
+pub fn is_tag(reference: &str) -> bool {
+    TAG.is_match(reference)
+}
+
+/// The document at `/v2/`, by which a client learns that the API is here. A file cannot be called `v2/`, so servers serve
+/// this one in its place.
+pub fn ping_path() -> Result<SitePath, PathError> {
+    SitePath::new("v2/_ping.json")
+}
+
+/// The empty list that answers for a digest without referrers.
+pub fn no_referrers_path() -> Result<SitePath, PathError> {
+    SitePath::new("v2/_no-referrers.json")
+}
+
+/// `manifests/REFERENCE` of a repository; the reference is a tag or a digest.
+pub fn manifest_path(name: &str, reference: &str) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/manifests/{reference}"))
+}
+
+/// The name under which a server finds the manifest together with its type. None: no server is told of such a type.
+pub fn typed_manifest_path(name: &str, reference: &str, media_type: &str) -> Option<Result<SitePath, PathError>> {
+    let (ending, _) = TYPED_ENDINGS.iter().find(|(_, known)| *known == media_type)?;
+    Some(SitePath::new(&format!("{ROOT}/{name}/_manifests/{reference}.{ending}")))
+}
+
+/// All names that a manifest can have beside its plain one, with the types they stand for.
+pub fn typed_manifest_paths(name: &str, reference: &str) -> Vec<(SitePath, &'static str)> {
+    let path = |ending: &str| SitePath::new(&format!("{ROOT}/{name}/_manifests/{reference}.{ending}"));
+    TYPED_ENDINGS.iter().filter_map(|(ending, media_type)| Some((path(ending).ok()?, *media_type))).collect()
+}
+
+/// `blobs/DIGEST` of a repository.
+pub fn blob_path(name: &str, digest: &Digest) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/blobs/{digest}"))
+}
+
+/// `tags/list` of a repository.
+pub fn tags_list_path(name: &str) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/tags/list"))
+}
+
+/// The precomputed `tags/list?last=TAG`.
+pub fn tags_after_path(name: &str, tag: &str) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/tags/_last/{tag}"))
+}
+
+/// `referrers/DIGEST` of a repository.
+pub fn referrers_path(name: &str, digest: &Digest) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/referrers/{digest}"))
+}
+
+/// A path of the view, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// `v2/_ping.json`.
+    Ping,
+    /// `v2/_no-referrers.json`.
+    NoReferrers,
+    /// `manifests/REFERENCE`.
+    Manifest {
+        /// The repository.
+        name: &'a str,
+        /// The tag or digest.
+        reference: &'a str,
+    },
+    /// `_manifests/REFERENCE.ENDING`.
+    TypedManifest {
+        /// The repository.
+        name: &'a str,
+        /// The tag or digest.
+        reference: &'a str,
+        /// What the ending stands for.
+        media_type: &'static str,
+    },
+    /// `blobs/DIGEST`.
+    Blob {
+        /// The repository.
+        name: &'a str,
+        /// The digest.
+        digest: Digest,
+    },
+    /// `tags/list`.
+    TagsList {
+        /// The repository.
+        name: &'a str,
+    },
+    /// `tags/_last/TAG`.
+    TagsAfter {
+        /// The repository.
+        name: &'a str,
+        /// The tag after which the list begins.
+        tag: &'a str,
+    },
+    /// `referrers/DIGEST`.
+    Referrers {
+        /// The repository.
+        name: &'a str,
+        /// The subject.
+        digest: Digest,
+    },
+}
+
+impl<'a> Endpoint<'a> {
+    /// Takes a path apart, without a leading slash. None: it is no path of the view.
+    pub fn parse(path: &'a str) -> Option<Endpoint<'a>> {
+        let rest = path.strip_prefix("v2/")?;
+        match rest {
+            "_ping.json" => return Some(Endpoint::Ping),
+            "_no-referrers.json" => return Some(Endpoint::NoReferrers),
+            _ => {}
+        }
+        let (before, last) = rest.rsplit_once('/')?;
+        let (name, endpoint) = before.rsplit_once('/')?;
+        let found = match endpoint {
+            "manifests" if is_tag(last) || Digest::parse(last).is_ok() => Endpoint::Manifest { name, reference: last },
+            "_manifests" => {
+                let (reference, ending) = last.rsplit_once('.')?;
+                let (_, media_type) = TYPED_ENDINGS.iter().find(|(known, _)| *known == ending)?;
+                Endpoint::TypedManifest { name, reference, media_type }
+            }
+            "blobs" => Endpoint::Blob { name, digest: Digest::parse(last).ok()? },
+            "referrers" => Endpoint::Referrers { name, digest: Digest::parse(last).ok()? },
+            "tags" if last == "list" => Endpoint::TagsList { name },
+            "_last" => Endpoint::TagsAfter { name: name.strip_suffix("/tags")?, tag: last },
+            _ => return None,
+        };
+        found.name().is_none_or(is_name).then_some(found)
+    }
+
+    /// The repository, where the endpoint is of one.
+    pub fn name(&self) -> Option<&'a str> {
+        match self {
+            Endpoint::Ping | Endpoint::NoReferrers => None,
+            Endpoint::Manifest { name, .. }
+            | Endpoint::TypedManifest { name, .. }
+            | Endpoint::Blob { name, .. }
+            | Endpoint::TagsList { name }
+            | Endpoint::TagsAfter { name, .. }
+            | Endpoint::Referrers { name, .. } => Some(name),
+        }
+    }
+
+    /// What lives there. A manifest's plain name does not tell its media type.
+    pub fn kind(&self) -> Kind {
+        let manifest = |reference: &str, media_type: Option<String>| match is_tag(reference) {
+            true => Kind::RegistryTag(media_type),
+            false => Kind::RegistryManifest(media_type),
+        };
+        match self {
+            Endpoint::Ping => Kind::RegistryPing,
+            Endpoint::Manifest { reference, .. } => manifest(reference, None),
+            Endpoint::TypedManifest { reference, media_type, .. } => manifest(reference, Some(media_type.to_string())),
+            Endpoint::Blob { .. } => Kind::Blob(None),
+            Endpoint::TagsList { .. } | Endpoint::TagsAfter { .. } => Kind::TagsList,
+            Endpoint::Referrers { .. } | Endpoint::NoReferrers => Kind::Referrers,
+        }
+    }
+}
+
+/// The bytes of a tags list (distribution-spec, "Listing Tags"). `tags` are sorted.
+pub fn tags_list(name: &str, tags: &[&str]) -> Vec<u8> {
+    json::canonical(&json!({"name": name, "tags": tags}))
+}
+
+/// The bytes of a referrers list (distribution-spec, "Listing Referrers"), sorted by digest.
+pub fn referrers_list(referrers: impl IntoIterator<Item = Descriptor>) -> Vec<u8> {
+    let by_digest: BTreeMap<Digest, Value> =
+        referrers.into_iter().map(|descriptor| (descriptor.digest.clone(), descriptor.to_value())).collect();
+    image_index(by_digest.into_values().collect())
+}
+
+/// The bytes of an image index of these descriptors.
+pub fn image_index(manifests: Vec<Value>) -> Vec<u8> {
+    json::canonical(&json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+
+    #[test]
+    fn paths_come_apart_as_they_were_put_together() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let name = "team/app";
+        let kind = |path: &SitePath| Endpoint::parse(path.as_str()).map(|endpoint| endpoint.kind());
+        assert_eq!(kind(&ping_path().unwrap()), Some(Kind::RegistryPing));
+        assert_eq!(kind(&manifest_path(name, "1.0").unwrap()), Some(Kind::RegistryTag(None)));
+        assert_eq!(kind(&manifest_path(name, digest.as_str()).unwrap()), Some(Kind::RegistryManifest(None)));
+        assert_eq!(kind(&blob_path(name, &digest).unwrap()), Some(Kind::Blob(None)));
+        assert_eq!(kind(&tags_list_path(name).unwrap()), Some(Kind::TagsList));
+        assert_eq!(kind(&tags_after_path(name, "1.0").unwrap()), Some(Kind::TagsList));
+        assert_eq!(kind(&referrers_path(name, &digest).unwrap()), Some(Kind::Referrers));
+        for (_, media_type) in TYPED_ENDINGS {
+            let path = typed_manifest_path(name, "1.0", media_type).unwrap().unwrap();
+            assert_eq!(kind(&path), Some(Kind::RegistryTag(Some(media_type.into()))));
+        }
+    }
+
+    #[test]
+    fn what_the_distribution_grammar_does_not_allow_is_no_endpoint() {
+        for path in ["v2/Team/manifests/1.0", "v2/a//b/tags/list", "v2/a/manifests/-x", "v2/a/blobs/sha256:zz", "v2/a"]
+        {
+            assert_eq!(Endpoint::parse(path), None, "{path}");
+        }
+        assert!(is_name("a/b-c.d__e") && !is_name("a_/b") && !is_name("A") && !is_name("a%20b"));
+        assert!(is_tag("1.0-rc_1") && !is_tag(".1") && !is_tag("") && !is_tag(&"a".repeat(129)));
+    }
+}
