@@ -75,6 +75,8 @@ pub struct Walk<'a> {
     pub reached: Vec<Reached>,
     /// What was named and is not there.
     pub missing: Vec<Missing>,
+    /// What refers to something: the digest of the subject, and the referrer as a referrers list describes it.
+    pub referrers: Vec<(Digest, Descriptor)>,
 }
 
 struct Step {
@@ -86,7 +88,7 @@ struct Step {
 impl<'a> Walk<'a> {
     /// A walk that has seen nothing yet.
     pub fn new(layout: &'a Layout) -> Walk<'a> {
-        Walk { layout, seen: HashSet::new(), reached: Vec::new(), missing: Vec::new() }
+        Walk { layout, seen: HashSet::new(), reached: Vec::new(), missing: Vec::new(), referrers: Vec::new() }
     }
 
     /// Whether the walk came by this digest.
@@ -131,6 +133,11 @@ impl<'a> Walk<'a> {
             return Ok(links.unwrap_or_default());
         }
         let Descriptor { digest, size, media_type, .. } = descriptor;
+        if let Some(links) = &links
+            && let Some(subject) = &links.subject
+        {
+            self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
+        }
         match &links {
             Some(links) => self.reached.push(Reached {
                 digest: digest.clone(),

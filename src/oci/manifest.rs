@@ -33,6 +33,21 @@ impl Links {
     }
 }
 
+impl Links {
+    /// The descriptor by which a referrers list names this document: `artifactType` and annotations are the document's own
+    /// (distribution-spec, "Listing Referrers").
+    pub fn referrer_descriptor(&self, described: &Descriptor) -> Descriptor {
+        let mut descriptor = Descriptor::new(&described.media_type, described.digest.clone(), described.size);
+        if let Some(artifact_type) = self.effective_artifact_type() {
+            descriptor.properties.insert("artifactType".into(), artifact_type.into());
+        }
+        if !self.annotations.is_empty() {
+            descriptor.properties.insert("annotations".into(), self.annotations.clone().into());
+        }
+        descriptor
+    }
+}
+
 /// What is wrong with a manifest or an index.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {

@@ -29,6 +29,8 @@ pub struct Image {
     pub blobs: Vec<FoundBlob>,
     /// The blobs that its layouts lack.
     pub missing: Vec<MissingBlob>,
+    /// What refers to what: the digest of a subject, and the referrer as a referrers list describes it.
+    pub referrers: Vec<(Digest, Descriptor)>,
     /// What a person should hear of.
     pub warnings: Vec<String>,
 }
@@ -143,6 +145,7 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
                 image.entries.extend(part.entries);
                 image.blobs.extend(part.blobs);
                 image.missing.extend(part.missing);
+                image.referrers.extend(part.referrers);
                 image.warnings.extend(part.warnings);
             }
         }
@@ -154,8 +157,14 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
 fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
     let layout = &gathered.layouts[source.layout];
     let mut walk = Walk::new(layout);
-    let mut image =
-        Image { name: source.image.clone(), entries: vec![], blobs: vec![], missing: vec![], warnings: vec![] };
+    let mut image = Image {
+        name: source.image.clone(),
+        entries: vec![],
+        blobs: vec![],
+        missing: vec![],
+        referrers: vec![],
+        warnings: vec![],
+    };
     let (selected, rest) = select(layout, source)?;
     for entry in selected {
         let published = publish_entry(layout, &mut walk, entry, source.rename.as_deref())?;
@@ -165,6 +174,8 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     for missing in std::mem::take(&mut walk.missing) {
         image.missing.push(check_missing(layout, missing, allow_missing)?);
     }
+    image.referrers = std::mem::take(&mut walk.referrers);
+    add_fallback_referrers(layout, &walk, &mut image);
     let layout = source.layout;
     image.blobs = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout }).collect();
     image.warnings = image.entries.iter().filter_map(|entry| unspellable_ref(&image.name, entry)).collect();
@@ -265,6 +276,24 @@ fn add_referrers(
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
 fn subject(layout: &Layout, entry: &Descriptor) -> Option<Digest> {
     Walk::new(layout).root_links(entry).ok()?.subject.map(|subject| subject.digest)
+}
+
+/// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
+fn add_fallback_referrers(layout: &Layout, walk: &Walk, image: &mut Image) {
+    let subjects = || walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| &reached.digest);
+    for entry in &image.entries {
+        let Some(tag) = entry.descriptor.ref_name().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
+            continue;
+        };
+        let Some(subject) = subjects().find(|digest| fallback_tag(digest) == tag) else { continue };
+        let Ok(links) = walk.root_links(&entry.descriptor) else { continue };
+        for listed in links.children {
+            // The manifest's own word on its type and annotations, where it is there to be read.
+            let own = Walk::new(layout).root_links(&listed).ok().filter(|own| own.subject.is_some());
+            let referrer = own.map_or(listed.clone(), |own| own.referrer_descriptor(&listed));
+            image.referrers.push((subject.clone(), referrer));
+        }
+    }
 }
 
 fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Result<MissingBlob, CollectError> {

@@ -9,12 +9,12 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site};
+use super::{PublishError, Site, registry};
 use crate::digest::Digest;
 use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::site::{Kind, Place, SitePath};
+use crate::site::{Place, SitePath};
 use crate::store::{BlobSource, StoreError, Written};
 
 /// What a publish did.
@@ -109,6 +109,10 @@ pub fn execute(
         return Err(error);
     }
     write_documents(site, &plan.indexes, &mut summary)?;
+    registry::write_tags(site, &plan, &mut summary)?;
+    for path in &plan.removals {
+        site.own.delete(path)?;
+    }
     flush(site, &summary)?;
     write_documents(site, &plan.discovery, &mut summary)?;
     flush(site, &summary)?;
@@ -144,7 +148,7 @@ fn write_blobs(
     written: &Mutex<Vec<Place>>,
     summary: &mut Summary,
 ) -> Result<(), PublishError> {
-    let place = |blob: &PlannedBlob| site.map.blob_place(&plan.images[blob.image], &blob.digest);
+    let place = |blob: &PlannedBlob| plan.blob_place(&site.map, blob);
     let is_there = |blob: &&PlannedBlob| -> Result<bool, PublishError> {
         let place = place(blob)?;
         Ok(site.store(place.origin).stat(&place.path)?.is_some_and(|stat| stat.size == blob.size))
@@ -164,9 +168,11 @@ fn write_blobs(
     progress.start("blobs", copies.iter().map(|blob| blob.size).sum());
     let write = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
         let place = place(blob)?;
-        let source = LayoutBlob { layout: &layouts[blob.layout], digest: &blob.digest, size: blob.size, progress };
-        let kind = Kind::Blob(Some(blob.media_type.clone()));
-        let how = site.store(place.origin).write_blob(&place.path, &kind, &source)?;
+        let Some(layout) = blob.layout.and_then(|position| layouts.get(position)) else {
+            return Err(PlanError::Vanished { path: place.path, digest: blob.digest.clone() }.into());
+        };
+        let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
+        let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
         remember(written, place);
         Ok(how)
     };
@@ -179,8 +185,7 @@ fn write_blobs(
         let (to, first) = (place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
         let from = first.map(place).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
-        let kind = Kind::Blob(Some(blob.media_type.clone()));
-        let how = site.store(to.origin).link_blob(&from.path, &to.path, &kind)?;
+        let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind())?;
         remember(written, to);
         Ok(how)
     };
@@ -197,6 +202,12 @@ fn remember(written: &Mutex<Vec<Place>>, place: Place) {
 }
 
 impl Summary {
+    /// Counts a document that was written, or had the right bytes already.
+    pub(super) fn count_document(&mut self, is_written: bool, bytes: usize) {
+        let count = if is_written { &mut self.documents_written } else { &mut self.documents_unchanged };
+        count.add(bytes as u64);
+    }
+
     fn count_blob(&mut self, how: Written, size: u64) {
         match how {
             Written::Copied => self.blobs_written.add(size),
@@ -209,11 +220,11 @@ fn write_documents(site: &Site, documents: &[PlannedDocument], summary: &mut Sum
     for document in documents {
         let PlannedDocument { place, kind, bytes, expected, is_unchanged } = document;
         if *is_unchanged {
-            summary.documents_unchanged.add(bytes.len() as u64);
+            summary.count_document(false, bytes.len());
             continue;
         }
         match site.store(place.origin).write_document(&place.path, kind, bytes, expected) {
-            Ok(()) => summary.documents_written.add(bytes.len() as u64),
+            Ok(()) => summary.count_document(true, bytes.len()),
             Err(error @ StoreError::Conflict { .. }) => return Err(PlanError::from(error).into()),
             Err(error) => return Err(error.into()),
         }

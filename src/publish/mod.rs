@@ -9,6 +9,7 @@ pub mod collect;
 pub mod execute;
 pub mod input;
 pub mod plan;
+pub mod registry;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::progress::Progress;
 use crate::site::description::{Description, DescriptionError};
 use crate::site::index::Merge;
 use crate::site::map::{MapError, SiteMap};
+use crate::site::settings::Views;
 use crate::site::{Preset, Settings, SitePath};
 use crate::store::directory::{DirectoryStore, LinkMode};
 use crate::store::{Lock, Store, StoreError};
@@ -209,12 +211,14 @@ pub struct Site {
     pub map: SiteMap,
     /// The images it has already.
     pub images: Vec<ImageName>,
+    /// What the site offered before this publish; a view that is new has to be made for all images.
+    pub views_before: Views,
 }
 
 impl Site {
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = DirectoryStore::new(root, request.link, request.adopt)?;
-        let (settings, images) = settings(request, &own, images)?;
+        let (settings, images, views_before) = settings(request, &own, images)?;
         let mut others: Vec<Box<dyn Store>> = Vec::new();
         for origin in &settings.origins {
             let Some((_, directory)) = request.stores.iter().find(|(known, _)| known == origin) else {
@@ -222,12 +226,13 @@ impl Site {
             };
             others.push(Box::new(DirectoryStore::new(directory, request.link, true)?));
         }
-        Ok(Site { own: Box::new(own), others, map: SiteMap::new(settings)?, images })
+        Ok(Site { own: Box::new(own), others, map: SiteMap::new(settings)?, images, views_before })
     }
 
     /// Reads the description again, now that the lock is held: another publisher may have written since.
     fn reload(&mut self, request: &Request, images: &[collect::Image]) -> Result<(), PublishError> {
-        let (settings, images) = settings(request, &*self.own, images)?;
+        let (settings, images, views_before) = settings(request, &*self.own, images)?;
+        self.views_before = views_before;
         self.map = SiteMap::new(settings)?;
         self.images = images;
         Ok(())
@@ -249,7 +254,7 @@ fn settings(
     request: &Request,
     own: &dyn Store,
     images: &[collect::Image],
-) -> Result<(Settings, Vec<ImageName>), PublishError> {
+) -> Result<(Settings, Vec<ImageName>, Views), PublishError> {
     let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
     let preset = request.preset.unwrap_or_default();
     let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
@@ -274,7 +279,7 @@ fn settings(
                 index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
                 cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
                 origins: vec![],
-                views: Default::default(),
+                views: Views::default(),
             };
             (settings, vec![])
         }
@@ -285,11 +290,12 @@ fn settings(
     }
     settings.hosts.sort();
     settings.hosts.dedup();
+    let views_before = settings.views;
     settings.views.registry |= request.registry;
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();
-    Ok((settings, known))
+    Ok((settings, known, views_before))
 }
 
 /// What a site says of itself. None: there is no site yet.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Site;
 use super::collect::{Image, MissingBlob};
+use super::{Site, registry};
 use crate::digest::Digest;
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
@@ -14,7 +14,7 @@ use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexError, Merge, Published};
 use crate::site::map::{MapError, SiteMap};
 use crate::site::path::{self, PathError};
-use crate::site::{Kind, Place, SitePath, ref_engines};
+use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
 use crate::store::{Expected, StoreError};
 
 /// Everything that will be written, in the order of the phases.
@@ -26,8 +26,12 @@ pub struct Plan {
     pub blobs: Vec<PlannedBlob>,
     /// Phase one, too: the `oci-layout` files of images that are layouts.
     pub markers: Vec<PlannedDocument>,
-    /// Phase two: the indexes.
+    /// Phase two: the indexes, and the registry view's lists.
     pub indexes: Vec<PlannedDocument>,
+    /// Phase two, too: the registry view's tags.
+    pub tags: Vec<PlannedTag>,
+    /// What is removed at the end of phase two: what the registry view says of refs that are no more.
+    pub removals: Vec<SitePath>,
     /// Phase three: the description and the ref-engines object.
     pub discovery: Vec<PlannedDocument>,
     /// Blobs that are not published because the layouts lack them.
@@ -44,16 +48,44 @@ pub struct Plan {
 pub struct PlannedBlob {
     /// The position in [`Plan::images`].
     pub image: usize,
-    /// The position of the layout that has the blob.
-    pub layout: usize,
+    /// The position of the layout that has the blob; None: the site has it.
+    pub layout: Option<usize>,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
     /// The media type of the descriptor that reached it first.
     pub media_type: String,
+    /// Which of the blob's places this is.
+    pub role: BlobRole,
     /// The position in [`Plan::blobs`] of the same blob at another place, which this one can be linked to.
     pub same_as: Option<usize>,
+}
+
+/// The places that one blob can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobRole {
+    /// In the CAS.
+    Cas,
+    /// `blobs/DIGEST` of the registry view.
+    RegistryBlob,
+    /// `manifests/DIGEST` of the registry view.
+    RegistryManifest,
+    /// The typed name of the same.
+    RegistryTypedManifest,
+}
+
+/// A tag of the registry view. Its bytes are those of a manifest in the CAS, and are read when it is written.
+#[derive(Clone, Debug)]
+pub struct PlannedTag {
+    /// The position in [`Plan::images`].
+    pub image: usize,
+    /// The tag.
+    pub tag: String,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest's media type.
+    pub media_type: String,
 }
 
 /// A document with its new bytes, and what it has to be when they are written.
@@ -159,6 +191,22 @@ pub enum PlanError {
         /// The origin.
         origin: String,
     },
+    /// A blob that the site had when the plan was made.
+    #[error("the blob {digest}, needed for {path}, vanished from the site while it was being published; publish again")]
+    Vanished {
+        /// Where it was to appear, too.
+        path: SitePath,
+        /// The blob.
+        digest: Digest,
+    },
+    /// Two hosts cannot share one `v2/`.
+    #[error("the registry view has no room for two hosts, {first} and {second}: use --root-per-host")]
+    RegistryHosts {
+        /// One host.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A document of somebody else stands where ours belongs.
     #[error(
         "{path} is there already and says something else than this site would; merge them by hand, or move it away"
@@ -173,16 +221,25 @@ pub enum PlanError {
 pub fn plan(site: &Site, merge: Merge, images: Vec<Image>) -> Result<Plan, PlanError> {
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
-    let mut plan = Plan { blobs: plan_blobs(&site.map, &images)?, ..Plan::default() };
-    for image in images {
+    let (blobs, mut originals) = plan_blobs(&site.map, &images)?;
+    let names = images.iter().map(|image| image.name.clone()).collect();
+    let mut plan = Plan { images: names, blobs, ..Plan::default() };
+    let has_registry = site.map.settings().views.registry;
+    for (position, image) in images.iter().enumerate() {
         if let Some(place) = site.map.layout_marker_place(&image.name)? {
             plan.markers.push(planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())?);
         }
         plan.refs += image.entries.len();
-        plan.images.push(image.name.clone());
         plan.missing.extend(image.missing.iter().cloned());
         plan.warnings.extend(image.warnings.iter().cloned());
-        plan.indexes.push(plan_index(site, merge, image)?);
+        let (document, change) = plan_index(site, merge, image)?;
+        plan.indexes.push(document);
+        if has_registry {
+            registry::plan_image(site, merge, position, image, &change, &mut originals, &mut plan)?;
+        }
+    }
+    if has_registry {
+        registry::plan_site(site, &mut originals, &mut plan)?;
     }
     plan.discovery = plan_discovery(site, &plan.images)?;
     Ok(plan)
@@ -193,8 +250,14 @@ impl Plan {
     pub fn objects(&self, map: &SiteMap) -> Result<Vec<Object>, PlanError> {
         let mut objects = Vec::new();
         for blob in &self.blobs {
-            let place = map.blob_place(&self.images[blob.image], &blob.digest)?;
-            objects.push(object(map, &place, &Kind::Blob(Some(blob.media_type.clone())), blob.size));
+            objects.push(object(map, &self.blob_place(map, blob)?, &blob.kind(), blob.size));
+        }
+        for tag in &self.tags {
+            let size = self.blobs.iter().find(|blob| blob.digest == tag.digest).map_or(0, |blob| blob.size);
+            for path in registry::tag_paths(self.images[tag.image].path(), tag)? {
+                let place = Place { origin: None, path };
+                objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), size));
+            }
         }
         for document in self.documents() {
             objects.push(object(map, &document.place, &document.kind, document.bytes.len() as u64));
@@ -202,9 +265,36 @@ impl Plan {
         Ok(objects)
     }
 
+    /// Where a blob goes.
+    pub fn blob_place(&self, map: &SiteMap, blob: &PlannedBlob) -> Result<Place, PlanError> {
+        let image = &self.images[blob.image];
+        let (name, digest) = (image.path(), &blob.digest);
+        let path = match blob.role {
+            BlobRole::Cas => return Ok(map.blob_place(image, digest)?),
+            BlobRole::RegistryBlob => view::blob_path(name, digest),
+            BlobRole::RegistryManifest => view::manifest_path(name, digest.as_str()),
+            BlobRole::RegistryTypedManifest => {
+                let plain = || view::manifest_path(name, digest.as_str());
+                view::typed_manifest_path(name, digest.as_str(), &blob.media_type).unwrap_or_else(plain)
+            }
+        };
+        Ok(Place { origin: None, path: path? })
+    }
+
     /// The documents in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
         self.markers.iter().chain(&self.indexes).chain(&self.discovery)
+    }
+}
+
+impl PlannedBlob {
+    /// What it is served as.
+    pub fn kind(&self) -> Kind {
+        let media_type = Some(self.media_type.clone());
+        match self.role {
+            BlobRole::Cas | BlobRole::RegistryBlob => Kind::Blob(media_type),
+            BlobRole::RegistryManifest | BlobRole::RegistryTypedManifest => Kind::RegistryManifest(media_type),
+        }
     }
 }
 
@@ -218,12 +308,15 @@ fn object(map: &SiteMap, place: &Place, kind: &Kind, size: u64) -> Object {
     }
 }
 
+/// The position in [`Plan::blobs`] of a digest's first place, from which others are linked.
+pub(super) type Originals = HashMap<Digest, usize>;
+
 /// Every blob at every place it needs, each place once. Where one blob is needed at several places of one root, all but
 /// the first refer to the first.
-fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<Vec<PlannedBlob>, PlanError> {
+fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<(Vec<PlannedBlob>, Originals), PlanError> {
     let is_shared = map.cas_is_shared();
     let mut planned: Vec<PlannedBlob> = Vec::new();
-    let mut first: HashMap<Digest, usize> = HashMap::new();
+    let mut first = Originals::new();
     for (position, image) in images.iter().enumerate() {
         let mut in_image: HashMap<&Digest, ()> = HashMap::new();
         for found in &image.blobs {
@@ -241,10 +334,11 @@ fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<Vec<PlannedBlob>, PlanE
             first.entry(digest.clone()).or_insert(planned.len());
             planned.push(PlannedBlob {
                 image: position,
-                layout: found.layout,
+                layout: Some(found.layout),
                 digest: digest.clone(),
                 size: found.blob.size,
                 media_type: found.blob.media_type.clone(),
+                role: BlobRole::Cas,
                 same_as: earlier,
             });
         }
@@ -253,14 +347,23 @@ fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<Vec<PlannedBlob>, PlanE
     for blob in planned.iter().take(1) {
         map.blob_place(&images[blob.image].name, &blob.digest)?;
     }
-    Ok(planned)
+    Ok((planned, first))
 }
 
-fn plan_index(site: &Site, merge: Merge, image: Image) -> Result<PlannedDocument, PlanError> {
+/// The entries of an index before and after a publish.
+#[derive(Debug)]
+pub struct IndexChange {
+    /// What it had.
+    pub before: Vec<Entry>,
+    /// What it will have.
+    pub after: Index,
+}
+
+fn plan_index(site: &Site, merge: Merge, image: &Image) -> Result<(PlannedDocument, IndexChange), PlanError> {
     let place = site.map.index_place(&image.name)?;
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
     let mut published = Published::default();
-    for mut entry in image.entries {
+    for mut entry in image.entries.iter().cloned() {
         add_cas_engine(&mut entry.descriptor, &cas_engine);
         let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
         list.push(Entry::new(&entry.descriptor));
@@ -274,8 +377,11 @@ fn plan_index(site: &Site, merge: Merge, image: Image) -> Result<PlannedDocument
             source,
         })?,
     };
+    // Only the registry view asks what was there, and an index can be large.
+    let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
     index.merge(published, merge, |entry| is_referrer(site, &image.name, entry))?;
-    Ok(document_from(place, Kind::Index, index.to_bytes(), there))
+    let document = document_from(place, Kind::Index, index.to_bytes(), there);
+    Ok((document, IndexChange { before, after: index }))
 }
 
 /// The CAS engine of the site comes first; one that the descriptor brought from elsewhere is kept behind it.
@@ -313,7 +419,7 @@ fn plan_discovery(site: &Site, images: &[ImageName]) -> Result<Vec<PlannedDocume
     Ok(vec![description, ref_engines])
 }
 
-fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> Result<PlannedDocument, PlanError> {
+pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> Result<PlannedDocument, PlanError> {
     let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
     Ok(document_from(place, kind, bytes, there))
 }

@@ -278,6 +278,11 @@ impl Store for DirectoryStore {
 
     fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind) -> Result<Written, StoreError> {
         let (from, target) = (self.file(from), self.file(to));
+        // Renaming a link over another link to the same file does nothing, and would leave the first behind.
+        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        if identity(&from).is_some() && identity(&from) == identity(&target) {
+            return Ok(Written::Linked);
+        }
         if let Some(parent) = target.parent() {
             self.make_directory(parent)?;
         }

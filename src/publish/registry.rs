@@ -1,0 +1,379 @@
+//! What a publish does for the registry view (see [`crate::site::registry`]): manifests and blobs appear under `v2/` as links
+//! to the CAS, tags as copies of small manifests, and the lists are written anew where they changed.
+//!
+//! The cost follows the change: only what is published now is looked at. When the view is new to a site, or an image kept
+//! refs from before, the rest is read back from the site itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::collect::{Image, fallback_tag};
+use super::execute::Summary;
+use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned};
+use super::{PublishError, Site};
+use crate::digest::{Algorithm, Digest};
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::{Descriptor, manifest, media_type};
+use crate::site::index::{Entry, Index, Merge};
+use crate::site::{Kind, Place, SitePath, registry};
+use crate::store::{Expected, StoreError};
+
+/// The document that answers at `/v2/`.
+const PING: &[u8] = b"{}";
+
+/// Plans what all repositories share.
+pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
+    if let [first, second, ..] = site.map.settings().hosts.as_slice() {
+        return Err(PlanError::RegistryHosts { first: first.clone(), second: second.clone() });
+    }
+    if !site.views_before.registry {
+        plan_images_from_before(site, originals, plan)?;
+    }
+    let own = |path| Place { origin: None, path };
+    plan.indexes.push(planned(site, own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
+    let empty = registry::referrers_list([]);
+    plan.indexes.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
+    Ok(())
+}
+
+/// The view is new: images that are not published now get theirs from what the site has of them.
+fn plan_images_from_before(site: &Site, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
+    let published: HashSet<ImageName> = plan.images.iter().cloned().collect();
+    for name in site.images.iter().filter(|name| !published.contains(name)) {
+        let place = site.map.index_place(name)?;
+        let Some(document) = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else { continue };
+        let after = Index::parse(&document.bytes).map_err(|source| PlanError::Index {
+            path: place.path.clone(),
+            image: name.clone(),
+            source,
+        })?;
+        let position = plan.images.len();
+        plan.images.push(name.clone());
+        let image = Image {
+            name: name.clone(),
+            entries: vec![],
+            blobs: vec![],
+            missing: vec![],
+            referrers: vec![],
+            warnings: vec![],
+        };
+        let change = IndexChange { before: vec![], after };
+        plan_image(site, Merge::ReplaceRefs, position, &image, &change, originals, plan)?;
+    }
+    Ok(())
+}
+
+/// Plans the repository of one image, at a position of [`Plan::images`].
+pub(super) fn plan_image(
+    site: &Site,
+    merge: Merge,
+    position: usize,
+    image: &Image,
+    change: &IndexChange,
+    originals: &mut Originals,
+    plan: &mut Plan,
+) -> Result<(), PlanError> {
+    let name = image.name.path();
+    if !registry::is_name(name) {
+        plan.warnings.push(format!(
+            "{} is not in the registry view: {name:?} is no repository name of the distribution-spec (lower case only)",
+            image.name
+        ));
+        return Ok(());
+    }
+    let mut repository = Repository::new(image);
+    let published: HashSet<&Digest> = image.entries.iter().map(|entry| &entry.descriptor.digest).collect();
+    let kept = change.after.entries().iter().filter(|entry| !published.contains(&entry.digest));
+    if !site.views_before.registry {
+        repository.add_from_site(site, &image.name, kept)?;
+    }
+    repository.plan_links(site, position, originals, plan)?;
+    plan_tags(site, position, &image.name, change, &repository, plan)?;
+    plan_referrers(site, merge, &image.name, change, repository.referrers, plan)
+}
+
+/// What a repository holds, as far as this publish has to look at it.
+struct Repository {
+    manifests: BTreeMap<Digest, (u64, String)>,
+    blobs: BTreeMap<Digest, (u64, String)>,
+    layouts: HashMap<Digest, usize>,
+    referrers: Vec<(Digest, Descriptor)>,
+}
+
+impl Repository {
+    fn new(image: &Image) -> Repository {
+        let mut repository = Repository {
+            manifests: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            layouts: HashMap::new(),
+            referrers: image.referrers.clone(),
+        };
+        for found in &image.blobs {
+            let blob = &found.blob;
+            let list = if blob.is_manifest { &mut repository.manifests } else { &mut repository.blobs };
+            list.insert(blob.digest.clone(), (blob.size, blob.media_type.clone()));
+            repository.layouts.insert(blob.digest.clone(), found.layout);
+        }
+        repository
+    }
+
+    /// Walks entries that were published before, through the site's own CAS.
+    fn add_from_site<'a>(
+        &mut self,
+        site: &Site,
+        image: &ImageName,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> Result<(), PlanError> {
+        let mut todo: Vec<Descriptor> = entries.filter_map(|entry| entry.descriptor().ok()).collect();
+        while let Some(descriptor) = todo.pop() {
+            let Descriptor { digest, size, media_type, .. } = &descriptor;
+            if self.manifests.contains_key(digest) || self.blobs.contains_key(digest) {
+                continue;
+            }
+            let place = site.map.blob_place(image, digest)?;
+            let store = site.store(place.origin);
+            if store.stat(&place.path)?.is_none() {
+                continue;
+            }
+            if !manifest::may_hold_descriptors(media_type) {
+                self.blobs.insert(digest.clone(), (*size, media_type.clone()));
+                continue;
+            }
+            let Some(document) = store.read_document(&place.path, MAX_MANIFEST_BYTES)? else { continue };
+            // What is in the CAS was read and parsed when it was published; a manifest that has broken since links nothing.
+            let links = manifest::links(media_type, &document.bytes).unwrap_or_default();
+            self.manifests.insert(digest.clone(), (*size, media_type.clone()));
+            if let Some(subject) = &links.subject {
+                self.referrers.push((subject.digest.clone(), links.referrer_descriptor(&descriptor)));
+            }
+            todo.extend(links.children);
+        }
+        Ok(())
+    }
+
+    fn plan_links(
+        &self,
+        site: &Site,
+        image: usize,
+        originals: &mut Originals,
+        plan: &mut Plan,
+    ) -> Result<(), PlanError> {
+        let all = self.manifests.iter().map(|blob| (blob, true)).chain(self.blobs.iter().map(|blob| (blob, false)));
+        for ((digest, (size, media_type)), is_manifest) in all {
+            let blob = |role, same_as| PlannedBlob {
+                image,
+                layout: self.layouts.get(digest).copied(),
+                digest: digest.clone(),
+                size: *size,
+                media_type: media_type.clone(),
+                role,
+                same_as,
+            };
+            let original = *originals.entry(digest.clone()).or_insert_with(|| {
+                plan.blobs.push(blob(BlobRole::Cas, None));
+                plan.blobs.len() - 1
+            });
+            let in_cas = site.map.blob_place(&plan.images[image], digest)?;
+            let roles: &[BlobRole] = match is_manifest {
+                true => &[BlobRole::RegistryManifest, BlobRole::RegistryTypedManifest],
+                false => &[BlobRole::RegistryBlob],
+            };
+            for role in roles {
+                let link = blob(*role, Some(original));
+                // With preset `registry` the view's blobs are the CAS.
+                if plan.blob_place(&site.map, &link)? != in_cas {
+                    plan.blobs.push(link);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names under which a tag is served.
+pub fn tag_paths(name: &str, tag: &PlannedTag) -> Result<Vec<SitePath>, PlanError> {
+    let typed = registry::typed_manifest_path(name, &tag.tag, &tag.media_type).transpose()?;
+    Ok(typed.into_iter().chain([registry::manifest_path(name, &tag.tag)?]).collect())
+}
+
+/// The entries of an index by ref.
+fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
+    let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        if let Some(reference) = entry.reference.as_deref() {
+            refs.entry(reference).or_default().push(entry);
+        }
+    }
+    refs
+}
+
+fn plan_tags(
+    site: &Site,
+    image: usize,
+    name: &ImageName,
+    change: &IndexChange,
+    repository: &Repository,
+    plan: &mut Plan,
+) -> Result<(), PlanError> {
+    let before = by_ref(&change.before);
+    let after = by_ref(change.after.entries());
+    let mut tags = Vec::new();
+    for (reference, entries) in &after {
+        if !registry::is_tag(reference) {
+            plan.warnings.push(format!("the ref {reference:?} of {name} is not in the registry view: it is no tag"));
+            continue;
+        }
+        tags.push(*reference);
+        let is_published = entries.iter().any(|entry| repository.manifests.contains_key(&entry.digest));
+        if is_published {
+            let tag = plan_tag(site, image, name, reference, entries, plan)?;
+            plan.tags.extend(tag);
+        }
+    }
+    for reference in before.keys().filter(|reference| !after.contains_key(*reference) && registry::is_tag(reference)) {
+        plan.removals.push(registry::manifest_path(name.path(), reference)?);
+        let typed = registry::typed_manifest_paths(name.path(), reference);
+        plan.removals.extend(typed.into_iter().map(|(path, _)| path));
+        plan.removals.push(registry::tags_after_path(name.path(), reference)?);
+    }
+    plan_tags_lists(site, name.path(), &tags, plan)
+}
+
+/// A ref with one entry is that entry's manifest; one with several (a platform each) becomes an image index of them.
+fn plan_tag(
+    site: &Site,
+    image: usize,
+    name: &ImageName,
+    reference: &str,
+    entries: &[&Entry],
+    plan: &mut Plan,
+) -> Result<Option<PlannedTag>, PlanError> {
+    let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
+    let tag = |digest: Digest, media_type: String| PlannedTag { image, tag: reference.into(), digest, media_type };
+    if let [descriptor] = descriptors.as_slice() {
+        return Ok(Some(tag(descriptor.digest.clone(), descriptor.media_type.clone())));
+    }
+    let manifests = descriptors.into_iter().map(|mut descriptor| {
+        descriptor.set_ref_name(None);
+        descriptor.properties.remove("casEngines");
+        if descriptor.properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
+            descriptor.properties.remove("annotations");
+        }
+        descriptor.to_value()
+    });
+    let bytes = registry::image_index(manifests.collect());
+    let digest = Digest::of(Algorithm::Sha256, &bytes);
+    let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
+    let plain = registry::manifest_path(name.path(), digest.as_str())?;
+    let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));
+    let cas = site.map.blob_place(name, &digest)?;
+    let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
+    for place in places {
+        plan.markers.push(planned(site, place, kind.clone(), bytes.clone())?);
+    }
+    Ok(Some(tag(digest, media_type::INDEX.into())))
+}
+
+fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> Result<(), PlanError> {
+    let list = |path: SitePath, tags: &[&str]| {
+        planned(site, Place { origin: None, path }, Kind::TagsList, registry::tags_list(name, tags))
+    };
+    plan.indexes.push(list(registry::tags_list_path(name)?, tags)?);
+    if tags.len() <= registry::MAX_TAGS_WITH_LAST {
+        for (position, tag) in tags.iter().enumerate() {
+            plan.indexes.push(list(registry::tags_after_path(name, tag)?, &tags[position + 1..])?);
+        }
+        return Ok(());
+    }
+    let prefix = format!("{}/{name}/tags/_last/", registry::ROOT);
+    Ok(site.own.list(&prefix, &mut |listed| plan.removals.push(listed.path))?)
+}
+
+fn plan_referrers(
+    site: &Site,
+    merge: Merge,
+    name: &ImageName,
+    change: &IndexChange,
+    referrers: Vec<(Digest, Descriptor)>,
+    plan: &mut Plan,
+) -> Result<(), PlanError> {
+    let mut by_subject: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+    for (subject, referrer) in referrers {
+        by_subject.entry(subject).or_default().push(referrer);
+    }
+    let refs: BTreeSet<&str> = change.after.entries().iter().filter_map(|entry| entry.reference.as_deref()).collect();
+    let mut written = HashSet::new();
+    for (subject, mut referrers) in by_subject {
+        let path = registry::referrers_path(name.path(), &subject)?;
+        if merge != Merge::ReplaceImage
+            && let Some(there) = site.own.read_document(&path, MAX_INDEX_BYTES)?
+        {
+            let there = manifest::links(media_type::INDEX, &there.bytes).unwrap_or_default();
+            // What is published now comes last, and wins where both describe one digest.
+            referrers = there.children.into_iter().chain(referrers).collect();
+        }
+        let bytes = registry::referrers_list(referrers);
+        let tag = fallback_tag(&subject);
+        if !refs.contains(tag.as_str()) {
+            let typed = registry::typed_manifest_path(name.path(), &tag, media_type::INDEX).transpose()?;
+            let kind = Kind::RegistryTag(Some(media_type::INDEX.into()));
+            for path in typed.into_iter().chain([registry::manifest_path(name.path(), &tag)?]) {
+                plan.indexes.push(planned(site, Place { origin: None, path }, kind.clone(), bytes.clone())?);
+            }
+        }
+        written.insert(path.clone());
+        plan.indexes.push(planned(site, Place { origin: None, path }, Kind::Referrers, bytes)?);
+    }
+    if merge == Merge::ReplaceImage {
+        let prefix = format!("{}/{}/referrers/", registry::ROOT, name.path());
+        site.own.list(&prefix, &mut |listed| {
+            if !written.contains(&listed.path) {
+                plan.removals.push(listed.path);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS.
+pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(), PublishError> {
+    for tag in &plan.tags {
+        let name = &plan.images[tag.image];
+        let place = site.map.blob_place(name, &tag.digest)?;
+        let Some(manifest) = site.store(place.origin).read_document(&place.path, MAX_MANIFEST_BYTES)? else {
+            // The manifest is one that the layout lacks and was allowed to.
+            continue;
+        };
+        let paths = tag_paths(name.path(), tag)?;
+        for path in &paths {
+            write_tag(site, tag, path, &manifest.bytes, summary)?;
+        }
+        // A tag that changed its type has its old typed name still, until here.
+        for (path, _) in registry::typed_manifest_paths(name.path(), &tag.tag) {
+            if !paths.contains(&path) && site.own.stat(&path)?.is_some() {
+                site.own.delete(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_tag(
+    site: &Site,
+    tag: &PlannedTag,
+    path: &SitePath,
+    bytes: &[u8],
+    summary: &mut Summary,
+) -> Result<(), StoreError> {
+    let there = site.own.read_document(path, MAX_MANIFEST_BYTES)?;
+    if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+        summary.count_document(false, bytes.len());
+        return Ok(());
+    }
+    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+    site.own.write_document(path, &Kind::RegistryTag(Some(tag.media_type.clone())), bytes, &expected)?;
+    summary.count_document(true, bytes.len());
+    Ok(())
+}
