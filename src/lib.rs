@@ -20,6 +20,7 @@ pub mod oci;
 pub mod parallel;
 pub mod progress;
 pub mod publish;
+pub mod serve;
 pub mod site;
 pub mod store;
 pub mod template;

@@ -6,6 +6,7 @@ pub mod man;
 pub mod output;
 pub mod progress;
 pub mod publish;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Publish(Box<publish::Args>),
+    Serve(serve::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
+        Command::Serve(args) => serve::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -70,6 +70,16 @@ impl Kind {
         }
     }
 
+    /// The same kind with a media type, where it can have one.
+    pub fn with_media_type(self, media_type: &str) -> Kind {
+        match self {
+            Kind::Blob(_) => Kind::Blob(Some(media_type.into())),
+            Kind::RegistryManifest(_) => Kind::RegistryManifest(Some(media_type.into())),
+            Kind::RegistryTag(_) => Kind::RegistryTag(Some(media_type.into())),
+            other => other,
+        }
+    }
+
     /// The value of `Cache-Control`.
     pub fn cache_control(&self) -> String {
         if self.is_immutable() {

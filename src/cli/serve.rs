@@ -1,0 +1,82 @@
+//! `ocisite serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::output::{self, Verbosity};
+use crate::name::ImageName;
+use crate::publish;
+use crate::serve::Server;
+use crate::site::SiteMap;
+use crate::site::index::Index;
+use crate::store::Store;
+use crate::store::directory::{DirectoryStore, LinkMode};
+
+/// So many names are shown on start; a site may have thousands.
+const SHOWN: usize = 20;
+
+/// Preview a site on this machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ocisite serve site --listen 127.0.0.1:8000")]
+pub struct Args {
+    /// The directory of the site.
+    #[arg(value_name = "DIR")]
+    site: PathBuf,
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    listen: String,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let server = Server::bind(&args.site, &args.listen, args.verbosity.verbose)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
+    let handle = server.handle();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            handle.stop();
+        }
+    });
+    if !args.verbosity.quiet {
+        output::print(&greeting(&args, &server)?)?;
+    }
+    server.run();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn greeting(args: &Args, server: &Server) -> anyhow::Result<String> {
+    let address = server.address();
+    let mut lines = vec![format!("Serving {} at http://{address}/ (Ctrl-C ends it)", args.site.display())];
+    let store = DirectoryStore::new(&args.site, LinkMode::Copy, true)?;
+    if let Some(description) = publish::description(&store)? {
+        let map = SiteMap::new(description.settings)?;
+        if !description.images.is_empty() {
+            lines.push("Names to resolve:".into());
+        }
+        for image in description.images.iter().take(SHOWN) {
+            let name = example(&store, &map, image);
+            lines.push(format!("  ocisite resolve --protocol http --port {} {name}", address.port()));
+        }
+        let more = description.images.len().saturating_sub(SHOWN);
+        if more > 0 {
+            lines.push(format!("  … and {more} more in ocisite.json"));
+        }
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// The image's name on this host, with one of its refs where it has any.
+fn example(store: &dyn Store, map: &SiteMap, image: &ImageName) -> String {
+    let place = map.index_place(image).ok().filter(|place| place.origin.is_none());
+    let document =
+        place.and_then(|place| store.read_document(&place.path, crate::json::MAX_INDEX_BYTES).ok().flatten());
+    let index = document.and_then(|document| Index::parse(&document.bytes).ok()).unwrap_or_default();
+    let reference = index.entries().iter().filter_map(|entry| entry.reference.as_deref()).next();
+    format!("localhost/{}{}", image.path(), reference.map(|reference| format!("#{reference}")).unwrap_or_default())
+}
