@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.verbosity.quiet {
         output::print(&greeting(&args, &server)?)?;
     }
-    server.run();
+    server.run()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -57,6 +57,15 @@ pub enum ServeError {
         /// What the system said.
         reason: String,
     },
+    /// Listening ended.
+    #[error("cannot accept connections on {address} any more")]
+    Accept {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// A bound server.
@@ -140,10 +149,18 @@ impl Server {
     }
 
     /// Answers requests until it is stopped.
-    pub fn run(self) {
+    ///
+    /// # Errors
+    /// The system gives no more connections, for example because the process has too many files open.
+    pub fn run(self) -> Result<(), ServeError> {
         let active = Arc::new(Active::default());
         while !self.stopping.load(Ordering::SeqCst) {
-            let Ok(request) = self.http.recv() else { continue };
+            let request = match self.http.recv() {
+                Ok(request) => request,
+                Err(_) if self.stopping.load(Ordering::SeqCst) => break,
+                // tiny_http accepts no further connection after an error, so there is nothing to go on with.
+                Err(source) => return Err(ServeError::Accept { address: self.address, source }),
+            };
             active.begin();
             let (site, log, ended) = (Arc::clone(&self.site), self.log, Arc::clone(&active));
             std::thread::spawn(move || {
@@ -152,6 +169,7 @@ impl Server {
             });
         }
         active.wait_until_idle(GRACE);
+        Ok(())
     }
 }
 
