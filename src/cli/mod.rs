@@ -2,11 +2,13 @@
 
 pub mod completions;
 pub mod config;
+pub mod discovery;
 pub mod man;
 pub mod output;
 pub mod progress;
 pub mod publish;
 pub mod serve;
+pub mod resolve;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ pub struct Cli {
 enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
+    Resolve(resolve::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
+        Command::Resolve(args) => resolve::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -21,10 +21,8 @@ use super::xdg;
 use crate::json;
 use crate::name::ImageName;
 use crate::oci::media_type;
+use crate::site::path::REF_ENGINES;
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
-
-/// The path of the ref-engines object (RFC 8615; registered by oci-discovery).
-pub const WELL_KNOWN_PATH: &str = "/.well-known/oci-host-ref-engines";
 
 /// The most bytes that a ref-engines object may have: a hundred times what one needs.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -143,7 +141,7 @@ impl<'a> WellKnown<'a> {
 
 fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<Url, Remark> {
     let host = port.map_or(host.to_string(), |port| format!("{host}:{port}"));
-    let url = Url::parse(&format!("{}://{host}{WELL_KNOWN_PATH}", protocol.scheme()));
+    let url = Url::parse(&format!("{}://{host}/{REF_ENGINES}", protocol.scheme()));
     url.map_err(|problem| Remark::Host { host, problem: problem.to_string() })
 }
 

@@ -137,7 +137,8 @@ impl ContentType {
     pub fn parse(value: &str) -> ContentType {
         let mut parts = value.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let charset = parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        let charset =
+            parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("charset"));
         ContentType { media_type, charset: charset.map(|(_, value)| value.trim_matches('"').to_ascii_lowercase()) }
     }
 }
@@ -162,7 +163,10 @@ mod tests {
     fn a_missing_charset_and_a_generic_type_are_tolerated_and_reported() {
         let remark = |content_type| checked(content_type).unwrap().unwrap();
         assert!(matches!(remark(Some(media_type::INDEX)), Remark::Charset { found: None, .. }));
-        assert!(matches!(remark(Some("application/vnd.oci.image.index.v1+json; charset=latin1")), Remark::Charset { .. }));
+        assert!(matches!(
+            remark(Some("application/vnd.oci.image.index.v1+json; charset=latin1")),
+            Remark::Charset { .. }
+        ));
         assert!(matches!(remark(None), Remark::MediaType { found: None, .. }));
         for generic in GENERIC {
             assert!(matches!(remark(Some(generic)), Remark::MediaType { found: Some(_), .. }), "{generic}");

@@ -177,7 +177,10 @@ mod tests {
         assert_eq!(expanded("../x/{path}", base).unwrap(), "https://example.com/x/team%2Fapp");
         assert_eq!(expanded("//cas.{host}/{+path}", base).unwrap(), "https://cas.example.com/team/app");
         assert_eq!(expanded("http://{host}:81/", base).unwrap(), "http://example.com:81/");
-        assert_eq!(expanded("x", "file:///etc/xdg/c.json").unwrap_err().split(": ").last().unwrap(), "only http and https are fetched");
+        assert_eq!(
+            expanded("x", "file:///etc/xdg/c.json").unwrap_err().split(": ").last().unwrap(),
+            "only http and https are fetched"
+        );
     }
 
     #[test]
@@ -192,7 +195,8 @@ mod tests {
 
     #[test]
     fn unknown_and_malformed_entries_are_remarked_on() {
-        let object = json!({"refEngines": [{"protocol": "docker"}, {"protocol": "p", "uri": "x"}, 7, {"protocol": 1}, {}]});
+        let object =
+            json!({"refEngines": [{"protocol": "docker"}, {"protocol": "p", "uri": "x"}, 7, {"protocol": 1}, {}]});
         let mut remarks = Vec::new();
         let uri = "https://example.com/".parse().unwrap();
         let engines = read_list(object.as_object().unwrap(), "refEngines", "p", &uri, &mut remarks);

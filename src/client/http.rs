@@ -173,7 +173,11 @@ pub struct Response {
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Response { url, status, headers, body: _ } = self;
-        f.debug_struct("Response").field("url", &url.as_str()).field("status", status).field("headers", headers).finish()
+        f.debug_struct("Response")
+            .field("url", &url.as_str())
+            .field("status", status)
+            .field("headers", headers)
+            .finish()
     }
 }
 
@@ -222,7 +226,9 @@ pub enum HttpError {
         text: String,
     },
     /// The certificates that were asked for cannot be read.
-    #[error("cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it")]
+    #[error(
+        "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"
+    )]
     Certificates {
         /// What the system said.
         problem: String,
@@ -399,7 +405,9 @@ fn plain_header((name, value): (&http::HeaderName, &http::HeaderValue)) -> (Stri
 fn check_url(url: &Url) -> Result<(), HttpError> {
     let problem = match () {
         _ if !is_web(url) => "only http and https are",
-        _ if !url.username().is_empty() || url.password().is_some() => "it carries user information, which is never sent",
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            "it carries user information, which is never sent"
+        }
         _ => return Ok(()),
     };
     Err(HttpError::Refused { url: url.to_string(), problem })
@@ -462,7 +470,8 @@ impl Resolver for Redirector {
         let target = self.connect_to.as_ref().filter(|connect_to| connect_to.hosts.contains(&host));
         match target {
             Some(connect_to) => {
-                let target = http::Uri::builder().scheme("http").authority(connect_to.address.0.clone()).path_and_query("/");
+                let target =
+                    http::Uri::builder().scheme("http").authority(connect_to.address.0.clone()).path_and_query("/");
                 self.dns.resolve(&target.build()?, config, timeout)
             }
             None => self.dns.resolve(uri, config, timeout),
@@ -511,8 +520,16 @@ mod tests {
         for good in ["127.0.0.1:8080", "[::1]:80", "staging.example.com:443"] {
             assert!(good.parse::<Address>().is_ok(), "{good}");
         }
-        for bad in ["", "127.0.0.1", ":80", "example.com:0", "example.com:99999", "me@example.com:80", "http://a:80", "::1:80x"]
-        {
+        for bad in [
+            "",
+            "127.0.0.1",
+            ":80",
+            "example.com:0",
+            "example.com:99999",
+            "me@example.com:80",
+            "http://a:80",
+            "::1:80x",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

@@ -69,13 +69,8 @@ pub struct Resolution {
 
 /// Resolves a name. That there are no roots is no error here: the remarks say why.
 pub fn resolve(http: &Http, settings: &Settings, name: &ImageName) -> Resolution {
-    let mut resolver = Resolver {
-        http,
-        name,
-        resolution: Resolution::default(),
-        seen: HashSet::new(),
-        bytes_left: MAX_INDEX_BYTES,
-    };
+    let mut resolver =
+        Resolver { http, name, resolution: Resolution::default(), seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
     resolver.local(&settings.configuration);
     resolver.well_known(settings);
     resolver.resolution
@@ -240,20 +235,15 @@ fn read_entries(bytes: &[u8]) -> Result<Vec<Box<RawValue>>, JsonError> {
         // Parsed again only to say what it is instead.
         Err(_) => {
             let value = json::parse(bytes)?;
-            return Err(JsonError::Type { expected: "an image index (an object)".into(), found: json::type_name(&value) });
+            return Err(JsonError::Type {
+                expected: "an image index (an object)".into(),
+                found: json::type_name(&value),
+            });
         }
     };
     let no_array = |found| JsonError::Type { expected: "\"manifests\" to be an array".into(), found };
     let Some(manifests) = properties.get("manifests") else { return Err(no_array("nothing")) };
     serde_json::from_str(manifests.get()).map_err(|_| no_array("something else"))
-}
-
-/// Writes what a resolver prints for several names, `{NAME: [ROOT…]}`, indented and with its keys sorted.
-pub fn print(resolutions: &BTreeMap<String, Resolution>, out: &mut impl std::io::Write) -> std::io::Result<()> {
-    let roots: BTreeMap<&str, &[Root]> =
-        resolutions.iter().map(|(name, resolution)| (name.as_str(), resolution.roots.as_slice())).collect();
-    serde_json::to_writer_pretty(&mut *out, &roots)?;
-    writeln!(out)
 }
 
 #[cfg(test)]

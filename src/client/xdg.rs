@@ -91,7 +91,9 @@ impl Configuration {
 fn read_file(path: &Path) -> Result<Option<(Url, serde_json::Map<String, Value>)>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error.to_string()),
     };
     let uri = Url::from_file_path(path).map_err(|()| "its path is not absolute".to_string())?;
@@ -164,7 +166,8 @@ mod tests {
     #[test]
     fn the_most_preferred_file_s_value_wins_whole() {
         let directory = tempfile::tempdir().unwrap();
-        let preferred = write(directory.path(), "a.json", &json!({"a": {"casEngines": []}, "aa?": object("x")}).to_string());
+        let preferred =
+            write(directory.path(), "a.json", &json!({"a": {"casEngines": []}, "aa?": object("x")}).to_string());
         let other = write(directory.path(), "b.json", &json!({"a": object("hidden"), "a|b": object("y")}).to_string());
         let configuration = Configuration::read(&[preferred, directory.path().join("missing"), other]);
         assert_eq!(templates(&configuration, "a.example.com/a"), ["x", "y"]);
