@@ -291,6 +291,19 @@ pub enum HttpError {
     },
 }
 
+impl HttpError {
+    /// Whether the same request may well succeed a moment later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            HttpError::Exchange { source, .. } => {
+                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed)
+            }
+            HttpError::Body { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 fn hint(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Rustls(_) => {

@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod document;
 pub mod engine;
 pub mod ere;
+pub mod fetch;
 pub mod http;
 pub mod remark;
 pub mod resolve;
