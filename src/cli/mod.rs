@@ -8,6 +8,7 @@ pub mod output;
 pub mod progress;
 pub mod publish;
 pub mod serve;
+pub mod pull;
 pub mod resolve;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
     Resolve(resolve::Args),
+    Pull(pull::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
         Command::Resolve(args) => resolve::run(args),
+        Command::Pull(args) => pull::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

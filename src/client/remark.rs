@@ -169,7 +169,7 @@ pub enum Remark {
         /// This machine's.
         wanted: Platform,
     },
-    /// A layer that may be left out of a layout, and was.
+    /// A layer that may be left out of a layout, or what may be a referrer, that cannot be had.
     #[error("left out: {0}")]
     LeftOut(String),
 }
