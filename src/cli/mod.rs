@@ -7,9 +7,9 @@ pub mod man;
 pub mod output;
 pub mod progress;
 pub mod publish;
-pub mod serve;
 pub mod pull;
 pub mod resolve;
+pub mod serve;
 
 use std::process::ExitCode;
 
