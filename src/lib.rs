@@ -13,6 +13,7 @@
 //! ```
 
 pub mod cli;
+pub mod client;
 pub mod digest;
 pub mod json;
 pub mod name;

@@ -8,6 +8,17 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// The work that was started has ended.
     fn finish(&self);
+    /// Work on one part of it begins, `total` bytes long. What is returned hears of that part, counts it towards the whole,
+    /// and is dropped at its end.
+    fn part<'a>(&'a self, _what: &str, _total: u64) -> Box<dyn Part + 'a> {
+        Box::new(Silent)
+    }
+}
+
+/// Hears of one part of the work.
+pub trait Part {
+    /// So many bytes of the part are done. It may be fewer than before, when some have to be done again.
+    fn at(&self, bytes: u64);
 }
 
 /// Hears nothing.
@@ -18,4 +29,8 @@ impl Progress for Silent {
     fn start(&self, _what: &str, _total: u64) {}
     fn advance(&self, _bytes: u64) {}
     fn finish(&self) {}
+}
+
+impl Part for Silent {
+    fn at(&self, _bytes: u64) {}
 }

@@ -2,10 +2,13 @@
 
 pub mod completions;
 pub mod config;
+pub mod discovery;
 pub mod man;
 pub mod output;
 pub mod progress;
 pub mod publish;
+pub mod pull;
+pub mod resolve;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ pub struct Cli {
 enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
+    Resolve(resolve::Args),
+    Pull(pull::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -39,6 +44,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
+        Command::Resolve(args) => resolve::run(args),
+        Command::Pull(args) => pull::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -18,16 +18,7 @@ pub struct Verbosity {
 
 /// An error and its causes on one line, without what is said twice.
 pub fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
+    crate::client::remark::chain(error.as_ref())
 }
 
 /// `1 image`, `2 images`.

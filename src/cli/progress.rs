@@ -3,55 +3,91 @@
 use std::io::IsTerminal;
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Verbosity;
-use crate::progress::{Progress, Silent};
+use crate::progress::{Part, Progress, Silent};
 
 /// A bar with bytes, rate and time left when standard error is a terminal; otherwise nothing.
 pub fn for_terminal(verbosity: Verbosity) -> Box<dyn Progress> {
     if verbosity.quiet || !std::io::stderr().is_terminal() {
         return Box::new(Silent);
     }
-    Box::new(Bar { bar: Mutex::new(None) })
+    Box::new(Bars { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), total: Mutex::new(None) })
 }
 
-struct Bar {
-    bar: Mutex<Option<ProgressBar>>,
+/// One bar for the whole, and while they last one for each part above it.
+struct Bars {
+    all: MultiProgress,
+    total: Mutex<Option<ProgressBar>>,
 }
 
 /// `NO_COLOR` asks programs for plain text (no-color.org).
 fn template() -> &'static str {
     match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        true => "{msg:8} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
-        false => "{msg:8} [{bar:30.cyan}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
+        true => "{msg:12!} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
+        false => "{msg:12!} [{bar:30.cyan}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
     }
 }
 
-impl Progress for Bar {
+fn new_bar(what: &str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(template()).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(total).with_message(what.to_string());
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}
+
+impl Bars {
+    fn total(&self) -> Option<ProgressBar> {
+        self.total.lock().ok()?.clone()
+    }
+}
+
+impl Progress for Bars {
     fn start(&self, what: &str, total: u64) {
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(template()).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_message(what.to_string());
-        if let Ok(mut slot) = self.bar.lock() {
+        let bar = self.all.add(new_bar(what, total));
+        if let Ok(mut slot) = self.total.lock() {
             *slot = Some(bar);
         }
     }
 
     fn advance(&self, bytes: u64) {
-        if let Ok(slot) = self.bar.lock()
-            && let Some(bar) = &*slot
-        {
-            bar.inc(bytes);
+        if let Some(total) = self.total() {
+            total.inc(bytes);
         }
     }
 
     fn finish(&self) {
-        if let Ok(mut slot) = self.bar.lock()
-            && let Some(bar) = slot.take()
-        {
-            bar.finish_and_clear();
+        if let Some(total) = self.total() {
+            total.finish_and_clear();
         }
+    }
+
+    fn part<'a>(&'a self, what: &str, total: u64) -> Box<dyn Part + 'a> {
+        let Some(whole) = self.total() else { return Box::new(Silent) };
+        Box::new(PartBar { bar: self.all.insert_before(&whole, new_bar(what, total)), whole })
+    }
+}
+
+/// The bar of a part. What it loses, when bytes have to be fetched again, the whole loses too.
+struct PartBar {
+    bar: ProgressBar,
+    whole: ProgressBar,
+}
+
+impl Part for PartBar {
+    fn at(&self, bytes: u64) {
+        let before = self.bar.position();
+        self.bar.set_position(bytes);
+        match bytes.checked_sub(before) {
+            Some(more) => self.whole.inc(more),
+            None => self.whole.dec(before - bytes),
+        }
+    }
+}
+
+impl Drop for PartBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -9,7 +9,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Descriptor, DescriptorError};
 use crate::digest::{ContentError, Digest, VerifyingReader};
@@ -229,6 +229,15 @@ impl Layout {
     /// The entries of `index.json`, in its order.
     pub fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
         let path = self.path.join(INDEX_FILE);
+        let entry = |(position, value)| {
+            Descriptor::from_value(value).map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
+        };
+        self.index()?.1.iter().enumerate().map(entry).collect()
+    }
+
+    /// `index.json` as it is: its properties without `manifests`, and its entries, of whatever form.
+    pub fn index(&self) -> Result<(Map<String, Value>, Vec<Value>), LayoutError> {
+        let path = self.path.join(INDEX_FILE);
         let Some(blob) = self.open_file(INDEX_FILE)? else {
             return Err(LayoutError::NotALayout {
                 path: self.path.clone(),
@@ -237,21 +246,17 @@ impl Layout {
             });
         };
         let wrong = |source| LayoutError::Json { path: path.clone(), source };
+        let wrong_type = |expected: &str, found| wrong(JsonError::Type { expected: expected.into(), found });
         let bytes = json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(wrong)?;
-        let index = json::parse(&bytes).map_err(wrong)?;
-        let manifests = match json::object(&index, "the index").map_err(wrong)?.get("manifests") {
-            Some(Value::Array(manifests)) => manifests,
-            other => {
-                return Err(wrong(JsonError::Type {
-                    expected: "\"manifests\" to be an array".into(),
-                    found: other.map_or("nothing", json::type_name),
-                }));
-            }
-        };
-        let entry = |(position, value)| {
-            Descriptor::from_value(value).map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
-        };
-        manifests.iter().enumerate().map(entry).collect()
+        match json::parse(&bytes).map_err(wrong)? {
+            Value::Object(mut index) => match index.remove("manifests") {
+                Some(Value::Array(entries)) => Ok((index, entries)),
+                other => {
+                    Err(wrong_type("\"manifests\" to be an array", other.as_ref().map_or("nothing", json::type_name)))
+                }
+            },
+            other => Err(wrong_type("the index to be an object", json::type_name(&other))),
+        }
     }
 
     /// Opens a blob. None: the layout has no such file.

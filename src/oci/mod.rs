@@ -4,6 +4,7 @@
 pub mod descriptor;
 pub mod graph;
 pub mod layout;
+pub mod layout_writer;
 pub mod manifest;
 pub mod media_type;
 

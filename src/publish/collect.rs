@@ -337,7 +337,7 @@ pub fn fallback_tag(digest: &Digest) -> String {
 }
 
 /// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.
-fn is_fallback_tag(tag: &str) -> bool {
+pub fn is_fallback_tag(tag: &str) -> bool {
     let stem = tag.split('.').next().unwrap_or_default();
     stem.split_once('-').is_some_and(|(algorithm, encoded)| {
         matches!(algorithm, "sha256" | "sha512" | "blake3")

@@ -1,0 +1,119 @@
+//! `ocisite pull`.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::discovery::{Discovery, tell};
+use super::output::{self, Verbosity, bytes, chain, count, seconds};
+use super::{FOUND_PROBLEMS, progress};
+use crate::client::choose::Platforms;
+use crate::client::pull::{Request, Summary, Target};
+use crate::client::{platform, pull};
+use crate::name::ImageName;
+use crate::oci::{Descriptor, Platform};
+
+/// Blobs fetched at once: enough to keep a link busy, few enough for any server.
+const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(6).unwrap();
+
+const EXAMPLES: &str = "Examples:
+  ocisite pull example.com/app#1.0 --to app
+  ocisite pull example.com/team/app#2.0 --to app.tar:2.0 --platform linux/arm64
+  ocisite pull example.com/app#1.0 --to mirror --all-platforms --referrers";
+
+/// Pull an image into an OCI layout that skopeo, umoci and podman read.
+///
+/// What is there is not fetched again, and an interrupted pull is completed by the next one. Exit status 1: the name means
+/// nothing or several images, or the site does not have what it should; 2: the layout cannot be written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The image.
+    #[arg(value_name = "NAME")]
+    name: ImageName,
+    /// The layout: a directory, or an archive if it ends in .tar; other images in it are kept. REF replaces the site's ref.
+    #[arg(long, value_name = "LAYOUT[:REF]")]
+    to: Target,
+    /// The platform, where there are several [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform::parse)]
+    platform: Option<Platform>,
+    /// All platforms, as the site has them.
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
+    /// Also what the same index has that refers to the image: signatures, attestations, bills of materials.
+    #[arg(long)]
+    referrers: bool,
+    /// How many blobs to fetch at once.
+    #[arg(long, short, value_name = "N", default_value_t = DEFAULT_JOBS)]
+    jobs: NonZeroUsize,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    discovery: Discovery,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let platforms = match (&args.platform, args.all_platforms) {
+        (Some(platform), _) => Platforms::One(platform.clone()),
+        (None, true) => Platforms::All,
+        (None, false) => Platforms::ThisMachine,
+    };
+    let Args { name, to: target, referrers, jobs, .. } = args;
+    let http = args.discovery.http(std::slice::from_ref(&name), args.verbosity)?;
+    let settings = args.discovery.settings();
+    let request = Request { name, target, platforms, referrers, jobs };
+    let start = Instant::now();
+    let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {
+        Ok(summary) => summary,
+        Err(error) if error.is_about_site() => {
+            eprintln!("ocisite: {}", chain(&error.into()));
+            return Ok(ExitCode::from(FOUND_PROBLEMS));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !args.verbosity.quiet {
+        tell(&summary.remarks, None);
+    }
+    if args.json {
+        output::print_json(&report_json(&request, &summary))?;
+    } else if !args.verbosity.quiet {
+        output::print(&report(&request, &summary, &seconds(start.elapsed())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
+    let messages = |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
+    json!({
+        "name": request.name.to_string(),
+        "layout": request.target.layout.display().to_string(),
+        "entries": summary.entries.iter().map(Descriptor::to_value).collect::<Vec<_>>(),
+        "fetched": summary.fetched,
+        "present": summary.present,
+        "remarks": summary.remarks.iter().map(messages).collect::<Vec<_>>(),
+    })
+}
+
+fn report(request: &Request, summary: &Summary, time: &str) -> String {
+    let mut text = format!("{} in {}\n", request.name, request.target.layout.display());
+    for entry in &summary.entries {
+        let reference = entry.ref_name().unwrap_or("-");
+        let platform = entry.platform().map(|platform| format!(" {platform}")).unwrap_or_default();
+        text.push_str(&format!("  {reference} {}{platform}\n", entry.digest));
+    }
+    let (fetched, present) = (summary.fetched, summary.present);
+    text.push_str(&format!(
+        "{} fetched ({}), {} already there ({}), {time}\n",
+        count(fetched.blobs, "blob", "blobs"),
+        bytes(fetched.bytes),
+        count(present.blobs, "blob", "blobs"),
+        bytes(present.bytes),
+    ));
+    text
+}

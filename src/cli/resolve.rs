@@ -1,0 +1,58 @@
+//! `ocisite resolve`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::FOUND_PROBLEMS;
+use super::discovery::{Discovery, tell};
+use super::output::{self, Verbosity};
+use crate::client::{Root, resolve};
+use crate::name::ImageName;
+
+const EXAMPLES: &str = "Examples:
+  ocisite resolve example.com/app#1.0
+  ocisite resolve --connect-to 127.0.0.1:8080 --protocol http example.com/app example.com/team/app
+  ocisite resolve example.com/app#1.0 | jq -r '.[][].root.digest'";
+
+/// Resolve image names to descriptors, as any consumer of the site would.
+///
+/// Prints {NAME: [{root, uri, casEngines}]} as JSON, in the shape of the Python resolver of oci-discovery. Exit status 1: a
+/// name has no root.
+///
+/// Tolerated, with a warning: documents without a Content-Type, or with a generic one (application/json, text/plain,
+/// application/octet-stream); a missing or wrong charset; malformed entries, which are skipped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The names, with or without a fragment (HOST/PATH#REF).
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    discovery: Discovery,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let names: Vec<ImageName> = args.names.iter().map(|name| ImageName::parse(name)).collect::<Result<_, _>>()?;
+    let http = args.discovery.http(&names, args.verbosity)?;
+    let settings = args.discovery.settings();
+    let mut resolved: BTreeMap<&str, Vec<Root>> = BTreeMap::new();
+    for (text, name) in args.names.iter().zip(&names) {
+        if resolved.contains_key(text.as_str()) {
+            continue;
+        }
+        let resolution = resolve(&http, &settings, name);
+        if !args.verbosity.quiet || resolution.roots.is_empty() {
+            tell(&resolution.remarks, Some(text));
+        }
+        if resolution.roots.is_empty() {
+            eprintln!("ocisite: {text} resolves to nothing");
+        }
+        resolved.insert(text, resolution.roots);
+    }
+    output::print_json(&resolved)?;
+    let is_complete = resolved.values().all(|roots| !roots.is_empty());
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
+}

@@ -1,0 +1,214 @@
+//! Which of a name's roots a pull means: one ref, and of that one platform, or all.
+//!
+//! What can be told apart is, and what cannot is an error that lists the choices, never a guess: a name without a fragment
+//! over an index of several refs, or two images for one platform under one ref.
+
+use std::collections::BTreeSet;
+
+use super::fetch::Engines;
+use super::manifests::{Found, Manifests};
+use super::platform::{fit, is_attestation, this_machine};
+use super::pull::PullError;
+use super::remark::Remark;
+use super::resolve::Root;
+use crate::name::{ImageName, is_fragment};
+use crate::oci::descriptor::REF_NAME;
+use crate::oci::{Descriptor, Platform, media_type};
+use crate::publish::collect::is_fallback_tag;
+
+/// Indexes nested deeper than this hold no image.
+const MAX_DEPTH: usize = 32;
+/// Entries of one ref beyond this are not looked into one by one.
+const MAX_CANDIDATES: usize = 1000;
+/// Choices beyond this are counted, not listed.
+const LISTED_CHOICES: usize = 20;
+
+/// The platforms that are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// This machine's, or whatever there is when there is but one.
+    ThisMachine,
+    /// This one.
+    One(Platform),
+    /// All of them, indexes kept as they are.
+    All,
+}
+
+/// What was chosen: entries for a layout, whose descriptors have the ref and the annotations of the site's.
+pub fn choose(
+    name: &ImageName,
+    roots: &[Root],
+    platforms: &Platforms,
+    manifests: &Manifests<'_>,
+    remarks: &mut Vec<Remark>,
+) -> Result<Vec<Found>, PullError> {
+    let entries = entries_of_one_ref(name, roots, manifests, remarks)?;
+    let wanted = match platforms {
+        Platforms::All => return Ok(entries),
+        Platforms::One(platform) => platform.clone(),
+        Platforms::ThisMachine => this_machine(),
+    };
+    let mut candidates = Vec::new();
+    for entry in entries {
+        expand(entry, manifests, &mut candidates, 0)?;
+    }
+    match one_platform(name, &wanted, platforms, candidates, manifests)? {
+        Candidate { found, platform: Some(platform) } if fit(&wanted, &platform).is_none() => {
+            remarks.push(Remark::OtherPlatform { found: platform, wanted });
+            Ok(vec![found])
+        }
+        Candidate { found, .. } => Ok(vec![found]),
+    }
+}
+
+/// The distinct entries of the one ref that the name means. Referrers are not images and do not count.
+fn entries_of_one_ref(
+    name: &ImageName,
+    roots: &[Root],
+    manifests: &Manifests<'_>,
+    remarks: &mut Vec<Remark>,
+) -> Result<Vec<Found>, PullError> {
+    let is_named = name.fragment().is_some_and(|fragment| !fragment.is_empty());
+    let images: Vec<&Root> = match is_named {
+        true => roots.iter().collect(),
+        false => roots.iter().filter(|root| !root.descriptor.ref_name().is_some_and(is_fallback_tag)).collect(),
+    };
+    let refs: BTreeSet<&str> = images.iter().filter_map(|root| root.descriptor.ref_name()).collect();
+    let digests: BTreeSet<_> = images
+        .iter()
+        .filter(|root| refs.is_empty() || root.descriptor.ref_name().is_some())
+        .map(|root| &root.descriptor.digest)
+        .collect();
+    if refs.len() > 1 && digests.len() > 1 {
+        return Err(ambiguous(name, images.iter().map(|root| (&root.descriptor, root.descriptor.platform()))));
+    }
+    let of_ref = images.iter().filter(|root| root.descriptor.ref_name() == refs.first().copied());
+    let mut entries: Vec<Found> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for root in of_ref.filter(|root| seen.insert(&root.descriptor.digest)) {
+        let outer = Engines::of_ref_engines(&root.cas_engines);
+        entries.push(Found::entry(root.descriptor.clone(), &root.uri, &outer, remarks));
+    }
+    if refs.is_empty() && entries.len() > 1 && entries.len() <= MAX_CANDIDATES {
+        let mut without_subject = Vec::new();
+        for entry in entries {
+            if manifests.read(&entry, &mut Vec::new())?.links.subject.is_none() {
+                without_subject.push(entry);
+            }
+        }
+        entries = without_subject;
+    }
+    match entries.is_empty() || entries.len() > MAX_CANDIDATES {
+        true => Err(ambiguous(name, roots.iter().map(|root| (&root.descriptor, root.descriptor.platform())))),
+        false => Ok(entries),
+    }
+}
+
+/// An image that may be the one, with the platform that its descriptor gives.
+#[derive(Clone, Debug)]
+struct Candidate {
+    found: Found,
+    platform: Option<Platform>,
+}
+
+/// The images that an entry stands for: itself, or those in the index that it is. Attestations are no images.
+fn expand(
+    entry: Found,
+    manifests: &Manifests<'_>,
+    candidates: &mut Vec<Candidate>,
+    depth: usize,
+) -> Result<(), PullError> {
+    let digest = &entry.descriptor.digest;
+    if depth > MAX_DEPTH || candidates.len() > MAX_CANDIDATES {
+        return Err(PullError::TooDeep { digest: digest.clone() });
+    }
+    let platform = entry.descriptor.platform();
+    let known = candidates.iter().any(|candidate| candidate.found.descriptor.digest == *digest);
+    if known || platform.as_ref().is_some_and(is_attestation) {
+        return Ok(());
+    }
+    if !media_type::is_index(&entry.descriptor.media_type) {
+        candidates.push(Candidate { found: entry, platform });
+        return Ok(());
+    }
+    let manifest = manifests.read(&entry, &mut Vec::new())?;
+    for mut child in manifest.children {
+        inherit_annotations(&mut child.descriptor, &entry.descriptor);
+        expand(child, manifests, candidates, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// An image taken out of an index stands in its place, so it takes on the index's annotations, its ref among them.
+fn inherit_annotations(child: &mut Descriptor, parent: &Descriptor) {
+    let mut annotations =
+        parent.properties.get("annotations").and_then(|value| value.as_object()).cloned().unwrap_or_default();
+    if let Some(own) = child.properties.get("annotations").and_then(|value| value.as_object()) {
+        annotations.extend(own.clone().into_iter().filter(|(key, _)| key != REF_NAME));
+    }
+    if !annotations.is_empty() {
+        child.properties.insert("annotations".into(), annotations.into());
+    }
+}
+
+fn one_platform(
+    name: &ImageName,
+    wanted: &Platform,
+    platforms: &Platforms,
+    mut candidates: Vec<Candidate>,
+    manifests: &Manifests<'_>,
+) -> Result<Candidate, PullError> {
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.platform.is_none()) {
+        candidate.platform = manifests.platform_of(&candidate.found)?;
+    }
+    if let [only] = &candidates[..]
+        && (*platforms == Platforms::ThisMachine || only.platform.is_none())
+    {
+        return Ok(only.clone());
+    }
+    let fit_of = |candidate: &Candidate| candidate.platform.as_ref().and_then(|platform| fit(wanted, platform));
+    let best = candidates.iter().filter_map(fit_of).min();
+    let fitting: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| best.is_some() && fit_of(candidate) == best).collect();
+    let described = |candidate: &Candidate| (candidate.found.descriptor.clone(), candidate.platform.clone());
+    match fitting[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(PullError::NoPlatform {
+            name: name.clone(),
+            wanted: wanted.clone(),
+            choices: choices(name, candidates.iter().map(described)),
+        }),
+        _ => Err(ambiguous(
+            name,
+            fitting.iter().map(|candidate| (&candidate.found.descriptor, candidate.platform.clone())),
+        )),
+    }
+}
+
+fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = (&'d Descriptor, Option<Platform>)>) -> PullError {
+    let choices = choices(name, found.map(|(descriptor, platform)| (descriptor.clone(), platform)));
+    PullError::Ambiguous { name: name.clone(), choices }
+}
+
+/// One line for each choice: the name with its fragment, the platform, the digest.
+fn choices(name: &ImageName, found: impl Iterator<Item = (Descriptor, Option<Platform>)>) -> Vec<String> {
+    let mut lines = BTreeSet::new();
+    for (descriptor, platform) in found {
+        let mut line = name.image().to_string();
+        match descriptor.ref_name() {
+            Some(reference) if is_fragment(reference) => line.push_str(&format!("#{reference}")),
+            Some(reference) => line.push_str(&format!(" (ref {reference:?}, which no name can spell)")),
+            None => {}
+        }
+        if let Some(platform) = platform {
+            line.push_str(&format!(" {:?}", platform.to_string()).replace('"', ""));
+        }
+        lines.insert(format!("{line} {}", descriptor.digest));
+    }
+    let more = lines.len().saturating_sub(LISTED_CHOICES);
+    let mut lines: Vec<String> = lines.into_iter().take(LISTED_CHOICES).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}

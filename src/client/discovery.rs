@@ -1,0 +1,171 @@
+//! Ref-engine discovery: which ref-engines objects there are for an image name, in the order of preference.
+//!
+//! The local configuration comes first, because it is how a consumer overrules a publisher: all of its keys that match
+//! count together, longest first, and where they lead to a root nothing else is asked. Then come the well-known URIs, one at
+//! a time: for each protocol, `https` before `http`, the name's host and then its DNS ancestors. The next is asked
+//! when one cannot be had (so the specification) or leads to no root (as the specification permits, and as the existing
+//! Python resolver does). A host that gave an object over one protocol is not asked again over the next: the answer "no such
+//! image" over `https` is not to be overruled by what comes over `http`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use url::Url;
+
+use super::document::{self, Document, DocumentError};
+use super::engine::{Engine, read_list};
+use super::http::Http;
+use super::remark::Remark;
+use super::xdg;
+use crate::json;
+use crate::name::ImageName;
+use crate::oci::media_type;
+use crate::site::path::REF_ENGINES;
+use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+
+/// The most bytes that a ref-engines object may have: a hundred times what one needs.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// A protocol to ask well-known URIs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Protocol {
+    /// HTTP over TLS.
+    Https,
+    /// Plain HTTP.
+    Http,
+}
+
+impl Protocol {
+    /// The URI scheme.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Protocol::Https => "https",
+            Protocol::Http => "http",
+        }
+    }
+}
+
+/// How ref engines are discovered.
+#[derive(Debug)]
+pub struct Settings {
+    /// The protocols for well-known URIs, in the order in which they are tried.
+    pub protocols: Vec<Protocol>,
+    /// The port for well-known URIs; none: the protocol's own.
+    pub port: Option<u16>,
+    /// The local configuration; empty where it is not to be used.
+    pub configuration: xdg::Configuration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let protocols = vec![Protocol::Https, Protocol::Http];
+        Settings { protocols, port: None, configuration: xdg::Configuration::default() }
+    }
+}
+
+/// A ref-engines object, as far as it is well-formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefEngines {
+    /// Where it came from, after redirects; a `file` URI for a local configuration.
+    pub uri: Url,
+    /// Its `refEngines`, of any protocol.
+    pub ref_engines: Vec<Engine>,
+    /// Its `casEngines`, of any protocol.
+    pub cas_engines: Arc<[Engine]>,
+}
+
+impl RefEngines {
+    /// Reads a ref-engines object. Both lists are optional, and what is wrong in them is skipped with a remark.
+    ///
+    /// # Errors
+    /// It is no JSON object.
+    pub fn read(uri: &Url, value: &Value, remarks: &mut Vec<Remark>) -> Result<RefEngines, json::JsonError> {
+        let object = json::object(value, "the ref-engines object")?;
+        let ref_engines = read_list(object, "refEngines", INDEX_TEMPLATE_PROTOCOL, uri, remarks);
+        let cas_engines = read_list(object, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks).into();
+        Ok(RefEngines { uri: uri.clone(), ref_engines, cas_engines })
+    }
+}
+
+/// Fetches and reads the ref-engines object at a URL.
+pub fn fetch(http: &Http, url: &Url, remarks: &mut Vec<Remark>) -> Result<RefEngines, DocumentError> {
+    let document = document::fetch(http, url, media_type::REF_ENGINES, MAX_BYTES, remarks)?;
+    let value = document.value()?;
+    let Document { url, .. } = document;
+    RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
+}
+
+/// The well-known documents of a name, asked one at a time, as long as the caller wants another.
+#[derive(Debug)]
+pub struct WellKnown<'a> {
+    http: &'a Http,
+    candidates: std::vec::IntoIter<(Protocol, &'a str)>,
+    port: Option<u16>,
+    answered: HashSet<&'a str>,
+}
+
+impl<'a> WellKnown<'a> {
+    /// The documents for `name`; nothing is asked yet.
+    pub fn new(http: &'a Http, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
+        let hosts = name.discovery_hosts();
+        let candidates: Vec<_> =
+            settings.protocols.iter().flat_map(|protocol| hosts.iter().map(|host| (*protocol, *host))).collect();
+        WellKnown { http, candidates: candidates.into_iter(), port: settings.port, answered: HashSet::new() }
+    }
+
+    /// The next object that can be had. What could not goes to `remarks`.
+    pub fn next(&mut self, remarks: &mut Vec<Remark>) -> Option<RefEngines> {
+        while let Some((protocol, host)) = self.candidates.next() {
+            if self.answered.contains(host) {
+                continue;
+            }
+            let url = match well_known_url(protocol, host, self.port) {
+                Ok(url) => url,
+                Err(remark) => {
+                    remarks.push(remark);
+                    continue;
+                }
+            };
+            match fetch(self.http, &url, remarks) {
+                Ok(engines) => {
+                    self.answered.insert(host);
+                    return Some(engines);
+                }
+                Err(error) => remarks.push(Remark::NoRefEngines(error)),
+            }
+        }
+        None
+    }
+}
+
+fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<Url, Remark> {
+    let host = port.map_or(host.to_string(), |port| format!("{host}:{port}"));
+    let url = Url::parse(&format!("{}://{host}/{REF_ENGINES}", protocol.scheme()));
+    url.map_err(|problem| Remark::Host { host, problem: problem.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_lists_are_optional_and_nothing_but_an_object_will_do() {
+        let uri: Url = "https://example.com/".parse().unwrap();
+        let mut remarks = Vec::new();
+        let empty = RefEngines::read(&uri, &json!({"x": 1}), &mut remarks).unwrap();
+        assert!(empty.ref_engines.is_empty() && empty.cas_engines.is_empty() && remarks.is_empty());
+        assert!(RefEngines::read(&uri, &json!([]), &mut remarks).is_err());
+        RefEngines::read(&uri, &json!({"refEngines": {}}), &mut remarks).unwrap();
+        assert!(remarks[0].to_string().contains("expected an array, found an object"), "{}", remarks[0]);
+    }
+
+    #[test]
+    fn a_port_replaces_the_protocol_s_own_and_addresses_keep_their_brackets() {
+        let url = |protocol, host, port| well_known_url(protocol, host, port).unwrap().to_string();
+        assert_eq!(url(Protocol::Https, "example.com", None), "https://example.com/.well-known/oci-host-ref-engines");
+        assert_eq!(url(Protocol::Http, "[::1]", Some(81)), "http://[::1]:81/.well-known/oci-host-ref-engines");
+        assert!(well_known_url(Protocol::Https, "a%20b", None).is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! Engines as documents name them: a `protocol`, its configuration, and the URI of the document, which relative
+//! references are resolved against.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::http::is_web;
+use super::remark::Remark;
+use crate::json::{self, JsonError};
+use crate::template::{Template, TemplateError, Variables};
+
+/// How many engines of one list are looked at. A site has one or two; a list without end would be a way to keep a consumer
+/// busy for as long.
+const MAX_ENGINES: usize = 16;
+
+/// One entry of `refEngines` or `casEngines`; serialized as the existing Python resolver prints it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Engine {
+    /// The entry as it was read.
+    pub config: Map<String, Value>,
+    /// The URI of the document that has it: a URL, or a `file` URI for a local configuration.
+    #[serde(serialize_with = "as_text")]
+    pub uri: Url,
+}
+
+fn as_text<S: serde::Serializer>(uri: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(uri.as_str())
+}
+
+/// Why an engine gives no URL.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No template where the protocol wants one.
+    #[error("an engine in {uri} has no usable \"uri\": expected a string, found {found}")]
+    NoTemplate {
+        /// The document.
+        uri: Url,
+        /// What is there.
+        found: &'static str,
+    },
+    /// The template is malformed, or cannot be expanded.
+    #[error("an engine in {uri} cannot be used")]
+    Template {
+        /// The document.
+        uri: Url,
+        /// What is wrong with it.
+        #[source]
+        source: TemplateError,
+    },
+    /// What the template expands to is no URL.
+    #[error("{template:?} in {uri} expands to {reference:?}, which is not a URL ({problem})")]
+    NotAUrl {
+        /// The document.
+        uri: Url,
+        /// The template.
+        template: String,
+        /// What it expands to.
+        reference: String,
+        /// What the parser said.
+        problem: url::ParseError,
+    },
+    /// The template leads to a scheme that is not fetched.
+    #[error("{template:?} in {uri} leads to {url}: only http and https are fetched")]
+    Scheme {
+        /// The document.
+        uri: Url,
+        /// The template.
+        template: String,
+        /// What it leads to.
+        url: Url,
+    },
+}
+
+impl Engine {
+    /// The protocol; [`read_list`] made sure that there is one.
+    pub fn protocol(&self) -> &str {
+        self.config.get("protocol").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Expands the engine's `uri`, which both known protocols have, and resolves it (RFC 3986, section 5) against the
+    /// document's own.
+    pub fn expand(&self, variables: &Variables) -> Result<Url, EngineError> {
+        let uri = || self.uri.clone();
+        let text = match self.config.get("uri") {
+            Some(Value::String(text)) => text,
+            other => {
+                return Err(EngineError::NoTemplate { uri: uri(), found: other.map_or("nothing", json::type_name) });
+            }
+        };
+        let expanded = Template::parse(text).and_then(|template| template.expand(variables));
+        let reference = expanded.map_err(|source| EngineError::Template { uri: uri(), source })?;
+        let not_a_url = |problem| EngineError::NotAUrl {
+            uri: uri(),
+            template: text.clone(),
+            reference: reference.clone(),
+            problem,
+        };
+        let url = self.uri.join(&reference).map_err(not_a_url)?;
+        match is_web(&url) {
+            true => Ok(url),
+            false => Err(EngineError::Scheme { uri: uri(), template: text.clone(), url }),
+        }
+    }
+}
+
+/// The engines in the list `list` of a document, whatever their protocol: whoever asks one looks whether it is `spoken`.
+/// Those that are not, and what is malformed and left out, are remarked on.
+pub fn read_list(
+    object: &Map<String, Value>,
+    list: &'static str,
+    spoken: &str,
+    uri: &Url,
+    remarks: &mut Vec<Remark>,
+) -> Vec<Engine> {
+    let wrong = |place: String, expected: String, found| Remark::EngineForm {
+        uri: uri.clone(),
+        place,
+        source: JsonError::Type { expected, found },
+    };
+    let entries = match object.get(list) {
+        None => return Vec::new(),
+        Some(Value::Array(entries)) => entries,
+        Some(other) => {
+            remarks.push(wrong(format!("{list:?}"), "an array".into(), json::type_name(other)));
+            return Vec::new();
+        }
+    };
+    if entries.len() > MAX_ENGINES {
+        let (uri, count) = (uri.clone(), entries.len());
+        remarks.push(Remark::TooManyEngines { uri, list, count, limit: MAX_ENGINES });
+    }
+    let mut engines = Vec::new();
+    for (position, entry) in entries.iter().take(MAX_ENGINES).enumerate() {
+        let place = || format!("{list}[{position}]");
+        let Some(config) = entry.as_object() else {
+            remarks.push(wrong(place(), "an object".into(), json::type_name(entry)));
+            continue;
+        };
+        match config.get("protocol") {
+            Some(Value::String(protocol)) => {
+                engines.push(Engine { config: config.clone(), uri: uri.clone() });
+                if protocol != spoken {
+                    let protocol = protocol.clone();
+                    remarks.push(Remark::UnknownProtocol { uri: uri.clone(), list, position, protocol });
+                }
+            }
+            other => {
+                let found = other.map_or("nothing", json::type_name);
+                remarks.push(wrong(place(), "\"protocol\" to be a string".into(), found));
+            }
+        }
+    }
+    engines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn engine(template: Value, base: &str) -> Engine {
+        let config = json!({"protocol": "p", "uri": template});
+        Engine { config: config.as_object().unwrap().clone(), uri: base.parse().unwrap() }
+    }
+
+    fn expanded(template: &str, base: &str) -> Result<String, String> {
+        let variables = Variables::new().with("path", "team/app").with("host", "example.com");
+        let url = engine(template.into(), base).expand(&variables);
+        url.map(String::from).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_relative_template_is_resolved_against_its_document() {
+        let base = "https://example.com/.well-known/oci-host-ref-engines";
+        assert_eq!(expanded("/oci-index/{+path}", base).unwrap(), "https://example.com/oci-index/team/app");
+        assert_eq!(expanded("../x/{path}", base).unwrap(), "https://example.com/x/team%2Fapp");
+        assert_eq!(expanded("//cas.{host}/{+path}", base).unwrap(), "https://cas.example.com/team/app");
+        assert_eq!(expanded("http://{host}:81/", base).unwrap(), "http://example.com:81/");
+        assert_eq!(
+            expanded("x", "file:///etc/xdg/c.json").unwrap_err().split(": ").last().unwrap(),
+            "only http and https are fetched"
+        );
+    }
+
+    #[test]
+    fn what_gives_no_url_says_why() {
+        let base = "https://example.com/";
+        assert!(expanded("file:///{path}", base).unwrap_err().contains("only http and https"));
+        assert!(expanded("https://{unknown}/", base).unwrap_err().contains("not a URL"));
+        assert!(expanded("{/path", base).unwrap_err().contains("cannot be used"));
+        let missing = engine(Value::Null, base).expand(&Variables::new()).unwrap_err();
+        assert!(missing.to_string().contains("found null"), "{missing}");
+    }
+
+    #[test]
+    fn unknown_and_malformed_entries_are_remarked_on() {
+        let object =
+            json!({"refEngines": [{"protocol": "docker"}, {"protocol": "p", "uri": "x"}, 7, {"protocol": 1}, {}]});
+        let mut remarks = Vec::new();
+        let uri = "https://example.com/".parse().unwrap();
+        let engines = read_list(object.as_object().unwrap(), "refEngines", "p", &uri, &mut remarks);
+        assert_eq!(engines.iter().map(Engine::protocol).collect::<Vec<_>>(), ["docker", "p"]);
+        let messages: Vec<String> = remarks.iter().map(ToString::to_string).collect();
+        assert!(messages[0].contains("docker"), "{}", messages[0]);
+        assert!(messages[1].contains("refEngines[2]: expected an object, found a number"), "{}", messages[1]);
+        assert!(messages[3].contains("found nothing"), "{}", messages[3]);
+        assert_eq!(messages.len(), 4);
+    }
+}

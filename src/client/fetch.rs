@@ -1,0 +1,464 @@
+//! From a descriptor to its bytes: CAS engines asked in order, everything checked while it streams.
+//!
+//! A blob is the same wherever it comes from, so what one server began another may finish: after a broken transfer the
+//! rest is asked for with `Range`, first of the same server, then of the next engine's. The digest over the whole decides; if it
+//! is wrong, all of it is thrown away.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::engine::{Engine, EngineError, read_list};
+use super::http::{Http, HttpError, Request, Response, body_error, is_web};
+use super::remark::{Remark, chain};
+use crate::digest::{ContentError, Digest, Hasher};
+use crate::oci::Descriptor;
+use crate::progress::Part;
+use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
+use crate::template::digest_variables;
+
+/// How much is read, hashed and written at a time.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How often a server is asked again in a row when it sends nothing more. Each time that it does send something begins anew.
+const FRUITLESS_TRIES: u32 = 2;
+/// The wait before a server is asked again, times the tries so far.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The CAS engines for a blob, in the order in which they are asked: those of its own descriptor, then those of the
+/// documents that led to it, the nearest first.
+#[derive(Clone, Debug, Default)]
+pub struct Engines {
+    own: Vec<Engine>,
+    outer: Option<Arc<Engines>>,
+}
+
+impl Engines {
+    /// The engines of a ref-engines object.
+    pub fn of_ref_engines(engines: &[Engine]) -> Arc<Engines> {
+        Arc::new(Engines { own: engines.to_vec(), outer: None })
+    }
+
+    /// These engines with those of `descriptor`, which stands in the document `uri`, in front.
+    pub fn with(self: &Arc<Engines>, descriptor: &Descriptor, uri: &Url, remarks: &mut Vec<Remark>) -> Arc<Engines> {
+        let own = read_list(&descriptor.properties, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks);
+        match own.is_empty() {
+            true => self.clone(),
+            false => Arc::new(Engines { own, outer: Some(self.clone()) }),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Engine> {
+        let levels = std::iter::successors(Some(self), |engines| engines.outer.as_deref());
+        levels.flat_map(|engines| &engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
+    }
+
+    /// The URLs at which the blob of `descriptor` may be: what the engines give, then the descriptor's own `urls`
+    /// (image-spec, descriptor), each once.
+    pub fn urls(&self, descriptor: &Descriptor) -> Vec<Result<Url, EngineError>> {
+        let variables = digest_variables(&descriptor.digest);
+        let mut urls: Vec<Result<Url, EngineError>> = Vec::new();
+        let given = descriptor.properties.get("urls").and_then(|urls| urls.as_array()).into_iter().flatten();
+        let given = given.filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
+        for url in self.iter().map(|engine| engine.expand(&variables)).chain(given) {
+            let is_known = url.as_ref().is_ok_and(|url| urls.iter().flatten().any(|known| known == url));
+            if !is_known {
+                urls.push(url);
+            }
+        }
+        urls
+    }
+}
+
+/// Where a blob's bytes go while they are not yet known to be right.
+pub trait Sink: Write {
+    /// Throws away all that was written.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn restart(&mut self) -> io::Result<()> {
+        self.clear();
+        Ok(())
+    }
+}
+
+/// Nowhere: for who only wants to know whether the bytes are right.
+impl Sink for io::Sink {
+    fn restart(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first bytes of a blob that a sink already has.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// What has seen them.
+    pub hasher: Hasher,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// Why a blob could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody says where it is.
+    #[error(
+        "no CAS engine for {digest}: neither its index entry nor the ref-engines object has one with the protocol \
+         {CAS_TEMPLATE_PROTOCOL}"
+    )]
+    NoEngine {
+        /// The blob.
+        digest: Digest,
+    },
+    /// No engine gave it.
+    #[error("{digest} ({size} bytes) cannot be had{}", told(.attempts))]
+    Unavailable {
+        /// The blob.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// What each engine's answer was.
+        attempts: Vec<AttemptError>,
+    },
+    /// What was received could not be written.
+    #[error("cannot write {digest}")]
+    Sink {
+        /// The blob.
+        digest: Digest,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn told(attempts: &[AttemptError]) -> String {
+    attempts.iter().map(|attempt| format!("; {}", chain(attempt))).collect()
+}
+
+/// Why one engine did not give a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The engine gives no URL.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The request failed, or its body did.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The server does not have it, or does not give it.
+    #[error("{url} answered with status {status}, expected 200")]
+    Status {
+        /// The URL.
+        url: Url,
+        /// The status.
+        status: u16,
+    },
+    /// A compressed body.
+    #[error("{url} is sent in the encoding {encoding:?}, which was not asked for: its bytes are not the blob's")]
+    Encoding {
+        /// The URL.
+        url: Url,
+        /// `Content-Encoding`.
+        encoding: String,
+    },
+    /// Another size than the descriptor says, by the response's headers.
+    #[error("{url} has {found} bytes, expected {expected}")]
+    Length {
+        /// The URL.
+        url: Url,
+        /// What the descriptor says.
+        expected: u64,
+        /// What the response says.
+        found: u64,
+    },
+    /// A connection that was closed before the end.
+    #[error("{url} ended after {found} bytes, expected {expected}")]
+    Ended {
+        /// The URL.
+        url: Url,
+        /// What the descriptor says.
+        expected: u64,
+        /// How many there were.
+        found: u64,
+    },
+    /// Another part of the blob than was asked for.
+    #[error("{url} sent another range than was asked for")]
+    Range {
+        /// The URL.
+        url: Url,
+    },
+    /// The wrong bytes.
+    #[error("{url} has the wrong content")]
+    Content {
+        /// The URL.
+        url: Url,
+        /// How they differ.
+        #[source]
+        source: ContentError,
+    },
+}
+
+impl AttemptError {
+    /// Whether the same server may well have the blob a moment later.
+    fn may_pass(&self) -> bool {
+        match self {
+            AttemptError::Http(error) => error.may_pass(),
+            AttemptError::Status { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
+            AttemptError::Ended { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether what was received so far may be at fault.
+    fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            AttemptError::Content { .. } | AttemptError::Range { .. } | AttemptError::Status { status: 416, .. }
+        )
+    }
+}
+
+/// Fetches the bytes of `descriptor` into `sink` and verifies them. Returns the URL that had them, after redirects.
+///
+/// `begun` says what the sink already has; an interrupted transfer goes on from there.
+///
+/// # Errors
+/// Then the sink may hold the first bytes of the blob, unverified: they are of no use to anyone else.
+pub fn fetch(
+    http: &Http,
+    descriptor: &Descriptor,
+    engines: &Engines,
+    sink: &mut dyn Sink,
+    begun: Option<Begun>,
+    part: &dyn Part,
+) -> Result<Url, FetchError> {
+    let digest = || descriptor.digest.clone();
+    let urls = engines.urls(descriptor);
+    if urls.is_empty() {
+        return Err(FetchError::NoEngine { digest: digest() });
+    }
+    let begun = begun.unwrap_or_else(|| Begun { hasher: Hasher::new(descriptor.digest.algorithm()), bytes: 0 });
+    let mut transfer = Transfer { http, descriptor, sink, part, hasher: begun.hasher, received: begun.bytes };
+    let mut attempts = Vec::new();
+    for url in urls {
+        // All of it may be there already, if only its end was not seen.
+        if let (Ok(url), true) = (&url, transfer.received == descriptor.size && descriptor.size > 0) {
+            if transfer.verdict(url.clone()).is_ok() {
+                return Ok(url.clone());
+            }
+            transfer.restart().map_err(|failure| failure.of(descriptor))?;
+        }
+        match url.map_err(|error| Failure::Attempt(error.into())).and_then(|url| transfer.from(&url)) {
+            Ok(url) => return Ok(url),
+            Err(Failure::Attempt(error)) => attempts.push(error),
+            Err(failure) => return Err(failure.of(descriptor)),
+        }
+    }
+    Err(FetchError::Unavailable { digest: digest(), size: descriptor.size, attempts })
+}
+
+/// Fetches a blob into memory. The caller has made sure that its size is one that memory has room for.
+pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &Engines) -> Result<(Vec<u8>, Url), FetchError> {
+    let mut bytes = Vec::new();
+    let url = fetch(http, descriptor, engines, &mut bytes, None, &crate::progress::Silent)?;
+    Ok((bytes, url))
+}
+
+/// What can end the work with one server.
+enum Failure {
+    /// The server's fault: another may do better.
+    Attempt(AttemptError),
+    /// Ours: nobody can.
+    Sink(io::Error),
+}
+
+impl Failure {
+    fn of(self, descriptor: &Descriptor) -> FetchError {
+        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        match self {
+            Failure::Attempt(error) => FetchError::Unavailable { digest, size, attempts: vec![error] },
+            Failure::Sink(source) => FetchError::Sink { digest, source },
+        }
+    }
+}
+
+impl From<AttemptError> for Failure {
+    fn from(error: AttemptError) -> Failure {
+        Failure::Attempt(error)
+    }
+}
+
+struct Transfer<'a> {
+    http: &'a Http,
+    descriptor: &'a Descriptor,
+    sink: &'a mut dyn Sink,
+    part: &'a dyn Part,
+    /// Has seen all that the sink has.
+    hasher: Hasher,
+    received: u64,
+}
+
+impl Transfer<'_> {
+    /// Gets the blob, or the rest of it, from one server, which may be asked several times.
+    fn from(&mut self, url: &Url) -> Result<Url, Failure> {
+        let deadline = Instant::now() + self.http.time_for(self.descriptor.size);
+        let mut fruitless = 0;
+        loop {
+            let before = self.received;
+            let error = match self.once(url, deadline) {
+                Err(Failure::Attempt(error)) => error,
+                other => return other,
+            };
+            fruitless = if self.received > before { 0 } else { fruitless + 1 };
+            if error.is_about_content() {
+                self.restart()?;
+                // Only bytes from elsewhere, or from before, are a reason to hope for better.
+                if before > 0 {
+                    continue;
+                }
+            }
+            if !error.may_pass() || fruitless > FRUITLESS_TRIES {
+                return Err(error.into());
+            }
+            std::thread::sleep(PAUSE * fruitless);
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), Failure> {
+        self.hasher = Hasher::new(self.descriptor.digest.algorithm());
+        self.received = 0;
+        self.part.at(0);
+        self.sink.restart().map_err(Failure::Sink)
+    }
+
+    /// One request, and what it brings.
+    fn once(&mut self, url: &Url, deadline: Instant) -> Result<Url, Failure> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut request = Request::get(url).with("accept", "*/*").within(left);
+        if self.received > 0 && self.received < self.descriptor.size {
+            request = request.with("range", format!("bytes={}-", self.received));
+        }
+        let response = self.http.send(&request).map_err(AttemptError::from)?;
+        let url = response.url.clone();
+        let skip = self.check(&response)?;
+        self.read(&url, response, skip)?;
+        self.verdict(url)
+    }
+
+    /// Checks the headers. How many bytes of the body the sink already has.
+    fn check(&self, response: &Response) -> Result<u64, AttemptError> {
+        let url = || response.url.clone();
+        let starts_at = match response.status {
+            200 => 0,
+            206 if self.received > 0 => content_range_start(response).unwrap_or(u64::MAX),
+            status => return Err(AttemptError::Status { url: url(), status }),
+        };
+        if let Some(encoding) = response.headers.get("content-encoding").filter(|encoding| *encoding != "identity") {
+            return Err(AttemptError::Encoding { url: url(), encoding: encoding.into() });
+        }
+        let Some(skip) = self.received.checked_sub(starts_at) else {
+            return Err(AttemptError::Range { url: url() });
+        };
+        match response.content_length().map(|length| length.saturating_add(starts_at)) {
+            Some(found) if found != self.descriptor.size => {
+                Err(AttemptError::Length { url: url(), expected: self.descriptor.size, found })
+            }
+            _ => Ok(skip),
+        }
+    }
+
+    /// Reads a body to its end or one byte too far. The first `skip` bytes are passed over: the sink has them.
+    fn read(&mut self, url: &Url, response: Response, mut skip: u64) -> Result<(), Failure> {
+        let mut body = response.into_reader();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let count = match body.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(AttemptError::from(body_error(url.clone(), error)).into()),
+            };
+            let skipped = skip.min(count as u64) as usize;
+            skip -= skipped as u64;
+            let fresh = &buffer[skipped..count];
+            if fresh.len() as u64 > self.descriptor.size - self.received {
+                let (digest, expected) = (self.descriptor.digest.clone(), self.descriptor.size);
+                let source = ContentError::TooLong { digest, expected };
+                return Err(AttemptError::Content { url: url.clone(), source }.into());
+            }
+            self.hasher.update(fresh);
+            self.sink.write_all(fresh).map_err(Failure::Sink)?;
+            self.received += fresh.len() as u64;
+            self.part.at(self.received);
+        }
+    }
+
+    fn verdict(&self, url: Url) -> Result<Url, Failure> {
+        let (expected, found) = (self.descriptor.size, self.received);
+        if found < expected {
+            return Err(AttemptError::Ended { url, expected, found }.into());
+        }
+        let (expected, found) = (self.descriptor.digest.clone(), self.hasher.clone().finish());
+        if found != expected {
+            return Err(AttemptError::Content { url, source: ContentError::Mismatch { expected, found } }.into());
+        }
+        Ok(url)
+    }
+}
+
+/// Where the body of a 206 begins: `Content-Range: bytes START-END/SIZE` (RFC 9110, section 14.4).
+fn content_range_start(response: &Response) -> Option<u64> {
+    let range = response.headers.get("content-range")?.trim().strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use serde_json::json;
+
+    fn descriptor(properties: serde_json::Value) -> Descriptor {
+        let mut descriptor = Descriptor::new("a/b", Digest::of(Algorithm::Sha256, b""), 0);
+        descriptor.properties.extend(properties.as_object().unwrap().clone());
+        descriptor
+    }
+
+    fn engine(template: &str) -> serde_json::Value {
+        json!({"protocol": CAS_TEMPLATE_PROTOCOL, "uri": template})
+    }
+
+    fn urls(engines: &Engines, descriptor: &Descriptor) -> Vec<String> {
+        engines
+            .urls(descriptor)
+            .into_iter()
+            .map(|url| url.map_or_else(|error| error.to_string(), String::from))
+            .collect()
+    }
+
+    #[test]
+    fn the_nearest_engine_comes_first_and_each_url_once() {
+        let uri: Url = "https://example.com/i/app".parse().unwrap();
+        let outer = Engine { config: engine("/outer/{encoded:2}").as_object().unwrap().clone(), uri: uri.clone() };
+        let engines = Engines::of_ref_engines(&[outer]);
+        let entry =
+            descriptor(json!({"casEngines": [engine("/entry"), engine("/outer/{encoded:2}"), {"protocol": "x"}]}));
+        let engines = engines.with(&entry, &uri, &mut Vec::new());
+        let layer = descriptor(json!({
+            "casEngines": [engine("layer")],
+            "urls": ["https://cdn.example.net/x", "ftp://cdn.example.net/x", 7],
+        }));
+        let engines = engines.with(&layer, &uri, &mut Vec::new());
+        let expected = ["i/layer", "entry", "outer/e3"].map(|path| format!("https://example.com/{path}"));
+        assert_eq!(urls(&engines, &layer)[..3], expected);
+        assert_eq!(urls(&engines, &layer)[3..], ["https://cdn.example.net/x"]);
+    }
+
+    #[test]
+    fn a_descriptor_without_engines_adds_none() {
+        let uri: Url = "https://example.com/".parse().unwrap();
+        let engines = Engines::of_ref_engines(&[]);
+        assert!(urls(&engines.with(&descriptor(json!({})), &uri, &mut Vec::new()), &descriptor(json!({}))).is_empty());
+    }
+}

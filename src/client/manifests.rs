@@ -1,0 +1,142 @@
+//! Manifests on their way from a site into a layout: each read once, from the layout where it is there already.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use url::Url;
+
+use super::fetch::{Engines, FetchError, fetch_bytes};
+use super::http::Http;
+use super::pull::PullError;
+use super::remark::Remark;
+use crate::digest::Digest;
+use crate::json::MAX_MANIFEST_BYTES;
+use crate::oci::layout_writer::LayoutWriter;
+use crate::oci::manifest::{self, Links};
+use crate::oci::{Descriptor, Platform, media_type};
+
+/// The bytes of small blobs that are kept in memory, so that what was read to choose an image is not fetched again with it.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A descriptor, with the engines that may have its blob and the document that it stands in.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The descriptor.
+    pub descriptor: Descriptor,
+    /// The engines, its own in front.
+    pub engines: Arc<Engines>,
+    /// The URL of the document.
+    pub uri: Arc<Url>,
+}
+
+impl Found {
+    /// An entry of an index that a ref engine served; `outer` are the engines of the ref-engines object that led there.
+    pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<Engines>, remarks: &mut Vec<Remark>) -> Found {
+        Found { engines: outer.with(&descriptor, uri, remarks), descriptor, uri: uri.clone() }
+    }
+}
+
+/// A manifest that was read, and what it holds.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// What it links to.
+    pub links: Links,
+    /// Its children, ready to be fetched.
+    pub children: Vec<Found>,
+}
+
+/// Reads manifests, and configs where a platform is asked for.
+pub struct Manifests<'a> {
+    http: &'a Http,
+    layout: &'a LayoutWriter,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    blobs: HashMap<Digest, (Arc<[u8]>, Arc<Url>)>,
+    bytes: usize,
+}
+
+impl<'a> Manifests<'a> {
+    /// A reader over a site and a layout.
+    pub fn new(http: &'a Http, layout: &'a LayoutWriter) -> Manifests<'a> {
+        Manifests { http, layout, cache: Mutex::new(Cache::default()) }
+    }
+
+    /// Reads and parses a manifest. Remarks on its engines go to `remarks`.
+    pub fn read(&self, found: &Found, remarks: &mut Vec<Remark>) -> Result<Manifest, PullError> {
+        let descriptor = &found.descriptor;
+        let (bytes, uri) = self.bytes(found)?;
+        let links = manifest::links(&descriptor.media_type, &bytes).map_err(|source| PullError::Manifest {
+            digest: descriptor.digest.clone(),
+            uri: (*uri).clone(),
+            source,
+        })?;
+        let children = links.children.iter().map(|child| Found {
+            descriptor: child.clone(),
+            engines: found.engines.with(child, &uri, remarks),
+            uri: uri.clone(),
+        });
+        Ok(Manifest { children: children.collect(), links })
+    }
+
+    /// The platform that an image is for, which its config says. None for what is no image.
+    pub fn platform_of(&self, found: &Found) -> Result<Option<Platform>, PullError> {
+        let manifest = self.read(found, &mut Vec::new())?;
+        let config =
+            manifest.children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
+        let Some(config) = config else { return Ok(None) };
+        let (bytes, _) = self.bytes(&config)?;
+        Ok(crate::json::parse(&bytes).ok().and_then(|config| Platform::from_value(&config)))
+    }
+
+    /// Puts a manifest that was read into the layout.
+    pub fn store(&self, found: &Found) -> Result<(), PullError> {
+        let digest = &found.descriptor.digest;
+        if self.layout.has(digest, found.descriptor.size) && self.layout.read_manifest(&found.descriptor).is_some() {
+            return Ok(());
+        }
+        let (bytes, _) = self.bytes(found)?;
+        let failed = |source| FetchError::Sink { digest: digest.clone(), source };
+        let mut blob = self.layout.begin(digest)?;
+        blob.restart().map_err(failed)?;
+        blob.write_all(&bytes).map_err(failed)?;
+        Ok(blob.commit()?)
+    }
+
+    /// The bytes of a small blob, if they were read before.
+    pub fn cached(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        self.cache.lock().ok()?.blobs.get(digest).map(|(bytes, _)| bytes.clone())
+    }
+
+    /// The verified bytes of a small blob, and where it is: the URL that had it, or the first that would be asked.
+    fn bytes(&self, found: &Found) -> Result<(Arc<[u8]>, Arc<Url>), PullError> {
+        let Descriptor { digest, size, .. } = &found.descriptor;
+        if *size > MAX_MANIFEST_BYTES {
+            return Err(PullError::ManifestTooLarge { digest: digest.clone(), size: *size });
+        }
+        if let Some(known) = self.cache.lock().ok().and_then(|cache| cache.blobs.get(digest).cloned()) {
+            return Ok(known);
+        }
+        let (bytes, uri) = match self.layout.read_manifest(&found.descriptor) {
+            Some(bytes) => {
+                let first = found.engines.urls(&found.descriptor).into_iter().flatten().next();
+                (bytes, first.map_or(found.uri.clone(), Arc::new))
+            }
+            None => {
+                let (bytes, url) = fetch_bytes(self.http, &found.descriptor, &found.engines)?;
+                (bytes, Arc::new(url))
+            }
+        };
+        let known = (Arc::<[u8]>::from(bytes), uri);
+        if let Ok(mut cache) = self.cache.lock()
+            && cache.bytes + known.0.len() <= CACHE_BYTES
+        {
+            cache.bytes += known.0.len();
+            cache.blobs.insert(digest.clone(), known.clone());
+        }
+        Ok(known)
+    }
+}

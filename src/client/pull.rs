@@ -1,0 +1,444 @@
+//! From an image name to an OCI layout.
+//!
+//! ```text
+//! resolve -> choose -> walk the manifests -> fetch the blobs -> index.json
+//! ```
+//!
+//! Every blob is verified while it streams and gets its name only then, and `index.json` comes last: a pull that is killed
+//! leaves a layout that the next one completes, fetching only what is not there. Entries keep the properties that the site
+//! published them with, except `casEngines`, which say where the *site* keeps the blobs: now they are here.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde_json::Value;
+use url::Url;
+
+use super::choose::{Platforms, choose};
+use super::discovery::Settings;
+use super::fetch::{Begun, FetchError, Sink, fetch};
+use super::http::Http;
+use super::manifests::{Found, Manifests};
+use super::referrers::referrers;
+use super::remark::{Remark, chain};
+use super::resolve::resolve;
+use crate::digest::Digest;
+use crate::json::MAX_MANIFEST_BYTES;
+use crate::name::ImageName;
+use crate::oci::descriptor::REF_NAME;
+use crate::oci::layout_writer::{LayoutWriter, UnfinishedBlob, WriteError};
+use crate::oci::manifest::{ManifestError, may_hold_descriptors};
+use crate::oci::{Descriptor, Platform};
+use crate::parallel;
+use crate::progress::Progress;
+
+/// A graph deeper than this is no image.
+const MAX_DEPTH: usize = 32;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The image.
+    pub name: ImageName,
+    /// Where it goes.
+    pub target: Target,
+    /// Which platforms of it.
+    pub platforms: Platforms,
+    /// Whether what refers to it comes too.
+    pub referrers: bool,
+    /// How many blobs at once.
+    pub jobs: NonZeroUsize,
+}
+
+/// A place for an image: `LAYOUT` or `LAYOUT:REF`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A directory, or a tar archive.
+    pub layout: PathBuf,
+    /// The ref under which the image is entered; none: the site's.
+    pub reference: Option<String>,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    /// Splits at the first colon, as skopeo does, because a ref may have colons.
+    fn from_str(text: &str) -> Result<Target, String> {
+        let (layout, reference) = match text.split_once(':') {
+            Some((layout, reference)) => (layout, Some(reference)),
+            None => (text, None),
+        };
+        if layout.is_empty() || reference == Some("") {
+            return Err("expected LAYOUT or LAYOUT:REF, such as images/app or app.tar:1.0".into());
+        }
+        Ok(Target { layout: layout.into(), reference: reference.map(str::to_string) })
+    }
+}
+
+/// What a pull did.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The entries that the layout has now, the image's first, then referrers.
+    pub entries: Vec<Descriptor>,
+    /// Blobs that were fetched.
+    pub fetched: Count,
+    /// Blobs that were there.
+    pub present: Count,
+    /// What there is to say.
+    pub remarks: Vec<Remark>,
+}
+
+/// A number of blobs and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Count {
+    /// How many.
+    pub blobs: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, bytes: u64) {
+        self.blobs += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// Why a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The name means nothing.
+    #[error("{name} resolves to nothing{}", told(.remarks))]
+    NoRoot {
+        /// The name.
+        name: ImageName,
+        /// What was found on the way.
+        remarks: Vec<Remark>,
+    },
+    /// The name means several images.
+    #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms:{}", listed(.choices))]
+    Ambiguous {
+        /// The name.
+        name: ImageName,
+        /// One line for each.
+        choices: Vec<String>,
+    },
+    /// None of the images is for the platform.
+    #[error("{name} has no image for {wanted}; choose with --platform or --all-platforms:{}", listed(.choices))]
+    NoPlatform {
+        /// The name.
+        name: ImageName,
+        /// The platform.
+        wanted: Platform,
+        /// One line for each that there is.
+        choices: Vec<String>,
+    },
+    /// A blob that cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A manifest that is malformed although its digest is right: it was published so.
+    #[error("the manifest {digest} from {uri} is wrong")]
+    Manifest {
+        /// Its digest.
+        digest: Digest,
+        /// Where it came from.
+        uri: Url,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// A manifest that is larger than manifests are.
+    #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}")]
+    ManifestTooLarge {
+        /// Its digest.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Indexes nested, or branched, without end.
+    #[error("the index {digest} is nested too deeply, or holds too much, to be an image")]
+    TooDeep {
+        /// The digest at which the walk stopped.
+        digest: Digest,
+    },
+    /// The layout cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl PullError {
+    /// Whether the site or the name is at fault, rather than this machine.
+    pub fn is_about_site(&self) -> bool {
+        !matches!(self, PullError::Write(_) | PullError::Fetch(FetchError::Sink { .. }))
+    }
+}
+
+fn listed(choices: &[String]) -> String {
+    choices.iter().map(|choice| format!("\n  {choice}")).collect()
+}
+
+fn told(remarks: &[Remark]) -> String {
+    remarks.iter().map(|remark| format!("\n  {}: {remark}", remark.severity())).collect()
+}
+
+/// Pulls an image into a layout.
+pub fn pull(
+    http: &Http,
+    settings: &Settings,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Summary, PullError> {
+    let layout = LayoutWriter::open(&request.target.layout)?;
+    let resolution = resolve(http, settings, &request.name);
+    let mut remarks = resolution.remarks;
+    if resolution.roots.is_empty() {
+        return Err(PullError::NoRoot { name: request.name.clone(), remarks });
+    }
+    let manifests = Manifests::new(http, &layout);
+    let chosen = choose(&request.name, &resolution.roots, &request.platforms, &manifests, &mut remarks)?;
+    // The first manifest is read before anything is written, so that a name that leads nowhere leaves nothing.
+    for entry in chosen.iter().take(1) {
+        manifests.read_if_manifest(entry)?;
+    }
+    layout.prepare()?;
+    let mut pull = Pull { http, layout: &layout, manifests, jobs: request.jobs, graph: Graph::default(), remarks };
+    for entry in &chosen {
+        pull.walk(entry)?;
+    }
+    let mut extra = Vec::new();
+    if request.referrers {
+        extra = pull.referrers(&resolution.indexes)?;
+    }
+    let (fetched, present) = pull.fetch_all(progress)?;
+    let remarks = pull.remarks;
+    let entries: Vec<Descriptor> = chosen
+        .into_iter()
+        .map(|found| entry(found.descriptor, request.target.reference.as_deref()))
+        .chain(extra.into_iter().map(|found| entry(found.descriptor, None)))
+        .collect();
+    layout.finish(|old| merged(old, &entries))?;
+    Ok(Summary { entries, fetched, present, remarks })
+}
+
+/// A site's entry as an entry of a layout.
+fn entry(mut descriptor: Descriptor, reference: Option<&str>) -> Descriptor {
+    descriptor.properties.remove("casEngines");
+    if reference.is_some() {
+        descriptor.set_ref_name(reference);
+    }
+    descriptor
+}
+
+/// The entries of an index with `new` added: a ref that is pulled is replaced whole, and nothing stands there twice.
+fn merged(old: Vec<Value>, new: &[Descriptor]) -> Vec<Value> {
+    let new_refs: HashSet<&str> = new.iter().filter_map(Descriptor::ref_name).collect();
+    let unnamed: HashSet<&str> =
+        new.iter().filter(|entry| entry.ref_name().is_none()).map(|entry| entry.digest.as_str()).collect();
+    let is_replaced = |entry: &Value| {
+        let reference = entry.get("annotations").and_then(|annotations| annotations.get(REF_NAME)?.as_str());
+        match reference {
+            Some(reference) => new_refs.contains(reference),
+            None => entry.get("digest").and_then(Value::as_str).is_some_and(|digest| unnamed.contains(digest)),
+        }
+    };
+    let kept = old.into_iter().filter(|entry| !is_replaced(entry));
+    kept.chain(new.iter().map(Descriptor::to_value)).collect()
+}
+
+/// What the image consists of, as far as it was walked.
+#[derive(Debug, Default)]
+struct Graph {
+    seen: HashSet<Digest>,
+    /// The manifests, which are in the layout already.
+    manifests: BTreeSet<Digest>,
+    /// The other blobs, in the order of the walk.
+    blobs: Vec<Found>,
+    fetched: Count,
+    present: Count,
+}
+
+pub(super) struct Pull<'a> {
+    http: &'a Http,
+    layout: &'a LayoutWriter,
+    pub(super) manifests: Manifests<'a>,
+    pub(super) jobs: NonZeroUsize,
+    graph: Graph,
+    pub(super) remarks: Vec<Remark>,
+}
+
+impl Pull<'_> {
+    /// The manifests that are part of the image so far.
+    pub(super) fn manifests_so_far(&self) -> &BTreeSet<Digest> {
+        &self.graph.manifests
+    }
+
+    /// Reads the manifests below `root`, several at once, stores them, and notes the blobs that they name.
+    pub(super) fn walk(&mut self, root: &Found) -> Result<(), PullError> {
+        let mut level = vec![root.clone()];
+        for _ in 0..=MAX_DEPTH {
+            let mut documents = Vec::new();
+            for found in level {
+                if !self.graph.seen.insert(found.descriptor.digest.clone()) {
+                    continue;
+                }
+                match is_manifest(&found.descriptor) {
+                    true => documents.push(found),
+                    false => self.graph.blobs.push(found),
+                }
+            }
+            if documents.is_empty() {
+                return Ok(());
+            }
+            level = self.read_level(&documents)?;
+        }
+        Err(PullError::TooDeep { digest: root.descriptor.digest.clone() })
+    }
+
+    /// Reads and stores manifests. What they hold is the next level.
+    fn read_level(&mut self, documents: &[Found]) -> Result<Vec<Found>, PullError> {
+        let remarks = Mutex::new(Vec::new());
+        let read = parallel::map(documents, self.jobs, |found| {
+            let was_there = self.layout.has(&found.descriptor.digest, found.descriptor.size);
+            let mut own = Vec::new();
+            let manifest = self.manifests.read(found, &mut own)?;
+            self.manifests.store(found)?;
+            if let Ok(mut remarks) = remarks.lock() {
+                remarks.append(&mut own);
+            }
+            Ok::<_, PullError>((was_there, manifest))
+        })?;
+        self.remarks.extend(remarks.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let mut next = Vec::new();
+        for (found, (was_there, manifest)) in documents.iter().zip(read) {
+            let count = if was_there { &mut self.graph.present } else { &mut self.graph.fetched };
+            count.add(found.descriptor.size);
+            self.graph.manifests.insert(found.descriptor.digest.clone());
+            next.extend(manifest.children);
+        }
+        Ok(next)
+    }
+
+    fn referrers(&mut self, indexes: &[super::resolve::Index]) -> Result<Vec<Found>, PullError> {
+        referrers(self, indexes)
+    }
+
+    /// Fetches the blobs that are not there, several at once. How many were fetched and how many were there, manifests included.
+    fn fetch_all(&mut self, progress: &dyn Progress) -> Result<(Count, Count), PullError> {
+        let Graph { blobs, mut fetched, mut present, .. } = std::mem::take(&mut self.graph);
+        let (there, missing): (Vec<Found>, Vec<Found>) =
+            blobs.into_iter().partition(|found| self.layout.has(&found.descriptor.digest, found.descriptor.size));
+        for found in &there {
+            present.add(found.descriptor.size);
+        }
+        progress.start("pulling", missing.iter().map(|found| found.descriptor.size).sum());
+        let outcome = parallel::map(&missing, self.jobs, |found| self.fetch_blob(found, progress));
+        progress.finish();
+        for (found, left_out) in missing.iter().zip(outcome?) {
+            match left_out {
+                Some(remark) => self.remarks.push(remark),
+                None => fetched.add(found.descriptor.size),
+            }
+        }
+        Ok((fetched, present))
+    }
+
+    /// Fetches one blob; a remark where it was left out, as layers that may not be distributed can be.
+    fn fetch_blob(&self, found: &Found, progress: &dyn Progress) -> Result<Option<Remark>, PullError> {
+        let descriptor = &found.descriptor;
+        let part = progress.part(descriptor.digest.encoded(), descriptor.size);
+        let mut blob = self.layout.begin(&descriptor.digest)?;
+        if let Some(bytes) = self.manifests.cached(&descriptor.digest) {
+            let written = blob.restart().and_then(|()| blob.write_all(&bytes));
+            written.map_err(|source| FetchError::Sink { digest: descriptor.digest.clone(), source })?;
+            part.at(descriptor.size);
+            blob.commit()?;
+            return Ok(None);
+        }
+        let (hasher, bytes) = blob.read_begun(descriptor.size)?;
+        part.at(bytes);
+        let begun = Some(Begun { hasher, bytes });
+        match fetch(self.http, descriptor, &found.engines, &mut blob, begun, &*part) {
+            Ok(_) => blob.commit()?,
+            Err(error @ (FetchError::NoEngine { .. } | FetchError::Unavailable { .. })) if descriptor.is_foreign() => {
+                return Ok(Some(Remark::LeftOut(chain(&error))));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a blob is read as a manifest. Without a media type, anything small enough may be one.
+pub(super) fn is_manifest(descriptor: &Descriptor) -> bool {
+    let is_small = descriptor.size <= MAX_MANIFEST_BYTES;
+    may_hold_descriptors(&descriptor.media_type) && (is_small || !descriptor.media_type.is_empty())
+}
+
+impl Manifests<'_> {
+    fn read_if_manifest(&self, found: &Found) -> Result<(), PullError> {
+        match is_manifest(&found.descriptor) {
+            true => self.read(found, &mut Vec::new()).map(|_| ()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Sink for UnfinishedBlob<'_> {
+    fn restart(&mut self) -> io::Result<()> {
+        UnfinishedBlob::restart(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use serde_json::json;
+
+    fn descriptor(content: &str, reference: Option<&str>) -> Descriptor {
+        let mut descriptor = Descriptor::new("a/b", Digest::of(Algorithm::Sha256, content.as_bytes()), 1);
+        descriptor.set_ref_name(reference);
+        descriptor
+    }
+
+    fn merged_with(old: &[Descriptor], new: &[Descriptor]) -> Vec<Value> {
+        merged(old.iter().map(Descriptor::to_value).collect(), new)
+    }
+
+    #[test]
+    fn a_pulled_ref_is_replaced_and_others_are_kept() {
+        let (one, two) = (descriptor("1", Some("1")), descriptor("2", Some("2")));
+        let new = descriptor("new", Some("1"));
+        assert_eq!(merged_with(&[one, two.clone()], &[new.clone()]), [two.to_value(), new.to_value()]);
+    }
+
+    #[test]
+    fn an_entry_without_a_ref_stands_there_once_and_beside_others() {
+        let (one, two) = (descriptor("1", None), descriptor("2", None));
+        let again = descriptor("1", None);
+        assert_eq!(merged_with(&[one, two.clone()], &[again.clone()]), [two.to_value(), again.to_value()]);
+        assert_eq!(merged(vec![json!({"odd": 1})], &[]), [json!({"odd": 1})]);
+    }
+
+    #[test]
+    fn an_entry_keeps_its_properties_but_not_the_site_s_engines() {
+        let mut published = descriptor("1", Some("1"));
+        published.properties.insert("casEngines".into(), json!([]));
+        published.properties.insert("x-own".into(), json!({"a": 1}));
+        let kept = entry(published.clone(), None);
+        assert_eq!(kept.properties.get("x-own"), Some(&json!({"a": 1})));
+        assert_eq!(kept.properties.get("casEngines"), None);
+        assert_eq!(entry(published, Some("2")).ref_name(), Some("2"));
+    }
+
+    #[test]
+    fn a_target_is_split_at_its_first_colon() {
+        let target = |text: &str| text.parse::<Target>().map(|target| (target.layout, target.reference));
+        assert_eq!(target("a/b"), Ok(("a/b".into(), None)));
+        assert_eq!(target("a.tar:example.com/x:1"), Ok(("a.tar".into(), Some("example.com/x:1".into()))));
+        assert!(target(":1").is_err() && target("a:").is_err() && target("").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! What refers to an image from the same index: entries whose manifests have it as their subject, and fallback tags.
+//!
+//! A published index lists referrers as layouts do: without a ref, or under the tag that spells the digest of what they
+//! refer to (distribution-spec, "Referrers Tag Schema"; cosign adds `.sig` and the like). A referrer may itself be referred
+//! to, so the search goes on until nothing more is found.
+
+use std::collections::BTreeSet;
+
+use super::fetch::Engines;
+use super::manifests::Found;
+use super::pull::{Pull, PullError, is_manifest};
+use super::remark::{Remark, chain};
+use super::resolve::Index;
+use crate::digest::Digest;
+use crate::parallel;
+use crate::publish::collect::fallback_tag;
+
+/// An entry that may be a referrer.
+struct Candidate {
+    found: Found,
+    /// What it refers to, where its manifest says so.
+    subject: Option<Digest>,
+}
+
+/// Walks everything in `indexes` that refers to what the pull has so far, and returns the entries.
+pub(super) fn referrers(pull: &mut Pull<'_>, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
+    let mut candidates = candidates(pull, indexes);
+    let mut chosen = Vec::new();
+    loop {
+        let tags: BTreeSet<String> = pull.manifests_so_far().iter().map(fallback_tag).collect();
+        let known = pull.manifests_so_far();
+        let (referring, others): (Vec<Candidate>, Vec<Candidate>) =
+            candidates.into_iter().partition(|candidate| candidate.refers_to(&tags, known));
+        if referring.is_empty() {
+            return Ok(chosen);
+        }
+        for candidate in referring {
+            pull.walk(&candidate.found)?;
+            chosen.push(candidate.found);
+        }
+        candidates = others;
+    }
+}
+
+impl Candidate {
+    fn refers_to(&self, tags: &BTreeSet<String>, known: &BTreeSet<Digest>) -> bool {
+        let tag = self.found.descriptor.ref_name().map(|tag| tag.split_once('.').map_or(tag, |(digest, _)| digest));
+        let by_tag = tag.is_some_and(|tag| tags.contains(tag));
+        by_tag || self.subject.as_ref().is_some_and(|subject| known.contains(subject))
+    }
+}
+
+/// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
+/// other image, as far as anyone can tell, so it does not stop this one.
+fn candidates(pull: &mut Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for index in indexes {
+        let outer = Engines::of_ref_engines(&index.cas_engines);
+        for entry in index.entries().flatten() {
+            let is_new = seen.insert((entry.ref_name().map(str::to_string), entry.digest.clone()));
+            if is_new && (entry.ref_name().is_some() || is_manifest(&entry)) {
+                found.push(Found::entry(entry, &index.url, &outer, &mut Vec::new()));
+            }
+        }
+    }
+    let subjects = parallel::map(&found, pull.jobs, |found| -> Result<_, std::convert::Infallible> {
+        match found.descriptor.ref_name() {
+            Some(_) => Ok(Ok(None)),
+            None => Ok(pull.manifests.read(found, &mut Vec::new()).map(|manifest| manifest.links.subject)),
+        }
+    });
+    let Ok(subjects) = subjects;
+    let mut candidates = Vec::new();
+    for (found, subject) in found.into_iter().zip(subjects) {
+        match subject {
+            Ok(subject) => candidates.push(Candidate { found, subject: subject.map(|subject| subject.digest) }),
+            Err(error) => pull.remarks.push(Remark::LeftOut(chain(&error))),
+        }
+    }
+    candidates
+}

@@ -1,0 +1,209 @@
+//! The local configuration: ref-engines objects by regular expression (oci-discovery, "XDG ref-engine discovery").
+//!
+//! Files are found in the XDG base directories. Where several files have a key, the value of the most preferred file
+//! counts, whole. All keys that match a name are used, the longest first; keys of equal length in the order of their bytes,
+//! as the C locale sorts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde_json::Value;
+use url::Url;
+
+use super::discovery::RefEngines;
+use super::ere;
+use super::remark::{Remark, chain};
+use crate::json::{self, MAX_MANIFEST_BYTES};
+
+/// Where the file is below each base directory.
+const FILE: &str = "oci-discovery/ref-engine-discovery.json";
+
+/// The merged configuration.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// In the order of preference.
+    keys: Vec<Key>,
+    /// What is wrong with the files.
+    pub remarks: Vec<Remark>,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    /// As it is written in the file.
+    text: String,
+    expression: Regex,
+    /// The file that the value came from, as a URI.
+    uri: Url,
+    value: Value,
+}
+
+impl Configuration {
+    /// Reads and merges files, the most preferred first. Files that are not there are passed over; what is wrong is kept
+    /// as remarks.
+    pub fn read(paths: &[PathBuf]) -> Configuration {
+        let mut merged = BTreeMap::new();
+        let mut remarks = Vec::new();
+        for path in paths {
+            match read_file(path) {
+                Ok(Some((uri, object))) => {
+                    for (key, value) in object {
+                        merged.entry(key).or_insert_with(|| (uri.clone(), path.clone(), value));
+                    }
+                }
+                Ok(None) => {}
+                Err(problem) => remarks.push(Remark::Configuration { path: path.clone(), problem }),
+            }
+        }
+        let mut merged: Vec<_> = merged.into_iter().collect();
+        // A stable sort, so that keys of equal length stay in the order of their bytes, in which the map has them.
+        merged.sort_by_key(|(key, _)| std::cmp::Reverse(key.chars().count()));
+        let mut keys = Vec::new();
+        for (key, (uri, path, value)) in merged {
+            match ere::compile(&key) {
+                Ok(expression) => keys.push(Key { text: key, expression, uri, value }),
+                Err(error) => remarks.push(Remark::ConfigurationKey { path, problem: error.to_string() }),
+            }
+        }
+        Configuration { keys, remarks }
+    }
+
+    /// The ref-engines objects of all keys that match `name`, in the order of preference.
+    pub fn matching(&self, name: &str, remarks: &mut Vec<Remark>) -> Vec<RefEngines> {
+        let mut objects = Vec::new();
+        for key in self.keys.iter().filter(|key| key.expression.is_match(name)) {
+            match RefEngines::read(&key.uri, &key.value, remarks) {
+                Ok(object) => objects.push(object),
+                Err(source) => remarks.push(Remark::EngineForm {
+                    uri: key.uri.clone(),
+                    place: format!("the value of {:?}", key.text),
+                    source,
+                }),
+            }
+        }
+        objects
+    }
+}
+
+fn read_file(path: &Path) -> Result<Option<(Url, serde_json::Map<String, Value>)>, String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let uri = Url::from_file_path(path).map_err(|()| "its path is not absolute".to_string())?;
+    let bytes = json::read_bounded(file, MAX_MANIFEST_BYTES);
+    match bytes.and_then(|bytes| json::parse(&bytes)) {
+        Ok(Value::Object(object)) => Ok(Some((uri, object))),
+        Ok(other) => Err(format!("expected a JSON object, found {}", json::type_name(&other))),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// The environment variables that say where configuration is (XDG Base Directory Specification).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Environment<'a> {
+    /// `HOME`.
+    pub home: Option<&'a OsStr>,
+    /// `XDG_CONFIG_HOME`.
+    pub config_home: Option<&'a OsStr>,
+    /// `XDG_CONFIG_DIRS`.
+    pub config_dirs: Option<&'a OsStr>,
+}
+
+/// The files to read, the most preferred first. A variable that is empty counts as unset, and paths that are not absolute are
+/// passed over, as the XDG specification asks.
+pub fn paths(environment: Environment<'_>) -> Vec<PathBuf> {
+    let set = |value: Option<&OsStr>| value.filter(|value| !value.is_empty()).map(OsStr::to_owned);
+    let default_home = || set(environment.home).map(|home| Path::new(&home).join(".config").into_os_string());
+    let home = set(environment.config_home).or_else(default_home);
+    let dirs = set(environment.config_dirs).unwrap_or_else(|| "/etc/xdg".into());
+    let directories = home.map(PathBuf::from).into_iter().chain(std::env::split_paths(&dirs));
+    directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(FILE)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn object(template: &str) -> Value {
+        json!({"refEngines": [{"protocol": "oci-index-template-v1", "uri": template}]})
+    }
+
+    fn templates(configuration: &Configuration, name: &str) -> Vec<String> {
+        let objects = configuration.matching(name, &mut Vec::new());
+        let engines = objects.iter().flat_map(|object| &object.ref_engines);
+        engines.map(|engine| engine.config["uri"].as_str().unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn all_matching_keys_are_used_the_longest_first_and_ties_by_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let content = json!({
+            "^b": object("short"),
+            "example[.]com": object("tie b"),
+            "Example|e.*com": object("longest"),
+            ".*example.com": object("tie a"),
+            "other": object("no match"),
+        });
+        let path = write(directory.path(), "a.json", &content.to_string());
+        let configuration = Configuration::read(&[path]);
+        assert_eq!(templates(&configuration, "b.example.com/app#1"), ["longest", "tie a", "tie b", "short"]);
+    }
+
+    #[test]
+    fn the_most_preferred_file_s_value_wins_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let preferred =
+            write(directory.path(), "a.json", &json!({"a": {"casEngines": []}, "aa?": object("x")}).to_string());
+        let other = write(directory.path(), "b.json", &json!({"a": object("hidden"), "a|b": object("y")}).to_string());
+        let configuration = Configuration::read(&[preferred, directory.path().join("missing"), other]);
+        assert_eq!(templates(&configuration, "a.example.com/a"), ["x", "y"]);
+        assert!(configuration.remarks.is_empty());
+    }
+
+    #[test]
+    fn broken_files_and_keys_are_remarked_on_and_the_rest_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let broken = write(directory.path(), "a.json", "{");
+        let list = write(directory.path(), "b.json", "[]");
+        let good = write(directory.path(), "c.json", &json!({"(": object("x"), "a": 7, "e": object("y")}).to_string());
+        let configuration = Configuration::read(&[broken, list, good]);
+        let messages: Vec<String> = configuration.remarks.iter().map(ToString::to_string).collect();
+        assert!(messages[0].contains("a.json") && messages[0].contains("not valid JSON"), "{}", messages[0]);
+        assert!(messages[1].contains("found an array"), "{}", messages[1]);
+        assert!(messages[2].contains("c.json") && messages[2].contains("not closed"), "{}", messages[2]);
+        let mut remarks = Vec::new();
+        assert_eq!(configuration.matching("example.com/a", &mut remarks).len(), 1);
+        assert!(remarks[0].to_string().contains("found a number"), "{}", remarks[0]);
+    }
+
+    #[test]
+    fn paths_follow_the_xdg_specification() {
+        let found = |home: Option<&str>, config_home: Option<&str>, config_dirs: Option<&str>| {
+            let environment = Environment {
+                home: home.map(OsStr::new),
+                config_home: config_home.map(OsStr::new),
+                config_dirs: config_dirs.map(OsStr::new),
+            };
+            let paths = paths(environment).into_iter().map(|path| path.display().to_string());
+            paths.map(|path| path.replace("/oci-discovery/ref-engine-discovery.json", "")).collect::<Vec<_>>()
+        };
+        assert_eq!(found(Some("/home/me"), None, None), ["/home/me/.config", "/etc/xdg"]);
+        assert_eq!(found(Some("/home/me"), Some(""), Some("")), ["/home/me/.config", "/etc/xdg"]);
+        assert_eq!(found(None, Some("/c"), Some("/d:relative:/e")), ["/c", "/d", "/e"]);
+        assert_eq!(found(None, None, None), ["/etc/xdg"]);
+    }
+}
