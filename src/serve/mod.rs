@@ -1,21 +1,24 @@
 //! The preview server: a site's directory over HTTP on loopback, with the media types and cache policy it will have.
 //!
 //! It answers every request from the files as they are at that moment, so a publish is seen at once. What to send is decided
-//! in [`respond`], without a socket; here is only the traffic with `tiny_http`. Each request has a thread of its own while it
+//! in [`respond`], without a socket; here is only the traffic with `tiny_http`, which sits behind a gate (`gate.rs`). Each request has a thread of its own while it
 //! is answered, so a slow client holds up nobody; their number is bounded.
 
+mod gate;
 pub mod local;
 pub mod range;
 pub mod registry;
 pub mod respond;
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use tempfile::TempDir;
 use tiny_http::Header;
 
 use crate::publish::{self, PublishError};
@@ -28,6 +31,8 @@ use respond::{Body, Preview, Request, Response};
 
 /// So many requests are answered at once; more wait. A preview has few clients, and a thread costs little.
 const MAX_REQUESTS: usize = 256;
+/// The name of the socket between the gate and `tiny_http`, in a directory that only this user can enter.
+const INNER_SOCKET: &str = "http";
 /// How long a server that was told to stop goes on sending what it has begun to send.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -71,6 +76,9 @@ pub enum ServeError {
 /// A bound server.
 pub struct Server {
     http: Arc<tiny_http::Server>,
+    gate: TcpListener,
+    /// Holds the socket between the gate and `tiny_http`; removed with the server.
+    inner: TempDir,
     address: SocketAddr,
     site: Arc<ServedSite>,
     stopping: Arc<AtomicBool>,
@@ -81,6 +89,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Handle {
     http: Arc<tiny_http::Server>,
+    address: SocketAddr,
     stopping: Arc<AtomicBool>,
 }
 
@@ -89,6 +98,8 @@ impl Handle {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.http.unblock();
+        // The gate waits for a connection, and this is one. It looks whether it should stop before it passes anything on.
+        drop(TcpStream::connect(reachable(self.address)));
     }
 }
 
@@ -133,9 +144,12 @@ impl Server {
     pub fn bind(root: &Path, address: &str, log: bool) -> Result<Server, ServeError> {
         let site = Arc::new(ServedSite::open(root)?);
         let failed = |reason: String| ServeError::Listen { address: address.into(), reason };
-        let http = tiny_http::Server::http(address).map_err(|error| failed(error.to_string()))?;
-        let bound = http.server_addr().to_ip().ok_or_else(|| failed("it is no IP address".into()))?;
-        Ok(Server { http: Arc::new(http), address: bound, site, stopping: Arc::default(), log })
+        let gate = TcpListener::bind(address).map_err(|error| failed(error.to_string()))?;
+        let bound = gate.local_addr().map_err(|error| failed(error.to_string()))?;
+        let inner = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+        let socket = UnixListener::bind(inner.path().join(INNER_SOCKET)).map_err(|error| failed(error.to_string()))?;
+        let http = tiny_http::Server::from_listener(socket, None).map_err(|error| failed(error.to_string()))?;
+        Ok(Server { http: Arc::new(http), gate, inner, address: bound, site, stopping: Arc::default(), log })
     }
 
     /// The address it listens on.
@@ -145,7 +159,7 @@ impl Server {
 
     /// What stops it.
     pub fn handle(&self) -> Handle {
-        Handle { http: Arc::clone(&self.http), stopping: Arc::clone(&self.stopping) }
+        Handle { http: Arc::clone(&self.http), address: self.address, stopping: Arc::clone(&self.stopping) }
     }
 
     /// Answers requests until it is stopped.
@@ -153,24 +167,40 @@ impl Server {
     /// # Errors
     /// The system gives no more connections, for example because the process has too many files open.
     pub fn run(self) -> Result<(), ServeError> {
+        let Server { http, gate, inner, address, site, stopping, log } = self;
+        let socket = inner.path().join(INNER_SOCKET);
+        let handle = Handle { http: Arc::clone(&http), address, stopping: Arc::clone(&stopping) };
+        let gate = std::thread::spawn(move || {
+            let result = gate::run(&gate, &socket, &handle.stopping);
+            handle.stop();
+            result
+        });
         let active = Arc::new(Active::default());
-        while !self.stopping.load(Ordering::SeqCst) {
-            let request = match self.http.recv() {
-                Ok(request) => request,
-                Err(_) if self.stopping.load(Ordering::SeqCst) => break,
-                // tiny_http accepts no further connection after an error, so there is nothing to go on with.
-                Err(source) => return Err(ServeError::Accept { address: self.address, source }),
-            };
+        while !stopping.load(Ordering::SeqCst) {
+            let Ok(request) = http.recv() else { break };
             active.begin();
-            let (site, log, ended) = (Arc::clone(&self.site), self.log, Arc::clone(&active));
+            let (site, ended) = (Arc::clone(&site), Arc::clone(&active));
             std::thread::spawn(move || {
                 answer(&site, request, log);
                 ended.end();
             });
         }
         active.wait_until_idle(GRACE);
-        Ok(())
+        match gate.join() {
+            Ok(Err(source)) => Err(ServeError::Accept { address, source }),
+            _ => Ok(()),
+        }
     }
+}
+
+/// An address to connect to a listener at, which may listen on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// Counts the requests that are being answered.
