@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::publish::parse_origin;
 use crate::name::{ImageName, NameError};
 use crate::publish::Input;
 use crate::publish::input::split_reference;
@@ -93,6 +94,14 @@ pub enum ConfigError {
         /// A known key that looks like it.
         nearest: Option<&'static str>,
     },
+    /// A key of `[store]` is no origin.
+    #[error("the configuration {} has a wrong [store]: {problem}", .path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// An image name is malformed.
     #[error("the configuration {} has a wrong image name", .path.display())]
     Name {
@@ -135,6 +144,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut config = Config::parse(path, &text)?;
+        config.check_origins(path)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -156,6 +166,16 @@ impl Config {
             return Err(unknown(key, &IMAGE_KEYS));
         }
         toml::from_str(text).map_err(wrong)
+    }
+
+    /// Brings the origins of `[store]` into their normal form.
+    fn check_origins(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |problem| ConfigError::Store { path: path.into(), problem };
+        self.store = std::mem::take(&mut self.store)
+            .into_iter()
+            .map(|(origin, directory)| Ok((parse_origin(&origin).map_err(wrong)?, directory)))
+            .collect::<Result<_, ConfigError>>()?;
+        Ok(())
     }
 
     fn resolve_paths(&mut self, base: &Path) {

@@ -1,5 +1,6 @@
 //! `ocisite publish`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use super::output::{self, Verbosity, bytes, count, seconds};
 use super::progress;
 use crate::name::ImageName;
 use crate::parallel;
+use crate::publish::collect::MissingBlob;
+use crate::publish::input::Skipped;
 use crate::publish::{self, Input, Request, Summary};
 use crate::site::Preset;
 use crate::site::index::Merge;
@@ -91,28 +94,34 @@ pub struct Args {
 
 fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
     let (origin, directory) = text.split_once('=').ok_or("expected ORIGIN=DIR, such as https://cdn.example.net=cdn")?;
+    Ok((parse_origin(origin)?, directory.into()))
+}
+
+/// The normal form of an origin.
+pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
     let url = url::Url::parse(origin).map_err(|error| format!("{origin} is no origin: {error}"))?;
     let origin = url.origin().ascii_serialization();
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !origin.starts_with("http") {
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_open = url.username().is_empty() && url.password().is_none();
+    if !is_bare || !is_open || !origin.starts_with("http") {
         return Err(format!("{url} is no origin: expected scheme and host only, such as https://cdn.example.net"));
     }
-    Ok((origin, directory.into()))
+    Ok(origin)
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = request(&args)?;
     if args.dry_run {
-        return dry_run(&request, args.json);
+        return dry_run(&request, &args);
     }
     let start = Instant::now();
     let progress = progress::for_terminal(args.verbosity);
     let summary = publish::publish(&request, &*progress)?;
-    for warning in &summary.warnings {
-        eprintln!("ocisite: warning: {warning}");
-    }
+    warn(&summary.warnings);
     if args.json {
-        output::print_json(&summary)?;
+        let (seconds, next) = (start.elapsed().as_secs_f64(), next(&request, &summary));
+        output::print_json(&Report { summary: &summary, seconds, next })?;
     } else if !args.verbosity.quiet {
         output::print(&report(&request, &summary, start.elapsed()))?;
     }
@@ -128,11 +137,6 @@ fn request(args: &Args) -> anyhow::Result<Request> {
     let Some(site) = args.site.clone().or(config.site) else {
         bail!("no site: say where to publish with `--site DIR`");
     };
-    let mut stores: Vec<(String, PathBuf)> = Vec::new();
-    for (origin, directory) in config.store {
-        stores.push(parse_store(&format!("{origin}={}", directory.display())).map_err(anyhow::Error::msg)?);
-    }
-    stores.extend(args.store.iter().cloned());
     let host = args.host.clone().or(config.host);
     if let Some(host) = &host {
         ImageName::new(host, "any", None).with_context(|| format!("--host {host} is no host"))?;
@@ -144,7 +148,7 @@ fn request(args: &Args) -> anyhow::Result<Request> {
         preset: args.preset.or(config.preset),
         index_template: args.index_template.clone().or(config.index_template),
         cas_template: args.cas_template.clone().or(config.cas_template),
-        stores,
+        stores: stores(args, config.store)?,
         root_per_host: args.root_per_host || config.root_per_host,
         registry: args.registry || config.registry,
         merge: match (args.append, args.replace) {
@@ -160,6 +164,25 @@ fn request(args: &Args) -> anyhow::Result<Request> {
     })
 }
 
+/// The directories of other origins. The command line has the last word on each.
+fn stores(args: &Args, config: BTreeMap<String, PathBuf>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let mut stores: Vec<(String, PathBuf)> = Vec::new();
+    for (origin, directory) in &args.store {
+        match stores.iter().find(|(known, _)| known == origin) {
+            Some((_, other)) if other != directory => {
+                bail!("--store gives {origin} two directories, {} and {}", other.display(), directory.display())
+            }
+            _ => stores.push((origin.clone(), directory.clone())),
+        }
+    }
+    for (origin, directory) in config {
+        if !stores.iter().any(|(known, _)| *known == origin) {
+            stores.push((origin, directory));
+        }
+    }
+    Ok(stores)
+}
+
 /// The configuration file: the one given, or the default one when there is nothing else to publish.
 fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     let default = Path::new(DEFAULT_FILE);
@@ -170,18 +193,31 @@ fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     };
     let config = Config::read(path)?;
     let inputs = config.inputs(path)?;
+    if inputs.is_empty() && args.inputs.is_empty() {
+        bail!(
+            "{} has nothing to publish: add `folders = [\"LAYOUTS\"]`, or an [[image]] with name and layout",
+            path.display()
+        );
+    }
     Ok((config, inputs))
 }
 
-fn dry_run(request: &Request, json: bool) -> anyhow::Result<ExitCode> {
-    let objects = publish::dry_run(request)?;
-    if json {
-        output::print_json(&objects)?;
-    } else {
-        let lines = objects.iter().map(|o| format!("{:>12}  {}  {}\n", o.size, o.path, o.media_type));
-        output::print(&lines.collect::<String>())?;
+fn dry_run(request: &Request, args: &Args) -> anyhow::Result<ExitCode> {
+    let preview = publish::dry_run(request)?;
+    warn(&preview.warnings);
+    if args.json {
+        output::print_json(&preview)?;
+    } else if !args.verbosity.quiet {
+        let lines = preview.objects.iter().map(|o| format!("{:>12}  {}  {}\n", o.size, o.path, o.media_type));
+        output::print(&lines.chain([left_out(&preview.missing, &preview.skipped)]).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("ocisite: warning: {warning}");
+    }
 }
 
 fn report(request: &Request, summary: &Summary, took: Duration) -> String {
@@ -206,18 +242,33 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> String {
             summary.documents_written.objects, summary.documents_unchanged.objects
         ));
     }
-    for missing in &summary.missing {
-        let layout = missing.layout.display();
-        lines.push(format!(
-            "  missing    {} ({} bytes) in {layout}, for {}",
-            missing.digest, missing.size, missing.referrer
-        ));
+    let mut text = lines.join("\n") + "\n" + &left_out(&summary.missing, &summary.skipped);
+    if let Some(next) = next(request, summary) {
+        text += &format!("Next: {next}\n");
     }
-    for skipped in &summary.skipped {
-        lines.push(format!("  skipped    {}", skipped.reason));
-    }
-    if !summary.is_nothing_written() {
-        lines.push(format!("Next: ocisite serve {}", request.site.display()));
-    }
-    lines.join("\n") + "\n"
+    text
+}
+
+/// The lines for what was not published.
+fn left_out(missing: &[MissingBlob], skipped: &[Skipped]) -> String {
+    let missing = missing.iter().map(|MissingBlob { digest, size, layout, referrer }| {
+        format!("  missing    {digest} ({size} bytes) in {}, for {referrer}\n", layout.display())
+    });
+    missing.chain(skipped.iter().map(|skipped| format!("  skipped    {}\n", skipped.reason))).collect()
+}
+
+/// The command to try next; None when nothing changed.
+fn next(request: &Request, summary: &Summary) -> Option<String> {
+    let host = summary.images.first()?.split('/').next()?;
+    let root = if request.root_per_host { request.site.join(host) } else { request.site.clone() };
+    (!summary.is_nothing_written()).then(|| format!("ocisite serve {}", root.display()))
+}
+
+/// The summary as JSON: the same that the words say.
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    seconds: f64,
+    next: Option<String>,
 }

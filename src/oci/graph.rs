@@ -3,8 +3,11 @@
 //! Descriptors form a graph, not a tree: layers are shared, an index may hold another, and a referrer's subject leads back
 //! up. So each digest is visited once, and `subject` is not followed: it points up, and need not be present. The walk uses
 //! a list of its own instead of the call stack, so that no depth of nesting can exhaust it.
+//!
+//! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
+//! visited again, as such. Sizes must not differ, because one of them is not the blob's.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::layout::{Layout, LayoutError, blob_path};
@@ -22,7 +25,7 @@ pub struct Reached {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// The media type of the descriptor that reached it first.
+    /// The media type of the descriptor that reached it first, or first as a document of descriptors.
     pub media_type: String,
     /// Whether its bytes are a document of descriptors, read and parsed by the walk.
     pub is_manifest: bool,
@@ -70,13 +73,29 @@ pub enum GraphError {
 #[derive(Debug)]
 pub struct Walk<'a> {
     layout: &'a Layout,
-    seen: HashSet<Digest>,
+    seen: HashMap<Digest, Seen>,
     /// What was reached, in the order of the walk.
     pub reached: Vec<Reached>,
     /// What was named and is not there.
     pub missing: Vec<Missing>,
     /// What refers to something: the digest of the subject, and the referrer as a referrers list describes it.
     pub referrers: Vec<(Digest, Descriptor)>,
+}
+
+/// What is known of a digest that the walk came by.
+#[derive(Debug)]
+struct Seen {
+    size: u64,
+    /// Whether a descriptor said that it holds descriptors.
+    is_document: bool,
+    at: Position,
+}
+
+/// A position in [`Walk::reached`] or [`Walk::missing`].
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    Reached(usize),
+    Missing(usize),
 }
 
 struct Step {
@@ -88,12 +107,12 @@ struct Step {
 impl<'a> Walk<'a> {
     /// A walk that has seen nothing yet.
     pub fn new(layout: &'a Layout) -> Walk<'a> {
-        Walk { layout, seen: HashSet::new(), reached: Vec::new(), missing: Vec::new(), referrers: Vec::new() }
+        Walk { layout, seen: HashMap::new(), reached: Vec::new(), missing: Vec::new(), referrers: Vec::new() }
     }
 
     /// Whether the walk came by this digest.
     pub fn has_seen(&self, digest: &Digest) -> bool {
-        self.seen.contains(digest)
+        self.seen.contains_key(digest)
     }
 
     /// What one descriptor links to, read without adding anything to the walk.
@@ -107,11 +126,10 @@ impl<'a> Walk<'a> {
         let mut root_links = None;
         while let Some(step) = todo.pop() {
             let is_root = step.depth == 0;
-            let first_visit = self.seen.insert(step.descriptor.digest.clone());
-            if !first_visit && !is_root {
+            if !self.tells_something_new(&step.descriptor)? && !is_root {
                 continue;
             }
-            let links = self.visit(&step, first_visit)?;
+            let links = self.visit(&step)?;
             for child in links.children.iter().rev() {
                 let referrer = Some(step.descriptor.digest.clone());
                 todo.push(Step { descriptor: child.clone(), referrer, depth: step.depth + 1 });
@@ -123,36 +141,79 @@ impl<'a> Walk<'a> {
         Ok(root_links.unwrap_or_default())
     }
 
-    fn visit(&mut self, step: &Step, first_visit: bool) -> Result<Links, GraphError> {
-        let Step { descriptor, referrer, depth } = step;
-        if *depth > MAX_DEPTH {
-            return Err(GraphError::TooDeep { path: self.layout.path().into(), digest: descriptor.digest.clone() });
+    /// Whether a descriptor is the first of its digest, or the first to say that there are descriptors in it.
+    fn tells_something_new(&mut self, descriptor: &Descriptor) -> Result<bool, GraphError> {
+        let Some(seen) = self.seen.get(&descriptor.digest) else { return Ok(true) };
+        if seen.size != descriptor.size {
+            // One of the two sizes is wrong. The first was right, where there is a file to tell.
+            self.layout.open_blob(&descriptor.digest, descriptor.size)?;
         }
-        let links = self.read(descriptor)?;
-        if !first_visit {
-            return Ok(links.unwrap_or_default());
+        match seen.at {
+            Position::Reached(_) => Ok(!seen.is_document && media_type::holds_descriptors(&descriptor.media_type)),
+            Position::Missing(position) => {
+                self.missing[position].is_foreign &= descriptor.is_foreign();
+                Ok(false)
+            }
         }
-        let Descriptor { digest, size, media_type, .. } = descriptor;
-        if let Some(links) = &links
-            && let Some(subject) = &links.subject
-        {
-            self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
+    }
+
+    fn visit(&mut self, step: &Step) -> Result<Links, GraphError> {
+        if step.depth > MAX_DEPTH {
+            let digest = step.descriptor.digest.clone();
+            return Err(GraphError::TooDeep { path: self.layout.path().into(), digest });
         }
-        match &links {
-            Some(links) => self.reached.push(Reached {
-                digest: digest.clone(),
-                size: *size,
-                media_type: media_type.clone(),
-                is_manifest: media_type::holds_descriptors(media_type) || !links.children.is_empty(),
-            }),
-            None => self.missing.push(Missing {
-                digest: digest.clone(),
-                size: *size,
-                referrer: referrer.clone(),
-                is_foreign: descriptor.is_foreign(),
-            }),
+        let links = self.read(&step.descriptor)?;
+        match self.seen.get(&step.descriptor.digest).map(|seen| (seen.is_document, seen.at)) {
+            None => self.note_first(step, links.as_ref()),
+            Some((false, Position::Reached(position))) => {
+                self.note_document(position, &step.descriptor, links.as_ref())
+            }
+            Some(_) => {}
         }
         Ok(links.unwrap_or_default())
+    }
+
+    fn note_first(&mut self, step: &Step, links: Option<&Links>) {
+        let Descriptor { digest, size, media_type, .. } = &step.descriptor;
+        let (digest, size, media_type) = (digest.clone(), *size, media_type.clone());
+        let is_document = media_type::holds_descriptors(&media_type);
+        let at = match links {
+            Some(_) => Position::Reached(self.reached.len()),
+            None => Position::Missing(self.missing.len()),
+        };
+        self.seen.insert(digest.clone(), Seen { size, is_document, at });
+        match links {
+            Some(links) => {
+                let is_manifest = is_document || !links.children.is_empty();
+                self.reached.push(Reached { digest, size, media_type, is_manifest });
+                self.note_subject(&step.descriptor, links);
+            }
+            None => {
+                let (referrer, is_foreign) = (step.referrer.clone(), step.descriptor.is_foreign());
+                self.missing.push(Missing { digest, size, referrer, is_foreign });
+            }
+        }
+    }
+
+    /// Corrects what an earlier descriptor said of a blob that turns out to be a document.
+    fn note_document(&mut self, position: usize, descriptor: &Descriptor, links: Option<&Links>) {
+        if !media_type::holds_descriptors(&descriptor.media_type) {
+            return;
+        }
+        if let Some(seen) = self.seen.get_mut(&descriptor.digest) {
+            seen.is_document = true;
+        }
+        self.reached[position].media_type = descriptor.media_type.clone();
+        self.reached[position].is_manifest = true;
+        if let Some(links) = links {
+            self.note_subject(descriptor, links);
+        }
+    }
+
+    fn note_subject(&mut self, descriptor: &Descriptor, links: &Links) {
+        if let Some(subject) = &links.subject {
+            self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
+        }
     }
 
     /// What a blob links to; None when the layout does not have it.

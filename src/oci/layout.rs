@@ -85,13 +85,13 @@ pub enum LayoutError {
     },
     /// A layout version that this program does not know.
     #[error(
-        "{} says imageLayoutVersion {found}: expected 1.0.0; \
+        "{} says {found}: expected imageLayoutVersion 1.0.0; \
          write the layout with a tool that writes version 1, or use a newer ocisite", .path.display()
     )]
     Version {
         /// The `oci-layout` file.
         path: PathBuf,
-        /// The version it gives, as JSON.
+        /// What it says of its version.
         found: String,
     },
     /// A JSON document that is none, or not the expected one.
@@ -211,7 +211,8 @@ impl Layout {
         let header = header.map_err(|source| LayoutError::Json { path: path.clone(), source })?;
         match header.get("imageLayoutVersion") {
             Some(Value::String(version)) if version == "1" || version.starts_with("1.") => Ok(()),
-            other => Err(LayoutError::Version { path, found: other.unwrap_or(&Value::Null).to_string() }),
+            Some(other) => Err(LayoutError::Version { path, found: format!("imageLayoutVersion {other}") }),
+            None => Err(LayoutError::Version { path, found: "no imageLayoutVersion".into() }),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::name::{self, ImageName};
 use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use crate::oci::graph::{GraphError, Missing, Reached, Walk};
-use crate::oci::layout::{Layout, LayoutError};
+use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
@@ -125,7 +125,7 @@ pub enum CollectError {
         second_digest: Digest,
     },
     /// A layout without entries.
-    #[error("{} has no entries in its index.json: there is nothing to publish in it", .layout.display())]
+    #[error("{} has no entries: there is nothing to publish in the layout", .layout.join(INDEX_FILE).display())]
     Empty {
         /// The layout.
         layout: PathBuf,

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use serde::Serialize;
 
@@ -14,7 +13,6 @@ use crate::digest::Digest;
 use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::site::{Place, SitePath};
 use crate::store::{BlobSource, StoreError, Written};
 
 /// What a publish did.
@@ -85,8 +83,10 @@ impl Summary {
     }
 }
 
-/// Writes what a plan says. When something fails before the first index is replaced, the blobs written so far are taken
-/// back, and the site is as it was.
+/// Writes what a plan says.
+///
+/// # Errors
+/// Something could not be written. What was written until then is there; [`Site::give_up`] puts everything back.
 pub fn execute(
     site: &Site,
     plan: Plan,
@@ -94,7 +94,6 @@ pub fn execute(
     jobs: NonZeroUsize,
     progress: &dyn Progress,
 ) -> Result<Summary, PublishError> {
-    let written: Mutex<Vec<Place>> = Mutex::new(Vec::new());
     let mut summary = Summary {
         images: plan.images.iter().map(ToString::to_string).collect(),
         refs: plan.refs,
@@ -102,16 +101,13 @@ pub fn execute(
         warnings: plan.warnings.clone(),
         ..Summary::default()
     };
-    let blobs = write_blobs(site, &plan, layouts, jobs, progress, &written, &mut summary);
-    let blobs = blobs.and_then(|()| write_documents(site, &plan.markers, &mut summary));
-    if let Err(error) = blobs.and_then(|()| flush(site, &summary)) {
-        take_back(site, written.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        return Err(error);
-    }
+    write_blobs(site, &plan, layouts, jobs, progress, &mut summary)?;
+    write_documents(site, &plan.markers, &mut summary)?;
+    flush(site, &summary)?;
     write_documents(site, &plan.indexes, &mut summary)?;
     registry::write_tags(site, &plan, &mut summary)?;
     for path in &plan.removals {
-        site.own.delete(path)?;
+        site.own.remove_document(path)?;
     }
     flush(site, &summary)?;
     write_documents(site, &plan.discovery, &mut summary)?;
@@ -119,24 +115,11 @@ pub fn execute(
     Ok(summary)
 }
 
-fn take_back(site: &Site, written: Vec<Place>) {
-    let stores = site.others.iter().enumerate().map(|(position, store)| (Some(position), store));
-    for (origin, store) in stores.chain([(None, &site.own)]) {
-        let paths: Vec<SitePath> =
-            written.iter().filter(|place| place.origin == origin).map(|place| place.path.clone()).collect();
-        // The error that made us give up is the one to report; what stays behind is unreferenced, and gc finds it.
-        let _ = store.take_back(&paths);
-    }
-}
-
 fn flush(site: &Site, summary: &Summary) -> Result<(), PublishError> {
     if summary.is_nothing_written() {
         return Ok(());
     }
-    for store in [&site.own].into_iter().chain(&site.others) {
-        store.flush()?;
-    }
-    Ok(())
+    site.stores().try_for_each(|store| Ok(store.flush()?))
 }
 
 fn write_blobs(
@@ -145,7 +128,6 @@ fn write_blobs(
     layouts: &[Layout],
     jobs: NonZeroUsize,
     progress: &dyn Progress,
-    written: &Mutex<Vec<Place>>,
     summary: &mut Summary,
 ) -> Result<(), PublishError> {
     let place = |blob: &PlannedBlob| plan.blob_place(&site.map, blob);
@@ -173,7 +155,7 @@ fn write_blobs(
         };
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
-        remember(written, place);
+        site.remember(place);
         Ok(how)
     };
     let how = parallel::map(&copies, jobs, write);
@@ -186,19 +168,13 @@ fn write_blobs(
         let from = first.map(place).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
         let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind())?;
-        remember(written, to);
+        site.remember(to);
         Ok(how)
     };
     for (blob, how) in links.iter().zip(parallel::map(&links, jobs, link)?) {
         summary.count_blob(how, blob.size);
     }
     Ok(())
-}
-
-fn remember(written: &Mutex<Vec<Place>>, place: Place) {
-    if let Ok(mut written) = written.lock() {
-        written.push(place);
-    }
 }
 
 impl Summary {

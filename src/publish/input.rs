@@ -83,6 +83,12 @@ pub enum InputError {
     /// A layout cannot be opened.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// A name, and nothing behind the equals sign.
+    #[error("{text:?} gives no layout: write NAME[#REF]=LAYOUT[:REF]")]
+    EmptyLayout {
+        /// The argument.
+        text: String,
+    },
     /// A command-line argument that is neither a name with a layout nor a folder.
     #[error("{text:?} is neither NAME[#REF]=LAYOUT[:REF] nor a folder of layouts")]
     Argument {
@@ -138,6 +144,7 @@ impl Input {
             };
         };
         match ImageName::parse(name) {
+            Ok(_) if layout.is_empty() => Err(InputError::EmptyLayout { text: text.into() }),
             Ok(name) => {
                 let (layout, reference) = split_reference(layout);
                 Ok(Input::Image { name, layout, reference })
@@ -170,6 +177,9 @@ pub fn gather(inputs: &[Input], host: Option<&str>) -> Result<Gathered, InputErr
                 let layout = gathered.open(layout)?;
                 let rename = name.fragment().map(str::to_string);
                 gathered.sources.push(Source { image: name.image(), rename, layout, select: reference.clone() });
+            }
+            Input::Folder(folder) if !folder.exists() => {
+                return Err(InputError::Argument { text: folder.display().to_string(), source: None });
             }
             Input::Folder(folder) => {
                 let host = host.ok_or_else(|| InputError::NoHost { folder: folder.clone() })?;

@@ -11,17 +11,20 @@ pub mod input;
 pub mod plan;
 pub mod registry;
 
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::name::ImageName;
+use crate::oci::layout::Layout;
 use crate::progress::Progress;
 use crate::site::description::{Description, DescriptionError};
 use crate::site::index::Merge;
 use crate::site::map::{MapError, SiteMap};
 use crate::site::settings::Views;
-use crate::site::{Preset, Settings, SitePath};
+use crate::site::{Place, Preset, Settings, SitePath};
 use crate::store::directory::{DirectoryStore, LinkMode};
 use crate::store::{Lock, Store, StoreError};
 use crate::template::{Template, TemplateError};
@@ -122,57 +125,96 @@ pub enum PublishError {
     },
 }
 
-/// Publishes. Nothing is written when anything is wrong with the input.
+/// Publishes. When anything goes wrong, every site is left, or put back, as it was.
 pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, PublishError> {
-    let prepared = prepare(request)?;
-    let mut summary = Summary { skipped: prepared.skipped.clone(), ..Summary::default() };
-    let mut opened = Vec::new();
-    for group in prepared.groups(request) {
-        let site = Site::open(request, &group.root, &group.images)?;
-        let lock = site.own.lock(request.wait)?;
-        opened.push((site, group, lock));
+    let Prepared { layouts, groups, skipped } = prepare(request)?;
+    let mut sites = groups
+        .iter()
+        .map(|group| Site::open(request, &group.root, &group.images))
+        .collect::<Result<Vec<Site>, PublishError>>()?;
+    let mut locks = Vec::new();
+    let result = lock_all(&sites, request.wait, &mut locks)
+        .and_then(|()| publish_locked(request, &mut sites, groups, &layouts, progress));
+    if result.is_err() {
+        sites.iter().for_each(Site::give_up);
     }
-    // Every site's plan is made before the first is written, so that an error in one leaves all as they were.
-    let mut plans: Vec<(Site, Plan, Box<dyn Lock>)> = Vec::new();
-    let mut roots = opened.into_iter();
-    while let Some((mut site, group, lock)) = roots.next() {
-        let planned =
-            site.reload(request, &group.images).and_then(|()| Ok(plan::plan(&site, request.merge, group.images)?));
-        match planned {
-            Ok(plan) => plans.push((site, plan, lock)),
-            Err(error) => {
-                let others = plans.iter().map(|(site, ..)| site).chain([&site]);
-                let unplanned: Vec<Site> = roots.map(|(site, ..)| site).collect();
-                others.chain(&unplanned).for_each(Site::give_up);
-                return Err(error);
-            }
+    // What the stores kept for giving up goes before anybody else may write.
+    drop(sites);
+    drop(locks);
+    Ok(Summary { skipped, ..result? })
+}
+
+/// Locks every store of the sites once, in an order that all publishers share: two that have stores in common would
+/// otherwise each wait for what the other one holds.
+fn lock_all(sites: &[Site], wait: Duration, locks: &mut Vec<Box<dyn Lock>>) -> Result<(), PublishError> {
+    let mut stores: Vec<&dyn Store> = sites.iter().flat_map(Site::stores).collect();
+    stores.sort_by_cached_key(|store| store.identity());
+    let mut locked = HashSet::new();
+    for store in stores {
+        if !locked.contains(&store.identity()) {
+            locks.push(store.lock(wait)?);
+            // Asked again, because a directory that was not there has got its real name only now.
+            locked.insert(store.identity());
         }
     }
-    for (site, plan, lock) in plans {
-        summary.add(execute::execute(&site, plan, &prepared.layouts, request.jobs, progress)?);
-        drop(lock);
+    Ok(())
+}
+
+fn publish_locked(
+    request: &Request,
+    sites: &mut [Site],
+    groups: Vec<Group>,
+    layouts: &[Layout],
+    progress: &dyn Progress,
+) -> Result<Summary, PublishError> {
+    // Every site's plan is made before the first is written: most errors are found here.
+    let mut plans = Vec::new();
+    for (site, group) in sites.iter_mut().zip(groups) {
+        site.reload(request, &group.images)?;
+        plans.push(plan::plan(site, request.merge, group.images)?);
+    }
+    let mut summary = Summary::default();
+    for (site, plan) in sites.iter().zip(plans) {
+        summary.add(execute::execute(site, plan, layouts, request.jobs, progress)?);
     }
     Ok(summary)
 }
 
 /// Decides everything that [`publish`] would write, without writing, locking or creating anything.
-pub fn dry_run(request: &Request) -> Result<Vec<Object>, PublishError> {
-    let prepared = prepare(request)?;
-    let mut objects = Vec::new();
-    for group in prepared.groups(request) {
+pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
+    let Prepared { groups, skipped, .. } = prepare(request)?;
+    let mut preview = Preview { skipped, ..Preview::default() };
+    for group in groups {
         let site = Site::open(request, &group.root, &group.images)?;
-        objects.extend(plan::plan(&site, request.merge, group.images)?.objects(&site.map)?);
+        let plan = plan::plan(&site, request.merge, group.images)?;
+        preview.objects.extend(plan.objects(&site.map)?);
+        preview.missing.extend(plan.missing);
+        preview.warnings.extend(plan.warnings);
     }
-    Ok(objects)
+    Ok(preview)
+}
+
+/// What a publish would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Preview {
+    /// Every object that would be there of what is published, in the order of writing.
+    pub objects: Vec<Object>,
+    /// Blobs that the layouts lack.
+    pub missing: Vec<collect::MissingBlob>,
+    /// What looked like a layout and was left alone.
+    pub skipped: Vec<input::Skipped>,
+    /// What a person should hear of.
+    pub warnings: Vec<String>,
 }
 
 struct Prepared {
-    layouts: Vec<crate::oci::layout::Layout>,
-    images: Vec<collect::Image>,
+    layouts: Vec<Layout>,
+    groups: Vec<Group>,
     skipped: Vec<input::Skipped>,
 }
 
-struct GroupOfImages {
+/// The images that go to one root.
+struct Group {
     root: PathBuf,
     images: Vec<collect::Image>,
 }
@@ -180,25 +222,21 @@ struct GroupOfImages {
 fn prepare(request: &Request) -> Result<Prepared, PublishError> {
     let gathered = input::gather(&request.inputs, request.host.as_deref())?;
     let images = collect::collect(&gathered, request.allow_missing, request.jobs)?;
-    Ok(Prepared { layouts: gathered.layouts, images, skipped: gathered.skipped })
+    Ok(Prepared { groups: groups(request, images)?, layouts: gathered.layouts, skipped: gathered.skipped })
 }
 
-impl Prepared {
-    /// The images by the root they go to: one root, or one per host.
-    fn groups(&self, request: &Request) -> Vec<GroupOfImages> {
-        if !request.root_per_host {
-            return vec![GroupOfImages { root: request.site.clone(), images: self.images.clone() }];
-        }
-        let mut groups: Vec<GroupOfImages> = Vec::new();
-        for image in &self.images {
-            let root = request.site.join(image.name.host());
-            match groups.iter_mut().find(|group| group.root == root) {
-                Some(group) => group.images.push(image.clone()),
-                None => groups.push(GroupOfImages { root, images: vec![image.clone()] }),
-            }
-        }
-        groups
+/// One root for all images, or one per host.
+fn groups(request: &Request, images: Vec<collect::Image>) -> Result<Vec<Group>, PublishError> {
+    if !request.root_per_host {
+        return Ok(vec![Group { root: request.site.clone(), images }]);
     }
+    let mut groups: BTreeMap<SitePath, Vec<collect::Image>> = BTreeMap::new();
+    for image in images {
+        // RFC 3986 lets a host be called `..`; a directory of that name would be outside.
+        let wrong = |source| MapError::Path { subject: image.name.to_string(), source };
+        groups.entry(SitePath::new(image.name.host()).map_err(wrong)?).or_default().push(image);
+    }
+    Ok(groups.into_iter().map(|(host, images)| Group { root: request.site.join(host.as_str()), images }).collect())
 }
 
 /// A site that is being published to: its stores, and what it says of itself.
@@ -213,6 +251,8 @@ pub struct Site {
     pub images: Vec<ImageName>,
     /// What the site offered before this publish; a view that is new has to be made for all images.
     pub views_before: Views,
+    /// The blobs that were written.
+    written: Mutex<Vec<Place>>,
 }
 
 impl Site {
@@ -226,12 +266,22 @@ impl Site {
             };
             others.push(Box::new(DirectoryStore::new(directory, request.link, true)?));
         }
-        Ok(Site { own: Box::new(own), others, map: SiteMap::new(settings)?, images, views_before })
+        Ok(Site {
+            own: Box::new(own),
+            others,
+            map: SiteMap::new(settings)?,
+            images,
+            views_before,
+            written: Mutex::default(),
+        })
     }
 
     /// Reads the description again, now that the lock is held: another publisher may have written since.
     fn reload(&mut self, request: &Request, images: &[collect::Image]) -> Result<(), PublishError> {
         let (settings, images, views_before) = settings(request, &*self.own, images)?;
+        if settings.origins != self.map.settings().origins {
+            return Err(StoreError::Conflict { path: description_path()? }.into());
+        }
         self.views_before = views_before;
         self.map = SiteMap::new(settings)?;
         self.images = images;
@@ -243,9 +293,27 @@ impl Site {
         origin.and_then(|position| self.others.get(position)).unwrap_or(&self.own).as_ref()
     }
 
+    /// All stores, the site's own first.
+    fn stores(&self) -> impl Iterator<Item = &dyn Store> {
+        std::iter::once(&self.own).chain(&self.others).map(|store| store.as_ref())
+    }
+
+    /// Notes a blob that was written, for [`Site::give_up`].
+    fn remember(&self, place: Place) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+    }
+
+    /// Puts everything back as it was.
     fn give_up(&self) {
-        // The error that made us give up is the one to report; a leftover empty directory would only hide it.
-        let _ = self.own.take_back(&[]);
+        let written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let origins = (0..self.others.len()).map(Some).chain([None]);
+        // The site's own documents refer to what the other origins have, so it comes first.
+        for origin in origins.rev() {
+            let here = written.iter().filter(|place| place.origin == origin);
+            let blobs: Vec<SitePath> = here.map(|place| place.path.clone()).collect();
+            // The error that made us give up is the one to report; a blob that stays behind is unreferenced, and gc finds it.
+            let _ = self.store(origin).take_back(&blobs);
+        }
     }
 }
 

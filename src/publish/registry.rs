@@ -352,8 +352,8 @@ pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(),
         }
         // A tag that changed its type has its old typed name still, until here.
         for (path, _) in registry::typed_manifest_paths(name.path(), &tag.tag) {
-            if !paths.contains(&path) && site.own.stat(&path)?.is_some() {
-                site.own.delete(&path)?;
+            if !paths.contains(&path) {
+                site.own.remove_document(&path)?;
             }
         }
     }

@@ -4,17 +4,20 @@
 //! object or the new one. Modes are set, not inherited: a web server has to be able to read what a publisher with a strict
 //! umask wrote. One lock file keeps publishers apart; the kernel releases it however its holder ends. Durability comes from
 //! one file-system sync per phase, because a sync per file costs a disk flush per blob.
+//!
+//! A publish that fails has to leave the site as it was, also when the disk is full. So a document that is replaced stays
+//! under a second name in `.ocisite/tmp` until the store is dropped: a hard link takes no space, and renaming it back needs
+//! none.
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::{BlobSource, Document, Expected, Listed, Lock, Stat, Store, StoreError, Version, Written};
 use crate::digest::{Algorithm, Digest, VerifyingReader};
@@ -48,8 +51,19 @@ pub struct DirectoryStore {
     root: PathBuf,
     link: LinkMode,
     adopt: bool,
-    created_root: AtomicBool,
     known_directories: Mutex<HashSet<PathBuf>>,
+    journal: Mutex<Journal>,
+}
+
+/// What this process changed, in the order in which it did, blobs aside: enough to take it back.
+#[derive(Debug, Default)]
+struct Journal {
+    /// Directories that were not there before.
+    directories: Vec<PathBuf>,
+    /// Documents, each with the second name of what it was; None: it was not there.
+    documents: Vec<(PathBuf, Option<TempPath>)>,
+    /// Whether the lock, and so its file, is this process's.
+    is_locked: bool,
 }
 
 impl DirectoryStore {
@@ -62,8 +76,8 @@ impl DirectoryStore {
             root: root.into(),
             link,
             adopt,
-            created_root: AtomicBool::new(false),
-            known_directories: Mutex::new(HashSet::new()),
+            known_directories: Mutex::default(),
+            journal: Mutex::default(),
         };
         store.check_root()?;
         Ok(store)
@@ -106,12 +120,25 @@ impl DirectoryStore {
         self.root.join(PRIVATE_DIRECTORY).join(name)
     }
 
-    /// Makes a directory and those above it, with the mode that a web server needs.
+    fn known_directories(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.known_directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a directory that this process has not made or seen yet.
     fn make_directory(&self, path: &Path) -> Result<(), StoreError> {
-        let known = |store: &Self| store.known_directories.lock().map(|known| known.contains(path)).unwrap_or(false);
-        if known(self) {
-            return Ok(());
+        if !self.known_directories().contains(path) {
+            self.make_unknown_directory(path)?;
+            self.known_directories().insert(path.into());
         }
+        Ok(())
+    }
+
+    /// Makes a directory and those above it, with the mode that a web server needs.
+    fn make_unknown_directory(&self, path: &Path) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         let mut at = path;
         while !at.as_os_str().is_empty() && !at.is_dir() {
@@ -120,13 +147,13 @@ impl DirectoryStore {
         }
         for directory in missing.into_iter().rev() {
             match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
-                Ok(()) => set_mode(directory, DIRECTORY_MODE)?,
+                Ok(()) => {
+                    self.journal().directories.push(directory.into());
+                    set_mode(directory, DIRECTORY_MODE)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
                 Err(source) => return Err(fault("create the directory", directory, source)),
             }
-        }
-        if let Ok(mut known) = self.known_directories.lock() {
-            known.insert(path.into());
         }
         Ok(())
     }
@@ -152,6 +179,50 @@ impl DirectoryStore {
             None => fault("rename a finished file to", &file, error.error),
         })?;
         Ok(())
+    }
+
+    /// Gives what is at `file` a second name, under which it outlives being replaced. None: nothing is there.
+    fn keep(&self, file: &Path) -> Result<Option<TempPath>, StoreError> {
+        let directory = self.private("tmp");
+        self.make_directory(&directory)?;
+        let kept = tempfile::Builder::new().prefix("kept-").make_in(&directory, |name| {
+            match std::fs::hard_link(file, name) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
+                    Err(error)
+                }
+                // Not every file system has hard links, and those that do limit their number.
+                Err(_) => std::fs::copy(file, name).map(drop),
+                Ok(()) => Ok(()),
+            }
+        });
+        match kept {
+            Ok(kept) => Ok(Some(kept.into_temp_path())),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(source) => Err(fault("keep what was in", file, source)),
+        }
+    }
+
+    /// Puts every document back as it was, the last change first. What cannot be put back is left, and the rest is done.
+    fn restore_documents(&self) {
+        let documents = std::mem::take(&mut self.journal().documents);
+        for (file, before) in documents.into_iter().rev() {
+            let _ = match before {
+                Some(before) => before.persist(&file).map_err(|error| error.error),
+                None => std::fs::remove_file(&file),
+            };
+        }
+    }
+
+    /// Removes the directories that this process made, as far as nobody else has put something into them.
+    fn remove_made_directories(&self) {
+        let Journal { directories, is_locked, .. } = std::mem::take(&mut *self.journal());
+        self.known_directories().clear();
+        if is_locked && directories.contains(&self.root.join(PRIVATE_DIRECTORY)) {
+            let _ = std::fs::remove_file(self.private("lock"));
+        }
+        for directory in directories.iter().rev() {
+            let _ = std::fs::remove_dir(directory);
+        }
     }
 
     fn copy(&self, blob: Blob, source: &dyn BlobSource, path: &SitePath) -> Result<(), StoreError> {
@@ -261,7 +332,18 @@ impl Store for DirectoryStore {
         }
         let mut temporary = self.temporary()?;
         temporary.write_all(bytes).map_err(|source| fault("write", &self.file(path), source))?;
-        self.rename(temporary, path)
+        let before = if current.is_some() { self.keep(&self.file(path))? } else { None };
+        self.rename(temporary, path)?;
+        self.journal().documents.push((self.file(path), before));
+        Ok(())
+    }
+
+    fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
+        let file = self.file(path);
+        let Some(before) = self.keep(&file)? else { return Ok(()) };
+        std::fs::remove_file(&file).map_err(|source| fault("remove", &file, source))?;
+        self.journal().documents.push((file, Some(before)));
+        Ok(())
     }
 
     fn write_blob(&self, path: &SitePath, _kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
@@ -305,27 +387,25 @@ impl Store for DirectoryStore {
         // Directories that are empty now go too; one that is not ends the walk up.
         let mut directory = file.parent();
         while let Some(at) = directory.filter(|at| *at != self.root && std::fs::remove_dir(at).is_ok()) {
-            if let Ok(mut known) = self.known_directories.lock() {
-                known.remove(at);
-            }
+            self.known_directories().remove(at);
             directory = at.parent();
         }
         Ok(())
     }
 
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError> {
+        self.restore_documents();
+        // No document refers to the blobs any more, whatever of this the disk remembers after a power failure.
+        let restored = self.flush();
         for path in blobs {
-            self.delete(path)?;
-        }
-        if self.created_root.load(Ordering::Relaxed) {
-            let private = self.root.join(PRIVATE_DIRECTORY);
-            let only_private = std::fs::read_dir(&self.root).is_ok_and(|entries| entries.count() == 1);
-            if only_private && std::fs::remove_dir_all(private).is_ok() {
-                // Not empty, or gone already: either way there is nothing left to take back.
-                let _ = std::fs::remove_dir(&self.root);
+            let file = self.file(path);
+            match std::fs::remove_file(&file) {
+                Err(source) if !is_absence(&source) => return Err(fault("remove", &file, source)),
+                _ => {}
             }
         }
-        Ok(())
+        self.remove_made_directories();
+        restored
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
@@ -358,31 +438,24 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
+    fn identity(&self) -> String {
+        self.root.canonicalize().unwrap_or_else(|_| self.root.clone()).display().to_string()
+    }
+
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
-        if !self.root.is_dir() {
-            self.created_root.store(true, Ordering::Relaxed);
-        }
         let path = self.private("lock");
-        self.make_directory(&self.root.join(PRIVATE_DIRECTORY))?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| fault("create the lock file", &path, source))?;
         let start = Instant::now();
         loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(std::fs::TryLockError::WouldBlock) if start.elapsed() < wait => std::thread::sleep(LOCK_POLL),
-                Err(std::fs::TryLockError::WouldBlock) => {
-                    return Err(StoreError::Locked { site: self.root.clone(), lock: path, waited: wait });
+            match self.try_lock(&path)? {
+                Some(file) => {
+                    self.journal().is_locked = true;
+                    self.remove_leftovers()?;
+                    return Ok(Box::new(DirectoryLock { _file: file }));
                 }
-                Err(std::fs::TryLockError::Error(source)) => return Err(fault("lock", &path, source)),
+                None if start.elapsed() < wait => std::thread::sleep(LOCK_POLL),
+                None => return Err(StoreError::Locked { site: self.root.clone(), lock: path, waited: wait }),
             }
         }
-        self.remove_leftovers()?;
-        Ok(Box::new(DirectoryLock { _file: file }))
     }
 
     fn flush(&self) -> Result<(), StoreError> {
@@ -392,6 +465,27 @@ impl Store for DirectoryStore {
 }
 
 impl DirectoryStore {
+    /// Takes the lock if it is free.
+    fn try_lock(&self, path: &Path) -> Result<Option<File>, StoreError> {
+        self.make_unknown_directory(&self.root.join(PRIVATE_DIRECTORY))?;
+        let file = match File::options().create(true).truncate(false).write(true).open(path) {
+            Ok(file) => file,
+            // Its directory was made above, so a publisher that gave up has just removed it again.
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(source) => return Err(fault("create the lock file", path, source)),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(source)) => return Err(fault("lock", path, source)),
+        }
+        // A publisher that gives up on a new site removes its lock file. Whoever waited for that file holds a lock that no
+        // later publisher will see, so it has to be taken again.
+        let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let held = file.metadata().map(inode).map_err(|source| fault("look at", path, source))?;
+        Ok(std::fs::metadata(path).is_ok_and(|there| inode(there) == held).then_some(file))
+    }
+
     /// Whoever holds the lock is alone, so what lies in the temporary directory belongs to a process that is gone.
     fn remove_leftovers(&self) -> Result<(), StoreError> {
         let directory = self.private("tmp");
@@ -402,7 +496,10 @@ impl DirectoryStore {
         };
         for entry in entries {
             let path = entry.map_err(|source| fault("list", &directory, source))?.path();
-            std::fs::remove_file(&path).map_err(|source| fault("remove the leftover", &path, source))?;
+            match std::fs::remove_file(&path) {
+                Err(source) if !is_absence(&source) => return Err(fault("remove the leftover", &path, source)),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -45,12 +45,23 @@ pub trait Store: Send + Sync {
     /// Removes an object; that it is not there is no error.
     fn delete(&self, path: &SitePath) -> Result<(), StoreError>;
 
-    /// Removes blobs that this process wrote, when it gives up before anything refers to them.
+    /// Removes a document in a way that [`Store::take_back`] can undo, where the store can; that it is not there is no error.
+    fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
+        self.delete(path)
+    }
+
+    /// Undoes what this process did, when it gives up: puts documents back as they were, where the store can, and then
+    /// removes `blobs`, which it wrote.
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError>;
 
     /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order. Private state
     /// is not listed.
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
+
+    /// What is the same for two stores that are one place under two names, and differs otherwise.
+    fn identity(&self) -> String {
+        self.name()
+    }
 
     /// Keeps other writers out until the result is dropped, where the store has a way to; waits for them at most `wait`.
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError>;

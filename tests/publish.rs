@@ -1,0 +1,16 @@
+//! `ocisite publish`, driven from outside: what it accepts, what it refuses and how, and what it leaves on disk.
+
+mod support;
+
+mod publish {
+    mod bad_config;
+    mod bad_layouts;
+    mod bad_names;
+    mod bad_sites;
+    mod graph;
+    mod merge;
+    mod reports;
+    mod safety;
+    mod selection;
+    mod tree;
+}

@@ -1,0 +1,361 @@
+//! Places that a site cannot be written to: what is not ours, what must not be touched, disks that are full.
+//!
+//! Permissions do not bind root, under which tests often run, so what has to be unreadable is tried as an ordinary user.
+//! Full and read-only file systems are small tmpfs mounts in a mount namespace of their own: nothing of them outlives the
+//! test, and no privilege is needed where the kernel allows user namespaces. A machine that allows neither fails these tests.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::support::layout::Layout;
+use crate::support::program::{PROGRAM, fails, publish, refused, text};
+use crate::support::site::{Snapshot, assert_whole};
+
+struct Scene {
+    directory: TempDir,
+    site: PathBuf,
+    input: String,
+}
+
+/// A right layout, and a place for a site.
+fn scene() -> Scene {
+    let directory = TempDir::new().unwrap();
+    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let input = format!("example.com/app={}", layout.arg());
+    Scene { site: directory.path().join("site"), input, directory }
+}
+
+#[test]
+fn a_site_that_is_a_file_or_below_one() {
+    let Scene { site, input, .. } = &scene();
+    std::fs::write(site, "precious").unwrap();
+    refused(site, &[input], &[text(site), "is not a directory"]);
+    refused(&site.join("below"), &[input], &[text(site), "ot a directory"]);
+    assert_eq!(std::fs::read(site).unwrap(), b"precious");
+}
+
+#[test]
+fn a_site_that_is_a_dangling_link() {
+    let Scene { site, input, directory } = &scene();
+    symlink(directory.path().join("absent"), site).unwrap();
+    refused(site, &[input], &[text(site)]);
+    assert!(!directory.path().join("absent").exists());
+}
+
+#[test]
+fn a_directory_that_holds_something_else() {
+    let Scene { site, input, .. } = &scene();
+    std::fs::create_dir(site).unwrap();
+    std::fs::write(site.join("thesis.tex"), "precious").unwrap();
+    refused(site, &[input], &[text(site), "thesis.tex", "--adopt"]);
+
+    publish(site, &["--adopt", input]);
+    assert_eq!(std::fs::read(site.join("thesis.tex")).unwrap(), b"precious");
+    publish(site, &[input]);
+}
+
+#[test]
+fn an_empty_directory_stays_empty_when_the_publish_is_refused() {
+    let Scene { site, directory, .. } = &scene();
+    let layout = Layout::of_image(directory.path().join("broken"), "x");
+    let layer = layout.blob("application/x", "x");
+    std::fs::write(layout.blob_file(&layer), "y").unwrap();
+    std::fs::create_dir_all(site.join("kept")).unwrap();
+    std::fs::set_permissions(site, PermissionsExt::from_mode(0o700)).unwrap();
+    let broken = format!("example.com/app={}", layout.arg());
+    refused(site, &["--adopt", &broken], &["has the digest"]);
+    std::fs::remove_dir(site.join("kept")).unwrap();
+    refused(site, &[&broken], &["has the digest"]);
+}
+
+#[test]
+fn a_ref_engines_object_of_somebody_else() {
+    let Scene { site, input, .. } = &scene();
+    std::fs::create_dir_all(site.join(".well-known")).unwrap();
+    std::fs::write(site.join(".well-known/oci-host-ref-engines"), "{\"refEngines\":[]}").unwrap();
+    refused(site, &["--adopt", input], &[".well-known/oci-host-ref-engines", "merge them by hand"]);
+}
+
+#[test]
+fn a_description_that_is_damaged_or_newer() {
+    let Scene { site, input, .. } = &scene();
+    publish(site, &[input]);
+    for (bytes, word) in [
+        ("", "not valid JSON"),
+        ("[]", "not what ocisite writes"),
+        ("{\"ocisite\":1}", "not what ocisite writes"),
+        ("{\"ocisite\":2,\"new\":true}", "newer ocisite"),
+    ] {
+        std::fs::write(site.join("ocisite.json"), bytes).unwrap();
+        refused(site, &[input], &["site/ocisite.json", word]);
+    }
+}
+
+#[test]
+fn an_index_that_is_damaged() {
+    let Scene { site, input, .. } = &scene();
+    publish(site, &[input]);
+    for (bytes, word) in [("", "not valid JSON"), ("[]", "an array"), ("{\"manifests\":[{}]}", "entry 0")] {
+        std::fs::write(site.join("oci-index/app"), bytes).unwrap();
+        refused(site, &[input], &["oci-index/app", "example.com/app", word]);
+    }
+}
+
+#[test]
+fn something_in_the_way_of_an_index_or_a_blob() {
+    let Scene { site, input, directory } = &scene();
+    publish(site, &[input]);
+    std::fs::remove_file(site.join("oci-index/app")).unwrap();
+    std::fs::create_dir(site.join("oci-index/app")).unwrap();
+    refused(site, &[input], &["oci-index/app is a directory", "move it away"]);
+    std::fs::remove_dir(site.join("oci-index/app")).unwrap();
+
+    // Writing through a link would change a file outside the site.
+    std::fs::write(directory.path().join("outside"), "precious").unwrap();
+    symlink(directory.path().join("outside"), site.join("oci-index/app")).unwrap();
+    refused(site, &[input], &["oci-index/app is a symbolic link"]);
+    std::fs::remove_file(site.join("oci-index/app")).unwrap();
+
+    std::fs::remove_dir_all(site.join("oci-cas/sha256")).unwrap();
+    std::fs::write(site.join("oci-cas/sha256"), "a file").unwrap();
+    refused(site, &[input], &["oci-cas/sha256"]);
+}
+
+#[test]
+fn a_site_with_other_templates() {
+    let Scene { site, input, .. } = &scene();
+    publish(site, &[input]);
+    refused(
+        site,
+        &["--preset", "layout", input],
+        &["https://{host}/oci-index/{+path}", "oci-image/{+path}/index.json"],
+    );
+    refused(site, &["--cas-template", "/c/{digest}", input], &["/oci-cas/{algorithm}", "/c/{digest}"]);
+    publish(site, &["--preset", "cas", input]);
+}
+
+/// A directory that anyone may use, with a copy of the program in it.
+fn public_directory() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::copy(PROGRAM, directory.path().join("ocisite")).unwrap();
+    directory
+}
+
+/// The copy of the program, run by a user whom permissions bind.
+fn as_ordinary_user(directory: &TempDir) -> assert_cmd::Command {
+    let mut command = Command::new(directory.path().join("ocisite"));
+    command.current_dir(directory);
+    if rustix::process::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    assert_cmd::Command::from_std(command)
+}
+
+#[test]
+fn a_layout_with_an_unreadable_file() {
+    let directory = public_directory();
+    let site = directory.path().join("site");
+    let mut layout = Layout::new(directory.path().join("layout"));
+    let image = layout.image("x");
+    layout.add("1.0", image.clone());
+    let layer = layout.blob("application/x", "secret");
+    let index = layout.index_of(std::slice::from_ref(&layer));
+    layout.add("2.0", index);
+    let publish = || {
+        let mut command = as_ordinary_user(&directory);
+        command.args(["publish", "--site", "site", "example.com/app=layout"]);
+        command
+    };
+    for (file, name) in [
+        (layout.path.join("oci-layout"), "layout/oci-layout".to_string()),
+        (layout.path.join("index.json"), "layout/index.json".to_string()),
+        (layout.blob_file(&image), layout.blob_name(&image)),
+        (layout.blob_file(&layer), layout.blob_name(&layer)),
+        (layout.path.join("blobs"), "layout/blobs".to_string()),
+    ] {
+        let mode = file.metadata().unwrap().permissions();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+        fails(&mut publish(), &[&name, "Permission denied"]);
+        assert!(!site.exists());
+        std::fs::set_permissions(&file, mode).unwrap();
+    }
+    publish().assert().success();
+}
+
+#[test]
+fn a_site_that_may_not_be_written() {
+    let directory = public_directory();
+    let Scene { input, .. } = &scene();
+    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let other = Layout::of_image(directory.path().join("other"), "y");
+    let site = directory.path().join("site");
+    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
+    let before = Snapshot::of(&site);
+    let mut command = as_ordinary_user(&directory);
+    command.args(["publish", "--site", "site", "example.com/app=other"]);
+    let make_unwritable = |path: &Path| {
+        for entry in walkdir::WalkDir::new(path).contents_first(true) {
+            let entry = entry.unwrap();
+            let mode = if entry.file_type().is_dir() { 0o555 } else { 0o444 };
+            std::fs::set_permissions(entry.path(), PermissionsExt::from_mode(mode)).unwrap();
+        }
+    };
+    make_unwritable(&site);
+    let unwritable = Snapshot::of(&site);
+    fails(&mut command, &["site/.ocisite", "not permitted"]);
+    unwritable.assert_unchanged(&site);
+    assert_eq!(before.0.len(), unwritable.0.len());
+    drop((input, other));
+
+    // A new site below a directory that may not be written.
+    std::fs::create_dir(directory.path().join("closed")).unwrap();
+    std::fs::set_permissions(directory.path().join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
+    let mut command = as_ordinary_user(&directory);
+    command.args(["publish", "--site", "closed/site", "example.com/app=layout"]);
+    fails(&mut command, &["closed/site", "not permitted"]);
+}
+
+/// Runs a shell script in which `$1` is the program, `$2` a directory that a tmpfs can be mounted on, and `$3` a directory
+/// that outlives the namespace.
+fn in_mount_namespace(script: &str, outside: &Path) -> Output {
+    let mount_point = TempDir::new().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-euc", script, "sh", PROGRAM])
+        .args([mount_point.path(), outside])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cannot mount in a namespace (is CAP_SYS_ADMIN missing?): {said}");
+    output
+}
+
+/// The site before and after, copied out of a namespace, and what the program said in between.
+struct Staged {
+    before: Snapshot,
+    after: Snapshot,
+    code: String,
+    message: String,
+}
+
+/// Mounts a tmpfs with these options, publishes `first` there, prepares the file system, and publishes `second`.
+fn stage(mount_options: &str, prepare: &str, first: &str, second: &str) -> Staged {
+    let outside = TempDir::new().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o {mount_options} tmpfs $2
+         $1 publish --quiet --site $2/site {first}
+         {prepare}
+         cp -a $2/site $3/before
+         code=0; $1 publish --site $2/site {second} >$3/stdout 2>$3/stderr || code=$?
+         printf %s $code >$3/code
+         cp -a $2/site $3/after"
+    );
+    in_mount_namespace(&script, outside.path());
+    let read = |name: &str| std::fs::read_to_string(outside.path().join(name)).unwrap();
+    let [before, after] = ["before", "after"].map(|name| outside.path().join(name));
+    assert_whole(&after);
+    Staged { before: Snapshot::of(&before), after: Snapshot::of(&after), code: read("code"), message: read("stderr") }
+}
+
+#[test]
+fn a_disk_that_is_full_of_blobs() {
+    let Scene { input, directory, .. } = &scene();
+    let large = Layout::of_image(directory.path().join("large"), &"x".repeat(2 << 20));
+    let staged = stage("size=1m", "true", input, &format!("example.com/app={}", large.arg()));
+    assert_eq!(staged.code, "2", "{}", staged.message);
+    assert!(staged.message.contains("oci-cas/sha256/"), "{}", staged.message);
+    assert!(staged.message.contains("the disk is full; free some space"), "{}", staged.message);
+    staged.before.assert_same(&staged.after);
+}
+
+/// The disk fills up at every point of a publish in turn: with each page more that is free, it comes further.
+#[test]
+fn a_disk_that_fills_up_at_any_point() {
+    let Scene { input, directory, .. } = &scene();
+    let more = Layout::of_image(directory.path().join("more"), &"y".repeat(20_000));
+    let second = format!("example.com/app={0} example.com/team/tool={0} example.com/zoo={0}", more.arg());
+    let mut codes = Vec::new();
+    for pages in 0.. {
+        let prepare = format!(
+            "head -c $((4096 * {pages} + 1)) /dev/zero >$2/reserve
+             cat /dev/zero >$2/filler 2>/dev/null || true
+             rm $2/reserve"
+        );
+        let staged = stage("size=1m", &prepare, input, &second);
+        codes.push(staged.code.clone());
+        if staged.code == "0" {
+            break;
+        }
+        assert_eq!(staged.code, "2", "with {pages} pages: {}", staged.message);
+        assert!(staged.message.contains("the disk is full"), "with {pages} pages: {}", staged.message);
+        staged.before.assert_same(&staged.after);
+    }
+    assert!(codes.len() > 8, "the disk was never full: {codes:?}");
+}
+
+/// The same with a file system that runs out of inodes.
+#[test]
+fn a_disk_that_runs_out_of_inodes_at_any_point() {
+    let Scene { input, directory, .. } = &scene();
+    let more = Layout::of_image(directory.path().join("more"), "y");
+    let second = format!("example.com/app={0} example.com/team/tool={0} example.com/zoo={0}", more.arg());
+    let mut codes = Vec::new();
+    for inodes in 0.. {
+        let prepare = format!(
+            "n=0
+             while (: >$2/$n) 2>/dev/null; do n=$((n + 1)); done
+             for i in $(seq {inodes}); do rm $2/$((n - i)); done"
+        );
+        let staged = stage("size=1m,nr_inodes=64", &prepare, input, &second);
+        codes.push(staged.code.clone());
+        if staged.code == "0" {
+            break;
+        }
+        assert_eq!(staged.code, "2", "with {inodes} inodes: {}", staged.message);
+        assert!(staged.message.contains("the disk is full"), "with {inodes} inodes: {}", staged.message);
+        staged.before.assert_same(&staged.after);
+    }
+    assert!(codes.len() > 4, "the inodes were never used up: {codes:?}");
+}
+
+#[test]
+fn a_read_only_site() {
+    let Scene { input, directory, .. } = &scene();
+    let other = Layout::of_image(directory.path().join("other"), "y");
+    let staged = stage("size=1m", "mount -o remount,ro $2", input, &format!("example.com/app={}", other.arg()));
+    assert_eq!(staged.code, "2");
+    assert!(staged.message.contains("site/.ocisite"), "{}", staged.message);
+    assert!(staged.message.contains("the file system is read-only"), "{}", staged.message);
+    staged.before.assert_same(&staged.after);
+}
+
+#[test]
+fn a_new_site_on_a_read_only_file_system() {
+    let Scene { input, directory, .. } = &scene();
+    let script = format!(
+        "mount -t tmpfs -o ro tmpfs $2
+         code=0; $1 publish --site $2/site {input} 2>$3/stderr || code=$?
+         test $code = 2
+         test ! -e $2/site"
+    );
+    in_mount_namespace(&script, directory.path());
+    let message = std::fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(message.contains("/site: the file system is read-only"), "{message}");
+}
+
+#[test]
+fn a_dry_run_needs_no_permission_to_write() {
+    let Scene { input, directory, .. } = &scene();
+    let script = format!(
+        "mount -t tmpfs -o ro tmpfs $2
+         $1 publish --dry-run --site $2/site {input} >$3/stdout"
+    );
+    in_mount_namespace(&script, directory.path());
+    let listing = std::fs::read_to_string(directory.path().join("stdout")).unwrap();
+    assert!(listing.contains("oci-index/app"), "{listing}");
+}
