@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: usize = 512;
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Accepts connections until told to stop, and passes them on to the server that listens on the socket `inner`.
-pub fn run(listener: &TcpListener, inner: &PathBuf, stopping: &AtomicBool) -> io::Result<()> {
+pub fn run(listener: &TcpListener, inner: &Path, stopping: &AtomicBool) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = listener.accept();
@@ -44,7 +44,7 @@ pub fn run(listener: &TcpListener, inner: &PathBuf, stopping: &AtomicBool) -> io
             open.fetch_sub(1, Ordering::SeqCst);
             continue;
         }
-        let (inner, open) = (inner.clone(), Arc::clone(&open));
+        let (inner, open) = (inner.to_path_buf(), Arc::clone(&open));
         std::thread::spawn(move || {
             // What goes wrong with one connection ends that connection, and nobody is left to tell.
             let _ = pass_on(client, &inner);
@@ -53,7 +53,7 @@ pub fn run(listener: &TcpListener, inner: &PathBuf, stopping: &AtomicBool) -> io
     }
 }
 
-fn pass_on(client: TcpStream, inner: &PathBuf) -> io::Result<()> {
+fn pass_on(client: TcpStream, inner: &Path) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.set_read_timeout(Some(SILENCE))?;
     client.set_write_timeout(Some(STALL))?;
