@@ -22,6 +22,7 @@ pub mod parallel;
 pub mod progress;
 pub mod publish;
 pub mod serve;
+pub mod server_config;
 pub mod site;
 pub mod store;
 pub mod template;

@@ -10,6 +10,7 @@ pub mod publish;
 pub mod pull;
 pub mod resolve;
 pub mod serve;
+pub mod server_config;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ enum Command {
     Serve(serve::Args),
     Resolve(resolve::Args),
     Pull(pull::Args),
+    ServerConfig(server_config::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(args),
+        Command::ServerConfig(args) => server_config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -92,7 +92,8 @@ pub struct Args {
     verbosity: Verbosity,
 }
 
-fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
+/// Parses `ORIGIN=DIR`.
+pub(super) fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
     let (origin, directory) = text.split_once('=').ok_or("expected ORIGIN=DIR, such as https://cdn.example.net=cdn")?;
     Ok((parse_origin(origin)?, directory.into()))
 }

@@ -144,9 +144,17 @@ fn find(preview: &Preview, request: &Request) -> Result<Representation, Refusal>
     {
         return answer;
     }
-    let path = SitePath::new(&path)?;
+    let path = site_path(&path)?;
     let kind = preview.map.kind_of(&path).ok_or(Refusal::NotFound)?;
     preview.open(&path, kind)
+}
+
+/// The path of an object. `/` and whatever ends with a slash is a directory to web servers, and no object.
+fn site_path(path: &str) -> Result<SitePath, Refusal> {
+    SitePath::new(path).map_err(|error| match error {
+        PathError::Dots { segment, .. } if segment.is_empty() => Refusal::NotFound,
+        error => error.into(),
+    })
 }
 
 /// Decodes a request's path once, as a whole: what web servers do, so that `%2F` is a separator.

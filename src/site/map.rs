@@ -33,6 +33,7 @@ pub struct SiteMap {
     settings: Settings,
     index: Pattern,
     blob: Pattern,
+    layout_marker: Option<Pattern>,
 }
 
 /// Which paths a template gives.
@@ -184,7 +185,8 @@ impl SiteMap {
         check_one_path_per_digest(&settings.cas_template)?;
         let index = pattern(&settings, Role::Index)?;
         let blob = pattern(&settings, Role::Cas)?;
-        Ok(SiteMap { settings, index, blob })
+        let layout_marker = layout_marker_pattern(&index);
+        Ok(SiteMap { settings, index, blob, layout_marker })
     }
 
     /// The settings the map was made from.
@@ -200,6 +202,11 @@ impl SiteMap {
     /// The paths of blobs.
     pub fn blob_pattern(&self) -> &Pattern {
         &self.blob
+    }
+
+    /// The paths of `oci-layout` files: beside indexes that are called `index.json`. None: indexes are called otherwise.
+    pub fn layout_marker_pattern(&self) -> Option<&Pattern> {
+        self.layout_marker.as_ref()
     }
 
     /// Whether one pool of blobs serves all images: the CAS template has no name variable.
@@ -290,9 +297,8 @@ impl SiteMap {
         if self.index.compiled.is_match(path.as_str()) {
             return Some(Kind::Index);
         }
-        let beside = path.as_str().strip_suffix(layout::LAYOUT_FILE)?;
-        let index = format!("{beside}{}", layout::INDEX_FILE);
-        (beside.ends_with('/') && self.index.compiled.is_match(&index)).then_some(Kind::LayoutMarker)
+        let is_marker = self.layout_marker.as_ref().is_some_and(|marker| marker.compiled.is_match(path.as_str()));
+        is_marker.then_some(Kind::LayoutMarker)
     }
 
     /// The digest of the blob that lives at a path, read from the path.
@@ -528,6 +534,15 @@ fn pattern(settings: &Settings, role: Role) -> Result<Pattern, MapError> {
         problem: error.to_string(),
     })?;
     Ok(Pattern { origin, regex, compiled })
+}
+
+/// The pattern of indexes, with the name of a layout's index changed to that of its `oci-layout` file.
+fn layout_marker_pattern(index: &Pattern) -> Option<Pattern> {
+    let end = |file: &str| format!("/{}$", regex::escape(file));
+    let directory = index.regex.strip_suffix(&end(layout::INDEX_FILE))?;
+    let regex = format!("{directory}{}", end(layout::LAYOUT_FILE));
+    let compiled = Regex::new(&regex).ok()?;
+    Some(Pattern { origin: index.origin, regex, compiled })
 }
 
 /// Added to a marker's position to mark the path of a whole name.

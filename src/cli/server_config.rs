@@ -1,0 +1,118 @@
+//! `ocisite server-config`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+
+use super::output;
+use super::publish::parse_store;
+use crate::publish;
+use crate::server_config::address::{Listen, ServerName};
+use crate::server_config::{self, Options, Tls, WebServer};
+use crate::site::{Settings, SiteMap};
+use crate::store::directory::{DirectoryStore, LinkMode};
+
+/// Print the configuration with which a web server serves a site.
+///
+/// It says where objects may lie, and not which there are: publishing needs no other configuration and no reload.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+enum Server {
+    Nginx(NginxArgs),
+}
+
+const NGINX_EXAMPLES: &str = "Examples:
+  ocisite server-config nginx --site site > /etc/nginx/conf.d/site.conf
+  ocisite server-config nginx --site site --root /srv/example.com --server-name example.com \\
+    --tls-certificate /etc/ssl/example.com/fullchain.pem --tls-key /etc/ssl/example.com/privkey.pem
+  ocisite server-config nginx --site site --listen 127.0.0.1:8080 --standalone /tmp/nginx > nginx.conf";
+
+/// For nginx: server blocks to include in its http block, or a whole nginx.conf with --standalone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = NGINX_EXAMPLES)]
+struct NginxArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Print a whole nginx.conf that needs no privileges and keeps its logs and temporary files in this directory.
+    #[arg(long, value_name = "DIR")]
+    standalone: Option<PathBuf>,
+}
+
+/// What every server needs to know.
+#[derive(Debug, clap::Args)]
+struct SiteArgs {
+    /// The directory of the site.
+    #[arg(long, value_name = "DIR")]
+    site: PathBuf,
+    /// A name under which the site is served [default: the hosts of the site's image names].
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    server_name: Vec<ServerName>,
+    /// The site's directory on the machine that serves it [default: that of --site].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The TLS certificate with its chain; plain HTTP is then redirected to HTTPS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The key of the TLS certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Where to listen: PORT, ADDRESS:PORT or [ADDRESS]:PORT [default: port 80, or 443 with TLS, on all addresses].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<Listen>,
+    /// Where plain HTTP is redirected to HTTPS [default: port 80 on all addresses].
+    #[arg(long, value_name = "ADDRESS", requires = "tls_certificate")]
+    listen_http: Vec<Listen>,
+    /// The directory of another origin that the site's templates lead to, if this server serves it too.
+    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
+    store: Vec<(String, PathBuf)>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (server, site, standalone) = match args.server {
+        Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone),
+    };
+    let map = SiteMap::new(settings(&site.site)?)?;
+    let mut options = options(site, map.settings())?;
+    options.standalone = standalone;
+    output::print(&server_config::render(server, &map, &options)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(site: &Path) -> anyhow::Result<Settings> {
+    let store = DirectoryStore::new(site, LinkMode::Copy, true)?;
+    match publish::description(&store)? {
+        Some(description) => Ok(description.settings),
+        None => bail!("{} is no site: expected a file ocisite.json in it, as `ocisite publish` writes", site.display()),
+    }
+}
+
+fn options(args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
+    let server_names = match args.server_name.is_empty() {
+        false => args.server_name,
+        true => {
+            let names = settings.hosts.iter().map(|host| ServerName::parse(host));
+            names.collect::<Result<_, _>>().context("say under which name the site is served with --server-name")?
+        }
+    };
+    let root = match args.root {
+        Some(root) => root,
+        None => std::path::absolute(&args.site).with_context(|| format!("cannot find {}", args.site.display()))?,
+    };
+    Ok(Options {
+        server_names,
+        root,
+        listen: args.listen,
+        tls: args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| Tls { certificate, key }),
+        listen_http: args.listen_http,
+        stores: args.store,
+        standalone: None,
+    })
+}

@@ -1,0 +1,166 @@
+//! The names under which a web server answers and the addresses on which it listens, checked.
+//!
+//! Web servers give some names a meaning of their own (`~` begins a regular expression, `$` a variable), so only what can
+//! be a host, and a `*.` before it, is taken.
+
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// The longest host name (RFC 1035, section 2.3.4), in bytes.
+const MAX_NAME: usize = 253;
+/// The longest label of a host name, in bytes.
+const MAX_LABEL: usize = 63;
+
+/// A host name, `*.` and a host name, or an IP address (version 6 in brackets), in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName(String);
+
+/// A port on all addresses, or on one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A port on all addresses of IP version 4: `80`.
+    Port(u16),
+    /// A port on one address: `127.0.0.1:8080`, `[::]:80`.
+    Address(SocketAddr),
+}
+
+/// Why a name or an address is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// A text that is no host name.
+    #[error("{text:?} is no server name: {reason}; expected one such as example.com or *.example.com")]
+    Name {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A text that is no address.
+    #[error("{text:?} is no address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080")]
+    Listen {
+        /// The text.
+        text: String,
+    },
+}
+
+impl ServerName {
+    /// Checks a name.
+    pub fn parse(text: &str) -> Result<ServerName, AddressError> {
+        let refuse = |reason| Err(AddressError::Name { text: text.into(), reason });
+        let name = text.to_ascii_lowercase();
+        if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            return match address.parse::<Ipv6Addr>() {
+                Ok(_) => Ok(ServerName(name)),
+                Err(_) => refuse("there is no IPv6 address between the brackets"),
+            };
+        }
+        let host = name.strip_prefix("*.").unwrap_or(&name);
+        if host.len() > MAX_NAME {
+            return refuse("it is longer than 253 bytes");
+        }
+        for label in host.split('.') {
+            match label.as_bytes() {
+                [] => return refuse("a label is empty"),
+                [b'-', ..] | [.., b'-'] => return refuse("a label begins or ends with a hyphen"),
+                bytes if bytes.len() > MAX_LABEL => return refuse("a label is longer than 63 bytes"),
+                bytes if !bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) => {
+                    return refuse("a label has another character than letters, digits, hyphens and underscores");
+                }
+                _ => {}
+            }
+        }
+        Ok(ServerName(name))
+    }
+}
+
+impl Listen {
+    /// A port on all addresses of both IP versions.
+    pub fn on_all(port: u16) -> Vec<Listen> {
+        vec![Listen::Port(port), Listen::Address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))]
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        match self {
+            Listen::Port(port) => *port,
+            Listen::Address(address) => address.port(),
+        }
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<ServerName, AddressError> {
+        ServerName::parse(text)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Listen, AddressError> {
+        let port = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).map(Listen::Port);
+        let listen = port.or_else(|| text.parse().ok().map(Listen::Address));
+        listen.filter(|listen| listen.port() != 0).ok_or_else(|| AddressError::Listen { text: text.into() })
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Port(port) => write!(f, "{port}"),
+            Listen::Address(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl Serialize for ServerName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_server_names_and_what_a_server_reads_otherwise_is_not() {
+        for name in ["example.com", "*.example.com", "localhost", "127.0.0.1", "[::1]", "_", "xn--bcher-kva.example.com"] {
+            assert_eq!(ServerName::parse(name).unwrap().to_string(), name);
+        }
+        assert_eq!(ServerName::parse("Example.COM").unwrap().to_string(), "example.com");
+        for name in ["", "~^.*$", ".example.com", "example.com.", "a..b", "*", "*.*.a", "$host", "a b", "a;b", "a{b", "a\nb"] {
+            assert!(ServerName::parse(name).is_err(), "{name:?}");
+        }
+        for name in ["bücher.example", "-a.example", "[::1", "[x]", "a/b", "\"a\"", "a#b", "example.com:80"] {
+            assert!(ServerName::parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_ports_and_socket_addresses() {
+        for text in ["80", "127.0.0.1:8080", "[::]:80", "0.0.0.0:443"] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        for text in ["", "0", "65536", "+80", "localhost:80", "127.0.0.1", "80 ssl", "80;", "unix:/a", "::1:80", "[::1]:0"] {
+            assert!(text.parse::<Listen>().is_err(), "{text:?}");
+        }
+    }
+}

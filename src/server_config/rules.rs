@@ -1,0 +1,158 @@
+//! Which paths a web server answers, and with which headers, as a list that any server can follow: the first rule that
+//! matches decides, and what none matches is not found.
+//!
+//! This is [`SiteMap::kind_of`] written out for programs that cannot call it. The paths come from the map, and the headers
+//! from [`Kind`].
+
+use serde::Serialize;
+
+use crate::site::map::Pattern;
+use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY, REF_ENGINES, WELL_KNOWN};
+use crate::site::{Kind, SiteMap};
+
+/// What is done with some paths. Exact paths and prefixes come before patterns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// For people: what lives there.
+    pub what: &'static str,
+    /// The paths, percent-decoded, with a leading slash.
+    pub paths: Paths,
+    /// How the file at the path is served. None: it is not, whatever there is.
+    pub headers: Option<Headers>,
+}
+
+/// Some paths, percent-decoded, with a leading slash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Paths {
+    /// One path.
+    Exact(String),
+    /// All paths that begin so.
+    Prefix(String),
+    /// All paths that match a regular expression, which is anchored and has no named groups.
+    Pattern(String),
+}
+
+/// The headers that depend on the kind of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Headers {
+    /// `Content-Type`.
+    pub content_type: String,
+    /// `Cache-Control`.
+    pub cache_control: String,
+}
+
+impl Headers {
+    /// The headers of a kind.
+    pub fn of(kind: &Kind) -> Headers {
+        Headers { content_type: kind.content_type().into_owned(), cache_control: kind.cache_control() }
+    }
+}
+
+/// The rules for the root of an origin of the site (see [`crate::site::Place`]).
+pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if origin.is_none() {
+        rules.push(exact("The ref-engines object.", REF_ENGINES, &Kind::RefEngines));
+        rules.push(exact("What the site says of itself.", DESCRIPTION, &Kind::Description));
+    }
+    rules.push(denied("Locks and temporary files.", PRIVATE_DIRECTORY));
+    rules.push(denied("No other well-known resource is of the site.", WELL_KNOWN));
+    // The order of SiteMap::kind_in: where an index could lie among blobs, it is a blob.
+    let patterns = [
+        ("Blobs, which never change.", Some(map.blob_pattern()), Kind::Blob(None)),
+        ("Indexes of image names.", Some(map.index_pattern()), Kind::Index),
+        ("What makes an image's directory an OCI layout.", map.layout_marker_pattern(), Kind::LayoutMarker),
+    ];
+    for (what, pattern, kind) in patterns {
+        if let Some(pattern) = pattern.filter(|pattern| pattern.origin == origin) {
+            rules.push(Rule { what, paths: Paths::Pattern(portable(pattern)), headers: Some(Headers::of(&kind)) });
+        }
+    }
+    rules
+}
+
+fn exact(what: &'static str, path: &str, kind: &Kind) -> Rule {
+    Rule { what, paths: Paths::Exact(format!("/{path}")), headers: Some(Headers::of(kind)) }
+}
+
+fn denied(what: &'static str, directory: &str) -> Rule {
+    Rule { what, paths: Paths::Prefix(format!("/{directory}/")), headers: None }
+}
+
+/// The expression with a leading slash and without names of groups: servers make variables of those, and have a `host`.
+fn portable(pattern: &Pattern) -> String {
+    let mut portable = String::from("^/");
+    let mut rest = pattern.regex.strip_prefix('^').unwrap_or(&pattern.regex);
+    // A parenthesis of a literal is escaped, so these three characters always open a group.
+    while let Some((before, group)) = rest.split_once("(?<") {
+        let (_, after) = group.split_once('>').unwrap_or(("", group));
+        portable.push_str(before);
+        portable.push_str("(?:");
+        rest = after;
+    }
+    portable + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::name::ImageName;
+    use crate::site::{Preset, Settings, SitePath};
+    use crate::template::Template;
+    use regex::Regex;
+
+    fn map(index: &str, cas: &str) -> SiteMap {
+        SiteMap::new(Settings {
+            hosts: vec!["example.com".into()],
+            index_template: Template::parse(index).unwrap(),
+            cas_template: Template::parse(cas).unwrap(),
+            origins: vec!["https://cdn.example.net".into()],
+            views: Default::default(),
+        })
+        .unwrap()
+    }
+
+    /// What a server that follows the rules does with a path.
+    fn headers(rules: &[Rule], path: &str) -> Option<Headers> {
+        let path = format!("/{path}");
+        let matches = |rule: &&Rule| match &rule.paths {
+            Paths::Exact(exact) => path == *exact,
+            Paths::Prefix(prefix) => path.starts_with(prefix),
+            Paths::Pattern(pattern) => Regex::new(pattern).unwrap().is_match(&path),
+        };
+        rules.iter().find(matches)?.headers.clone()
+    }
+
+    #[test]
+    fn the_rules_say_what_the_map_says() {
+        let digest = Digest::of(Algorithm::Sha512, b"");
+        let image = ImageName::parse("example.com/team/app").unwrap();
+        for (index, cas) in [
+            (Preset::Cas.index_template(), Preset::Cas.cas_template()),
+            (Preset::Layout.index_template(), Preset::Layout.cas_template()),
+            (Preset::Registry.index_template(), Preset::Registry.cas_template()),
+            ("https://{host}/{+path}", "{/algorithm,encoded:2,encoded}"),
+            ("https://{+name}/a.b(%3F%3C)/index.json", "/{host}/b$%7B2%7D{/digest}"),
+        ] {
+            let map = map(index, cas);
+            let rules = rules(&map, None);
+            let own = [map.index_place(&image).unwrap().path, map.blob_place(&image, &digest).unwrap().path];
+            let marker = map.layout_marker_place(&image).unwrap().map(|place| place.path);
+            let others = [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
+                .map(|path| SitePath::new(path).unwrap());
+            for path in own.into_iter().chain(marker).chain(others) {
+                let expected = map.kind_of(&path).as_ref().map(Headers::of);
+                assert_eq!(headers(&rules, path.as_str()), expected, "{index} {cas} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_origin_has_its_part_and_no_more() {
+        let map = map(Preset::Cas.index_template(), "https://cdn.example.net/{digest}");
+        let what = |origin| rules(&map, origin).iter().filter(|rule| rule.headers.is_some()).count();
+        assert_eq!((what(None), what(Some(0))), (3, 1));
+    }
+}

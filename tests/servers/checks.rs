@@ -1,0 +1,262 @@
+//! The HTTP checks: what every server that serves a site has to do, whatever the site's templates are.
+//!
+//! Each check is told where a server is and finds its way as a consumer does, so a new server costs one line.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::consumer::Consumer;
+use crate::support::fixtures::{self, Site};
+use crate::support::http::{Base, Response};
+
+const REF_ENGINES: &str = "/.well-known/oci-host-ref-engines";
+
+/// Puts things into and beside the site that no server may serve.
+pub fn prepare(site: &Site) {
+    std::fs::write(site.beside("secret"), "secret").unwrap();
+    std::fs::write(site.root().join("other.txt"), "secret").unwrap();
+    std::fs::write(site.root().join(".ocisite/lock"), "secret").unwrap();
+    std::fs::write(site.root().join(".well-known/other"), "secret").unwrap();
+    symlink("../secret", site.root().join("link")).unwrap();
+}
+
+fn index_path(base: &Base) -> String {
+    Consumer::new(base).index_uri("app").path().to_string()
+}
+
+/// The largest blob of one image: its path, and its bytes as the layout has them.
+fn blob(base: &Base) -> (String, Vec<u8>) {
+    let consumer = Consumer::new(base);
+    let blobs = consumer.walk("team/app", None);
+    let (digest, _) = blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let bytes = fixtures::blobs()[digest].clone();
+    assert!(bytes.len() > 100, "too small to ask for ranges of");
+    (consumer.blob_uri("team/app", digest).path().to_string(), bytes)
+}
+
+fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
+    assert_eq!(response.status, 200);
+    assert_eq!(response.expect("Content-Type"), content_type);
+    assert_eq!(response.expect("Cache-Control"), cache_control);
+    assert_eq!(response.expect("X-Content-Type-Options"), "nosniff");
+}
+
+/// An error is JSON of the distribution-spec's form, and no cache keeps it: what is missing now may be published next.
+fn assert_error(response: &Response, status: u16, code: &str) {
+    assert_eq!(response.status, status);
+    assert_eq!(response.expect("Content-Type"), "application/json; charset=utf-8");
+    assert_eq!(response.expect("Cache-Control"), "no-store");
+    assert_eq!(response.expect("X-Content-Type-Options"), "nosniff");
+    assert_eq!(response.json()["errors"][0]["code"], code);
+}
+
+pub fn documents_have_their_media_types_and_may_be_cached_for_a_minute(base: &Base) {
+    let minute = "public, max-age=60";
+    assert_served(&base.get(REF_ENGINES), "application/vnd.oci.ref-engines.v1+json; charset=utf-8", minute);
+    let index = index_path(base);
+    assert_served(&base.get(&index), "application/vnd.oci.image.index.v1+json; charset=utf-8", minute);
+    assert_served(&base.get("/ocisite.json"), "application/json; charset=utf-8", minute);
+    // Where an index is a layout's index.json, the layout is whole.
+    if let Some(directory) = index.strip_suffix("index.json") {
+        let marker = base.get(&format!("{directory}oci-layout"));
+        assert_served(&marker, "application/vnd.oci.layout.header.v1+json", minute);
+        assert_eq!(marker.json()["imageLayoutVersion"], "1.0.0");
+    }
+}
+
+pub fn blobs_may_be_cached_for_ever(base: &Base) {
+    let (path, bytes) = blob(base);
+    let response = base.get(&path);
+    assert_served(&response, "application/octet-stream", "public, max-age=31536000, immutable");
+    assert_eq!(response.body, bytes);
+}
+
+pub fn head_says_what_get_says(base: &Base) {
+    for path in [REF_ENGINES.into(), index_path(base), blob(base).0, "/missing".into()] {
+        let (get, head) = (base.get(&path), base.request("HEAD", &path, &[]));
+        assert_eq!(head.status, get.status, "{path}");
+        assert!(head.body.is_empty(), "{path}");
+        for name in ["Content-Type", "Cache-Control", "Content-Length", "ETag", "Last-Modified", "Accept-Ranges"] {
+            assert_eq!(head.header(name), get.header(name), "{name} of {path}");
+        }
+    }
+}
+
+pub fn lengths_are_always_known(base: &Base) {
+    for path in [REF_ENGINES.into(), index_path(base), blob(base).0, "/missing".into()] {
+        // A server that compresses on the fly knows no length and changes the bytes.
+        let response = base.get_with(&path, &[("Accept-Encoding", "gzip, br, zstd")]);
+        assert_eq!(response.expect("Content-Length"), response.body.len().to_string(), "{path}");
+        assert_eq!(response.header("Transfer-Encoding"), None, "{path}");
+        assert_eq!(response.header("Content-Encoding"), None, "{path}");
+    }
+}
+
+pub fn a_single_range_is_served(base: &Base) {
+    let (path, bytes) = blob(base);
+    let size = bytes.len();
+    assert_eq!(base.get(&path).expect("Accept-Ranges"), "bytes");
+    for (range, start, end) in [
+        ("bytes=0-0".to_string(), 0, 0),
+        ("bytes=10-19".into(), 10, 19),
+        ("bytes=10-".into(), 10, size - 1),
+        ("bytes=-5".into(), size - 5, size - 1),
+        (format!("bytes=10-{}", size * 2), 10, size - 1),
+        (format!("bytes=-{}", size * 2), 0, size - 1),
+    ] {
+        let response = base.get_with(&path, &[("Range", &range)]);
+        assert_eq!(response.status, 206, "{range}");
+        assert_eq!(response.expect("Content-Range"), format!("bytes {start}-{end}/{size}"), "{range}");
+        assert_eq!(response.expect("Content-Length"), (end - start + 1).to_string(), "{range}");
+        assert_eq!(response.expect("Cache-Control"), "public, max-age=31536000, immutable", "{range}");
+        assert_eq!(response.body, bytes[start..=end], "{range}");
+    }
+}
+
+pub fn a_range_outside_of_the_blob_is_refused(base: &Base) {
+    let (path, bytes) = blob(base);
+    let response = base.get_with(&path, &[("Range", &format!("bytes={}-", bytes.len()))]);
+    assert_eq!(response.status, 416);
+    assert_eq!(response.expect("Content-Range"), format!("bytes */{}", bytes.len()));
+    assert_ne!(response.body, bytes);
+    // nginx says it twice here: it finds out about the range when it has added its headers already.
+    assert!(response.headers.contains(&("X-Content-Type-Options".into(), "nosniff".into())));
+}
+
+pub fn several_ranges_may_get_the_whole(base: &Base) {
+    let (path, bytes) = blob(base);
+    let response = base.get_with(&path, &[("Range", "bytes=0-1,5-6")]);
+    match response.status {
+        200 => assert_eq!(response.body, bytes),
+        206 => assert!(response.expect("Content-Type").starts_with("multipart/byteranges")),
+        other => panic!("status {other}"),
+    }
+}
+
+pub fn an_entity_tag_saves_the_body(base: &Base) {
+    for path in [REF_ENGINES.into(), index_path(base), blob(base).0] {
+        let tag = base.get(&path).expect("ETag").to_string();
+        assert!(tag.starts_with('"'), "a strong entity tag, so that ranges of it can be put together: {tag}");
+        let several = format!("\"other\", {tag}");
+        for tags in [tag.as_str(), several.as_str(), "*"] {
+            let response = base.get_with(&path, &[("If-None-Match", tags)]);
+            assert_eq!(response.status, 304, "{path} {tags}");
+            assert_eq!(response.expect("ETag"), tag, "{path}");
+            assert!(response.body.is_empty(), "{path}");
+        }
+        assert_eq!(base.get_with(&path, &[("If-None-Match", "\"other\"")]).status, 200, "{path}");
+    }
+}
+
+pub fn a_date_saves_the_body(base: &Base) {
+    for path in [REF_ENGINES.into(), index_path(base), blob(base).0] {
+        let date = base.get(&path).expect("Last-Modified").to_string();
+        assert_eq!(base.get_with(&path, &[("If-Modified-Since", &date)]).status, 304, "{path}");
+        let long_ago = "Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(base.get_with(&path, &[("If-Modified-Since", long_ago)]).status, 200, "{path}");
+        // Where both are there, the entity tag alone decides (RFC 9110, section 13.2.2).
+        let both = base.get_with(&path, &[("If-None-Match", "\"other\""), ("If-Modified-Since", &date)]);
+        assert_eq!(both.status, 200, "{path}");
+    }
+}
+
+pub fn an_encoded_slash_is_a_slash(base: &Base) {
+    let path = Consumer::new(base).index_uri("team/app").path().to_string();
+    let encoded = path.replace("team/app", "team%2Fapp");
+    assert_ne!(path, encoded);
+    assert_eq!(base.get(&encoded).status, 200, "{encoded}");
+    assert_eq!(base.get(&encoded).body, base.get(&path).body);
+}
+
+pub fn a_path_is_decoded_once(base: &Base) {
+    let path = index_path(base);
+    assert_eq!(base.get(&path.replace("app", "%61%70p")).status, 200);
+    assert_error(&base.get(&path.replace("app", "%2561pp")), 404, "NOT_FOUND");
+}
+
+pub fn what_is_not_published_is_not_found(base: &Base) {
+    let (index, (blob, _)) = (index_path(base), blob(base));
+    let other_blob = format!("{}{}", &blob[..blob.len() - 4], if blob.ends_with("0000") { "1111" } else { "0000" });
+    let paths = [
+        "/".to_string(),
+        "/missing".into(),
+        "/index.html".into(),
+        "/.well-known".into(),
+        "/.well-known/".into(),
+        "/.well-known/other".into(),
+        // Directories are not objects, with a slash or without, and there is no listing and no redirect.
+        index[..=index.rfind('/').unwrap()].into(),
+        index[..index.rfind('/').unwrap()].into(),
+        blob[..=blob.rfind('/').unwrap()].into(),
+        blob[..blob.rfind('/').unwrap()].into(),
+        index.replace("app", "team"),
+        format!("{index}/"),
+        format!("{index}x"),
+        format!("{blob}/"),
+        other_blob,
+        REF_ENGINES.to_uppercase(),
+    ];
+    for path in paths {
+        eprintln!("{path}");
+        let response = base.get(&path);
+        assert_error(&response, 404, "NOT_FOUND");
+    }
+}
+
+pub fn nothing_outside_of_the_site_is_served(base: &Base) {
+    let index = index_path(base);
+    let directory = &index[..=index.rfind('/').unwrap()];
+    let hostile = [
+        "/.ocisite".to_string(),
+        "/.ocisite/".into(),
+        "/.ocisite/lock".into(),
+        "/%2eocisite/lock".into(),
+        "/.ocisite%2flock".into(),
+        "//.ocisite/lock".into(),
+        "/./.ocisite/lock".into(),
+        "/other.txt".into(),
+        "/link".into(),
+        "/../secret".into(),
+        "/%2e%2e/secret".into(),
+        "/..%2fsecret".into(),
+        "/%2e%2e%2fsecret".into(),
+        "/..%5csecret".into(),
+        "/.ocisite/../../secret".into(),
+        "/other.txt%00".into(),
+        format!("{index}%00"),
+        format!("{directory}../.ocisite/lock"),
+        format!("{directory}..%2f.ocisite%2flock"),
+        format!("{directory}../../../../../../secret"),
+        format!("{directory}%2e%2e/%2e%2e/%2e%2e/secret"),
+        format!("{directory}%252e%252e/%252e%252e/secret"),
+        format!("{}", base.root.join("other.txt").display()),
+        format!("/{}", base.root.join("other.txt").display()),
+    ];
+    for target in hostile {
+        let response = base.get(&target);
+        assert!(matches!(response.status, 400 | 404), "{target}: {}", response.status);
+        let body = String::from_utf8_lossy(&response.body);
+        assert!(!body.contains("secret\n") && body != "secret", "{target}: {body}");
+    }
+}
+
+pub fn other_methods_are_not_allowed(base: &Base) {
+    for path in [index_path(base), blob(base).0, "/missing".into()] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let response = base.request(method, &path, &[("Content-Length", "0")]);
+            eprintln!("{method} {path}");
+            assert_error(&response, 405, "UNSUPPORTED");
+            assert_eq!(response.expect("Allow"), "GET, HEAD");
+        }
+    }
+}
+
+pub fn a_publish_is_seen_at_once(base: &Base) {
+    let path = index_path(base).replace("app", "new");
+    assert_eq!(base.get(&path).status, 404);
+    let layout = fixtures::layouts().join("zstd");
+    let image = format!("example.com/new={}", layout.display());
+    let mut publish = std::process::Command::new(fixtures::PROGRAM);
+    fixtures::run(publish.args(["publish", "--site"]).arg(&base.root).arg(image));
+    let fetched = Consumer::new(base).walk("new", Some("1.0"));
+    assert_eq!(fetched, Consumer::new(base).walk("zstd", Some("1.0")));
+}
