@@ -33,7 +33,7 @@ enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
     Resolve(resolve::Args),
-    Pull(pull::Args),
+    Pull(Box<pull::Args>),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
         Command::Resolve(args) => resolve::run(args),
-        Command::Pull(args) => pull::run(args),
+        Command::Pull(args) => pull::run(*args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -34,6 +34,9 @@ use crate::json::{self, JsonError};
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes of status line and headers.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The longest URL that is asked: what RFC 9110, section 4.1, asks every server to take. Longer ones come out of templates that
+/// mean no good.
+const MAX_URL_BYTES: usize = 8000;
 /// The most time for a connection to be ready: name look-up, TCP and TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The time that a request may take unless told otherwise, besides the time for a blob's bytes.
@@ -42,6 +45,9 @@ pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// Idle connections kept per host: one for each of the workers that usually fetch blobs.
 const IDLE_CONNECTIONS: usize = 16;
+
+/// How much of a URL that is refused is told.
+const MAX_TOLD: usize = 200;
 
 /// How a client is set up.
 #[derive(Clone, Default)]
@@ -421,9 +427,11 @@ fn check_url(url: &Url) -> Result<(), HttpError> {
         _ if !url.username().is_empty() || url.password().is_some() => {
             "it carries user information, which is never sent"
         }
+        _ if url.as_str().len() > MAX_URL_BYTES => "it is longer than 8000 bytes",
         _ => return Ok(()),
     };
-    Err(HttpError::Refused { url: url.to_string(), problem })
+    // A URL is ASCII, so it can be cut anywhere.
+    Err(HttpError::Refused { url: url.as_str().chars().take(MAX_TOLD).collect(), problem })
 }
 
 /// Whether a URL's scheme is one that this client speaks.
@@ -437,7 +445,8 @@ fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
         return Ok(None);
     }
     let location = response.headers.get("location").unwrap_or_default();
-    let refused = |problem| HttpError::Redirect { url: response.url.clone(), location: location.into(), problem };
+    let told: String = location.chars().take(MAX_TOLD).collect();
+    let refused = |problem| HttpError::Redirect { url: response.url.clone(), location: told.clone(), problem };
     if location.is_empty() {
         return Err(refused("it has no Location"));
     }
@@ -526,6 +535,8 @@ mod tests {
         assert!(refused("https://user@example.com/").contains("user information"));
         assert!(refused("https://:secret@example.com/").contains("user information"));
         assert!(refused("ftp://example.com/").contains("only http and https"));
+        let long = refused(&format!("https://example.com/{}", "x".repeat(10_000)));
+        assert!(long.contains("longer than") && long.len() < 1000, "{long}");
     }
 
     #[test]
