@@ -15,7 +15,7 @@ fn digests(resolved: &Value, name: &str) -> Vec<String> {
 fn the_output_has_the_shape_of_the_python_resolver() {
     let server = Server::start();
     let image = tagged(&descriptor("a/b", b"image"), "1.0");
-    server.with_engines().with_index("app", &[image.clone()]);
+    server.with_engines().with_index("app", std::slice::from_ref(&image));
     let output = ocisite_at(&server, "resolve").arg("example.com/app#1.0").output().unwrap();
     let expected = json!({
         "example.com/app#1.0": [{
@@ -120,7 +120,7 @@ fn every_supported_ref_engine_is_asked_and_others_are_noted() {
     let engines = json!([{"protocol": "docker", "uri": "x"}, ref_engine("/index/one"), ref_engine("/index/gone"), ref_engine("/index/two")]);
     server.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": engines})));
     let (one, two) = (descriptor("a/b", b"one"), descriptor("a/b", b"two"));
-    server.with_index("one", &[one.clone()]).with_index("two", &[two.clone()]);
+    server.with_index("one", std::slice::from_ref(&one)).with_index("two", std::slice::from_ref(&two));
     let mut command = ocisite_at(&server, "resolve");
     let output = command.arg("example.com/app").output().unwrap();
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
