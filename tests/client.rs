@@ -7,5 +7,6 @@ mod client {
     mod program;
     mod pull;
     mod server;
+    mod tls;
     mod xdg;
 }

@@ -302,7 +302,7 @@ impl HttpError {
     pub fn may_pass(&self) -> bool {
         match self {
             HttpError::Exchange { source, .. } => {
-                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed)
+                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed) && !is_about_tls(source)
             }
             HttpError::Body { .. } => true,
             _ => false,
@@ -310,12 +310,19 @@ impl HttpError {
     }
 }
 
-fn hint(error: &ureq::Error) -> &'static str {
+fn is_about_tls(error: &ureq::Error) -> bool {
     match error {
-        ureq::Error::Rustls(_) => {
-            " over TLS (a private certificate authority can be named in SSL_CERT_FILE; a server without TLS needs http)"
-        }
-        _ => "",
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        // What rustls says in the middle of a handshake comes as an I/O error of this kind, and nothing else does.
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+fn hint(error: &ureq::Error) -> &'static str {
+    match is_about_tls(error) {
+        true => " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs http)",
+        false => "",
     }
 }
 
@@ -461,17 +468,23 @@ fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
 }
 
 fn root_certificates() -> Result<RootCerts, HttpError> {
+    let [file, directory] = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    // Told now, because a certificate that "is not trusted" later would hide that the file is misspelled.
+    if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
+        return Err(HttpError::Certificates { problem: error.to_string() });
+    }
     let loaded = rustls_native_certs::load_native_certs();
     if !loaded.certs.is_empty() {
         let certificates = loaded.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
         return Ok(RootCerts::from(certificates));
     }
-    let is_asked_for = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
-    if is_asked_for {
-        let problem = loaded.errors.first().map_or("they hold none".into(), ToString::to_string);
-        return Err(HttpError::Certificates { problem });
+    match file.or(directory) {
+        Some(_) => {
+            let problem = loaded.errors.first().map_or("there are none".into(), ToString::to_string);
+            Err(HttpError::Certificates { problem })
+        }
+        None => Ok(RootCerts::WebPki),
     }
-    Ok(RootCerts::WebPki)
 }
 
 /// The resolver of [`ConnectTo`]: a look-up of another name for some hosts, of their own for all others.

@@ -70,7 +70,7 @@ fn ancestors_are_asked_after_the_host_down_to_two_labels() {
 
 #[test]
 fn https_comes_before_http_for_all_hosts() {
-    // Given a server that speaks no TLS, the attempts over https fail, and say so.
+    // Given a server whose certificate is not trusted, the attempts over https fail, and say so.
     let server = Server::start();
     server.with_engines().with_index("app", &[descriptor("a/b", b"image")]);
     let mut command = ocisite();
@@ -84,6 +84,7 @@ fn https_comes_before_http_for_all_hosts() {
         "GET http://b.example.com/.well-known/oci-host-ref-engines 200",
     ];
     assert!(attempts.map(place).is_sorted(), "{said}");
+    assert!(said.contains("UnknownIssuer") && said.contains("SSL_CERT_FILE"), "{said}");
     assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
@@ -233,4 +234,12 @@ fn entries_that_are_no_descriptors_are_skipped() {
     for text in ["entry 0", "entry 1", "no \"digest\"", "entry 2", "sha3-256"] {
         assert!(said.contains(text), "expected {text:?} in: {said}");
     }
+}
+
+#[test]
+fn certificates_that_are_asked_for_and_cannot_be_read_are_exit_code_2() {
+    let output =
+        ocisite().env("SSL_CERT_FILE", "/nonexistent.pem").args(["resolve", "example.com/app"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(messages(&output).contains("cannot read certificates from SSL_CERT_FILE"), "{}", messages(&output));
 }

@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub const REF_ENGINES: &str = "application/vnd.oci.ref-engines.v1+json; charset=utf-8";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json; charset=utf-8";
@@ -17,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A request as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// `http`, or `https` when it came over TLS.
+    pub scheme: &'static str,
     /// `Host`, without a port.
     pub host: String,
     pub path: String,
@@ -77,7 +84,8 @@ struct State {
     stopped: AtomicBool,
 }
 
-/// A server on a free port of this machine, stopped when it is dropped.
+/// A server on a free port of this machine, stopped when it is dropped. It speaks TLS with who does, as `example.com` and as
+/// each name directly below, and plain HTTP with all others.
 pub struct Server {
     pub address: SocketAddr,
     state: Arc<State>,
@@ -121,6 +129,11 @@ impl Server {
         self.state.requests.lock().unwrap().clear();
     }
 
+    /// Where the certificate of the authority is that the server's is from.
+    pub fn authority() -> PathBuf {
+        tls_file("authority.pem")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -136,14 +149,27 @@ impl Drop for Server {
 
 impl State {
     /// One request for each connection: what goes wrong in one then concerns no other.
-    fn serve(&self, mut connection: TcpStream) {
+    fn serve(&self, connection: TcpStream) {
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         connection.set_write_timeout(Some(PATIENCE)).unwrap();
-        let Some(request) = read_request(&connection) else { return };
+        let mut first = [0];
+        let is_tls = connection.peek(&mut first).is_ok() && first[0] == TLS_HANDSHAKE;
+        // The client may go away in the middle of any answer.
+        let _ = match is_tls {
+            true => {
+                let tls = ServerConnection::new(Arc::new(tls_config())).unwrap();
+                self.converse("https", &mut StreamOwned::new(tls, connection))
+            }
+            false => self.converse("http", &mut &connection),
+        };
+    }
+
+    fn converse(&self, scheme: &'static str, connection: &mut (impl Read + Write)) -> std::io::Result<()> {
+        let Some(request) = read_request(scheme, connection) else { return Ok(()) };
         let answer = self.answer_to(&request);
         self.requests.lock().unwrap().push(request.clone());
-        // The client may go away in the middle of any answer.
-        let _ = self.write(&mut connection, &request, answer);
+        self.write(connection, &request, answer)?;
+        connection.flush()
     }
 
     fn answer_to(&self, request: &Request) -> Answer {
@@ -158,7 +184,7 @@ impl State {
         }
     }
 
-    fn write(&self, connection: &mut TcpStream, request: &Request, answer: Answer) -> std::io::Result<()> {
+    fn write(&self, connection: &mut (impl Read + Write), request: &Request, answer: Answer) -> std::io::Result<()> {
         let start = Instant::now();
         let goes_on = || start.elapsed() < PATIENCE && !self.stopped.load(Ordering::Relaxed);
         match answer {
@@ -205,10 +231,25 @@ impl State {
     }
 }
 
-fn read_request(connection: &TcpStream) -> Option<Request> {
+/// The first byte of a TLS connection (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+fn tls_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/client/tls").join(name)
+}
+
+fn tls_config() -> ServerConfig {
+    let certificate = CertificateDer::from_pem_file(tls_file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(tls_file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()
+}
+
+fn read_request(scheme: &'static str, connection: &mut impl Read) -> Option<Request> {
     let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
     let path = lines.next()?.split(' ').nth(1)?.to_string();
-    let mut request = Request { host: String::new(), path, accept: String::new(), from: None };
+    let mut request = Request { scheme, host: String::new(), path, accept: String::new(), from: None };
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':')?;
         let value = value.trim();
