@@ -71,9 +71,10 @@ fn configuration_paths() -> Vec<PathBuf> {
 /// Tells remarks on standard error, each with the name it is about, where it is about one.
 pub fn tell(remarks: &[Remark], name: Option<&str>) {
     for remark in remarks {
+        let text = remark.told();
         match name {
-            Some(name) => eprintln!("ocisite: {}: {name}: {remark}", remark.severity()),
-            None => eprintln!("ocisite: {}: {remark}", remark.severity()),
+            Some(name) => eprintln!("ocisite: {}: {name}: {text}", remark.severity()),
+            None => eprintln!("ocisite: {}: {text}", remark.severity()),
         }
     }
 }

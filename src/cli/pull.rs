@@ -89,7 +89,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
-    let messages = |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
+    let messages =
+        |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.told()});
     json!({
         "name": request.name.to_string(),
         "layout": request.target.layout.display().to_string(),

@@ -116,7 +116,7 @@ impl<'a> WellKnown<'a> {
 
     /// The next object that can be had. What could not goes to `remarks`.
     pub fn next(&mut self, remarks: &mut Vec<Remark>) -> Option<RefEngines> {
-        while let Some((protocol, host)) = self.candidates.next() {
+        for (protocol, host) in self.candidates.by_ref() {
             if self.answered.contains(host) {
                 continue;
             }

@@ -34,6 +34,9 @@ use crate::json::{self, JsonError};
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes of status line and headers.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The longest URL that is asked: what RFC 9110, section 4.1, asks every server to take. Longer ones come out of templates that
+/// mean no good.
+const MAX_URL_BYTES: usize = 8000;
 /// The most time for a connection to be ready: name look-up, TCP and TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The time that a request may take unless told otherwise, besides the time for a blob's bytes.
@@ -42,6 +45,9 @@ pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// Idle connections kept per host: one for each of the workers that usually fetch blobs.
 const IDLE_CONNECTIONS: usize = 16;
+
+/// How much of a URL that is refused is told.
+const MAX_TOLD: usize = 200;
 
 /// How a client is set up.
 #[derive(Clone, Default)]
@@ -296,7 +302,7 @@ impl HttpError {
     pub fn may_pass(&self) -> bool {
         match self {
             HttpError::Exchange { source, .. } => {
-                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed)
+                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed) && !is_about_tls(source)
             }
             HttpError::Body { .. } => true,
             _ => false,
@@ -304,12 +310,19 @@ impl HttpError {
     }
 }
 
-fn hint(error: &ureq::Error) -> &'static str {
+fn is_about_tls(error: &ureq::Error) -> bool {
     match error {
-        ureq::Error::Rustls(_) => {
-            " over TLS (a private certificate authority can be named in SSL_CERT_FILE; a server without TLS needs http)"
-        }
-        _ => "",
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        // What rustls says in the middle of a handshake comes as an I/O error of this kind, and nothing else does.
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+fn hint(error: &ureq::Error) -> &'static str {
+    match is_about_tls(error) {
+        true => " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs http)",
+        false => "",
     }
 }
 
@@ -421,9 +434,11 @@ fn check_url(url: &Url) -> Result<(), HttpError> {
         _ if !url.username().is_empty() || url.password().is_some() => {
             "it carries user information, which is never sent"
         }
+        _ if url.as_str().len() > MAX_URL_BYTES => "it is longer than 8000 bytes",
         _ => return Ok(()),
     };
-    Err(HttpError::Refused { url: url.to_string(), problem })
+    // A URL is ASCII, so it can be cut anywhere.
+    Err(HttpError::Refused { url: url.as_str().chars().take(MAX_TOLD).collect(), problem })
 }
 
 /// Whether a URL's scheme is one that this client speaks.
@@ -437,7 +452,8 @@ fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
         return Ok(None);
     }
     let location = response.headers.get("location").unwrap_or_default();
-    let refused = |problem| HttpError::Redirect { url: response.url.clone(), location: location.into(), problem };
+    let told: String = location.chars().take(MAX_TOLD).collect();
+    let refused = |problem| HttpError::Redirect { url: response.url.clone(), location: told.clone(), problem };
     if location.is_empty() {
         return Err(refused("it has no Location"));
     }
@@ -452,17 +468,23 @@ fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
 }
 
 fn root_certificates() -> Result<RootCerts, HttpError> {
+    let [file, directory] = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    // Told now, because a certificate that "is not trusted" later would hide that the file is misspelled.
+    if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
+        return Err(HttpError::Certificates { problem: error.to_string() });
+    }
     let loaded = rustls_native_certs::load_native_certs();
     if !loaded.certs.is_empty() {
         let certificates = loaded.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
         return Ok(RootCerts::from(certificates));
     }
-    let is_asked_for = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
-    if is_asked_for {
-        let problem = loaded.errors.first().map_or("they hold none".into(), ToString::to_string);
-        return Err(HttpError::Certificates { problem });
+    match file.or(directory) {
+        Some(_) => {
+            let problem = loaded.errors.first().map_or("there are none".into(), ToString::to_string);
+            Err(HttpError::Certificates { problem })
+        }
+        None => Ok(RootCerts::WebPki),
     }
-    Ok(RootCerts::WebPki)
 }
 
 /// The resolver of [`ConnectTo`]: a look-up of another name for some hosts, of their own for all others.
@@ -526,6 +548,8 @@ mod tests {
         assert!(refused("https://user@example.com/").contains("user information"));
         assert!(refused("https://:secret@example.com/").contains("user information"));
         assert!(refused("ftp://example.com/").contains("only http and https"));
+        let long = refused(&format!("https://example.com/{}", "x".repeat(10_000)));
+        assert!(long.contains("longer than") && long.len() < 1000, "{long}");
     }
 
     #[test]

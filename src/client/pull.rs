@@ -181,7 +181,7 @@ fn listed(choices: &[String]) -> String {
 }
 
 fn told(remarks: &[Remark]) -> String {
-    remarks.iter().map(|remark| format!("\n  {}: {remark}", remark.severity())).collect()
+    remarks.iter().map(|remark| format!("\n  {}: {}", remark.severity(), remark.told())).collect()
 }
 
 /// Pulls an image into a layout.
@@ -412,14 +412,14 @@ mod tests {
     fn a_pulled_ref_is_replaced_and_others_are_kept() {
         let (one, two) = (descriptor("1", Some("1")), descriptor("2", Some("2")));
         let new = descriptor("new", Some("1"));
-        assert_eq!(merged_with(&[one, two.clone()], &[new.clone()]), [two.to_value(), new.to_value()]);
+        assert_eq!(merged_with(&[one, two.clone()], std::slice::from_ref(&new)), [two.to_value(), new.to_value()]);
     }
 
     #[test]
     fn an_entry_without_a_ref_stands_there_once_and_beside_others() {
         let (one, two) = (descriptor("1", None), descriptor("2", None));
         let again = descriptor("1", None);
-        assert_eq!(merged_with(&[one, two.clone()], &[again.clone()]), [two.to_value(), again.to_value()]);
+        assert_eq!(merged_with(&[one, two.clone()], std::slice::from_ref(&again)), [two.to_value(), again.to_value()]);
         assert_eq!(merged(vec![json!({"odd": 1})], &[]), [json!({"odd": 1})]);
     }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::discovery::RefEngines;
@@ -88,7 +88,11 @@ impl Configuration {
     }
 }
 
-fn read_file(path: &Path) -> Result<Option<(Url, serde_json::Map<String, Value>)>, String> {
+/// What a file has: ref-engines objects by regular expression.
+type Content = Map<String, Value>;
+
+/// The URI and the content of a file; none where there is none.
+fn read_file(path: &Path) -> Result<Option<(Url, Content)>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
