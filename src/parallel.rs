@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// How many items are worked on at once when nobody says: one per core, at most 16, since disks gain nothing from more.
@@ -15,24 +15,28 @@ pub fn default_jobs() -> NonZeroUsize {
 ///
 /// # Errors
 /// The first error in the order of the items. Items that were not begun when it came are not worked on.
-pub fn map<T: Sync, R: Send, E: Send>(
-    items: &[T],
+pub fn map<I, R: Send, E: Send>(
+    items: I,
     jobs: NonZeroUsize,
-    work: impl Fn(&T) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
+    work: impl Fn(I::Item) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E>
+where
+    I: IntoIterator<IntoIter: ExactSizeIterator + Send>,
+{
+    let items = items.into_iter();
     let threads = jobs.get().min(items.len());
     if threads <= 1 {
-        return items.iter().map(work).collect();
+        return items.map(work).collect();
     }
-    let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
+    let items = Mutex::new(items.enumerate());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failed = AtomicBool::new(false);
     // Results are kept apart from errors, which are many times larger, and there may be hundreds of thousands of items.
+    let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
     let worker = || {
         let mut results = Vec::new();
         while !failed.load(Ordering::Relaxed) {
-            let position = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(position) else { break };
+            let Some((position, item)) = next() else { break };
             match work(item) {
                 Ok(result) => results.push((position, result)),
                 Err(error) => {
@@ -60,6 +64,7 @@ pub fn map<T: Sync, R: Send, E: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn results_keep_the_order_of_the_items() {
