@@ -1,8 +1,9 @@
 //! A few threads over a list of independent work items, stopping at the first error.
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How many items are worked on at once when nobody says: one per core, at most 16, since disks gain nothing from more.
 pub fn default_jobs() -> NonZeroUsize {
@@ -14,41 +15,56 @@ pub fn default_jobs() -> NonZeroUsize {
 ///
 /// # Errors
 /// The first error in the order of the items. Items that were not begun when it came are not worked on.
-pub fn map<T: Sync, R: Send, E: Send>(
-    items: &[T],
+pub fn map<I, R: Send, E: Send>(
+    items: I,
     jobs: NonZeroUsize,
-    work: impl Fn(&T) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
+    work: impl Fn(I::Item) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E>
+where
+    I: IntoIterator<IntoIter: ExactSizeIterator + Send>,
+{
+    let items = items.into_iter();
     let threads = jobs.get().min(items.len());
     if threads <= 1 {
-        return items.iter().map(work).collect();
+        return items.map(work).collect();
     }
-    let next = AtomicUsize::new(0);
+    let items = Mutex::new(items.enumerate());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failed = AtomicBool::new(false);
-    let results: Mutex<Vec<(usize, Result<R, E>)>> = Mutex::new(Vec::with_capacity(items.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let position = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(position) else { break };
-                    let result = work(item);
-                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    if let Ok(mut results) = results.lock() {
-                        results.push((position, result));
+    // Results are kept apart from errors, which are many times larger, and there may be hundreds of thousands of items.
+    let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
+    let worker = || {
+        let mut results = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let Some((position, item)) = next() else { break };
+            match work(item) {
+                Ok(result) => results.push((position, result)),
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(other, _)| position < *other) {
+                        *first = Some((position, error));
                     }
                 }
-            });
+            }
         }
+        results
+    };
+    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    results.sort_by_key(|(position, _)| *position);
-    results.into_iter().map(|(_, result)| result).collect()
+    if let Some((_, error)) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    results.sort_unstable_by_key(|(position, _)| *position);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn results_keep_the_order_of_the_items() {

@@ -11,8 +11,8 @@
 //!   and digests are by their own grammars.
 //! - It lets a prefix under `+` and `#` cut a percent triplet in two (`{+x:2}` of `a%20b` becomes `a%25`). Other
 //!   implementations count a triplet as one character, so a prefix that would reach a triplet is an error.
-//! - It compiles a regular expression for each literal, at every expansion, and we expand a template for each blob. We
-//!   copy the literals ourselves.
+//! - It compiles regular expressions for each literal and each value that keeps reserved characters, at every
+//!   expansion. We copy the literals, and the values that need no encoding, ourselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -190,6 +190,9 @@ impl Template {
     }
 
     fn expand_expression(&self, expression: &Expression, values: &Variables) -> Result<String, TemplateError> {
+        if let Some(value) = expression.verbatim(values) {
+            return Ok(value.to_owned());
+        }
         let mut expander = UriTemplate::new(&expression.to_string());
         for variable in &expression.variables {
             let Some(value) = values.get(&variable.name) else { continue };
@@ -251,6 +254,20 @@ impl Expression {
     fn coverage(&self, values: &Variables) -> (Option<&str>, Option<&str>) {
         let defined = |name: &&str| values.get(name).is_some();
         (self.names().find(defined), self.names().find(|name| !defined(name)))
+    }
+
+    /// The expansion, where it is the value itself: one variable, no operator that adds something, nothing to encode. Most
+    /// expansions of names and digests are like that, and need no expander, which would compile regular expressions.
+    fn verbatim<'a>(&self, values: &'a Variables) -> Option<&'a str> {
+        let [variable] = self.variables.as_slice() else { return None };
+        let value = values.get(&variable.name)?;
+        let is_plain = match self.operator {
+            None => value.bytes().all(is_unreserved),
+            Some('+') => value.bytes().all(|byte| is_unreserved(byte) || b":/?#[]@!$&'()*+,;=".contains(&byte)),
+            Some(_) => false,
+        };
+        let length = variable.prefix.map_or(value.len(), |prefix| value.len().min(prefix.into()));
+        is_plain.then(|| &value[..length])
     }
 
     /// Whether percent triplets in a value are copied rather than encoded again (RFC 6570, 3.2.3 and 3.2.4).
@@ -478,6 +495,11 @@ impl Parser<'_> {
         let column = self.text[..byte].chars().count() + 1;
         TemplateError::Syntax { template: self.text.to_owned(), column, problem }
     }
+}
+
+/// RFC 3986, 2.3: what no expansion encodes.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Whether `c` may stand for itself in a literal (RFC 6570, 2.1 and erratum 6937; `ucschar` and `iprivate` of 1.5).

@@ -130,7 +130,7 @@ fn write_blobs(
     progress: &dyn Progress,
     summary: &mut Summary,
 ) -> Result<(), PublishError> {
-    let place = |blob: &PlannedBlob| plan.blob_place(&site.map, blob);
+    let place = |blob: &PlannedBlob| plan.blob_place(blob);
     let is_there = |blob: &&PlannedBlob| -> Result<bool, PublishError> {
         let place = place(blob)?;
         Ok(site.store(place.origin).stat(&place.path)?.is_some_and(|stat| stat.size == blob.size))
@@ -179,9 +179,9 @@ fn write_blobs(
 
 impl Summary {
     /// Counts a document that was written, or had the right bytes already.
-    pub(super) fn count_document(&mut self, is_written: bool, bytes: usize) {
+    pub(super) fn count_document(&mut self, is_written: bool, bytes: u64) {
         let count = if is_written { &mut self.documents_written } else { &mut self.documents_unchanged };
-        count.add(bytes as u64);
+        count.add(bytes);
     }
 
     fn count_blob(&mut self, how: Written, size: u64) {
@@ -194,13 +194,13 @@ impl Summary {
 
 fn write_documents(site: &Site, documents: &[PlannedDocument], summary: &mut Summary) -> Result<(), PublishError> {
     for document in documents {
-        let PlannedDocument { place, kind, bytes, expected, is_unchanged } = document;
-        if *is_unchanged {
-            summary.count_document(false, bytes.len());
+        let PlannedDocument { place, kind, new_bytes, expected, .. } = document;
+        let Some(bytes) = new_bytes else {
+            summary.count_document(false, document.size);
             continue;
-        }
+        };
         match site.store(place.origin).write_document(&place.path, kind, bytes, expected) {
-            Ok(()) => summary.count_document(true, bytes.len()),
+            Ok(()) => summary.count_document(true, document.size),
             Err(error @ StoreError::Conflict { .. }) => return Err(PlanError::from(error).into()),
             Err(error) => return Err(error.into()),
         }

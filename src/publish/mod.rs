@@ -171,7 +171,7 @@ fn publish_locked(
     let mut plans = Vec::new();
     for (site, group) in sites.iter_mut().zip(groups) {
         site.reload(request, &group.images)?;
-        plans.push(plan::plan(site, request.merge, group.images)?);
+        plans.push(plan::plan(site, request.merge, group.images, request.jobs)?);
     }
     let mut summary = Summary::default();
     for (site, plan) in sites.iter().zip(plans) {
@@ -186,7 +186,7 @@ pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
     let mut preview = Preview { skipped, ..Preview::default() };
     for group in groups {
         let site = Site::open(request, &group.root, &group.images)?;
-        let plan = plan::plan(&site, request.merge, group.images)?;
+        let plan = plan::plan(&site, request.merge, group.images, request.jobs)?;
         preview.objects.extend(plan.objects(&site.map)?);
         preview.missing.extend(plan.missing);
         preview.warnings.extend(plan.warnings);

@@ -1,6 +1,8 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::collect::{Image, MissingBlob};
 use super::{Site, registry};
@@ -10,9 +12,10 @@ use crate::name::ImageName;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::layout::LAYOUT_MARKER;
 use crate::oci::manifest;
+use crate::parallel;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexError, Merge, Published};
-use crate::site::map::{MapError, SiteMap};
+use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
 use crate::store::{Expected, StoreError};
@@ -22,6 +25,8 @@ use crate::store::{Expected, StoreError};
 pub struct Plan {
     /// The images, in the order of their names; blobs refer to them by position.
     pub images: Vec<ImageName>,
+    /// Where the blobs of each image go, one for all where that is one place.
+    pub blob_places: Vec<Arc<BlobPlaces>>,
     /// Phase one: blobs, each place once.
     pub blobs: Vec<PlannedBlob>,
     /// Phase one, too: the `oci-layout` files of images that are layouts.
@@ -95,12 +100,12 @@ pub struct PlannedDocument {
     pub place: Place,
     /// What it is.
     pub kind: Kind,
-    /// The bytes it gets.
-    pub bytes: Vec<u8>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The bytes it gets; None: it has them already.
+    pub new_bytes: Option<Vec<u8>>,
     /// What is there now.
     pub expected: Expected,
-    /// Whether it has these bytes already.
-    pub is_unchanged: bool,
 }
 
 /// An object of the plan, as a listing shows it.
@@ -217,32 +222,57 @@ pub enum PlanError {
     },
 }
 
-/// Decides what is written to publish `images` to `site`.
-pub fn plan(site: &Site, merge: Merge, images: Vec<Image>) -> Result<Plan, PlanError> {
+/// Decides what is written to publish `images` to `site`, with up to `jobs` threads reading what is there.
+pub fn plan(site: &Site, merge: Merge, images: Vec<Image>, jobs: NonZeroUsize) -> Result<Plan, PlanError> {
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
-    let (blobs, mut originals) = plan_blobs(&site.map, &images)?;
+    let blob_places = plan_blob_places(&site.map, &images)?;
+    let (blobs, mut originals) = plan_blobs(&site.map, &images, &blob_places)?;
     let names = images.iter().map(|image| image.name.clone()).collect();
-    let mut plan = Plan { images: names, blobs, ..Plan::default() };
-    let has_registry = site.map.settings().views.registry;
-    for (position, image) in images.iter().enumerate() {
-        if let Some(place) = site.map.layout_marker_place(&image.name)? {
-            plan.markers.push(planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())?);
-        }
-        plan.refs += image.entries.len();
-        plan.missing.extend(image.missing.iter().cloned());
-        plan.warnings.extend(image.warnings.iter().cloned());
-        let (document, change) = plan_index(site, merge, image)?;
-        plan.indexes.push(document);
-        if has_registry {
-            registry::plan_image(site, merge, position, image, &change, &mut originals, &mut plan)?;
+    let mut plan = Plan { images: names, blob_places, blobs, ..Plan::default() };
+    let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| plan_image(site, merge, image, blob_places);
+    let planned_images = parallel::map(images.into_iter().zip(&plan.blob_places), jobs, work)?;
+    for (position, planned) in planned_images.into_iter().enumerate() {
+        plan.refs += planned.refs;
+        plan.missing.extend(planned.missing);
+        plan.warnings.extend(planned.warnings);
+        plan.markers.extend(planned.marker);
+        plan.indexes.push(planned.index);
+        if let Some((image, change)) = planned.for_registry {
+            registry::plan_image(site, merge, position, &image, &change, &mut originals, &mut plan)?;
         }
     }
-    if has_registry {
+    if site.map.settings().views.registry {
         registry::plan_site(site, &mut originals, &mut plan)?;
     }
     plan.discovery = plan_discovery(site, &plan.images)?;
     Ok(plan)
+}
+
+/// What is planned for one image alone.
+struct PlannedImage {
+    refs: usize,
+    missing: Vec<MissingBlob>,
+    warnings: Vec<String>,
+    marker: Option<PlannedDocument>,
+    index: PlannedDocument,
+    /// What the registry view is made from, where the site has it. Otherwise the image is let go of, for there may be many.
+    for_registry: Option<(Image, IndexChange)>,
+}
+
+fn plan_image(site: &Site, merge: Merge, mut image: Image, blobs: &BlobPlaces) -> Result<PlannedImage, PlanError> {
+    let place = site.map.index_place(&image.name)?;
+    let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
+    let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
+    let (index, change) = plan_index(site, merge, &image, place)?;
+    Ok(PlannedImage {
+        refs: image.entries.len(),
+        missing: std::mem::take(&mut image.missing),
+        warnings: std::mem::take(&mut image.warnings),
+        marker,
+        index,
+        for_registry: site.map.settings().views.registry.then_some((image, change)),
+    })
 }
 
 impl Plan {
@@ -250,7 +280,7 @@ impl Plan {
     pub fn objects(&self, map: &SiteMap) -> Result<Vec<Object>, PlanError> {
         let mut objects = Vec::new();
         for blob in &self.blobs {
-            objects.push(object(map, &self.blob_place(map, blob)?, &blob.kind(), blob.size));
+            objects.push(object(map, &self.blob_place(blob)?, &blob.kind(), blob.size));
         }
         for tag in &self.tags {
             let size = self.blobs.iter().find(|blob| blob.digest == tag.digest).map_or(0, |blob| blob.size);
@@ -260,17 +290,16 @@ impl Plan {
             }
         }
         for document in self.documents() {
-            objects.push(object(map, &document.place, &document.kind, document.bytes.len() as u64));
+            objects.push(object(map, &document.place, &document.kind, document.size));
         }
         Ok(objects)
     }
 
     /// Where a blob goes.
-    pub fn blob_place(&self, map: &SiteMap, blob: &PlannedBlob) -> Result<Place, PlanError> {
-        let image = &self.images[blob.image];
-        let (name, digest) = (image.path(), &blob.digest);
+    pub fn blob_place(&self, blob: &PlannedBlob) -> Result<Place, PlanError> {
+        let (name, digest) = (self.images[blob.image].path(), &blob.digest);
         let path = match blob.role {
-            BlobRole::Cas => return Ok(map.blob_place(image, digest)?),
+            BlobRole::Cas => return Ok(self.blob_places[blob.image].place(digest)?),
             BlobRole::RegistryBlob => view::blob_path(name, digest),
             BlobRole::RegistryManifest => view::manifest_path(name, digest.as_str()),
             BlobRole::RegistryTypedManifest => {
@@ -311,9 +340,24 @@ fn object(map: &SiteMap, place: &Place, kind: &Kind, size: u64) -> Object {
 /// The position in [`Plan::blobs`] of a digest's first place, from which others are linked.
 pub(super) type Originals = HashMap<Digest, usize>;
 
+fn plan_blob_places(map: &SiteMap, images: &[Image]) -> Result<Vec<Arc<BlobPlaces>>, PlanError> {
+    let mut all: Vec<Arc<BlobPlaces>> = Vec::with_capacity(images.len());
+    for image in images {
+        let places = map.blob_places(&image.name)?;
+        // With one pool for all images there is one value for all of them.
+        let same = all.last().filter(|last| ***last == places).cloned();
+        all.push(same.unwrap_or_else(|| Arc::new(places)));
+    }
+    Ok(all)
+}
+
 /// Every blob at every place it needs, each place once. Where one blob is needed at several places of one root, all but
 /// the first refer to the first.
-fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<(Vec<PlannedBlob>, Originals), PlanError> {
+fn plan_blobs(
+    map: &SiteMap,
+    images: &[Image],
+    places: &[Arc<BlobPlaces>],
+) -> Result<(Vec<PlannedBlob>, Originals), PlanError> {
     let is_shared = map.cas_is_shared();
     let mut planned: Vec<PlannedBlob> = Vec::new();
     let mut first = Originals::new();
@@ -326,8 +370,8 @@ fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<(Vec<PlannedBlob>, Orig
                 continue;
             }
             if !is_shared && let Some(earlier) = earlier {
-                let there = map.blob_place(&images[planned[earlier].image].name, digest)?;
-                if there == map.blob_place(&image.name, digest)? {
+                let there = places[planned[earlier].image].place(digest)?;
+                if there == places[position].place(digest)? {
                     continue;
                 }
             }
@@ -345,7 +389,7 @@ fn plan_blobs(map: &SiteMap, images: &[Image]) -> Result<(Vec<PlannedBlob>, Orig
     }
     // A template that cannot place one blob can place none: found here, not after half of them are written.
     for blob in planned.iter().take(1) {
-        map.blob_place(&images[blob.image].name, &blob.digest)?;
+        places[blob.image].place(&blob.digest)?;
     }
     Ok((planned, first))
 }
@@ -359,8 +403,12 @@ pub struct IndexChange {
     pub after: Index,
 }
 
-fn plan_index(site: &Site, merge: Merge, image: &Image) -> Result<(PlannedDocument, IndexChange), PlanError> {
-    let place = site.map.index_place(&image.name)?;
+fn plan_index(
+    site: &Site,
+    merge: Merge,
+    image: &Image,
+    place: Place,
+) -> Result<(PlannedDocument, IndexChange), PlanError> {
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
     let mut published = Published::default();
     for mut entry in image.entries.iter().cloned() {
@@ -413,7 +461,7 @@ fn plan_discovery(site: &Site, images: &[ImageName]) -> Result<Vec<PlannedDocume
     let bytes = ref_engines::document(&site.map);
     let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
     let is_new_site = description.expected == Expected::Absent;
-    if is_new_site && !ref_engines.is_unchanged && ref_engines.expected != Expected::Absent {
+    if is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent {
         return Err(PlanError::Foreign { path: ref_engines.place.path });
     }
     Ok(vec![description, ref_engines])
@@ -425,9 +473,10 @@ pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> 
 }
 
 fn document_from(place: Place, kind: Kind, bytes: Vec<u8>, there: Option<crate::store::Document>) -> PlannedDocument {
+    let size = bytes.len() as u64;
     let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
     let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-    PlannedDocument { place, kind, bytes, expected, is_unchanged }
+    PlannedDocument { place, kind, size, new_bytes: (!is_unchanged).then_some(bytes), expected }
 }
 
 fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {

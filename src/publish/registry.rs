@@ -5,6 +5,7 @@
 //! refs from before, the rest is read back from the site itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -51,6 +52,7 @@ fn plan_images_from_before(site: &Site, originals: &mut Originals, plan: &mut Pl
         })?;
         let position = plan.images.len();
         plan.images.push(name.clone());
+        plan.blob_places.push(Arc::new(site.map.blob_places(name)?));
         let image = Image {
             name: name.clone(),
             entries: vec![],
@@ -175,7 +177,7 @@ impl Repository {
                 plan.blobs.push(blob(BlobRole::Cas, None));
                 plan.blobs.len() - 1
             });
-            let in_cas = site.map.blob_place(&plan.images[image], digest)?;
+            let in_cas = plan.blob_places[image].place(digest)?;
             let roles: &[BlobRole] = match is_manifest {
                 true => &[BlobRole::RegistryManifest, BlobRole::RegistryTypedManifest],
                 false => &[BlobRole::RegistryBlob],
@@ -183,7 +185,7 @@ impl Repository {
             for role in roles {
                 let link = blob(*role, Some(original));
                 // With preset `registry` the view's blobs are the CAS.
-                if plan.blob_place(&site.map, &link)? != in_cas {
+                if plan.blob_place(&link)? != in_cas {
                     plan.blobs.push(link);
                 }
             }
@@ -268,7 +270,7 @@ fn plan_tag(
     let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
     let plain = registry::manifest_path(name.path(), digest.as_str())?;
     let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));
-    let cas = site.map.blob_place(name, &digest)?;
+    let cas = plan.blob_places[image].place(&digest)?;
     let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
     for place in places {
         plan.markers.push(planned(site, place, kind.clone(), bytes.clone())?);
@@ -341,7 +343,7 @@ fn plan_referrers(
 pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(), PublishError> {
     for tag in &plan.tags {
         let name = &plan.images[tag.image];
-        let place = site.map.blob_place(name, &tag.digest)?;
+        let place = plan.blob_places[tag.image].place(&tag.digest)?;
         let Some(manifest) = site.store(place.origin).read_document(&place.path, MAX_MANIFEST_BYTES)? else {
             // The manifest is one that the layout lacks and was allowed to.
             continue;
@@ -369,11 +371,11 @@ fn write_tag(
 ) -> Result<(), StoreError> {
     let there = site.own.read_document(path, MAX_MANIFEST_BYTES)?;
     if there.as_ref().is_some_and(|there| there.bytes == bytes) {
-        summary.count_document(false, bytes.len());
+        summary.count_document(false, bytes.len() as u64);
         return Ok(());
     }
     let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
     site.own.write_document(path, &Kind::RegistryTag(Some(tag.media_type.clone())), bytes, &expected)?;
-    summary.count_document(true, bytes.len());
+    summary.count_document(true, bytes.len() as u64);
     Ok(())
 }

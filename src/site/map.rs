@@ -4,6 +4,7 @@
 //! resulting URI is turned into a path, so that what a consumer asks for is what was written. Backwards, the template becomes
 //! a regular expression, which serves the preview server and the server configurations: neither needs to know the images.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use regex::Regex;
@@ -44,6 +45,22 @@ pub struct Pattern {
     /// A regular expression for the whole path, without a leading slash; groups are named after variables.
     pub regex: String,
     compiled: Regex,
+}
+
+/// The places of one image's blobs: the CAS template worked out as far as it goes without a digest, because expanding a
+/// template and parsing a URI for each of a hundred thousand blobs takes longer than publishing them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobPlaces {
+    /// The position in [`Settings::origins`]; None: the site's own root.
+    origin: Option<usize>,
+    pieces: Vec<PathPiece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PathPiece {
+    Literal(String),
+    /// A variable of the digest, or so many characters of it.
+    Variable(String, Option<u16>),
 }
 
 /// Which of the two templates an error speaks of.
@@ -228,7 +245,7 @@ impl SiteMap {
         SitePath::from_uri_path(image.path()).map_err(wrong)?;
         let uri = self.index_uri(image)?;
         let place = self.place(Role::Index, &image.to_string(), Some(image.host()), &uri)?;
-        self.refuse_reserved(&image.to_string(), &place, false)?;
+        refuse_reserved(&image.to_string(), &place, false)?;
         if place.origin.is_none() && self.kind_of(&place.path) != Some(Kind::Index) {
             let owner = "the blobs of the CAS";
             return Err(MapError::Reserved { subject: image.to_string(), path: place.path, owner });
@@ -248,20 +265,45 @@ impl SiteMap {
 
     /// The place of a blob of `image`.
     pub fn blob_place(&self, image: &ImageName, digest: &Digest) -> Result<Place, MapError> {
-        let template = self.published_cas_template(image)?;
-        let expanded = self.expand(Role::Cas, &template, &template::digest_variables(digest))?;
-        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &expanded)?;
-        let place = self.place(Role::Cas, digest.as_str(), Some(image.host()), &uri)?;
-        self.refuse_reserved(digest.as_str(), &place, true)?;
-        Ok(place)
+        self.blob_places(image)?.place(digest)
     }
 
-    /// Where the `oci-layout` file of an image belongs: where its index and blobs form an OCI layout.
-    pub fn layout_marker_place(&self, image: &ImageName) -> Result<Option<Place>, MapError> {
-        let index = self.index_place(image)?;
+    /// The places of the blobs of `image`.
+    pub fn blob_places(&self, image: &ImageName) -> Result<BlobPlaces, MapError> {
+        let template = self.published_cas_template(image)?;
+        let wrong = |source| MapError::Template { role: Role::Cas, template: template.to_string(), source };
+        let (whole, variables) = without_prefixes(&template);
+        let gap = gap(&template);
+        let gaps = DIGEST_VARIABLES.into_iter().fold(Variables::new(), |all, name| all.with(name, &gap));
+        let expanded = Template::parse(&whole).and_then(|whole| whole.expand(&gaps)).map_err(wrong)?;
+        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &expanded)?;
+        if uri.host_str().is_some_and(|host| host.contains(&gap)) {
+            let variable = variables.first().map_or_else(String::new, |variable| variable.name.clone());
+            let reason = "every host would have to be known, so a host cannot depend on the digest";
+            return Err(MapError::Variable { role: Role::Cas, template: template.to_string(), variable, reason });
+        }
+        let (origin, path) = self.decoded(Role::Cas, image.path(), Some(image.host()), &uri)?;
+        let mut pieces = Vec::new();
+        for (position, literal) in path.split(&gap).enumerate() {
+            if let Some(variable) = position.checked_sub(1).and_then(|before| variables.get(before)) {
+                pieces.push(PathPiece::Variable(variable.name.clone(), variable.prefix));
+            }
+            pieces.push(PathPiece::Literal(literal.into()));
+        }
+        Ok(BlobPlaces { origin, pieces })
+    }
+
+    /// Where the `oci-layout` file of an image belongs, whose index and blobs have these places: where they form an OCI
+    /// layout.
+    pub fn layout_marker_place(
+        &self,
+        image: &ImageName,
+        index: &Place,
+        blobs: &BlobPlaces,
+    ) -> Result<Option<Place>, MapError> {
         let Some(root) = index.path.as_str().strip_suffix(layout::INDEX_FILE) else { return Ok(None) };
         let digest = Digest::of(crate::digest::Algorithm::Sha256, b"");
-        let blob = self.blob_place(image, &digest)?;
+        let blob = blobs.place(&digest)?;
         let expected = format!("{root}{}", layout::blob_path(&digest));
         if !root.ends_with('/') || blob.origin != index.origin || blob.path.as_str() != expected {
             return Ok(None);
@@ -346,24 +388,88 @@ impl SiteMap {
     }
 
     fn place(&self, role: Role, subject: &str, host: Option<&str>, uri: &Url) -> Result<Place, MapError> {
-        let origin = origin_of(&self.settings, role, host, uri)?;
-        // A web server decodes a request's path once and as a whole, so `%2F` (what {path} makes of a slash) is a separator.
-        let wrong = |source| MapError::Path { subject: subject.to_string(), source };
-        let decoded = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/'))
-            .decode_utf8()
-            .map_err(|_| wrong(PathError::Encoding { path: uri.path().into() }))?;
-        Ok(Place { origin, path: SitePath::new(&decoded).map_err(wrong)? })
+        let (origin, path) = self.decoded(role, subject, host, uri)?;
+        let path = SitePath::new(&path).map_err(|source| MapError::Path { subject: subject.into(), source })?;
+        Ok(Place { origin, path })
     }
 
-    fn refuse_reserved(&self, subject: &str, place: &Place, is_blob: bool) -> Result<(), MapError> {
-        let top = place.path.top();
-        let is_registry_blob = is_blob && top == registry::ROOT;
-        match RESERVED.iter().find(|(name, _)| *name == top) {
-            Some((_, owner)) if !is_registry_blob => {
-                Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
-            }
-            _ => Ok(()),
+    /// The root that a URI falls into, and its path as a web server decodes it: once and as a whole, so that `%2F` (what
+    /// {path} makes of a slash) is a separator.
+    fn decoded<'a>(
+        &self,
+        role: Role,
+        subject: &str,
+        host: Option<&str>,
+        uri: &'a Url,
+    ) -> Result<(Option<usize>, Cow<'a, str>), MapError> {
+        let origin = origin_of(&self.settings, role, host, uri)?;
+        let decoded = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8();
+        let path = decoded.map_err(|_| MapError::Path {
+            subject: subject.into(),
+            source: PathError::Encoding { path: uri.path().into() },
+        })?;
+        Ok((origin, path))
+    }
+}
+
+impl BlobPlaces {
+    /// The place of a blob.
+    pub fn place(&self, digest: &Digest) -> Result<Place, MapError> {
+        let mut path = String::with_capacity(160);
+        for piece in &self.pieces {
+            let (value, prefix) = match piece {
+                PathPiece::Literal(literal) => (literal.as_str(), None),
+                PathPiece::Variable(name, prefix) => (digest_variable(digest, name), *prefix),
+            };
+            path.push_str(&value[..prefix.map_or(value.len(), |prefix| value.len().min(prefix.into()))]);
         }
+        let wrong = |source| MapError::Path { subject: digest.to_string(), source };
+        let place = Place { origin: self.origin, path: SitePath::new(&path).map_err(wrong)? };
+        refuse_reserved(digest.as_str(), &place, true)?;
+        Ok(place)
+    }
+}
+
+/// A text that stands for the value of a digest's variable while the template is expanded. Lower-case letters only: like the
+/// characters of a digest they come out of expansion, URI parsing and percent-decoding as they went in.
+fn gap(template: &Template) -> String {
+    let literals = percent_encoding::percent_decode_str(template.as_str()).decode_utf8_lossy();
+    let mut gap = String::from("gap");
+    while literals.contains(&gap) {
+        gap.push('x');
+    }
+    gap
+}
+
+/// The template without prefixes, and its variables in the order in which their values appear in an expansion.
+fn without_prefixes(template: &Template) -> (String, Vec<template::Variable>) {
+    let mut text = template.to_string();
+    let mut variables = Vec::new();
+    for expression in template.expressions() {
+        let whole = expression.variables.iter().map(|v| template::Variable { prefix: None, ..v.clone() }).collect();
+        let whole = template::Expression { variables: whole, ..expression.clone() };
+        text = text.replacen(&expression.to_string(), &whole.to_string(), 1);
+        variables.extend(expression.variables.iter().cloned());
+    }
+    (text, variables)
+}
+
+fn digest_variable<'a>(digest: &'a Digest, name: &str) -> &'a str {
+    match name {
+        "algorithm" => digest.algorithm().name(),
+        "encoded" => digest.encoded(),
+        _ => digest.as_str(),
+    }
+}
+
+fn refuse_reserved(subject: &str, place: &Place, is_blob: bool) -> Result<(), MapError> {
+    let top = place.path.top();
+    let is_registry_blob = is_blob && top == registry::ROOT;
+    match RESERVED.iter().find(|(name, _)| *name == top) {
+        Some((_, owner)) if !is_registry_blob => {
+            Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -705,6 +811,21 @@ mod tests {
         let encoded = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let in_the_cas = name(&format!("example.com/oci-cas/sha256/e3/{encoded}"));
         assert!(matches!(root.index_place(&in_the_cas), Err(MapError::Reserved { .. })));
+    }
+
+    #[test]
+    fn the_places_of_blobs_are_what_a_consumer_asks_for() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        for cas in [CAS, "/{digest}", "/{algorithm:3}{/encoded:2,digest}", "/{+path}/gap/{digest}", "/%67ap{;encoded,algorithm}"] {
+            let map = map(INDEX, cas).unwrap();
+            let image = name("example.com/gapx/gap");
+            let published = map.published_cas_template(&image).unwrap();
+            let asked = published.expand(&template::digest_variables(&digest)).unwrap();
+            let uri = map.index_uri(&image).unwrap().join(&asked).unwrap();
+            let decoded = percent_encoding::percent_decode_str(uri.path()).decode_utf8().unwrap();
+            let place = map.blob_place(&image, &digest).unwrap();
+            assert_eq!(format!("/{}", place.path), decoded, "{cas}");
+        }
     }
 
     #[test]
