@@ -17,6 +17,16 @@ struct Case {
     says: &'static str,
 }
 
+impl Case {
+    /// Seconds: few where waiting is the point, and otherwise more than the slowest machine needs.
+    fn timeout(&self) -> &'static str {
+        match self.says {
+            "took too long" => "1",
+            _ => "30",
+        }
+    }
+}
+
 fn case(what: &'static str, answer: Answer, says: &'static str) -> Case {
     Case { what, answer, says }
 }
@@ -95,12 +105,14 @@ fn both_commands_fail(place: &str, cases: impl Fn(&Server) -> Vec<Case>) {
     server.answer("/loop", Answer::Redirect("/loop".into()));
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("layout");
-    for Case { what, answer, says } in cases(&server) {
+    for case in cases(&server) {
+        let timeout = case.timeout();
+        let Case { what, answer, says } = case;
         eprintln!("{place}: {what}");
         server.answer(place, answer);
-        let resolve = ["--timeout", "1", "example.com/app#1.0"];
+        let resolve = ["--timeout", timeout, "example.com/app#1.0"];
         fails(ocisite_at(&server, "resolve").args(resolve), &[says, "resolves to nothing"]);
-        let pull = ["--timeout", "1", "example.com/app#1.0", "--to", target.to_str().unwrap()];
+        let pull = ["--timeout", timeout, "example.com/app#1.0", "--to", target.to_str().unwrap()];
         fails(ocisite_at(&server, "pull").args(pull), &[says, "resolves to nothing"]);
         assert_empty(directory.path(), what);
     }
@@ -208,12 +220,14 @@ fn a_hostile_blob_cannot_hurt(bytes: &'static [u8], cases: impl Fn(&Server) -> V
     let manifest = server.blob(MANIFEST, manifest.to_string().as_bytes());
     server.with_engines().with_index("app", &[tagged(&image, "other"), tagged(&manifest, "1.0")]);
     let directory = tempfile::tempdir().unwrap();
-    for (number, Case { what, answer, says }) in cases(&server).into_iter().enumerate() {
+    for (number, case) in cases(&server).into_iter().enumerate() {
+        let timeout = case.timeout();
+        let Case { what, answer, says } = case;
         eprintln!("{what}");
         server.answer(&format!("/cas/{}", encoded(bytes)), answer);
         for extension in ["", ".tar"] {
             let target = directory.path().join(format!("{number}{extension}"));
-            let pull = ["--timeout", "1", "example.com/app#1.0", "--to", target.to_str().unwrap()];
+            let pull = ["--timeout", timeout, "example.com/app#1.0", "--to", target.to_str().unwrap()];
             fails(ocisite_at(&server, "pull").args(pull), &["cannot be had", says]);
             assert_whole(directory.path(), &target, what);
         }
