@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod nginx;
+pub mod registry;
 pub mod rules;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,9 @@ use serde::Serialize;
 use url::Url;
 
 use crate::site::SiteMap;
+use crate::site::path::PathError;
 use address::{AddressError, Listen, ServerName};
+use registry::RegistryView;
 use rules::Rule;
 
 /// The web servers that there are configurations for.
@@ -86,6 +89,9 @@ pub enum ServerConfigError {
         /// The origins that the site uses.
         known: Vec<String>,
     },
+    /// A path of the registry view is malformed, which is a fault of this program.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// A text that has no form in the server's language.
     #[error(transparent)]
     Quote(#[from] QuoteError),
@@ -150,6 +156,8 @@ struct VirtualHost<'a> {
     tls: Option<TlsFiles<'a>>,
     root: &'a str,
     rules: Vec<Rule>,
+    /// The registry view. None: the root has none.
+    registry: Option<RegistryView>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -176,6 +184,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
         tls,
         root: absolute("--root", &options.root)?,
         rules: rules::rules(map, None),
+        registry: registry::registry_view(map)?,
     }];
     for (origin, directory) in &options.stores {
         hosts.push(origin_host(map, options, tls, origin, directory)?);
@@ -238,6 +247,7 @@ fn origin_host<'a>(
         tls,
         root: absolute("--store", directory)?,
         rules: rules::rules(map, Some(position)),
+        registry: None,
     })
 }
 

@@ -180,7 +180,7 @@ fn a_layout_with_an_unreadable_file() {
         (layout.path.join("blobs"), "layout/blobs".to_string()),
     ] {
         let mode = file.metadata().unwrap().permissions();
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).unwrap();
         fails(&mut publish(), &[&name, "Permission denied"]);
         assert!(!site.exists());
         std::fs::set_permissions(&file, mode).unwrap();

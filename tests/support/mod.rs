@@ -1,5 +1,13 @@
-//! What the tests of the program share: making layouts, running the program, and looking at sites.
+//! What the tests share: making layouts, running the program and web servers, speaking HTTP, and looking at sites.
 
+// Every test binary has a copy of these modules and uses a part of them.
+#![allow(dead_code)]
+
+pub mod consumer;
+pub mod fixtures;
+pub mod http;
 pub mod layout;
+pub mod nginx;
+pub mod preview;
 pub mod program;
 pub mod site;
