@@ -1,5 +1,6 @@
 //! What web servers do with a site: one set of HTTP checks for all of them, and a consumer that walks the site from each.
 
+#[path = "support"]
 mod support {
     pub mod consumer;
     pub mod fixtures;

@@ -91,8 +91,7 @@ impl<'a> Consumer<'a> {
         };
         move |digest| {
             let (algorithm, encoded) = digest.split_once(':').unwrap();
-            let variables =
-                [("digest", digest.into()), ("algorithm", algorithm.into()), ("encoded", encoded.into())];
+            let variables = [("digest", digest.into()), ("algorithm", algorithm.into()), ("encoded", encoded.into())];
             base.join(&expand(&template, &variables)).unwrap()
         }
     }
