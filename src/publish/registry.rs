@@ -91,7 +91,7 @@ pub(super) fn plan_image(
     if !site.views_before.registry {
         repository.add_from_site(site, &image.name, kept)?;
     }
-    repository.plan_links(site, position, originals, plan)?;
+    repository.plan_links(position, originals, plan)?;
     plan_tags(site, position, &image.name, change, &repository, plan)?;
     plan_referrers(site, merge, &image.name, change, repository.referrers, plan)
 }
@@ -155,13 +155,7 @@ impl Repository {
         Ok(())
     }
 
-    fn plan_links(
-        &self,
-        site: &Site,
-        image: usize,
-        originals: &mut Originals,
-        plan: &mut Plan,
-    ) -> Result<(), PlanError> {
+    fn plan_links(&self, image: usize, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
         let all = self.manifests.iter().map(|blob| (blob, true)).chain(self.blobs.iter().map(|blob| (blob, false)));
         for ((digest, (size, media_type)), is_manifest) in all {
             let blob = |role, same_as| PlannedBlob {

@@ -139,7 +139,8 @@ mod tests {
             let map = map(index, cas);
             let rules = rules(&map, None);
             let own = [map.index_place(&image).unwrap().path, map.blob_place(&image, &digest).unwrap().path];
-            let marker = map.layout_marker_place(&image).unwrap().map(|place| place.path);
+            let marker = own[0].as_str().strip_suffix("index.json").map(|directory| format!("{directory}oci-layout"));
+            let marker = marker.map(|path| SitePath::new(&path).unwrap());
             let others =
                 [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
                     .map(|path| SitePath::new(path).unwrap());
