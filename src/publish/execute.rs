@@ -86,7 +86,7 @@ impl Summary {
 /// Writes what a plan says.
 ///
 /// # Errors
-/// Something could not be written. What was written until then is there; [`Site::give_up`] puts everything back.
+/// Something could not be written. What was written until then is there; `Site::give_up` puts everything back.
 pub fn execute(
     site: &Site,
     plan: Plan,
