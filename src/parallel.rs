@@ -119,11 +119,7 @@ impl<T> Drop for Working<'_, T> {
 
 /// Does `work` for each item of `first`, and for each that the work itself pushes, on up to `jobs` threads. Items of `first` are
 /// taken one at a time, when all that was pushed is being worked on.
-pub fn work<T: Send>(
-    first: impl Iterator<Item = T> + Send,
-    jobs: NonZeroUsize,
-    work: impl Fn(T, &Queue<T>) + Sync,
-) {
+pub fn work<T: Send>(first: impl Iterator<Item = T> + Send, jobs: NonZeroUsize, work: impl Fn(T, &Queue<T>) + Sync) {
     let queue = Queue { state: Mutex::new(State { stack: Vec::new(), working: 0 }), changed: Condvar::new() };
     let first = Mutex::new(first.fuse());
     let run = || {

@@ -11,6 +11,7 @@ pub mod pull;
 pub mod resolve;
 pub mod serve;
 pub mod server_config;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ pub struct Cli {
 enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
+    Verify(Box<verify::Args>),
     Resolve(resolve::Args),
     Pull(Box<pull::Args>),
     ServerConfig(server_config::Args),
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
+        Command::Verify(args) => verify::run(*args),
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(*args),
         Command::ServerConfig(args) => server_config::run(args),

@@ -35,7 +35,7 @@ pub use input::{Input, InputError};
 pub use plan::{Object, Plan, PlanError};
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
-const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
+pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What to publish, where, and how.
 #[derive(Clone, Debug)]

@@ -121,6 +121,18 @@ enum Outcome {
     Wrong(Finding),
 }
 
+/// Reads a blob by itself, and says what is wrong with it.
+pub fn check(source: &dyn Source, blob: &Blob) -> Option<Finding> {
+    match read(source, blob, &mut |_| {}) {
+        Ok(()) => None,
+        Err(Outcome::Wrong(finding)) => Some(finding),
+        Err(Outcome::Vanished) => {
+            let expected = format!("{} bytes", blob.size);
+            Some(Finding::new(&rule::BLOB_MISSING, source.object(&blob.url), expected, "nothing"))
+        }
+    }
+}
+
 /// Reads all of a blob.
 fn read(source: &dyn Source, blob: &Blob, advance: &mut dyn FnMut(u64)) -> Result<(), Outcome> {
     let fault = |fault: Fault| {

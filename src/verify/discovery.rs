@@ -31,7 +31,8 @@ impl Discovery {
     /// Reads the object. `images` are tried with its templates. None: there is nothing to go on with.
     pub fn read(source: &dyn Source, images: &[ImageName], findings: &mut Vec<Finding>) -> Option<Discovery> {
         // Of all images, one with a slash in its path tries the templates hardest.
-        let image = images.iter().find(|image| image.path().contains('/')).or(images.first())?;
+        let image = images.iter().find(|image| image.path().contains('/')).or(images.first()).cloned();
+        let image = &image.or_else(|| ImageName::parse("example.com/any").ok())?;
         let url = source.ref_engines_url(image);
         let document = match source.document(&url, media_type::REF_ENGINES, MAX_BYTES) {
             Ok(document) => document,

@@ -52,13 +52,16 @@ impl Root {
         };
         let path = directory.join(path.as_str());
         match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => File::open(&path).map_err(|error| Fault::Unreadable(error.to_string())),
+            Ok(metadata) if metadata.is_file() => {
+                File::open(&path).map_err(|error| Fault::Unreadable(error.to_string()))
+            }
             Ok(_) => Err(fault),
             Err(_) => Err(Fault::Absent),
         }
     }
 
-    fn read(&self, path: &SitePath, limit: u64) -> Result<Vec<u8>, Fault> {
+    /// Reads a document.
+    pub fn read(&self, path: &SitePath, limit: u64) -> Result<Vec<u8>, Fault> {
         match self.store.read_document(path, limit).map_err(fault) {
             Ok(Some(document)) => Ok(document.bytes),
             Ok(None) => Err(Fault::Absent),

@@ -84,7 +84,8 @@ pub fn check(described: &Described, object: &str, bytes: &[u8]) -> Result<(Links
     }
     // It was parsed a moment ago; what is wrong with it has been said.
     let document = json::parse(bytes).unwrap_or_default();
-    let has_version = media_type::is_index(&described.media_type) || media_type::is_image_manifest(&described.media_type);
+    let has_version =
+        media_type::is_index(&described.media_type) || media_type::is_image_manifest(&described.media_type);
     let version = document.get("schemaVersion");
     if has_version && version.and_then(Value::as_u64) != Some(2) {
         let found = version.map_or("nothing".into(), Value::to_string);

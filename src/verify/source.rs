@@ -91,6 +91,8 @@ pub enum Fault {
     Redirect(String),
     /// No trustworthy connection.
     Tls(String),
+    /// An answer that is neither "here it is" nor "there is none".
+    Status(u16),
     /// There, and not to be had for another reason.
     Unreadable(String),
 }
@@ -113,6 +115,7 @@ impl Fault {
             }
             Fault::Redirect(problem) => (&rule::REDIRECT_REFUSED, problem.clone()),
             Fault::Tls(problem) => (&rule::TLS, problem.clone()),
+            Fault::Status(status) => (&rule::UNREADABLE, format!("status {status}")),
             Fault::Unreadable(problem) => (&rule::UNREADABLE, problem.clone()),
         };
         Some(Finding::new(rule, object, expected, found))

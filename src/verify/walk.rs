@@ -12,13 +12,12 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
 use url::Url;
 
-use super::deep::{Blob, Readings, content_finding};
+use super::deep::{self, Blob, Readings, content_finding};
 use super::discovery::{Discovery, check_type};
 use super::finding::{Finding, Findings};
-use super::index::{Index, descriptor_finding};
+use super::index::Index;
 use super::manifest::{self, Described};
 use super::rule::{self, Severity};
 use super::source::{Document, Fault, Source};
@@ -26,7 +25,7 @@ use super::templates::{self, CasEngines, Setting};
 use crate::digest::{ContentError, VerifyingReader};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
-use crate::oci::manifest::{Links, ManifestError};
+use crate::oci::manifest::Links;
 use crate::oci::{Platform, media_type};
 use crate::parallel::{self, Queue};
 use crate::progress::Progress;
@@ -222,8 +221,7 @@ impl Walk<'_> {
 
     fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, queue: &Queue<Task>) {
         let object = self.source.object(&document.url);
-        let index =
-            Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
+        let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
         let mut findings = Vec::new();
         check_type(document, media_type::INDEX, &object, &mut findings);
         index.read(&document.bytes, &mut findings, &mut |entry| {
@@ -278,11 +276,11 @@ impl Walk<'_> {
 
     /// The first place that has the blob, with its size there.
     fn find(&self, image: &Image, node: &Node, urls: &[Url]) -> Option<(Url, Option<u64>)> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<(&Url, Fault)> = Vec::new();
         for url in urls {
             match self.source.size(url) {
                 Ok(size) => {
-                    for (lacking, _) in faults.iter().filter(|(_, fault)| *fault == Fault::Absent) {
+                    for (lacking, _) in faults.into_iter().filter(|(_, fault)| *fault == Fault::Absent) {
                         let (object, found) = (self.source.object(lacking), self.source.object(url));
                         let found = format!("nothing; it is at {found}");
                         image.push(Finding::new(&rule::CAS_ENGINE_INCOMPLETE, object, node.expected(), found));
@@ -305,15 +303,17 @@ impl Walk<'_> {
         }
         let real = faults.iter().find(|(_, fault)| *fault != Fault::Absent);
         let Some((url, fault)) = real.or(faults.first()) else {
-            // The descriptor says where it is, and no CAS engine does.
-            image.push(self.foreign(node, described.digest.to_string()));
+            // No CAS engine says where it is.
+            let object = described.digest.to_string();
+            image.push(match described.has_urls {
+                true => self.foreign(node, object),
+                false => Finding::new(&rule::CAS_ENGINE_MISSING, object, "a CAS engine", "none"),
+            });
             return;
         };
         let object = self.source.object(url);
         let finding = match (role, fault) {
-            (Role::Subject, Fault::Absent) => {
-                Finding::new(&rule::SUBJECT_MISSING, object, node.expected(), "nothing")
-            }
+            (Role::Subject, Fault::Absent) => Finding::new(&rule::SUBJECT_MISSING, object, node.expected(), "nothing"),
             (_, Fault::Absent) if described.has_urls => self.foreign(node, object),
             _ => {
                 image.give_up_on_completeness();
@@ -417,13 +417,11 @@ impl Walk<'_> {
 
     fn read(&self, image: &Image, node: &Node, url: Url) {
         let Described { digest, size, .. } = &node.described;
-        let Some(deep) = &self.deep else {
-            self.bytes(image, node, &url);
-            return;
-        };
-        let key = self.source.key(&url);
         let blob = Blob { url, digest: digest.clone(), size: *size };
-        deep.meet(self.source, key, blob, &image.text, self.findings);
+        match &self.deep {
+            Some(deep) => deep.meet(self.source, self.source.key(&blob.url), blob, &image.text, self.findings),
+            None => image.extend(deep::check(self.source, &blob)),
+        }
     }
 }
 
