@@ -256,6 +256,21 @@ pub struct Site {
 }
 
 impl Site {
+    /// Opens a site as it is, to keep it in order. `stores` are the directories of other origins. None: there is no site.
+    pub fn open_existing(root: &Path, stores: &[(String, PathBuf)]) -> Result<Option<Site>, PublishError> {
+        let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
+        let Some(Description { settings, images }) = description(&own)? else { return Ok(None) };
+        let mut others: Vec<Box<dyn Store>> = Vec::new();
+        for origin in &settings.origins {
+            let Some((_, directory)) = stores.iter().find(|(known, _)| known == origin) else {
+                return Err(PlanError::StoreNeeded { site: own.name(), origin: origin.clone() }.into());
+            };
+            others.push(Box::new(DirectoryStore::new(directory, LinkMode::Copy, true)?));
+        }
+        let views_before = settings.views;
+        Ok(Some(Site { own: Box::new(own), others, map: SiteMap::new(settings)?, images, views_before }))
+    }
+
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = DirectoryStore::new(root, request.link, request.adopt)?;
         let (settings, images, views_before) = settings(request, &own, images)?;
