@@ -139,7 +139,8 @@ mod tests {
             let map = map(index, cas);
             let rules = rules(&map, None);
             let own = [map.index_place(&image).unwrap().path, map.blob_place(&image, &digest).unwrap().path];
-            let marker = map.layout_marker_place(&image).unwrap().map(|place| place.path);
+            let (index_place, blobs) = (map.index_place(&image).unwrap(), map.blob_places(&image).unwrap());
+            let marker = map.layout_marker_place(&image, &index_place, &blobs).unwrap().map(|place| place.path);
             let others = [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
                 .map(|path| SitePath::new(path).unwrap());
             for path in own.into_iter().chain(marker).chain(others) {
