@@ -72,11 +72,11 @@ pub struct Freed {
 
 /// Removes what no index reaches and is older than the grace.
 pub fn gc(path: &Path, options: &Options) -> Result<Freed, HousekeepingError> {
-    let _lock = match options.dry_run {
-        true => None,
-        false => Some(super::open(path, &options.stores)?.own.lock(options.wait)?),
+    let _locks = match options.dry_run {
+        true => vec![],
+        false => super::open(path, &options.stores)?.lock(options.wait)?,
     };
-    // Opened after the lock is ours: another publisher may have written before.
+    // Opened after the locks are ours: another publisher may have written before.
     let site = super::open(path, &options.stores)?;
     let gc = Gc { site: &site, options, now: SystemTime::now() };
     let listing = gc.list()?;
@@ -343,9 +343,7 @@ impl Gc<'_> {
             parallel::map(phase, self.options.jobs, remove)?;
         }
         if !victims.is_empty() {
-            for store in [&self.site.own].into_iter().chain(&self.site.others) {
-                store.flush()?;
-            }
+            self.site.flush()?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::name::ImageName;
 use crate::oci::manifest::{self, Links};
 use crate::oci::{Descriptor, media_type};
 use crate::publish::collect::{fallback_tag, is_fallback_tag};
-use crate::publish::plan::{IndexChange, Plan};
+use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
 use crate::publish::{self, Site};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
@@ -44,7 +44,7 @@ pub fn remove(
     names: &[ImageName],
     wait: Duration,
 ) -> Result<Removed, HousekeepingError> {
-    let _lock = super::open(path, stores)?.own.lock(wait)?;
+    let _locks = super::open(path, stores)?.lock(wait)?;
     // Opened again: another publisher may have written before the lock was ours.
     let site = super::open(path, stores)?;
     let mut changes = Vec::new();
@@ -63,9 +63,7 @@ pub fn remove(
     for change in &changes {
         change.carry_out(&site)?;
     }
-    for store in [&site.own].into_iter().chain(&site.others) {
-        store.flush()?;
-    }
+    site.flush()?;
     Ok(removed)
 }
 
@@ -142,7 +140,8 @@ impl Change {
             return Ok(store.write_document(&place.path, &Kind::Index, &bytes, &self.expected)?);
         }
         store.delete(&place.path)?;
-        if let Some(marker) = site.map.layout_marker_place(&self.image)? {
+        let blobs = site.map.blob_places(&self.image)?;
+        if let Some(marker) = site.map.layout_marker_place(&self.image, &place, &blobs)? {
             site.store(marker.origin).delete(&marker.path)?;
         }
         Ok(())
@@ -156,8 +155,10 @@ impl Change {
         }
         let mut plan = Plan::default();
         publish::registry::plan_removal(site, &self.image, &self.index, &mut plan)?;
-        for document in plan.indexes.iter().filter(|document| !document.is_unchanged) {
-            site.own.write_document(&document.place.path, &document.kind, &document.bytes, &document.expected)?;
+        for PlannedDocument { place, kind, new_bytes, expected, .. } in &plan.indexes {
+            if let Some(bytes) = new_bytes {
+                site.own.write_document(&place.path, kind, bytes, expected)?;
+            }
         }
         for path in &plan.removals {
             site.own.delete(path)?;

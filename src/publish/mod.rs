@@ -268,7 +268,8 @@ impl Site {
             others.push(Box::new(DirectoryStore::new(directory, LinkMode::Copy, true)?));
         }
         let views_before = settings.views;
-        Ok(Some(Site { own: Box::new(own), others, map: SiteMap::new(settings)?, images, views_before }))
+        let (own, map) = (Box::new(own), SiteMap::new(settings)?);
+        Ok(Some(Site { own, others, map, images, views_before, written: Mutex::default() }))
     }
 
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
@@ -311,6 +312,18 @@ impl Site {
     /// All stores, the site's own first.
     fn stores(&self) -> impl Iterator<Item = &dyn Store> {
         std::iter::once(&self.own).chain(&self.others).map(|store| store.as_ref())
+    }
+
+    /// Keeps others from writing to any of the stores, until what is returned is dropped.
+    pub fn lock(&self, wait: Duration) -> Result<Vec<Box<dyn Lock>>, PublishError> {
+        let mut locks = Vec::new();
+        lock_all(std::slice::from_ref(self), wait, &mut locks)?;
+        Ok(locks)
+    }
+
+    /// Makes all that was written durable.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.stores().try_for_each(Store::flush)
     }
 
     /// Notes a blob that was written, for [`Site::give_up`].
