@@ -15,14 +15,17 @@
 pub mod cli;
 pub mod client;
 pub mod digest;
+pub mod housekeeping;
 pub mod json;
 pub mod name;
 pub mod oci;
 pub mod parallel;
 pub mod progress;
 pub mod publish;
+pub mod seen;
 pub mod serve;
 pub mod server_config;
 pub mod site;
 pub mod store;
 pub mod template;
+pub mod verify;

@@ -4,8 +4,10 @@
 pub trait Progress: Sync {
     /// Work on `total` bytes begins.
     fn start(&self, what: &str, total: u64);
-    /// So many bytes more are done.
-    fn advance(&self, bytes: u64);
+    /// Work on `total` items that are not bytes begins.
+    fn start_items(&self, what: &str, total: u64);
+    /// So many bytes more, or items, are done.
+    fn advance(&self, more: u64);
     /// The work that was started has ended.
     fn finish(&self);
     /// Work on one part of it begins, `total` bytes long. What is returned hears of that part, counts it towards the whole,
@@ -27,7 +29,8 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn start(&self, _what: &str, _total: u64) {}
-    fn advance(&self, _bytes: u64) {}
+    fn start_items(&self, _what: &str, _total: u64) {}
+    fn advance(&self, _more: u64) {}
     fn finish(&self) {}
 }
 

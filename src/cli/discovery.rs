@@ -80,7 +80,7 @@ pub fn tell(remarks: &[Remark], name: Option<&str>) {
 }
 
 /// Tells each request on standard error.
-struct Requests;
+pub struct Requests;
 
 impl Observer for Requests {
     fn exchange(&self, method: Method, url: &Url, outcome: Result<u16, &HttpError>) {

@@ -3,14 +3,18 @@
 pub mod completions;
 pub mod config;
 pub mod discovery;
+pub mod gc;
+pub mod list;
 pub mod man;
 pub mod output;
 pub mod progress;
 pub mod publish;
 pub mod pull;
+pub mod remove;
 pub mod resolve;
 pub mod serve;
 pub mod server_config;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,10 @@ pub struct Cli {
 enum Command {
     Publish(Box<publish::Args>),
     Serve(serve::Args),
+    Verify(Box<verify::Args>),
+    List(list::Args),
+    Remove(remove::Args),
+    Gc(gc::Args),
     Resolve(resolve::Args),
     Pull(Box<pull::Args>),
     ServerConfig(server_config::Args),
@@ -46,6 +54,10 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),
+        Command::Verify(args) => verify::run(*args),
+        Command::List(args) => list::run(args),
+        Command::Remove(args) => remove::run(args),
+        Command::Gc(args) => gc::run(args),
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(*args),
         Command::ServerConfig(args) => server_config::run(args),

@@ -22,16 +22,28 @@ struct Bars {
     total: Mutex<Option<ProgressBar>>,
 }
 
-/// `NO_COLOR` asks programs for plain text (no-color.org).
-fn template() -> &'static str {
-    match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        true => "{msg:12!} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
-        false => "{msg:12!} [{bar:30.cyan}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left",
-    }
+/// What is counted.
+#[derive(Clone, Copy)]
+enum Unit {
+    Bytes,
+    Items,
 }
 
-fn new_bar(what: &str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(template()).unwrap_or_else(|_| ProgressStyle::default_bar());
+/// `NO_COLOR` asks programs for plain text (no-color.org).
+fn template(unit: Unit) -> String {
+    let bar = match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        true => "{msg:12!} [{bar:30}]",
+        false => "{msg:12!} [{bar:30.cyan}]",
+    };
+    let counts = match unit {
+        Unit::Bytes => "{binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+        Unit::Items => "{human_pos}/{human_len} {per_sec}",
+    };
+    format!("{bar} {counts} {{eta}} left")
+}
+
+fn new_bar(what: &str, total: u64, unit: Unit) -> ProgressBar {
+    let style = ProgressStyle::with_template(&template(unit)).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(total).with_message(what.to_string());
     bar.set_style(style.progress_chars("=> "));
     bar
@@ -41,19 +53,27 @@ impl Bars {
     fn total(&self) -> Option<ProgressBar> {
         self.total.lock().ok()?.clone()
     }
-}
 
-impl Progress for Bars {
-    fn start(&self, what: &str, total: u64) {
-        let bar = self.all.add(new_bar(what, total));
+    fn begin(&self, bar: ProgressBar) {
+        let bar = self.all.add(bar);
         if let Ok(mut slot) = self.total.lock() {
             *slot = Some(bar);
         }
     }
+}
 
-    fn advance(&self, bytes: u64) {
+impl Progress for Bars {
+    fn start(&self, what: &str, total: u64) {
+        self.begin(new_bar(what, total, Unit::Bytes));
+    }
+
+    fn start_items(&self, what: &str, total: u64) {
+        self.begin(new_bar(what, total, Unit::Items));
+    }
+
+    fn advance(&self, more: u64) {
         if let Some(total) = self.total() {
-            total.inc(bytes);
+            total.inc(more);
         }
     }
 
@@ -65,7 +85,7 @@ impl Progress for Bars {
 
     fn part<'a>(&'a self, what: &str, total: u64) -> Box<dyn Part + 'a> {
         let Some(whole) = self.total() else { return Box::new(Silent) };
-        Box::new(PartBar { bar: self.all.insert_before(&whole, new_bar(what, total)), whole })
+        Box::new(PartBar { bar: self.all.insert_before(&whole, new_bar(what, total, Unit::Bytes)), whole })
     }
 }
 

@@ -25,7 +25,7 @@ use crate::site::path::REF_ENGINES;
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
 
 /// The most bytes that a ref-engines object may have: a hundred times what one needs.
-const MAX_BYTES: u64 = 64 * 1024;
+pub const MAX_BYTES: u64 = 64 * 1024;
 
 /// A protocol to ask well-known URIs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]

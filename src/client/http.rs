@@ -209,7 +209,7 @@ impl Response {
     }
 
     /// The body, unbounded: the caller bounds what it reads. Errors become [`HttpError`]s through [`body_error`].
-    pub fn into_reader(self) -> impl Read {
+    pub fn into_reader(self) -> impl Read + Send + 'static {
         self.body
     }
 }
@@ -307,6 +307,16 @@ impl HttpError {
             HttpError::Body { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether no connection could be trusted: TLS failed, or its certificate did.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, HttpError::Exchange { source, .. } if matches!(**source, ureq::Error::Rustls(_) | ureq::Error::Tls(_)))
+    }
+
+    /// Whether there was no answer at all.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self, HttpError::Exchange { .. } | HttpError::Time { .. })
     }
 }
 

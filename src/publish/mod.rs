@@ -35,7 +35,7 @@ pub use input::{Input, InputError};
 pub use plan::{Object, Plan, PlanError};
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
-const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
+pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What to publish, where, and how.
 #[derive(Clone, Debug)]
@@ -256,6 +256,22 @@ pub struct Site {
 }
 
 impl Site {
+    /// Opens a site as it is, to keep it in order. `stores` are the directories of other origins. None: there is no site.
+    pub fn open_existing(root: &Path, stores: &[(String, PathBuf)]) -> Result<Option<Site>, PublishError> {
+        let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
+        let Some(Description { settings, images }) = description(&own)? else { return Ok(None) };
+        let mut others: Vec<Box<dyn Store>> = Vec::new();
+        for origin in &settings.origins {
+            let Some((_, directory)) = stores.iter().find(|(known, _)| known == origin) else {
+                return Err(PlanError::StoreNeeded { site: own.name(), origin: origin.clone() }.into());
+            };
+            others.push(Box::new(DirectoryStore::new(directory, LinkMode::Copy, true)?));
+        }
+        let views_before = settings.views;
+        let (own, map) = (Box::new(own), SiteMap::new(settings)?);
+        Ok(Some(Site { own, others, map, images, views_before, written: Mutex::default() }))
+    }
+
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = DirectoryStore::new(root, request.link, request.adopt)?;
         let (settings, images, views_before) = settings(request, &own, images)?;
@@ -296,6 +312,18 @@ impl Site {
     /// All stores, the site's own first.
     fn stores(&self) -> impl Iterator<Item = &dyn Store> {
         std::iter::once(&self.own).chain(&self.others).map(|store| store.as_ref())
+    }
+
+    /// Keeps others from writing to any of the stores, until what is returned is dropped.
+    pub fn lock(&self, wait: Duration) -> Result<Vec<Box<dyn Lock>>, PublishError> {
+        let mut locks = Vec::new();
+        lock_all(std::slice::from_ref(self), wait, &mut locks)?;
+        Ok(locks)
+    }
+
+    /// Makes all that was written durable.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.stores().try_for_each(Store::flush)
     }
 
     /// Notes a blob that was written, for [`Site::give_up`].

@@ -96,6 +96,19 @@ pub(super) fn plan_image(
     plan_referrers(site, merge, &image.name, change, repository.referrers, plan)
 }
 
+/// Plans what a repository says when refs were taken out of its image: its lists without them, and the tags that go.
+pub fn plan_removal(site: &Site, name: &ImageName, change: &IndexChange, plan: &mut Plan) -> Result<(), PlanError> {
+    let nothing_published = Image {
+        name: name.clone(),
+        entries: vec![],
+        blobs: vec![],
+        missing: vec![],
+        referrers: vec![],
+        warnings: vec![],
+    };
+    plan_tags(site, 0, name, change, &Repository::new(&nothing_published), plan)
+}
+
 /// What a repository holds, as far as this publish has to look at it.
 struct Repository {
     manifests: BTreeMap<Digest, (u64, String)>,

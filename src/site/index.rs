@@ -14,7 +14,7 @@ use crate::json::{self, JsonError};
 use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
 
 /// One entry of an index.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// `org.opencontainers.image.ref.name`, which a fragment is compared with.
     pub reference: Option<Box<str>>,
@@ -163,6 +163,11 @@ impl Index {
         let before = self.entries.len();
         self.entries.retain(|entry| reference.is_some_and(|reference| entry.reference.as_deref() != Some(reference)));
         before - self.entries.len()
+    }
+
+    /// Keeps only the entries that `keep` says.
+    pub fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(keep);
     }
 
     /// The canonical bytes.

@@ -1,0 +1,116 @@
+//! `ocisite gc`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::output::{self, Verbosity, bytes, count};
+use super::publish::parse_store;
+use crate::housekeeping::gc::{self, Freed, Options};
+use crate::parallel;
+
+/// Remove blobs that no index reaches.
+///
+/// Safe beside a publish that is running. Where an index or a manifest cannot be read, nothing is removed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  ocisite gc site --dry-run\n  ocisite gc site --grace 7d")]
+pub struct Args {
+    /// The directory of the site.
+    #[arg(value_name = "SITE")]
+    site: PathBuf,
+    /// Keep what is younger: a number with s, m, h or d.
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
+    grace: Age,
+    /// Say what would go, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The directory of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
+    store: Vec<(String, PathBuf)>,
+    /// How many things to work on at once [default: one per core].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// How many seconds to wait for a publisher.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// An age as it was written, and what it means.
+#[derive(Clone, Debug)]
+struct Age {
+    text: String,
+    duration: Duration,
+}
+
+fn parse_age(text: &str) -> Result<Age, String> {
+    let wrong = || format!("{text:?} is no age: expected a number with s, m, h or d, such as 24h, or 0");
+    let (number, seconds) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 60 * 60),
+        Some((at, 'd')) => (&text[..at], 24 * 60 * 60),
+        _ if text == "0" => (text, 1),
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)).ok_or_else(wrong)?;
+    Ok(Age { text: text.into(), duration: Duration::from_secs(seconds) })
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        stores: args.store.clone(),
+        grace: args.grace.duration,
+        dry_run: args.dry_run,
+        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+        wait: Duration::from_secs(args.wait),
+    };
+    let freed = gc::gc(&args.site, &options)?;
+    if args.json {
+        output::print_json(&freed)?;
+    } else if !args.verbosity.quiet {
+        output::print(&report(&args, &freed))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(args: &Args, freed: &Freed) -> String {
+    let mut text = String::new();
+    if args.verbosity.verbose || freed.dry_run {
+        freed.paths.iter().for_each(|path| text.push_str(&format!("  {path}\n")));
+    }
+    let verb = if freed.dry_run { "Would remove" } else { "Removed" };
+    let blobs = count(freed.blobs.objects, "blob", "blobs");
+    text.push_str(&format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site.display()));
+    if freed.registry > 0 {
+        text.push_str(&format!(", and {} of the registry view", count(freed.registry, "file", "files")));
+    }
+    if freed.young.objects > 0 {
+        let young = count(freed.young.objects, "blob", "blobs");
+        text.push_str(&format!("; kept {young} ({}) younger than {}", bytes(freed.young.bytes), args.grace.text));
+    }
+    text + ".\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_a_unit() {
+        let seconds = |text: &str| parse_age(text).map(|age| age.duration.as_secs());
+        assert_eq!(seconds("0"), Ok(0));
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("24h"), Ok(86_400));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for text in ["", "24", "h", "-1h", "1.5h", "1w", "1é", "99999999999999999999d", "9999999999999999999d"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `ocisite list`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::output::{self, bytes};
+use super::publish::parse_store;
+use crate::housekeeping::list::{self, Image, ListedEntry};
+use crate::parallel;
+
+/// So many hexadecimal digits tell the digests of a site apart for people; `--json` has them whole.
+const SHOWN_DIGITS: usize = 12;
+
+/// Refs longer than this, such as fallback tags, push their own line aside and not all others.
+const MAX_REF_WIDTH: usize = 24;
+
+/// List the images of a site.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  ocisite list site\n  ocisite list site --json | jq -r '.[].name'")]
+pub struct Args {
+    /// The directory of the site.
+    #[arg(value_name = "SITE")]
+    site: PathBuf,
+    /// The directory of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
+    store: Vec<(String, PathBuf)>,
+    /// Print [{name, entries: [{ref, platforms, digest, mediaType, size}]}] as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let images = list::list(&args.site, &args.store, parallel::default_jobs())?;
+    match args.json {
+        true => output::print_json(&images)?,
+        false => output::print(&table(&images))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line for each image, and below it one for each entry.
+fn table(images: &[Image]) -> String {
+    let entries = || images.iter().flat_map(|image| &image.entries);
+    let width = |text: fn(&ListedEntry) -> String| entries().map(|e| text(e).chars().count()).max().unwrap_or(0);
+    let (ref_width, digest_width) = (width(reference).min(MAX_REF_WIDTH), width(digest));
+    let mut text = String::new();
+    for image in images {
+        text.push_str(&format!("{}\n", image.name));
+        for entry in &image.entries {
+            let (reference, digest) = (reference(entry), digest(entry));
+            let line =
+                format!("  {reference:ref_width$}  {digest:digest_width$}  {:>12}  {}", bytes(entry.size), what(entry));
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn reference(entry: &ListedEntry) -> String {
+    entry.reference.clone().unwrap_or("-".into())
+}
+
+fn digest(entry: &ListedEntry) -> String {
+    format!("{}:{}", entry.digest.algorithm(), &entry.digest.encoded()[..SHOWN_DIGITS])
+}
+
+/// What stands behind an entry: its platforms, or what kind of artifact it is.
+fn what(entry: &ListedEntry) -> String {
+    let mut parts = entry.platforms.clone();
+    parts.extend(entry.artifact_type.iter().filter(|_| entry.platforms.is_empty()).cloned());
+    let missing =
+        (entry.missing > 0).then(|| format!("({} missing)", output::count(entry.missing as u64, "blob", "blobs")));
+    let parts = parts.join(", ");
+    missing.map_or(parts.clone(), |missing| format!("{parts} {missing}"))
+}

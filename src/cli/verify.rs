@@ -1,0 +1,105 @@
+//! `ocisite verify`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use url::Url;
+
+use super::discovery::Requests;
+use super::output::{self, Verbosity, bytes};
+use super::{FOUND_PROBLEMS, progress, publish};
+use crate::client::http::{self, Address};
+use crate::name::ImageName;
+use crate::parallel;
+use crate::verify::report::Report;
+use crate::verify::{self, Directory, Options, rule};
+
+const EXAMPLES: &str = "Examples:
+  ocisite verify site
+  ocisite verify site --deep --strict
+  ocisite verify https://example.com
+  ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443";
+
+/// Check a site, in a directory or on a live server, as the strictest consumer would.
+///
+/// Exit status 1: there are errors (with --strict, or warnings); 2: nothing could be checked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A directory with a site, or the URL of its root (http:// or https://).
+    #[arg(value_name = "DIR|URL", required_unless_present = "rules")]
+    site: Option<String>,
+    /// The names to check, each with or without a ref [default: all that the site lists].
+    #[arg(value_name = "NAME")]
+    names: Vec<ImageName>,
+    /// Read every blob and compare it with its digest.
+    #[arg(long)]
+    deep: bool,
+    /// Fail on warnings, too.
+    #[arg(long)]
+    strict: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the report to this file, too, as JUnit XML for CI systems.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// The host of a directory that does not say which it serves.
+    #[arg(long)]
+    host: Option<String>,
+    /// The directory of another origin that a directory's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR", value_parser = publish::parse_store)]
+    store: Vec<(String, PathBuf)>,
+    /// Send the requests for the site's hosts to this address, such as a preview or a staging server.
+    #[arg(long, value_name = "HOST:PORT")]
+    connect_to: Option<Address>,
+    /// How long a request may take; a blob has a second more for each 64 KiB.
+    #[arg(long, value_name = "SECONDS", default_value_t = http::DEFAULT_TIME.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// How many things to look at at once [default: one per core].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+    /// List the rules as a table in Markdown, and check nothing.
+    #[arg(long)]
+    rules: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Some(site) = args.site.as_ref().filter(|_| !args.rules) else {
+        output::print(&rule::markdown())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let report = verify(&args, site)?;
+    if let Some(path) = &args.junit {
+        std::fs::write(path, report.to_junit(args.strict))
+            .with_context(|| format!("cannot write the JUnit report {}", path.display()))?;
+    }
+    if args.json {
+        output::print_json(&report)?;
+    } else if !args.verbosity.quiet || !report.passes(args.strict) {
+        output::print(&report.to_text(bytes))?;
+    }
+    Ok(if report.passes(args.strict) { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
+}
+
+fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
+    let options =
+        Options { names: args.names.clone(), deep: args.deep, jobs: args.jobs.unwrap_or_else(parallel::default_jobs) };
+    let progress = progress::for_terminal(args.verbosity);
+    if !site.starts_with("http://") && !site.starts_with("https://") {
+        let directory = Directory { path: site.into(), stores: args.store.clone(), host: args.host.clone() };
+        return Ok(verify::verify_directory(&directory, &options, &*progress)?);
+    }
+    let url: Url = site.parse().with_context(|| format!("{site} is no URL"))?;
+    let client = http::Options {
+        time: Some(Duration::from_secs(args.timeout)),
+        observer: args.verbosity.verbose.then(|| std::sync::Arc::new(Requests) as _),
+        ..http::Options::default()
+    };
+    Ok(verify::verify_url(&url, client, args.connect_to.clone(), &options, &*progress)?)
+}

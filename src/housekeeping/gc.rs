@@ -1,0 +1,374 @@
+//! Freeing what no index reaches.
+//!
+//! What is safe follows from the order. First everything is listed; only what is there by then and is older than the grace
+//! can go, so that blobs that a publish is just writing, whose index does not exist yet, stay. Then the indexes are read, and
+//! all that they reach is marked. Only then is removed what was listed and not marked, what leads to something before what
+//! it leads to. So a gc that is killed leaves a site in which nothing that is reached is missing.
+//!
+//! On a directory, the lock keeps publishes and gcs apart as well; the grace is what a bucket has in its place.
+//!
+//! Every index is a root, whether the description lists it or not: a publish that was killed before its last phase has
+//! written indexes that a reader who knows their names finds. Where something cannot be read, nobody knows what it needs,
+//! and nothing is removed at all.
+//!
+//! In the registry view, a tag or list is rooted in the index: one that no index stands behind any more is a leftover of a
+//! publish that was killed. A merged index that was made for a tag with several entries is reached by that tag alone, and so are
+//! lists of referrers by their subject.
+
+use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::HousekeepingError;
+use super::graph::Published;
+use crate::digest::{Algorithm, Digest};
+use crate::json::MAX_INDEX_BYTES;
+use crate::name::ImageName;
+use crate::oci::manifest;
+use crate::oci::{Descriptor, media_type};
+use crate::parallel;
+use crate::publish::Site;
+use crate::publish::collect::fallback_tag;
+use crate::publish::execute::Count;
+use crate::seen::{Key, Seen, key};
+use crate::site::index::Index;
+use crate::site::registry::{self, Endpoint};
+use crate::site::{Kind, Phase, Place, SitePath};
+use crate::store::{Listed, StoreError};
+
+/// What is asked of a gc.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directories of other origins.
+    pub stores: Vec<(String, PathBuf)>,
+    /// How old something must be to go.
+    pub grace: Duration,
+    /// Whether nothing is removed.
+    pub dry_run: bool,
+    /// How many things are worked on at once.
+    pub jobs: NonZeroUsize,
+    /// How long to wait for a publisher.
+    pub wait: Duration,
+}
+
+/// What a gc did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Freed {
+    /// Whether nothing was removed.
+    pub dry_run: bool,
+    /// Blobs of the CAS that went.
+    pub blobs: Count,
+    /// What went from the registry view: names under which a blob had been served, too, and lists.
+    pub registry: u64,
+    /// Blobs of the CAS that nothing needs and that are too young to go.
+    pub young: Count,
+    /// The paths of what went.
+    pub paths: Vec<String>,
+}
+
+/// Removes what no index reaches and is older than the grace.
+pub fn gc(path: &Path, options: &Options) -> Result<Freed, HousekeepingError> {
+    let _locks = match options.dry_run {
+        true => vec![],
+        false => super::open(path, &options.stores)?.lock(options.wait)?,
+    };
+    // Opened after the locks are ours: another publisher may have written before.
+    let site = super::open(path, &options.stores)?;
+    let gc = Gc { site: &site, options, now: SystemTime::now() };
+    let listing = gc.list()?;
+    let marks = gc.mark(&listing)?;
+    let (victims, mut freed) = gc.choose(&listing, &marks)?;
+    freed.dry_run = options.dry_run;
+    if !options.dry_run {
+        gc.remove(victims)?;
+    }
+    Ok(freed)
+}
+
+struct Gc<'a> {
+    site: &'a Site,
+    options: &'a Options,
+    now: SystemTime,
+}
+
+/// What was there when the gc began.
+#[derive(Default)]
+struct Listing {
+    /// What is old enough to go, by place.
+    old: Seen,
+    /// The indexes.
+    indexes: Vec<Place>,
+    /// The tags of the registry view, by their plain names.
+    tags: Vec<SitePath>,
+    /// The lists of referrers.
+    referrers: Vec<SitePath>,
+}
+
+/// What is needed.
+#[derive(Default)]
+struct Marks {
+    /// Visited nodes of graphs.
+    visited: Seen,
+    /// Blobs in the CAS, by place.
+    blobs: Seen,
+    /// In the registry view: digests, by repository.
+    digests: Seen,
+    /// In the registry view: tags, by repository.
+    tags: Seen,
+    /// Repositories that have an index behind them.
+    repositories: HashSet<String>,
+}
+
+/// Something that can go.
+struct Victim {
+    phase: Phase,
+    place: Place,
+}
+
+impl Gc<'_> {
+    /// Calls `visit` for each object of each root.
+    fn each(&self, visit: &mut dyn FnMut(Place, Kind, Listed)) -> Result<(), StoreError> {
+        let origins = std::iter::once(None).chain((0..self.site.others.len()).map(Some));
+        for origin in origins {
+            self.site.store(origin).list("", &mut |object| {
+                let kind = match origin {
+                    None => self.site.map.kind_of(&object.path),
+                    Some(_) => self.site.map.kind_in(origin, &object.path),
+                };
+                if let Some(kind) = kind {
+                    visit(Place { origin, path: object.path.clone() }, kind, object);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn is_old(&self, object: &Listed) -> bool {
+        // A time in the future is a clock that was set; such a thing is not old.
+        self.now.duration_since(object.stat.modified).is_ok_and(|age| age >= self.options.grace)
+    }
+
+    fn list(&self) -> Result<Listing, StoreError> {
+        let mut listing = Listing::default();
+        self.each(&mut |place, kind, object| {
+            if self.is_old(&object) {
+                listing.old.insert(place_key(&place));
+            }
+            match (kind, Endpoint::parse(place.path.as_str())) {
+                (Kind::Index, _) => listing.indexes.push(place),
+                (Kind::RegistryTag(_), Some(Endpoint::Manifest { .. })) => listing.tags.push(place.path),
+                (Kind::Referrers, Some(Endpoint::Referrers { .. })) => listing.referrers.push(place.path),
+                _ => {}
+            }
+        })?;
+        Ok(listing)
+    }
+
+    fn mark(&self, listing: &Listing) -> Result<Marks, HousekeepingError> {
+        let mut marks = Marks::default();
+        let listed: BTreeSet<Place> = listing.indexes.iter().cloned().collect();
+        let mut roots: Vec<(Place, Option<ImageName>)> = Vec::new();
+        for image in &self.site.images {
+            roots.push((self.site.map.index_place(image)?, Some(image.clone())));
+        }
+        let known: HashSet<&Place> = roots.iter().map(|(place, _)| place).collect();
+        let unlisted: Vec<_> = listed.into_iter().filter(|place| !known.contains(place)).collect();
+        roots.extend(unlisted.into_iter().map(|place| {
+            let image = self.site.map.image_at(&place.path);
+            (place, image)
+        }));
+        let images =
+            parallel::map(&roots, self.options.jobs, |(place, image)| self.mark_index(place, image.as_ref(), &marks))?;
+        marks.repositories = images.into_iter().flatten().map(|image| image.path().to_string()).collect();
+        if self.site.map.settings().views.registry {
+            self.mark_registry(listing, &marks)?;
+        }
+        Ok(marks)
+    }
+
+    /// Marks what an index reaches. Returns whose it is; None: it is not there, or is no index at all.
+    fn mark_index(
+        &self,
+        place: &Place,
+        image: Option<&ImageName>,
+        marks: &Marks,
+    ) -> Result<Option<ImageName>, HousekeepingError> {
+        let document = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+        let Some(document) = document else { return Ok(None) };
+        let is_listed = image.is_some_and(|image| self.site.images.binary_search(image).is_ok());
+        let index = match Index::parse(&document.bytes) {
+            Ok(index) => index,
+            Err(source) if is_listed => {
+                return Err(HousekeepingError::Index { path: place.path.to_string(), source });
+            }
+            // A template may be so wide that any file stands where an index could; one that is no index reaches nothing.
+            Err(_) => return Ok(None),
+        };
+        let image = match image {
+            Some(image) => image.clone(),
+            // One pool serves all images, so any will do.
+            None if self.site.map.cas_is_shared() => self.any_image()?,
+            None => return Err(HousekeepingError::Stray { path: place.path.to_string() }),
+        };
+        for entry in index.entries() {
+            let path = || place.path.to_string();
+            let descriptor = entry.descriptor().map_err(|source| HousekeepingError::Index { path: path(), source })?;
+            if let Some(reference) = &entry.reference {
+                marks.tags.insert(key(&[image.path(), reference]));
+            }
+            self.mark_graph(&image, descriptor, marks)?;
+        }
+        Ok(Some(image))
+    }
+
+    fn any_image(&self) -> Result<ImageName, HousekeepingError> {
+        let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
+        ImageName::new(host, "any", None).map_err(|_| HousekeepingError::Stray { path: format!("of the host {host}") })
+    }
+
+    fn mark_graph(&self, image: &ImageName, root: Descriptor, marks: &Marks) -> Result<(), HousekeepingError> {
+        let published = Published { site: self.site, image };
+        let has_registry = self.site.map.settings().views.registry;
+        // Where images share their blobs and nothing else tells them apart, each graph is walked once for all of them.
+        let scope = if has_registry || !self.site.map.cas_is_shared() { image.to_string() } else { String::new() };
+        let mut todo = vec![root];
+        while let Some(descriptor) = todo.pop() {
+            let is_manifest = manifest::may_hold_descriptors(&descriptor.media_type);
+            // The same bytes may be described as a manifest here and as a layer there.
+            let described = if is_manifest { "manifest" } else { "leaf" };
+            if !marks.visited.insert(key(&[&scope, descriptor.digest.as_str(), described])) {
+                continue;
+            }
+            self.mark_blob(image, &descriptor.digest, marks)?;
+            if is_manifest {
+                todo.extend(published.links(&descriptor)?.unwrap_or_default().children);
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), HousekeepingError> {
+        marks.blobs.insert(place_key(&self.site.map.blob_place(image, digest)?));
+        if self.site.map.settings().views.registry {
+            marks.digests.insert(key(&[image.path(), digest.as_str()]));
+        }
+        Ok(())
+    }
+
+    /// Marks what only the registry view reaches: indexes that were merged for a tag, and what lists of referrers have.
+    fn mark_registry(&self, listing: &Listing, marks: &Marks) -> Result<(), HousekeepingError> {
+        for path in &listing.tags {
+            let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(path.as_str()) else { continue };
+            if marks.tags.contains(key(&[name, reference]))
+                && let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)?
+            {
+                self.mark_blob(&self.image_of(name)?, &Digest::of(Algorithm::Sha256, &document.bytes), marks)?;
+            }
+        }
+        // A referrer may itself be referred to, so this ends when nothing new was found.
+        let mut left: Vec<&SitePath> = listing.referrers.iter().collect();
+        loop {
+            let (needed, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|path| {
+                matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
+                    if marks.digests.contains(key(&[name, digest.as_str()])))
+            });
+            left = rest;
+            if needed.is_empty() {
+                return Ok(());
+            }
+            for path in needed {
+                self.mark_referrers(path, marks)?;
+            }
+        }
+    }
+
+    /// Marks what a list of referrers has, and the fallback tag that says the same.
+    fn mark_referrers(&self, path: &SitePath, marks: &Marks) -> Result<(), HousekeepingError> {
+        let Some(Endpoint::Referrers { name, digest }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
+        let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
+        let image = self.image_of(name)?;
+        marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
+        let links = manifest::links(media_type::INDEX, &document.bytes)
+            .map_err(|source| HousekeepingError::Manifest { path: path.to_string(), source })?;
+        links.children.into_iter().try_for_each(|referrer| self.mark_graph(&image, referrer, marks))
+    }
+
+    fn image_of(&self, repository: &str) -> Result<ImageName, HousekeepingError> {
+        let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
+        ImageName::new(host, repository, None)
+            .map_err(|_| HousekeepingError::Stray { path: format!("{}/{repository}", registry::ROOT) })
+    }
+
+    /// What was listed, is old enough and was not marked; and what of that is too young.
+    fn choose(&self, listing: &Listing, marks: &Marks) -> Result<(Vec<Victim>, Freed), HousekeepingError> {
+        let (mut victims, mut freed) = (Vec::new(), Freed::default());
+        self.each(&mut |place, kind, object| {
+            let place_key = place_key(&place);
+            let is_in_cas = matches!(self.site.map.kind_in(place.origin, &place.path), Some(Kind::Blob(_)));
+            let is_needed = match (is_in_cas, Endpoint::parse(place.path.as_str())) {
+                (true, _) => marks.blobs.contains(place_key),
+                (false, Some(endpoint)) if place.origin.is_none() => marks.needs(&endpoint),
+                // Documents of discovery: they go with `remove`.
+                _ => true,
+            };
+            if is_needed {
+                return;
+            }
+            if !listing.old.contains(place_key) {
+                if is_in_cas {
+                    freed.young.add(object.stat.size);
+                }
+                return;
+            }
+            match is_in_cas {
+                true => freed.blobs.add(object.stat.size),
+                false => freed.registry += 1,
+            }
+            freed.paths.push(place.path.to_string());
+            victims.push(Victim { phase: kind.phase(), place });
+        })?;
+        freed.paths.sort();
+        Ok((victims, freed))
+    }
+
+    /// Removes, last phases first.
+    fn remove(&self, mut victims: Vec<Victim>) -> Result<(), HousekeepingError> {
+        victims.sort_by(|a, b| (b.phase, &a.place).cmp(&(a.phase, &b.place)));
+        for phase in victims.chunk_by(|a, b| a.phase == b.phase) {
+            let remove = |victim: &Victim| self.site.store(victim.place.origin).delete(&victim.place.path);
+            parallel::map(phase, self.options.jobs, remove)?;
+        }
+        if !victims.is_empty() {
+            self.site.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Marks {
+    /// Whether a document or a blob of the registry view stands for something that an index has.
+    fn needs(&self, endpoint: &Endpoint<'_>) -> bool {
+        let has = |name: &str, digest: &Digest| self.digests.contains(key(&[name, digest.as_str()]));
+        match endpoint {
+            Endpoint::Ping | Endpoint::NoReferrers => true,
+            Endpoint::Manifest { name, reference } | Endpoint::TypedManifest { name, reference, .. } => {
+                match Digest::parse(reference) {
+                    Ok(digest) => has(name, &digest),
+                    Err(_) => self.tags.contains(key(&[name, reference])),
+                }
+            }
+            Endpoint::Blob { name, digest } | Endpoint::Referrers { name, digest } => has(name, digest),
+            Endpoint::TagsList { name } => self.repositories.contains(*name),
+            Endpoint::TagsAfter { name, tag } => self.tags.contains(key(&[name, tag])),
+        }
+    }
+}
+
+fn place_key(place: &Place) -> Key {
+    let origin = place.origin.map_or(String::new(), |origin| origin.to_string());
+    key(&[&origin, place.path.as_str()])
+}

@@ -1,0 +1,104 @@
+//! What a site has: its images, their refs, and what stands behind each.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::HousekeepingError;
+use super::graph::Published;
+use crate::digest::Digest;
+use crate::name::ImageName;
+use crate::parallel;
+use crate::publish::Site;
+use crate::site::index::Entry;
+
+/// The platform that BuildKit gives attestations, which are for none.
+const ATTESTATION: &str = "unknown/unknown";
+
+/// An image of a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// Its name.
+    pub name: ImageName,
+    /// The entries of its index, sorted by ref.
+    pub entries: Vec<ListedEntry>,
+}
+
+/// An entry of an index, with what it reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedEntry {
+    /// Its ref; None: it has none.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// The platforms it is for, in the order of its manifests.
+    pub platforms: Vec<String>,
+    /// The digest it points to.
+    pub digest: Digest,
+    /// The media type of what it points to.
+    pub media_type: String,
+    /// Its type, where it is an artifact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// What it refers to, where it is a signature or the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Digest>,
+    /// The bytes of all blobs it reaches, each counted once.
+    pub size: u64,
+    /// How many of these the site does not have.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Lists the images of a site, sorted by name.
+pub fn list(path: &Path, stores: &[(String, PathBuf)], jobs: NonZeroUsize) -> Result<Vec<Image>, HousekeepingError> {
+    let site = super::open(path, stores)?;
+    parallel::map(&site.images, jobs, |image| list_image(&site, image))
+}
+
+fn list_image(site: &Site, name: &ImageName) -> Result<Image, HousekeepingError> {
+    let published = Published { site, image: name };
+    let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
+    let entries = index.entries().iter().map(|entry| list_entry(published, entry));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));
+    Ok(Image { name: name.clone(), entries })
+}
+
+fn list_entry(published: Published<'_>, entry: &Entry) -> Result<ListedEntry, HousekeepingError> {
+    let index_path = || published.site.map.index_place(published.image).map(|place| place.path.to_string());
+    let descriptor = match entry.descriptor() {
+        Ok(descriptor) => descriptor,
+        Err(source) => return Err(HousekeepingError::Index { path: index_path()?, source }),
+    };
+    let mut listed = ListedEntry {
+        reference: entry.reference.as_deref().map(str::to_string),
+        platforms: entry.platform.iter().map(ToString::to_string).collect(),
+        digest: descriptor.digest.clone(),
+        media_type: descriptor.media_type.clone(),
+        artifact_type: descriptor.artifact_type().map(str::to_string),
+        subject: None,
+        size: 0,
+        missing: 0,
+    };
+    let root = descriptor.digest.clone();
+    published.reach(descriptor, &mut |reached, links| {
+        listed.size += reached.size;
+        listed.missing += usize::from(links.is_none());
+        if reached.digest == root {
+            listed.subject = links.and_then(|links| links.subject.as_ref()).map(|subject| subject.digest.clone());
+        } else if entry.platform.is_none()
+            && let Some(platform) = reached.platform().map(|platform| platform.to_string())
+            && platform != ATTESTATION
+            && !listed.platforms.contains(&platform)
+        {
+            listed.platforms.push(platform);
+        }
+    })?;
+    Ok(listed)
+}

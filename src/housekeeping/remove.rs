@@ -1,0 +1,328 @@
+//! Taking images and refs out of a site.
+//!
+//! In the reverse of the order in which they were published: what leads to an index goes before the index. Their blobs are
+//! left to the gc. What refers to an image (its signatures, say) goes with its last ref.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::HousekeepingError;
+use super::graph::Published;
+use crate::digest::Digest;
+use crate::json::MAX_INDEX_BYTES;
+use crate::name::ImageName;
+use crate::oci::manifest::{self, Links};
+use crate::oci::{Descriptor, media_type};
+use crate::publish::collect::{fallback_tag, is_fallback_tag};
+use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
+use crate::publish::{self, Site};
+use crate::site::description::Description;
+use crate::site::index::{Entry, Index};
+use crate::site::path::DESCRIPTION;
+use crate::site::registry::{self, Endpoint};
+use crate::site::{Kind, SitePath};
+use crate::store::Expected;
+
+/// What was taken out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Images that are gone.
+    pub images: Vec<ImageName>,
+    /// Refs that are gone from images that have others.
+    pub refs: Vec<ImageName>,
+    /// How many entries are gone from indexes, those of what referred to a removed image included.
+    pub entries: usize,
+}
+
+/// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref.
+pub fn remove(
+    path: &Path,
+    stores: &[(String, PathBuf)],
+    names: &[ImageName],
+    wait: Duration,
+) -> Result<Removed, HousekeepingError> {
+    let _locks = super::open(path, stores)?.lock(wait)?;
+    // Opened again: another publisher may have written before the lock was ours.
+    let site = super::open(path, stores)?;
+    let mut changes = Vec::new();
+    for (image, refs) in by_image(names) {
+        changes.push(Change::plan(&site, &image, &refs)?);
+    }
+    let mut removed = Removed::default();
+    for change in &changes {
+        removed.entries += change.index.before.len() - change.index.after.entries().len();
+        match change.is_all() {
+            true => removed.images.push(change.image.clone()),
+            false => removed.refs.extend(change.refs.iter().filter_map(|r| change.image.with_fragment(Some(r)).ok())),
+        }
+    }
+    forget(&site, &removed.images)?;
+    for change in &changes {
+        change.carry_out(&site)?;
+    }
+    site.flush()?;
+    Ok(removed)
+}
+
+/// The refs to remove of each image; none: all of it.
+fn by_image(names: &[ImageName]) -> BTreeMap<ImageName, Vec<String>> {
+    let mut images: BTreeMap<ImageName, Vec<String>> = BTreeMap::new();
+    let whole: HashSet<ImageName> = names.iter().filter(|name| name.fragment().is_none()).cloned().collect();
+    for name in names {
+        let refs = images.entry(name.image()).or_default();
+        refs.extend(name.fragment().filter(|_| !whole.contains(&name.image())).map(str::to_string));
+    }
+    images
+}
+
+/// Takes images out of the description. Made durable before their indexes go: nothing leads to them then.
+fn forget(site: &Site, images: &[ImageName]) -> Result<(), HousekeepingError> {
+    let kept: Vec<ImageName> = site.images.iter().filter(|image| !images.contains(image)).cloned().collect();
+    if kept.len() == site.images.len() {
+        return Ok(());
+    }
+    let description = Description { settings: site.map.settings().clone(), images: kept };
+    let path = SitePath::new(DESCRIPTION)?;
+    let there = site.own.read_document(&path, publish::MAX_DESCRIPTION_BYTES)?;
+    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+    site.own.write_document(&path, &Kind::Description, &description.to_bytes(), &expected)?;
+    Ok(site.own.flush()?)
+}
+
+/// What changes in one image.
+struct Change {
+    image: ImageName,
+    refs: Vec<String>,
+    index: IndexChange,
+    expected: Expected,
+}
+
+impl Change {
+    fn plan(site: &Site, image: &ImageName, refs: &[String]) -> Result<Change, HousekeepingError> {
+        let published = Published { site, image };
+        let found = published.index()?;
+        if found.is_none() && site.images.binary_search(image).is_err() {
+            let similar =
+                site.images.iter().filter(|known| known.path() == image.path() || known.host() == image.host());
+            let similar = similar.max_by_key(|known| known.path() == image.path()).cloned();
+            return Err(HousekeepingError::NoSuchImage { name: image.clone(), similar });
+        }
+        let (mut after, expected) = found.unwrap_or((Index::default(), Expected::Absent));
+        let before = after.entries().to_vec();
+        if refs.is_empty() {
+            after.remove(None);
+        }
+        for reference in refs {
+            if after.remove(Some(reference)) == 0 {
+                let (image, reference) = (image.clone(), reference.clone());
+                return Err(HousekeepingError::NoSuchRef { image, reference, found: refs_of(&before) });
+            }
+        }
+        remove_referrers(published, &before, &mut after)?;
+        Ok(Change { image: image.clone(), refs: refs.to_vec(), index: IndexChange { before, after }, expected })
+    }
+
+    fn is_all(&self) -> bool {
+        self.index.after.entries().is_empty()
+    }
+
+    fn carry_out(&self, site: &Site) -> Result<(), HousekeepingError> {
+        if site.map.settings().views.registry && registry::is_name(self.image.path()) {
+            self.carry_out_in_registry(site)?;
+        }
+        let place = site.map.index_place(&self.image)?;
+        let store = site.store(place.origin);
+        if !self.is_all() {
+            let bytes = self.index.after.to_bytes();
+            return Ok(store.write_document(&place.path, &Kind::Index, &bytes, &self.expected)?);
+        }
+        store.delete(&place.path)?;
+        let blobs = site.map.blob_places(&self.image)?;
+        if let Some(marker) = site.map.layout_marker_place(&self.image, &place, &blobs)? {
+            site.store(marker.origin).delete(&marker.path)?;
+        }
+        Ok(())
+    }
+
+    /// Lists first, then the tags that they listed.
+    fn carry_out_in_registry(&self, site: &Site) -> Result<(), HousekeepingError> {
+        let name = self.image.path();
+        if self.is_all() {
+            return remove_repository(site, name);
+        }
+        let mut plan = Plan::default();
+        publish::registry::plan_removal(site, &self.image, &self.index, &mut plan)?;
+        for PlannedDocument { place, kind, new_bytes, expected, .. } in &plan.indexes {
+            if let Some(bytes) = new_bytes {
+                site.own.write_document(&place.path, kind, bytes, expected)?;
+            }
+        }
+        for path in &plan.removals {
+            site.own.delete(path)?;
+        }
+        self.remove_from_referrers(site)
+    }
+
+    /// Takes what is removed out of the referrers lists that have it.
+    fn remove_from_referrers(&self, site: &Site) -> Result<(), HousekeepingError> {
+        let kept: HashSet<&Digest> = self.index.after.entries().iter().map(|entry| &entry.digest).collect();
+        let published = Published { site, image: &self.image };
+        for entry in self.index.before.iter().filter(|entry| !kept.contains(&entry.digest)) {
+            let Some(subject) = subject(published, entry)? else { continue };
+            let tag = fallback_tag(&subject);
+            let typed = registry::typed_manifest_path(self.image.path(), &tag, media_type::INDEX).transpose()?;
+            let lists = [
+                Some((registry::referrers_path(self.image.path(), &subject)?, Kind::Referrers)),
+                Some((registry::manifest_path(self.image.path(), &tag)?, registry_index())),
+                typed.map(|path| (path, registry_index())),
+            ];
+            for (path, kind) in lists.into_iter().flatten() {
+                rewrite_without(site, &path, &kind, &entry.digest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn registry_index() -> Kind {
+    Kind::RegistryTag(Some(media_type::INDEX.into()))
+}
+
+fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -> Result<(), HousekeepingError> {
+    let Some(there) = site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
+    let links = manifest::links(media_type::INDEX, &there.bytes).unwrap_or_default();
+    let kept: Vec<_> = links.children.into_iter().filter(|child| child.digest != *digest).collect();
+    let bytes = registry::referrers_list(kept);
+    if bytes == there.bytes {
+        return Ok(());
+    }
+    Ok(site.own.write_document(path, kind, &bytes, &Expected::Version(there.version))?)
+}
+
+/// Removes the documents of a repository; its blobs and manifests are left to the gc.
+fn remove_repository(site: &Site, name: &str) -> Result<(), HousekeepingError> {
+    let mut paths = Vec::new();
+    site.own.list(&format!("{}/{name}/", registry::ROOT), &mut |object| {
+        if let Some(endpoint) = Endpoint::parse(object.path.as_str())
+            && endpoint.name() == Some(name)
+            && !endpoint.kind().is_immutable()
+        {
+            paths.push((matches!(endpoint.kind(), Kind::RegistryTag(_)), object.path.clone()));
+        }
+    })?;
+    // Lists, then tags.
+    paths.sort();
+    for (_, path) in &paths {
+        site.own.delete(path)?;
+    }
+    Ok(())
+}
+
+fn refs_of(entries: &[Entry]) -> String {
+    let mut refs: Vec<&str> = entries.iter().filter_map(|entry| entry.reference.as_deref()).collect();
+    refs.dedup();
+    if refs.is_empty() { "only entries without a ref".into() } else { refs.join(", ") }
+}
+
+/// Takes out what referred to manifests that are not reached any more: entries without a ref that have a subject, and those under
+/// fallback tags. What referred to nothing before stays: this removal is not about it.
+fn remove_referrers(published: Published<'_>, before: &[Entry], after: &mut Index) -> Result<(), HousekeepingError> {
+    let mut referrers = Vec::new();
+    for entry in after.entries() {
+        let referrer = match entry.reference.as_deref() {
+            Some(reference) if is_fallback_tag(reference) => Some(Subject::Tag(stem(reference).into())),
+            Some(_) => None,
+            None => subject(published, entry)?.map(Subject::Digest),
+        };
+        referrers.extend(referrer.map(|subject| (entry.clone(), subject)));
+    }
+    if referrers.is_empty() {
+        return Ok(());
+    }
+    let is_referrer: HashSet<&Entry> = referrers.iter().map(|(entry, _)| entry).collect();
+    let mut once = Subjects::default();
+    for entry in before {
+        once.add(published, entry)?;
+    }
+    let mut now = Subjects::default();
+    for entry in after.entries().iter().filter(|entry| !is_referrer.contains(entry)) {
+        now.add(published, entry)?;
+    }
+    // What refers to a referrer that stays, stays.
+    let mut left: Vec<&(Entry, Subject)> = referrers.iter().collect();
+    loop {
+        let (staying, going): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(_, subject)| now.has(subject) || !once.has(subject));
+        left = going;
+        if staying.is_empty() {
+            break;
+        }
+        for (entry, _) in staying {
+            now.add(published, entry)?;
+        }
+    }
+    let going: HashSet<&Entry> = left.into_iter().map(|(entry, _)| entry).collect();
+    after.retain(|entry| !going.contains(entry));
+    Ok(())
+}
+
+/// What a referrer refers to.
+enum Subject {
+    Digest(Digest),
+    /// By a fallback tag, which may be cut and so is compared as one.
+    Tag(String),
+}
+
+/// A fallback tag without what cosign appends to it.
+fn stem(tag: &str) -> &str {
+    tag.split('.').next().unwrap_or(tag)
+}
+
+/// The manifests that entries reach.
+#[derive(Default)]
+struct Subjects {
+    digests: HashSet<Digest>,
+    tags: HashSet<String>,
+}
+
+impl Subjects {
+    fn has(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Digest(digest) => self.digests.contains(digest),
+            Subject::Tag(tag) => self.tags.contains(tag),
+        }
+    }
+
+    fn add(&mut self, published: Published<'_>, entry: &Entry) -> Result<(), HousekeepingError> {
+        let mut todo: Vec<Descriptor> = entry.descriptor().into_iter().collect();
+        while let Some(descriptor) = todo.pop() {
+            if !media_type::holds_descriptors(&descriptor.media_type) || !self.digests.insert(descriptor.digest.clone())
+            {
+                continue;
+            }
+            self.tags.insert(fallback_tag(&descriptor.digest));
+            if media_type::is_index(&descriptor.media_type) {
+                todo.extend(links(published, &descriptor)?.children);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an entry refers to: the subject of its manifest.
+fn subject(published: Published<'_>, entry: &Entry) -> Result<Option<Digest>, HousekeepingError> {
+    let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
+    Ok(links(published, &descriptor)?.subject.map(|subject| subject.digest))
+}
+
+/// What a manifest links to. One that is missing or damaged links to nothing, and is no reason not to remove it.
+fn links(published: Published<'_>, descriptor: &Descriptor) -> Result<Links, HousekeepingError> {
+    match published.links(descriptor) {
+        Ok(links) => Ok(links.unwrap_or_default()),
+        Err(HousekeepingError::Damaged { .. } | HousekeepingError::Manifest { .. }) => Ok(Links::default()),
+        Err(error) => Err(error),
+    }
+}

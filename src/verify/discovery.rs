@@ -1,0 +1,117 @@
+//! The ref-engines object: what leads to everything else.
+
+use url::Url;
+
+use super::finding::Finding;
+use super::rule;
+use super::source::{Document, Said, Source};
+use super::templates::{self, CasEngines, Setting};
+use crate::client::discovery::MAX_BYTES;
+use crate::client::remark::chain;
+use crate::json;
+use crate::name::ImageName;
+use crate::oci::media_type;
+use crate::site::Settings;
+use crate::site::path::REF_ENGINES;
+use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use crate::template::Template;
+
+/// A ref-engines object, as far as it can be used.
+#[derive(Debug)]
+pub struct Discovery {
+    /// Where a server has it, after redirects.
+    url: Url,
+    /// The templates of its ref engines.
+    pub index: Vec<Template>,
+    /// The templates of its CAS engines.
+    pub cas: Vec<Template>,
+}
+
+impl Discovery {
+    /// Reads the object. `images` are tried with its templates. None: there is nothing to go on with.
+    pub fn read(source: &dyn Source, images: &[ImageName], findings: &mut Vec<Finding>) -> Option<Discovery> {
+        // Of all images, one with a slash in its path tries the templates hardest.
+        let image = images.iter().find(|image| image.path().contains('/')).or(images.first()).cloned();
+        let image = &image.or_else(|| ImageName::parse("example.com/any").ok())?;
+        let url = source.ref_engines_url(image);
+        let document = match source.document(&url, media_type::REF_ENGINES, MAX_BYTES) {
+            Ok(document) => document,
+            Err(fault) => {
+                let finding = fault.finding(REF_ENGINES.into(), "the ref-engines object", &rule::WELL_KNOWN_MISSING);
+                findings.extend(finding);
+                return None;
+            }
+        };
+        check_type(&document, media_type::REF_ENGINES, REF_ENGINES, findings);
+        let value = json::parse(&document.bytes);
+        let object = match value.as_ref().map(|value| (value.as_object(), json::type_name(value))) {
+            Ok((Some(object), _)) => object,
+            other => {
+                let found = other.map_or_else(chain_of, |(_, found)| found.into());
+                findings.push(Finding::new(&rule::WELL_KNOWN_FORM, REF_ENGINES, "a JSON object", found));
+                return None;
+            }
+        };
+        let setting = Setting { source, document: &document.url, object: REF_ENGINES, image };
+        let wrong = findings.len();
+        let index = templates::read(setting, object, "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
+        let cas = templates::read(setting, object, "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
+        if index.is_empty() {
+            // What is wrong with the engines it has says it already.
+            if findings.len() == wrong {
+                let expected = format!("a ref engine with the protocol {INDEX_TEMPLATE_PROTOCOL}");
+                findings.push(Finding::new(&rule::REF_ENGINE_MISSING, REF_ENGINES, expected, "none"));
+            }
+            return None;
+        }
+        Some(Discovery { url: document.url, index, cas })
+    }
+
+    /// The URL of the object, as relative templates see it that are used for an image.
+    pub fn base(&self, source: &dyn Source, image: &ImageName) -> Url {
+        match source.is_live() {
+            true => self.url.clone(),
+            false => source.ref_engines_url(image),
+        }
+    }
+
+    /// The CAS engines for all that the ref engines lead to.
+    pub fn cas_engines(&self, source: &dyn Source, image: &ImageName) -> std::sync::Arc<CasEngines> {
+        CasEngines::new(self.cas.clone(), &self.base(source, image), None)
+    }
+
+    /// Compares with what the site says of itself.
+    pub fn compare(&self, settings: &Settings, findings: &mut Vec<Finding>) {
+        let cas = self.cas.first().is_none_or(|cas| *cas == settings.cas_template);
+        for (is_same, found, expected) in [
+            (self.index.first() == Some(&settings.index_template), self.index.first(), &settings.index_template),
+            (cas, self.cas.first(), &settings.cas_template),
+        ] {
+            if !is_same {
+                let (found, expected) = (found.map_or("none".into(), ToString::to_string), expected.as_str());
+                findings.push(Finding::new(&rule::DESCRIPTION_DIFFERS, REF_ENGINES, expected, found));
+            }
+        }
+    }
+}
+
+fn chain_of(error: &json::JsonError) -> String {
+    chain(error)
+}
+
+/// Checks how a document of discovery is served.
+pub fn check_type(document: &Document, expected: &str, object: &str, findings: &mut Vec<Finding>) {
+    let found = match &document.content_type {
+        Said::Nobody => return,
+        Said::Nothing => "no Content-Type".to_string(),
+        Said::Type(found) if found.media_type == expected => {
+            if found.charset.as_deref() != Some("utf-8") {
+                let found = found.charset.as_ref().map_or("no charset".into(), |charset| format!("charset={charset}"));
+                findings.push(Finding::new(&rule::CHARSET, object, "charset=utf-8", found));
+            }
+            return;
+        }
+        Said::Type(found) => found.media_type.clone(),
+    };
+    findings.push(Finding::new(&rule::MEDIA_TYPE, object, expected, found));
+}

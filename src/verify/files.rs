@@ -1,0 +1,180 @@
+//! A directory, or several, read as a web server would serve them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::source::{Document, Fault, Said, Source};
+use crate::client::remark::chain;
+use crate::json;
+use crate::name::ImageName;
+use crate::publish;
+use crate::seen::{Key, key};
+use crate::site::SitePath;
+use crate::site::map::well_known_uri;
+use crate::store::directory::{DirectoryStore, LinkMode};
+use crate::store::{Store, StoreError};
+
+/// The directories of a site.
+pub struct Files {
+    /// The site's own root.
+    pub own: Root,
+    /// The roots of other origins.
+    pub others: Vec<(String, Root)>,
+    /// The hosts whose requests the site's own root answers.
+    pub hosts: BTreeSet<String>,
+}
+
+/// A store, and its directory where it is one: there, symbolic links are followed, as web servers do. A site that ocisite
+/// did not write may consist of them.
+pub struct Root {
+    /// What holds the objects.
+    pub store: Box<dyn Store>,
+    /// The directory behind the store.
+    pub directory: Option<PathBuf>,
+}
+
+impl Root {
+    /// A directory.
+    pub fn directory(path: &Path) -> Result<Root, StoreError> {
+        let store = DirectoryStore::new(path, LinkMode::Copy, true)?;
+        Ok(Root { store: Box::new(store), directory: Some(path.into()) })
+    }
+
+    /// The file that a symbolic link at a path leads to.
+    fn followed(&self, path: &SitePath, fault: Fault) -> Result<File, Fault> {
+        let Some(directory) = self.directory.as_ref().filter(|_| fault == Fault::NotAFile(SYMLINK)) else {
+            return Err(fault);
+        };
+        let path = directory.join(path.as_str());
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {
+                File::open(&path).map_err(|error| Fault::Unreadable(error.to_string()))
+            }
+            Ok(_) => Err(fault),
+            Err(_) => Err(Fault::Absent),
+        }
+    }
+
+    /// Reads a document.
+    pub fn read(&self, path: &SitePath, limit: u64) -> Result<Vec<u8>, Fault> {
+        match self.store.read_document(path, limit).map_err(fault) {
+            Ok(Some(document)) => Ok(document.bytes),
+            Ok(None) => Err(Fault::Absent),
+            Err(fault) => {
+                let file = self.followed(path, fault)?;
+                json::read_bounded(file, limit).map_err(|error| match error {
+                    json::JsonError::TooLarge { limit } => Fault::TooLarge { limit },
+                    other => Fault::Unreadable(chain(&other)),
+                })
+            }
+        }
+    }
+
+    fn size(&self, path: &SitePath) -> Result<u64, Fault> {
+        match self.store.stat(path).map_err(fault) {
+            Ok(Some(stat)) => Ok(stat.size),
+            Ok(None) => Err(Fault::Absent),
+            Err(fault) => {
+                let metadata = self.followed(path, fault)?.metadata();
+                metadata.map(|metadata| metadata.len()).map_err(|error| Fault::Unreadable(error.to_string()))
+            }
+        }
+    }
+
+    fn open(&self, path: &SitePath) -> Result<Box<dyn Read + Send>, Fault> {
+        match self.store.open(path).map_err(fault) {
+            Ok(Some(reader)) => Ok(reader),
+            Ok(None) => Err(Fault::Absent),
+            Err(fault) => Ok(Box::new(self.followed(path, fault)?)),
+        }
+    }
+}
+
+/// How a store calls a symbolic link that stands in the way.
+const SYMLINK: &str = "a symbolic link";
+
+fn fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::InTheWay { found, .. } => Fault::NotAFile(found),
+        StoreError::TooLarge { limit, .. } => Fault::TooLarge { limit },
+        StoreError::Io { source, .. } => Fault::Unreadable(source.to_string()),
+        other => Fault::Unreadable(chain(&other)),
+    }
+}
+
+impl Files {
+    /// The root and the path that a URL leads to.
+    fn locate(&self, url: &Url) -> Result<(&Root, SitePath), Fault> {
+        let host = url.host_str().unwrap_or_default();
+        let root = if self.hosts.contains(host) && url.port().is_none() {
+            &self.own
+        } else {
+            let origin = url.origin().ascii_serialization();
+            &self.others.iter().find(|(known, _)| *known == origin).ok_or(Fault::Elsewhere)?.1
+        };
+        // As a web server decodes it: once, and as a whole. What is no path of a file is nowhere.
+        let path = percent_decode_str(url.path().trim_start_matches('/')).decode_utf8().map_err(|_| Fault::Absent)?;
+        let path = SitePath::new(&path).map_err(|_| Fault::Absent)?;
+        Ok((root, path))
+    }
+}
+
+impl Source for Files {
+    fn ref_engines_url(&self, image: &ImageName) -> Url {
+        well_known_uri(image.host())
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    fn is_own(&self, url: &Url, _image: &ImageName) -> bool {
+        self.hosts.contains(url.host_str().unwrap_or_default()) && url.port().is_none()
+    }
+
+    fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<Document, Fault> {
+        let (root, path) = self.locate(url)?;
+        let bytes = root.read(&path, limit)?;
+        Ok(Document { url: url.clone(), bytes, content_type: Said::Nobody })
+    }
+
+    fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {
+        let (root, path) = self.locate(url)?;
+        root.size(&path).map(Some)
+    }
+
+    fn open(&self, url: &Url, _size: u64) -> Result<Box<dyn Read + Send>, Fault> {
+        let (root, path) = self.locate(url)?;
+        root.open(&path)
+    }
+
+    fn object(&self, url: &Url) -> String {
+        match self.locate(url) {
+            Ok((root, path)) if std::ptr::eq(root, &self.own) => path.to_string(),
+            _ => url.to_string(),
+        }
+    }
+
+    fn key(&self, url: &Url) -> Key {
+        match self.locate(url) {
+            Ok((root, path)) => place_key(root, &path),
+            Err(_) => key(&["elsewhere", url.as_str()]),
+        }
+    }
+
+    fn still_lists(&self, image: &ImageName) -> bool {
+        // A description that cannot be read has been reported; then there is nothing to compare with.
+        let description = publish::description(&*self.own.store);
+        description.ok().flatten().is_none_or(|description| description.images.binary_search(&image.image()).is_ok())
+    }
+}
+
+/// The key of an object that was listed rather than asked for.
+pub fn place_key(root: &Root, path: &SitePath) -> Key {
+    key(&[&root.store.name(), path.as_str()])
+}

@@ -1,0 +1,201 @@
+//! An index: the entries of an image, and what a consumer can make of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::finding::Finding;
+use super::rule;
+use super::source::Source;
+use super::templates::{CasEngines, Setting};
+use crate::client::remark::chain;
+use crate::digest::DigestError;
+use crate::json::{self, JsonError};
+use crate::name::{ImageName, is_fragment};
+use crate::oci::{Descriptor, DescriptorError, media_type};
+use crate::seen::{Key, key};
+
+/// So many different lists of CAS engines are remembered of one index; entries mostly share one.
+const REMEMBERED_ENGINES: usize = 64;
+
+/// An index that is being looked at.
+pub struct Index<'a> {
+    /// What is being verified.
+    pub source: &'a dyn Source,
+    /// Where the index is.
+    pub url: &'a Url,
+    /// How a person would call it.
+    pub object: &'a str,
+    /// The name by which it was found; its fragment chooses entries.
+    pub image: &'a ImageName,
+    /// The CAS engines of the ref-engines object.
+    pub engines: Arc<CasEngines>,
+}
+
+/// An entry of an index, and who has its blobs.
+pub struct Entry {
+    /// The descriptor.
+    pub descriptor: Descriptor,
+    /// Its CAS engines.
+    pub engines: Arc<CasEngines>,
+}
+
+impl Index<'_> {
+    /// Hands each entry that the name means to `visit`, one at a time: an index may have a great many. What is wrong goes to
+    /// `findings`.
+    pub fn read(&self, bytes: &[u8], findings: &mut Vec<Finding>, visit: &mut dyn FnMut(Entry)) {
+        let manifests = match self.manifests(bytes) {
+            Ok(manifests) => manifests,
+            Err((expected, found)) => {
+                findings.push(Finding::new(&rule::INDEX_FORM, self.object, expected, found));
+                return;
+            }
+        };
+        let wanted = self.image.fragment().filter(|fragment| !fragment.is_empty());
+        let mut found_wanted = false;
+        let mut refs = Refs::default();
+        let mut known: HashMap<String, Arc<CasEngines>> = HashMap::new();
+        for (position, text) in manifests.iter().enumerate() {
+            let place = format!("{}, entry {position}", self.object);
+            let Some(descriptor) = self.descriptor(&place, text, findings) else { continue };
+            if wanted.is_some_and(|wanted| descriptor.ref_name() != Some(wanted)) {
+                continue;
+            }
+            found_wanted = true;
+            refs.add(&place, &descriptor, findings);
+            let engines = self.engines(&place, &descriptor, &mut known, findings);
+            if engines.is_empty() && !descriptor.properties.contains_key("urls") {
+                let finding = Finding::new(&rule::CAS_ENGINE_MISSING, place, "a CAS engine", "none");
+                findings.push(finding);
+                continue;
+            }
+            visit(Entry { descriptor, engines });
+        }
+        match wanted {
+            Some(wanted) if !found_wanted => {
+                let expected = format!("an entry with the ref {wanted:?}");
+                findings.push(Finding::new(&rule::REF_MISSING, self.object, expected, "none"));
+            }
+            None if manifests.is_empty() => {
+                findings.push(Finding::new(&rule::INDEX_EMPTY, self.object, "one entry or more", "none"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The entries as text; or what was expected and found instead.
+    fn manifests<'b>(&self, bytes: &'b [u8]) -> Result<Vec<&'b RawValue>, (String, String)> {
+        let wrong = |expected: &str, found: String| (expected.to_string(), found);
+        let properties: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(|_| {
+            let found = json::parse(bytes).map_or_else(|error| chain(&error), |value| json::type_name(&value).into());
+            wrong("an image index (a JSON object)", found)
+        })?;
+        let property = |name: &str| properties.get(name).map_or("nothing", |text| text.get());
+        if property("schemaVersion") != "2" {
+            return Err(wrong("\"schemaVersion\" to be 2", property("schemaVersion").into()));
+        }
+        let own = properties.get("mediaType").and_then(|text| serde_json::from_str::<String>(text.get()).ok());
+        if let Some(own) = own.filter(|own| own != media_type::INDEX) {
+            return Err(wrong(media_type::INDEX, own));
+        }
+        serde_json::from_str(property("manifests")).map_err(|_| {
+            let found = json::parse(property("manifests").as_bytes());
+            let found = found.map_or("nothing", |value| json::type_name(&value));
+            wrong("\"manifests\" to be an array", found.into())
+        })
+    }
+
+    fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Vec<Finding>) -> Option<Descriptor> {
+        let value: Result<Value, JsonError> = json::parse(text.get().as_bytes());
+        let descriptor = value.map_err(|error| chain(&error)).map(|value| Descriptor::from_value(&value));
+        match descriptor {
+            Ok(Ok(descriptor)) => {
+                if descriptor.media_type.is_empty() {
+                    let finding = Finding::new(&rule::DESCRIPTOR_MEDIA_TYPE, place, "a mediaType", "none");
+                    findings.push(finding);
+                }
+                Some(descriptor)
+            }
+            Ok(Err(error)) => {
+                findings.push(descriptor_finding(place, &error));
+                None
+            }
+            Err(problem) => {
+                findings.push(Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", problem));
+                None
+            }
+        }
+    }
+
+    fn engines(
+        &self,
+        place: &str,
+        descriptor: &Descriptor,
+        known: &mut HashMap<String, Arc<CasEngines>>,
+        findings: &mut Vec<Finding>,
+    ) -> Arc<CasEngines> {
+        let Some(list) = descriptor.properties.get("casEngines").map(Value::to_string) else {
+            return self.engines.clone();
+        };
+        if let Some(engines) = known.get(&list) {
+            return engines.clone();
+        }
+        let setting = Setting { source: self.source, document: self.url, object: place, image: self.image };
+        let mut wrong = Vec::new();
+        let engines = self.engines.of_descriptor(setting, descriptor, &mut wrong);
+        findings.extend(wrong);
+        if known.len() < REMEMBERED_ENGINES {
+            known.insert(list, engines.clone());
+        }
+        engines
+    }
+}
+
+/// What a malformed descriptor is called.
+pub fn descriptor_finding(place: &str, error: &DescriptorError) -> Finding {
+    match error {
+        DescriptorError::Digest(DigestError::UnknownAlgorithm { algorithm, .. }) => {
+            Finding::new(&rule::DIGEST_ALGORITHM, place, "sha256, sha512 or blake3", algorithm.clone())
+        }
+        other => Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", chain(other)),
+    }
+}
+
+/// The refs seen so far, each with its platforms, by sixteen bytes.
+#[derive(Default)]
+struct Refs {
+    /// The manifest of each ref and platform.
+    platforms: HashMap<Key, Key>,
+    /// The first manifest of each ref, and the first that has no platform.
+    refs: HashMap<Key, (Key, Option<Key>)>,
+}
+
+impl Refs {
+    fn add(&mut self, place: &str, descriptor: &Descriptor, findings: &mut Vec<Finding>) {
+        let Some(reference) = descriptor.ref_name() else { return };
+        if !is_fragment(reference) {
+            let expected = "characters of a URI fragment (RFC 3986)";
+            findings.push(Finding::new(&rule::REF_UNSPELLABLE, place, expected, format!("{reference:?}")));
+        }
+        let platform = descriptor.platform().map(|platform| platform.to_string());
+        if self.is_ambiguous(reference, platform.as_deref(), key(&[descriptor.digest.as_str()])) {
+            let platform = platform.unwrap_or("no platform".into());
+            let found = format!("a second one with the ref {reference:?} and {platform}");
+            findings.push(Finding::new(&rule::REF_AMBIGUOUS, place, "one entry for each ref and platform", found));
+        }
+    }
+
+    /// An entry without a platform is for every platform, so it stands alone under its ref.
+    fn is_ambiguous(&mut self, reference: &str, platform: Option<&str>, digest: Key) -> bool {
+        let (first, without_platform) = self.refs.entry(key(&[reference])).or_insert((digest, None));
+        let Some(platform) = platform else {
+            without_platform.get_or_insert(digest);
+            return *first != digest;
+        };
+        let same = *self.platforms.entry(key(&[reference, platform])).or_insert(digest);
+        same != digest || without_platform.is_some_and(|other| other != digest)
+    }
+}

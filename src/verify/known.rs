@@ -1,0 +1,160 @@
+//! What is known of a directory before it is checked: its settings and its images, from what it says of itself, or else from its
+//! templates and files.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::files::Files;
+use super::finding::Finding;
+use super::{Directory, Options, VerifyError, rule};
+use crate::client::discovery::MAX_BYTES;
+use crate::client::remark::chain;
+use crate::json;
+use crate::name::ImageName;
+use crate::publish::{self, PublishError};
+use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use crate::site::settings::Views;
+use crate::site::{Kind, Preset, Settings, SiteMap, SitePath};
+use crate::store::StoreError;
+use crate::template::Template;
+
+/// What is known.
+pub struct Known {
+    /// The site's settings, as far as they could be found out.
+    pub map: Option<SiteMap>,
+    /// Whether they are what the site says of itself.
+    pub is_described: bool,
+    /// Whether the CAS template is known, and does not stand in indexes only.
+    pub knows_cas: bool,
+    /// What to check, sorted.
+    pub images: Vec<ImageName>,
+    /// The hosts that the site serves.
+    pub hosts: BTreeSet<String>,
+}
+
+/// Why a directory is not checked further.
+pub enum Stop {
+    /// This is wrong with it.
+    Finding(Finding),
+    /// There is nothing to check.
+    Error(VerifyError),
+}
+
+impl Known {
+    /// Finds out what there is to check.
+    pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
+        let mut known = match publish::description(&*files.own.store) {
+            Ok(Some(description)) => Known {
+                hosts: description.settings.hosts.iter().cloned().collect(),
+                map: SiteMap::new(description.settings).ok(),
+                is_described: true,
+                knows_cas: true,
+                images: description.images,
+            },
+            Ok(None) => Known::undescribed(files, directory, options)?,
+            Err(PublishError::Store(error)) => return Err(Stop::Error(error.into())),
+            Err(error) => {
+                let problem = std::error::Error::source(&error).map_or(error.to_string(), |source| chain(source));
+                let finding =
+                    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", problem);
+                return Err(Stop::Finding(finding));
+            }
+        };
+        if !options.names.is_empty() {
+            known.images = options.names.clone();
+            known.images.sort();
+            known.images.dedup();
+        }
+        known.hosts.extend(known.images.iter().map(|image| image.host().to_string()));
+        Ok(known)
+    }
+
+    /// A site that does not say what it is: its ref-engines object gives the templates, its files the names.
+    fn undescribed(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
+        let ref_engines = read_ref_engines(files).map_err(|error| Stop::Error(error.into()))?;
+        if ref_engines.is_none() && options.names.is_empty() {
+            return Err(Stop::Error(VerifyError::NoSite { path: directory.path.clone() }));
+        }
+        let origins = directory.stores.iter().map(|(origin, _)| origin.clone()).collect();
+        let host = options.names.first().map(|name| name.host()).or(directory.host.as_deref());
+        let guess = ref_engines.as_ref().and_then(|object| guess_settings(object, host, origins));
+        let Some((map, knows_cas)) = guess else {
+            return match options.names.is_empty() {
+                false => Ok(Known::nothing()),
+                true => Err(names_needed(directory)),
+            };
+        };
+        let hosts = map.settings().hosts.iter().cloned().collect();
+        let images = match options.names.is_empty() {
+            true => derive_images(files, &map).map_err(|error| Stop::Error(error.into()))?,
+            false => vec![],
+        };
+        if images.is_empty() && options.names.is_empty() {
+            return Err(names_needed(directory));
+        }
+        Ok(Known { map: Some(map), is_described: false, knows_cas, images, hosts })
+    }
+
+    fn nothing() -> Known {
+        Known { map: None, is_described: false, knows_cas: false, images: vec![], hosts: BTreeSet::new() }
+    }
+}
+
+fn names_needed(directory: &Directory) -> Stop {
+    let (site, host_helps) = (directory.path.display().to_string(), directory.host.is_none());
+    Stop::Error(VerifyError::NamesNeeded { site, host_helps })
+}
+
+/// The ref-engines object, as far as it is one; what is wrong with it is said later. None: there is none.
+fn read_ref_engines(files: &Files) -> Result<Option<Value>, StoreError> {
+    let Ok(path) = SitePath::new(REF_ENGINES) else { return Ok(None) };
+    match files.own.read(&path, MAX_BYTES) {
+        Ok(bytes) => Ok(Some(json::parse(&bytes).unwrap_or_default())),
+        Err(super::source::Fault::Absent) => Ok(None),
+        Err(_) => Ok(Some(Value::Null)),
+    }
+}
+
+/// Settings that fit a ref-engines object. The host is the one given, or the one that the template itself names.
+fn guess_settings(ref_engines: &Value, host: Option<&str>, origins: Vec<String>) -> Option<(SiteMap, bool)> {
+    let index_template = template(ref_engines, "refEngines", INDEX_TEMPLATE_PROTOCOL)?;
+    let host = host.or_else(|| literal_host(&index_template))?.to_ascii_lowercase();
+    let cas_template = template(ref_engines, "casEngines", CAS_TEMPLATE_PROTOCOL);
+    let map = |cas_template| {
+        let (hosts, index_template) = (vec![host.clone()], index_template.clone());
+        let settings =
+            Settings { hosts, index_template, cas_template, origins: origins.clone(), views: Views::default() };
+        SiteMap::new(settings).ok()
+    };
+    let known = cas_template.and_then(map);
+    // Where the CAS is only matters for telling blobs from indexes.
+    let preset = || Template::parse(Preset::default().cas_template()).ok().and_then(map);
+    let knows_cas = known.is_some();
+    Some((known.or_else(preset)?, knows_cas))
+}
+
+fn template(ref_engines: &Value, list: &str, protocol: &str) -> Option<Template> {
+    let engines = ref_engines.get(list)?.as_array()?;
+    let engine = engines.iter().find(|engine| engine.get("protocol").and_then(Value::as_str) == Some(protocol))?;
+    Template::parse(engine.get("uri")?.as_str()?).ok()
+}
+
+fn literal_host(template: &Template) -> Option<&str> {
+    let (_, rest) = template.as_str().split_once("://")?;
+    let host = rest.split('/').next()?;
+    (!host.contains(['{', ':'])).then_some(host)
+}
+
+fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, StoreError> {
+    let mut images = Vec::new();
+    files.own.store.list(&map.index_pattern().static_prefix(), &mut |object| {
+        if map.kind_of(&object.path) == Some(Kind::Index) {
+            images.extend(map.image_at(&object.path));
+        }
+    })?;
+    images.sort();
+    images.dedup();
+    Ok(images)
+}

@@ -1,0 +1,112 @@
+//! Manifests and configs: whether they are what their descriptors say.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+
+use super::finding::Finding;
+use super::index::descriptor_finding;
+use super::rule;
+use crate::client::remark::chain;
+use crate::digest::Digest;
+use crate::json;
+use crate::oci::manifest::{self, Links, ManifestError};
+use crate::oci::{Descriptor, Platform, media_type};
+
+/// What a descriptor says, without what only its document needs. An index may have a great many.
+#[derive(Debug)]
+pub struct Described {
+    /// The media type; empty when there is none.
+    pub media_type: String,
+    /// The digest.
+    pub digest: Digest,
+    /// The number of bytes.
+    pub size: u64,
+    /// The platform.
+    pub platform: Option<Box<Platform>>,
+    /// `data`: the bytes themselves, in base64.
+    pub data: Option<String>,
+    /// Whether it says itself where the bytes are.
+    pub has_urls: bool,
+}
+
+impl Described {
+    /// Takes from a descriptor what is checked.
+    pub fn new(descriptor: Descriptor) -> Described {
+        let property = |name: &str| descriptor.properties.get(name);
+        Described {
+            platform: descriptor.platform().map(Box::new),
+            data: property("data").map(|data| data.as_str().map_or_else(|| data.to_string(), str::to_string)),
+            has_urls: property("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty()),
+            media_type: descriptor.media_type,
+            digest: descriptor.digest,
+            size: descriptor.size,
+        }
+    }
+
+    /// Whether the blob has to be read to know what it links to.
+    pub fn may_hold_descriptors(&self) -> bool {
+        manifest::may_hold_descriptors(&self.media_type)
+    }
+
+    /// What is wrong with `data`.
+    pub fn data_finding(&self) -> Option<Finding> {
+        let data = self.data.as_ref()?;
+        let found = match BASE64.decode(data) {
+            Err(error) => format!("\"data\" that is not base64 ({error})"),
+            Ok(bytes) => match Digest::of(self.digest.algorithm(), &bytes) {
+                found if found == self.digest && bytes.len() as u64 == self.size => return None,
+                found => format!("\"data\" of {} bytes with the digest {found}", bytes.len()),
+            },
+        };
+        let expected = format!("the {} bytes themselves", self.size);
+        Some(Finding::new(&rule::DESCRIPTOR_DATA, self.digest.to_string(), expected, found))
+    }
+}
+
+/// Checks a manifest. What it links to, and what is wrong with it short of that; or why it links to nothing.
+pub fn check(described: &Described, object: &str, bytes: &[u8]) -> Result<(Links, Vec<Finding>), Box<Finding>> {
+    let wrong = |expected: &str, found: String| Box::new(Finding::new(&rule::MANIFEST_FORM, object, expected, found));
+    let links = manifest::links(&described.media_type, bytes).map_err(|error| match &error {
+        ManifestError::Descriptor { field, source } => {
+            let finding = descriptor_finding(&format!("{object}, {field}"), source);
+            // A wrong digest has a rule of its own; a wrong descriptor makes a wrong manifest.
+            match *finding.rule == rule::DIGEST_ALGORITHM {
+                true => Box::new(finding),
+                false => wrong(&format!("a descriptor in \"{field}\""), finding.found),
+            }
+        }
+        ManifestError::Json(error) => wrong("a manifest", chain(error)),
+    })?;
+    let mut findings = Vec::new();
+    if !media_type::holds_descriptors(&described.media_type) {
+        return Ok((links, findings));
+    }
+    // It was parsed a moment ago; what is wrong with it has been said.
+    let document = json::parse(bytes).unwrap_or_default();
+    let has_version =
+        media_type::is_index(&described.media_type) || media_type::is_image_manifest(&described.media_type);
+    let version = document.get("schemaVersion");
+    if has_version && version.and_then(Value::as_u64) != Some(2) {
+        let found = version.map_or("nothing".into(), Value::to_string);
+        findings.extend([*wrong("\"schemaVersion\" to be 2", found)]);
+    }
+    let own = document.get("mediaType").filter(|own| own.as_str() != Some(&described.media_type));
+    if let Some(own) = own {
+        let found = own.as_str().map_or_else(|| own.to_string(), str::to_string);
+        findings.push(Finding::new(&rule::MANIFEST_MEDIA_TYPE, object, &*described.media_type, found));
+    }
+    Ok((links, findings))
+}
+
+/// Compares an image's config with the platform that the descriptor of its manifest gives. What only one of them says is no
+/// difference.
+pub fn check_platform(object: &str, config: &[u8], expected: &Platform) -> Option<Finding> {
+    let found = json::parse(config).ok().as_ref().and_then(Platform::from_value)?;
+    let differs = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
+    let is_other = differs(&expected.os, &found.os)
+        || differs(&expected.architecture, &found.architecture)
+        || differs(&expected.variant, &found.variant)
+        || differs(&expected.os_version, &found.os_version);
+    is_other.then(|| Finding::new(&rule::PLATFORM_DIFFERS, object, expected.to_string(), found.to_string()))
+}

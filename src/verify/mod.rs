@@ -1,0 +1,279 @@
+//! Verification: walks a site as the strictest consumer would, and reports what is not as it should be.
+//!
+//! ```text
+//! directory (files) ─┐
+//!                    ├─ Source ─ discovery ─ index ─ walk ─ manifest, deep ─┐
+//! URL (server) ──────┘                                                      ├─ findings ─ report
+//!     tree (modes, links, orphans)          probes (how the server answers) ─┘
+//! ```
+//!
+//! It works on any site that follows the protocols, also one written by hand or by another program. What can be found is the
+//! table in [`rule`].
+
+pub mod deep;
+pub mod discovery;
+pub mod files;
+pub mod finding;
+pub mod index;
+pub mod known;
+pub mod manifest;
+pub mod probes;
+pub mod report;
+pub mod rule;
+pub mod server;
+pub mod source;
+pub mod templates;
+pub mod tree;
+pub mod walk;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use url::Url;
+
+use crate::client::http::{self, ConnectTo, Http, HttpError};
+use crate::client::remark::chain;
+use crate::name::ImageName;
+use crate::progress::Progress;
+use crate::seen::Seen;
+use crate::site::SiteMap;
+use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use crate::store::StoreError;
+
+use deep::Readings;
+use discovery::Discovery;
+use files::{Files, Root};
+use finding::{Finding, Findings};
+use known::{Known, Stop};
+use report::Report;
+use server::Server;
+use source::Source;
+use walk::{Counts, Walk};
+
+/// What is asked of a verification.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The names to check; none: all that the site has.
+    pub names: Vec<ImageName>,
+    /// Whether every blob is read and hashed.
+    pub deep: bool,
+    /// How many things are looked at at once.
+    pub jobs: NonZeroUsize,
+}
+
+/// A directory to verify.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The site's own root.
+    pub path: PathBuf,
+    /// The directories of other origins.
+    pub stores: Vec<(String, PathBuf)>,
+    /// The host of a site that does not say which it serves.
+    pub host: Option<String>,
+}
+
+/// Why nothing could be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Not a directory at all.
+    #[error("{} cannot be looked at: expected a directory with a site, or an http or https URL", .path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory without a site in it.
+    #[error("{} holds no site: expected {REF_ENGINES} or {DESCRIPTION} in it", .path.display())]
+    NoSite {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A site of which nobody knows what to check.
+    #[error("{site} has no {DESCRIPTION} that lists its images: give the names of the images to check{}", hint(*.host_helps))]
+    NamesNeeded {
+        /// The site.
+        site: String,
+        /// Whether knowing the host would do.
+        host_helps: bool,
+    },
+    /// A directory that cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A URL that cannot be a site's.
+    #[error(
+        "{url} is no site: expected the root of a host, such as https://example.com/, without path, query and user"
+    )]
+    NotARoot {
+        /// The URL.
+        url: String,
+    },
+    /// No client could be made.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+fn hint(host_helps: bool) -> &'static str {
+    if host_helps { ", or the host that the site serves with --host" } else { "" }
+}
+
+/// Verifies the files of a directory.
+pub fn verify_directory(
+    directory: &Directory,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, VerifyError> {
+    std::fs::read_dir(&directory.path)
+        .map_err(|source| VerifyError::NoDirectory { path: directory.path.clone(), source })?;
+    let site = directory.path.display().to_string();
+    let findings = Findings::default();
+    let mut files = open(directory)?;
+    let Known { map, is_described, knows_cas, mut images, hosts } = match Known::find(&files, directory, options) {
+        Ok(known) => known,
+        Err(Stop::Error(error)) => return Err(error),
+        Err(Stop::Finding(finding)) => {
+            findings.push(finding);
+            return Ok(Report::stopped(site, findings));
+        }
+    };
+    files.hosts = hosts;
+    let is_whole = options.names.is_empty();
+    if let Some(map) = map.as_ref().filter(|_| is_described && is_whole) {
+        add_unlisted(&files, map, &mut images, &findings)?;
+    }
+    tree::look_at_files(&directory.path, map.as_ref().filter(|_| knows_cas), &findings);
+    tree::look_for_leftovers(&directory.path, &findings);
+    let mut wrong = Vec::new();
+    let discovery = Discovery::read(&files, &images, &mut wrong);
+    if let (Some(discovery), Some(map), true) = (&discovery, &map, is_described) {
+        discovery.compare(map.settings(), &mut wrong);
+    }
+    findings.extend(wrong);
+    let Some(discovery) = discovery else { return Ok(Report::stopped(site, findings)) };
+    let walk = walk(&files, &discovery, &findings, &images, options, progress);
+    let is_complete = is_whole && knows_cas && !walk.is_incomplete.load(Relaxed);
+    if let Some(map) = map.filter(|_| is_complete) {
+        tree::look_for_orphans(&files, &map, &walk.reached, &findings)?;
+    }
+    let counts = walk.counts;
+    Ok(Report::new(site, images, counts, options.deep, findings))
+}
+
+/// Adds the images that have an index and are not listed.
+fn add_unlisted(
+    files: &Files,
+    map: &SiteMap,
+    images: &mut Vec<ImageName>,
+    findings: &Findings,
+) -> Result<(), VerifyError> {
+    let unlisted = tree::unlisted_images(&files.own, map, images)?;
+    for image in &unlisted {
+        let object = map.index_place(image).map_or(image.to_string(), |place| place.path.to_string());
+        let expected = format!("{image} in {DESCRIPTION}");
+        findings.push(Finding::new(&rule::INDEX_UNLISTED, object, expected, "no such name there"));
+    }
+    images.extend(unlisted);
+    images.sort();
+    Ok(())
+}
+
+/// Verifies a live server. `client` is set up anew when the names are known: with `connect_to`, requests for all of their hosts go
+/// to that address.
+pub fn verify_url(
+    url: &Url,
+    client: http::Options,
+    connect_to: Option<http::Address>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report, VerifyError> {
+    let is_root = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let Some(host) = url.host_str().filter(|_| is_root && http::is_web(url)) else {
+        return Err(VerifyError::NotARoot { url: url.to_string() });
+    };
+    let client_for = |names: &[ImageName]| {
+        let hosts: BTreeSet<String> = names.iter().map(|name| name.host().to_string()).chain([host.into()]).collect();
+        let address = connect_to.clone();
+        let connect_to = address.map(|address| ConnectTo { hosts: hosts.into_iter().collect(), address });
+        Http::new(http::Options { connect_to, ..client.clone() })
+    };
+    let findings = Findings::default();
+    let server = Server::new(client_for(&options.names)?, url.clone());
+    server.answers()?;
+    let images = match listed(&server, options)? {
+        Ok(images) => images,
+        Err(finding) => {
+            findings.push(finding);
+            return Ok(Report::stopped(url.to_string(), findings));
+        }
+    };
+    let server = Server::new(client_for(&images)?, url.clone());
+    let mut wrong = Vec::new();
+    let discovery = Discovery::read(&server, &images, &mut wrong);
+    findings.extend(wrong);
+    let Some(discovery) = discovery else { return Ok(Report::stopped(url.to_string(), findings)) };
+    let counts = walk(&server, &discovery, &findings, &images, options, progress).counts;
+    findings.extend(probes::try_server(&server, &discovery, &images));
+    Ok(Report::new(url.to_string(), images, counts, options.deep, findings))
+}
+
+/// The images to check: those given, or those that the site lists. Or what is wrong with its list.
+fn listed(server: &Server, options: &Options) -> Result<Result<Vec<ImageName>, Finding>, VerifyError> {
+    if !options.names.is_empty() {
+        return Ok(Ok(options.names.clone()));
+    }
+    Ok(match server.description() {
+        Ok(Some(Ok(description))) => Ok(description.images),
+        Ok(Some(Err(error))) => {
+            let expected = "what ocisite publish writes";
+            Err(Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, expected, chain(&error)))
+        }
+        Ok(None) => return Err(VerifyError::NamesNeeded { site: server.name(), host_helps: false }),
+        Err(fault) => match fault.finding(DESCRIPTION.into(), "the site's description", &rule::UNREADABLE) {
+            Some(finding) => Err(finding),
+            None => return Err(VerifyError::NamesNeeded { site: server.name(), host_helps: false }),
+        },
+    })
+}
+
+/// Looks at the images, and reads their blobs where that is asked for.
+fn walk<'a>(
+    source: &'a dyn Source,
+    discovery: &'a Discovery,
+    findings: &'a Findings,
+    images: &[ImageName],
+    options: &Options,
+    progress: &'a dyn Progress,
+) -> Walk<'a> {
+    let walk = Walk {
+        source,
+        discovery,
+        findings,
+        progress,
+        deep: options.deep.then(Readings::default),
+        reached: Seen::new(),
+        counts: Counts::default(),
+        is_incomplete: AtomicBool::new(false),
+    };
+    walk.run(images, options.jobs);
+    if let Some(deep) = &walk.deep {
+        deep.read_large(source, options.jobs, progress, findings);
+        let again = deep.vanished();
+        if !again.is_empty() {
+            let again = again.iter().filter_map(|name| ImageName::parse(name).ok());
+            walk.run(&again.collect::<Vec<_>>(), options.jobs);
+            deep.read_large(source, options.jobs, progress, findings);
+        }
+    }
+    walk
+}
+
+fn open(directory: &Directory) -> Result<Files, VerifyError> {
+    let mut others = Vec::new();
+    for (origin, path) in &directory.stores {
+        others.push((origin.clone(), Root::directory(path)?));
+    }
+    Ok(Files { own: Root::directory(&directory.path)?, others, hosts: BTreeSet::new() })
+}

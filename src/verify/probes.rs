@@ -1,0 +1,253 @@
+//! What only a live server shows: how it answers requests for a document, for a blob, for what is not there and for what
+//! nobody should see. One of each kind is tried: a server treats its documents alike, and its blobs.
+
+use url::Url;
+
+use super::discovery::Discovery;
+use super::finding::Finding;
+use super::index::Index;
+use super::rule::{self, Rule};
+use super::server::{Server, fault};
+use super::source::Source;
+use super::templates;
+use crate::client::http::{Headers, HttpError, Request, Response};
+use crate::digest::{Algorithm, Digest};
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::media_type;
+use crate::site::object::{BLOB_MAX_AGE, DOCUMENT_MAX_AGE};
+use crate::site::path::PRIVATE_DIRECTORY;
+use crate::template::name_variables;
+
+/// A document that is older than this in a cache hides what was published since: ten times what a site asks for.
+const LONGEST_DOCUMENT_AGE: u64 = 10 * DOCUMENT_MAX_AGE as u64;
+/// A blob that may be kept for less than a day is fetched again for nothing.
+const SHORTEST_BLOB_AGE: u64 = 24 * 60 * 60;
+/// So many images are tried to find one whose index and first blob are there.
+const TRIED_IMAGES: usize = 10;
+
+/// Tries a server. Findings of one rule are told once, with all that they were found on.
+pub fn try_server(server: &Server, discovery: &Discovery, images: &[ImageName]) -> Vec<Finding> {
+    let mut probe = Probe { server, findings: Vec::new() };
+    if let Some(image) = images.first() {
+        let subject =
+            Subject::document("the ref-engines object", server.ref_engines_url(image), media_type::REF_ENGINES);
+        probe.object(&subject);
+    }
+    let sample = images.iter().take(TRIED_IMAGES).find_map(|image| Sample::find(server, discovery, image));
+    if let Some(sample) = sample {
+        probe.object(&Subject::document("an index", sample.index, media_type::INDEX));
+        if let Some((url, size)) = sample.blob {
+            let subject = Subject { label: "a blob", url, accept: "*/*", is_blob: true };
+            probe.object(&subject);
+            probe.ranges(&subject, size);
+        }
+        probe.absent("an index that is not there", sample.no_index);
+        probe.absent("a blob that is not there", sample.no_blob);
+    }
+    probe.private();
+    probe.findings
+}
+
+/// One of each kind of object that a site has, and one of each that it has not.
+struct Sample {
+    index: Url,
+    blob: Option<(Url, u64)>,
+    no_index: Option<Url>,
+    no_blob: Option<Url>,
+}
+
+impl Sample {
+    fn find(server: &Server, discovery: &Discovery, image: &ImageName) -> Option<Sample> {
+        let base = discovery.base(server, image);
+        let url = |template, image: &ImageName| templates::expand(template, &base, &name_variables(image)).ok();
+        let nobody = ImageName::new(image.host(), "no-such-image-of-ocisite-verify", None).ok();
+        let no_blob = Digest::of(Algorithm::Sha256, b"a blob that no site has, for ocisite verify");
+        discovery.index.iter().find_map(|template| {
+            let document = server.document(&url(template, image)?, media_type::INDEX, MAX_INDEX_BYTES).ok()?;
+            let engines = discovery.cas_engines(server, image);
+            let index = Index { source: server, url: &document.url, object: "", image, engines };
+            let mut sample = Sample {
+                index: url(template, image)?,
+                blob: None,
+                no_index: nobody.as_ref().and_then(|nobody| url(template, nobody)),
+                no_blob: None,
+            };
+            index.read(&document.bytes, &mut Vec::new(), &mut |entry| {
+                if sample.blob.is_some() {
+                    return;
+                }
+                let urls = entry.engines.urls(image, &entry.descriptor.digest);
+                let there = urls.into_iter().find(|url| server.size(url).is_ok());
+                sample.blob = there.map(|url| (url, entry.descriptor.size));
+                sample.no_blob = entry.engines.urls(image, &no_blob).into_iter().next();
+            });
+            Some(sample)
+        })
+    }
+}
+
+/// An object whose ways are tried.
+struct Subject {
+    label: &'static str,
+    url: Url,
+    accept: &'static str,
+    is_blob: bool,
+}
+
+impl Subject {
+    fn document(label: &'static str, url: Url, accept: &'static str) -> Subject {
+        Subject { label, url, accept, is_blob: false }
+    }
+}
+
+struct Probe<'a> {
+    server: &'a Server,
+    findings: Vec<Finding>,
+}
+
+impl Probe<'_> {
+    fn push(&mut self, rule: &'static Rule, label: &str, expected: impl Into<String>, found: impl Into<String>) {
+        match self.findings.iter_mut().find(|finding| finding.rule == rule) {
+            Some(finding) => finding.object = format!("{}, {label}", finding.object),
+            None => self.findings.push(Finding::new(rule, label, expected, found)),
+        }
+    }
+
+    fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
+        self.server.http.send(request)
+    }
+
+    /// How an object is served. That it cannot be had is for the walk to say.
+    fn object(&mut self, subject: &Subject) {
+        let Ok(response) = self.send(&Request::get(&subject.url).with("accept", subject.accept)) else { return };
+        if response.status != 200 {
+            return;
+        }
+        if response.url != subject.url {
+            self.push(&rule::REDIRECT, subject.label, "an answer", format!("a redirect to {}", response.url));
+        }
+        let headers = response.headers.clone();
+        let Ok(bytes) = response.bytes(MAX_INDEX_BYTES) else { return };
+        if headers.get("x-content-type-options").is_none_or(|value| !value.eq_ignore_ascii_case("nosniff")) {
+            let found = headers.get("x-content-type-options").unwrap_or("none");
+            self.push(&rule::NOSNIFF, subject.label, "X-Content-Type-Options: nosniff", found);
+        }
+        self.cache_policy(subject, &headers);
+        self.head(subject, &headers, bytes.len());
+        self.validators(subject, &headers);
+    }
+
+    fn cache_policy(&mut self, subject: &Subject, headers: &Headers) {
+        let policy = headers.get("cache-control").unwrap_or_default().to_ascii_lowercase();
+        let found = if policy.is_empty() { "no Cache-Control" } else { &policy };
+        let age = max_age(&policy);
+        if subject.is_blob {
+            if !policy.contains("immutable") || age.is_none_or(|age| age < SHORTEST_BLOB_AGE) {
+                let expected = format!("public, max-age={BLOB_MAX_AGE}, immutable");
+                self.push(&rule::CACHE_BLOB, subject.label, expected, found);
+            }
+            return;
+        }
+        let is_asked_each_time = policy.contains("no-cache") || policy.contains("no-store");
+        if !is_asked_each_time && age.is_none_or(|age| age > LONGEST_DOCUMENT_AGE) {
+            let expected = format!("public, max-age={DOCUMENT_MAX_AGE}");
+            self.push(&rule::CACHE_DOCUMENT, subject.label, expected, found);
+        }
+    }
+
+    fn head(&mut self, subject: &Subject, get: &Headers, length: usize) {
+        let response = match self.send(&Request::head(&subject.url).with("accept", subject.accept)) {
+            Ok(response) => response,
+            Err(error) => {
+                return self.push(&rule::HEAD_DIFFERS, subject.label, "status 200", format!("{:?}", fault(error)));
+            }
+        };
+        if response.status != 200 {
+            let found = format!("status {}", response.status);
+            return self.push(&rule::HEAD_DIFFERS, subject.label, "status 200", found);
+        }
+        let length = length.to_string();
+        for (name, expected) in [
+            ("content-length", Some(length.as_str())),
+            ("content-type", get.get("content-type")),
+            ("etag", get.get("etag")),
+        ] {
+            let found = response.headers.get(name);
+            // A server need not tell a length that it does not know yet (RFC 9110, section 8.6).
+            if found != expected && (name != "content-length" || found.is_some()) {
+                let say = |value: Option<&str>| value.map_or(format!("no {name}"), |value| format!("{name}: {value}"));
+                return self.push(&rule::HEAD_DIFFERS, subject.label, say(expected), say(found));
+            }
+        }
+    }
+
+    fn validators(&mut self, subject: &Subject, headers: &Headers) {
+        let (name, value) = match (headers.get("etag"), headers.get("last-modified")) {
+            (Some(tag), _) => ("if-none-match", tag),
+            (None, Some(date)) => ("if-modified-since", date),
+            (None, None) => {
+                return self.push(&rule::VALIDATOR, subject.label, "an ETag or a Last-Modified", "neither");
+            }
+        };
+        let request = Request::get(&subject.url).with("accept", subject.accept).with(name, value);
+        match self.send(&request) {
+            Ok(response) if response.status == 304 => {}
+            Ok(response) => {
+                let found = format!("status {}", response.status);
+                self.push(&rule::NOT_MODIFIED, subject.label, "status 304", found);
+            }
+            // It was answered a moment ago; a connection that breaks now is not the rule's business.
+            Err(_) => {}
+        }
+    }
+
+    fn ranges(&mut self, subject: &Subject, size: u64) {
+        if size == 0 || size > MAX_MANIFEST_BYTES {
+            return;
+        }
+        let expected = format!("status 206 with bytes 0-0/{size}");
+        let Ok(response) = self.send(&Request::get(&subject.url).with("range", "bytes=0-0")) else { return };
+        let range = response.headers.get("content-range").map(str::to_string);
+        let status = response.status;
+        if status != 206 || range.as_deref() != Some(&format!("bytes 0-0/{size}")) {
+            let found = format!("status {status} with {}", range.as_deref().unwrap_or("no Content-Range"));
+            return self.push(&rule::RANGES, subject.label, expected, found);
+        }
+        if let Ok(bytes) = response.bytes(MAX_MANIFEST_BYTES)
+            && bytes.len() != 1
+        {
+            self.push(&rule::RANGES, subject.label, "one byte", format!("{} bytes", bytes.len()));
+        }
+    }
+
+    fn absent(&mut self, label: &str, url: Option<Url>) {
+        let Some(url) = url else { return };
+        match self.send(&Request::get(&url)) {
+            Ok(response) if matches!(response.status, 404 | 410) => {}
+            Ok(response) => {
+                self.push(&rule::NOT_FOUND, label, "status 404", format!("status {}", response.status));
+            }
+            Err(error @ (HttpError::Redirect { .. } | HttpError::RedirectLoop { .. })) => {
+                self.push(&rule::NOT_FOUND, label, "status 404", format!("{:?}", fault(error)));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn private(&mut self) {
+        for name in ["lock", ""] {
+            let path = format!("{PRIVATE_DIRECTORY}/{name}");
+            if let Ok(response) = self.send(&Request::get(&self.server.url(&path)))
+                && response.status == 200
+            {
+                return self.push(&rule::PRIVATE_SERVED, &path, "status 404", "status 200");
+            }
+        }
+    }
+}
+
+/// `max-age` of a `Cache-Control`, in seconds.
+fn max_age(policy: &str) -> Option<u64> {
+    policy.split(',').filter_map(|part| part.trim().strip_prefix("max-age=")?.trim_matches('"').parse().ok()).next()
+}

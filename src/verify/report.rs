@@ -1,0 +1,225 @@
+//! What a verification says in the end: for people, as JSON, and as JUnit XML for CI systems.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Serialize;
+
+use super::finding::{Finding, Findings};
+use super::rule::Severity;
+use super::walk::Counts;
+use crate::name::ImageName;
+
+/// All that was found, and how much was looked at.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The directory or the URL.
+    pub site: String,
+    /// How many errors there are.
+    pub errors: usize,
+    /// How many warnings.
+    pub warnings: usize,
+    /// How many notes.
+    pub notes: usize,
+    /// Whether every blob was read.
+    pub deep: bool,
+    /// The images that were looked at.
+    pub images: Vec<String>,
+    /// How many entries their indexes have.
+    pub entries: u64,
+    /// How many blobs they reach, each counted once.
+    pub blobs: u64,
+    /// The bytes of these.
+    pub bytes: u64,
+    /// How many findings are counted and not listed, because there are a great many of their rule.
+    pub left_out: usize,
+    /// The findings: those of the site first, then image by image, errors first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The report of a verification that went its way.
+    pub fn new(site: String, images: Vec<ImageName>, counts: Counts, deep: bool, findings: Findings) -> Report {
+        let collected = findings.finish();
+        let mut images: Vec<String> = images.iter().map(ToString::to_string).collect();
+        images.sort();
+        Report {
+            site,
+            errors: collected.count(Severity::Error),
+            warnings: collected.count(Severity::Warning),
+            notes: collected.count(Severity::Note),
+            deep,
+            images,
+            entries: counts.entries.load(Relaxed),
+            blobs: counts.blobs.load(Relaxed),
+            bytes: counts.bytes.load(Relaxed),
+            left_out: collected.left_out(),
+            findings: collected.findings,
+        }
+    }
+
+    /// The report of one that found nothing to go on with.
+    pub fn stopped(site: String, findings: Findings) -> Report {
+        Report::new(site, vec![], Counts::default(), false, findings)
+    }
+
+    /// Whether the site passes: it has no error, and with `strict` no warning.
+    pub fn passes(&self, strict: bool) -> bool {
+        self.errors == 0 && (!strict || self.warnings == 0)
+    }
+
+    /// The findings, grouped by image. `bytes` prints a number of bytes.
+    pub fn to_text(&self, bytes: impl Fn(u64) -> String) -> String {
+        let mut text = String::new();
+        let mut last: Option<&Option<String>> = None;
+        for finding in &self.findings {
+            if last != Some(&finding.image) {
+                last = Some(&finding.image);
+                let _ = writeln!(text, "{}", finding.image.as_deref().unwrap_or("the site"));
+            }
+            let Finding { rule, object, expected, found, .. } = finding;
+            let _ = writeln!(text, "  {:<7}  {}: {object}", rule.severity, rule.id);
+            let _ = writeln!(text, "           expected {expected}, found {found}; {}", rule.advice);
+        }
+        if self.left_out > 0 {
+            let _ = writeln!(text, "… and {} more", self.left_out);
+        }
+        let depth = if self.deep { ", each read" } else { "" };
+        let counted = |number: u64, one, many| format!("{number} {}", if number == 1 { one } else { many });
+        let _ = writeln!(
+            text,
+            "{}: {}, {}, {} ({}{depth}): {}, {}, {}",
+            self.site,
+            counted(self.images.len() as u64, "image", "images"),
+            counted(self.entries, "entry", "entries"),
+            counted(self.blobs, "blob", "blobs"),
+            bytes(self.bytes),
+            counted(self.errors as u64, "error", "errors"),
+            counted(self.warnings as u64, "warning", "warnings"),
+            counted(self.notes as u64, "note", "notes"),
+        );
+        text
+    }
+
+    /// One test case for the site, one for each image, and one for each finding that fails; the other findings stand in the
+    /// output of their case.
+    pub fn to_junit(&self, strict: bool) -> String {
+        let fails = |finding: &&Finding| match finding.rule.severity {
+            Severity::Error => true,
+            Severity::Warning => strict,
+            Severity::Note => false,
+        };
+        let failures = self.findings.iter().filter(fails).count();
+        let mut cases = String::new();
+        let subjects = std::iter::once(None).chain(self.images.iter().map(Some));
+        let mut rest = self.findings.iter().peekable();
+        for subject in subjects {
+            let mut output = String::new();
+            while let Some(finding) = rest.next_if(|finding| finding.image.as_ref() <= subject) {
+                if fails(&finding) {
+                    cases.push_str(&failure(finding, subject));
+                } else {
+                    let _ = writeln!(output, "{}", sentence(finding));
+                }
+            }
+            let name = subject.map_or("site", |image| image);
+            let _ = write!(cases, "    <testcase classname=\"{}\" name=\"{}\"", xml(&self.site), xml(name));
+            match output.is_empty() {
+                true => cases.push_str("/>\n"),
+                false => {
+                    let _ = writeln!(cases, "><system-out>{}</system-out></testcase>", xml(output.trim_end()));
+                }
+            }
+        }
+        let tests = 1 + self.images.len() + failures;
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  \
+             <testsuite name=\"ocisite verify {}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">\n\
+             {cases}  </testsuite>\n</testsuites>\n",
+            xml(&self.site)
+        )
+    }
+}
+
+fn failure(finding: &Finding, subject: Option<&String>) -> String {
+    let class = subject.map_or("site", |image| image);
+    let name = format!("{}: {}", finding.rule.id, finding.object);
+    let message = format!("expected {}, found {}", finding.expected, finding.found);
+    format!(
+        "    <testcase classname=\"{}\" name=\"{}\"><failure type=\"{}\" message=\"{}\">{}</failure></testcase>\n",
+        xml(class),
+        xml(&name),
+        finding.rule.id,
+        xml(&message),
+        xml(finding.rule.advice)
+    )
+}
+
+fn sentence(finding: &Finding) -> String {
+    let Finding { rule, object, expected, found, .. } = finding;
+    format!("{} {}: {object}: expected {expected}, found {found}; {}", rule.severity, rule.id, rule.advice)
+}
+
+/// Text as XML takes it: what it reserves is escaped, and what it cannot hold at all (XML 1.0, section 2.2) is replaced.
+fn xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' | '\t' | '\r' => escaped.push(character),
+            c if (c as u32) < 0x20 || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::rule;
+
+    fn report(images: &[&str]) -> Report {
+        let findings = Findings::default();
+        findings.push(Finding::new(&rule::CHARSET, "an index", "charset=utf-8", "no charset"));
+        findings.push(Finding::new(&rule::BLOB_MISSING, "<a&b>", "7 bytes", "nothing\u{1}").of("example.com/b"));
+        findings.push(Finding::new(&rule::SUBJECT_MISSING, "c", "7 bytes", "nothing").of("example.com/b"));
+        let images = images.iter().map(|image| ImageName::parse(image).unwrap()).collect();
+        Report::new("site".into(), images, Counts::default(), false, findings)
+    }
+
+    #[test]
+    fn people_read_findings_by_image_and_one_line_of_totals() {
+        let text = report(&["example.com/a", "example.com/b"]).to_text(|bytes| format!("{bytes} B"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "the site");
+        assert_eq!(lines[1], "  warning  charset: an index");
+        assert_eq!(lines[3], "example.com/b");
+        assert_eq!(lines[4], "  error    blob-missing: <a&b>");
+        assert_eq!(lines.last(), Some(&"site: 2 images, 0 entries, 0 blobs (0 B): 1 error, 1 warning, 1 note"));
+    }
+
+    #[test]
+    fn junit_has_a_case_for_each_image_and_for_each_failure() {
+        let report = report(&["example.com/a", "example.com/b"]);
+        let text = report.to_junit(false);
+        assert_eq!(text.matches("<testcase ").count(), 4);
+        assert!(text.contains("tests=\"4\" failures=\"1\""), "{text}");
+        assert!(text.contains("name=\"blob-missing: &lt;a&amp;b&gt;\""), "{text}");
+        assert!(text.contains("found nothing\u{fffd}"), "{text}");
+        assert!(text.contains("<system-out>note subject-missing: c:"), "{text}");
+        assert!(report.to_junit(true).contains("failures=\"2\""));
+    }
+
+    #[test]
+    fn warnings_fail_only_when_strict() {
+        let findings = Findings::default();
+        findings.push(Finding::new(&rule::CHARSET, "an index", "charset=utf-8", "no charset"));
+        let report = Report::stopped("site".into(), findings);
+        assert!(report.passes(false) && !report.passes(true));
+    }
+}

@@ -1,0 +1,154 @@
+//! A live server, asked as a consumer asks.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use url::Url;
+
+use super::source::{Document, Fault, Said, Source};
+use crate::client::document::ContentType;
+use crate::client::http::{Http, HttpError, Request, Response, body_error};
+use crate::client::remark::chain;
+use crate::name::ImageName;
+use crate::oci::media_type;
+use crate::publish::MAX_DESCRIPTION_BYTES;
+use crate::seen::{Key, key};
+use crate::site::description::{Description, DescriptionError};
+use crate::site::path::{DESCRIPTION, REF_ENGINES};
+
+/// A site behind a server.
+pub struct Server {
+    /// What asks.
+    pub http: Http,
+    root: Url,
+    /// The sizes that were told. Images share blobs, and each is asked for once.
+    sizes: Mutex<HashMap<Key, Option<u64>>>,
+}
+
+impl Server {
+    /// The server at a URL.
+    pub fn new(http: Http, root: Url) -> Server {
+        Server { http, root, sizes: Mutex::default() }
+    }
+
+    /// The root of the site.
+    pub fn name(&self) -> String {
+        self.root.to_string()
+    }
+
+    /// Whether anybody answers. That the answer is wrong is for the rules to say; TLS has one, too.
+    pub fn answers(&self) -> Result<(), HttpError> {
+        match self.http.send(&Request::head(&self.url(REF_ENGINES))) {
+            Err(error) if error.is_no_answer() && !error.is_tls() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A path of the site, as a URL.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.root.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// What the site says of itself. None: it says nothing.
+    pub fn description(&self) -> Result<Option<Result<Description, DescriptionError>>, Fault> {
+        match self.document(&self.url(DESCRIPTION), media_type::JSON, MAX_DESCRIPTION_BYTES) {
+            Ok(document) => Ok(Some(Description::parse(&document.bytes))),
+            Err(Fault::Absent) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn found(&self, request: &Request<'_>) -> Result<Response, Fault> {
+        let response = self.http.send(request).map_err(fault)?;
+        match response.status {
+            200 => {}
+            404 | 410 => return Err(Fault::Absent),
+            status => return Err(Fault::Status(status)),
+        }
+        match response.headers.get("content-encoding").filter(|encoding| *encoding != "identity") {
+            Some(encoding) => Err(Fault::Encoding(encoding.into())),
+            None => Ok(response),
+        }
+    }
+}
+
+/// What a failed request means.
+pub fn fault(error: HttpError) -> Fault {
+    match error {
+        HttpError::TooLarge { limit, .. } => Fault::TooLarge { limit },
+        HttpError::Redirect { location, problem, .. } => {
+            Fault::Redirect(format!("a redirect to {location:?}: {problem}"))
+        }
+        HttpError::RedirectLoop { .. } => Fault::Redirect("redirects without end".into()),
+        error if error.is_tls() => Fault::Tls(chain(&error)),
+        error => Fault::Unreadable(chain(&error)),
+    }
+}
+
+impl Source for Server {
+    fn ref_engines_url(&self, _image: &ImageName) -> Url {
+        self.url(REF_ENGINES)
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn is_own(&self, url: &Url, image: &ImageName) -> bool {
+        url.host_str() == self.root.host_str() || url.host_str() == Some(image.host())
+    }
+
+    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault> {
+        let response = self.found(&Request::get(url).with("accept", accept))?;
+        let content_type = response.headers.get("content-type");
+        let content_type = content_type.map_or(Said::Nothing, |value| Said::Type(ContentType::parse(value)));
+        let url = response.url.clone();
+        let bytes = response.bytes(limit).map_err(fault)?;
+        Ok(Document { url, bytes, content_type })
+    }
+
+    fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {
+        let key = self.key(url);
+        if let Some(size) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*size);
+        }
+        let size = match self.found(&Request::head(url)) {
+            Ok(response) => response.content_length(),
+            // HEAD is not spoken, so only reading tells. That it should be is a rule of its own.
+            Err(Fault::Status(405 | 501)) => None,
+            Err(fault) => return Err(fault),
+        };
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, size);
+        Ok(size)
+    }
+
+    fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault> {
+        let response = self.found(&Request::get(url).with("accept", "*/*").within(self.http.time_for(size)))?;
+        Ok(Box::new(response.into_reader()))
+    }
+
+    fn read_fault(&self, error: std::io::Error) -> Fault {
+        fault(body_error(self.root.clone(), error))
+    }
+
+    fn object(&self, url: &Url) -> String {
+        match url.origin() == self.root.origin() {
+            true => url.path().trim_start_matches('/').to_string(),
+            false => url.to_string(),
+        }
+    }
+
+    fn key(&self, url: &Url) -> Key {
+        key(&[url.as_str()])
+    }
+
+    fn still_lists(&self, image: &ImageName) -> bool {
+        match self.description() {
+            Ok(Some(Ok(description))) => description.images.binary_search(&image.image()).is_ok(),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Where a site is read from: the files of a directory, or a live server.
+//!
+//! Both are asked by URL, as a consumer asks; a directory is taken for a web server that maps paths to files. So there is one
+//! walk over a site, and what it finds means the same for both.
+
+use std::io::Read;
+
+use url::Url;
+
+use super::finding::Finding;
+use super::rule::{self, Rule};
+use crate::client::document::ContentType;
+use crate::name::ImageName;
+use crate::seen::Key;
+
+/// A site, to be read.
+pub trait Source: Sync {
+    /// The URL of the ref-engines object that a consumer of `image` finds.
+    fn ref_engines_url(&self, image: &ImageName) -> Url;
+
+    /// Whether a server answers, whose ways can be tried.
+    fn is_live(&self) -> bool;
+
+    /// Whether a URL that was found on the way to `image` is a part of the site.
+    fn is_own(&self, url: &Url, image: &ImageName) -> bool;
+
+    /// Reads a document of at most `limit` bytes; `accept` is the media type it should have.
+    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault>;
+
+    /// The size of what is at a URL. None: it is there, and its size is not told.
+    fn size(&self, url: &Url) -> Result<Option<u64>, Fault>;
+
+    /// Opens what is at a URL, which should have `size` bytes. An error while reading becomes a fault through
+    /// [`Source::read_fault`].
+    fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault>;
+
+    /// What an error in the middle of reading means.
+    fn read_fault(&self, error: std::io::Error) -> Fault {
+        Fault::Unreadable(error.to_string())
+    }
+
+    /// How a person would call what is at a URL: its path on a directory, or the URL.
+    fn object(&self, url: &Url) -> String;
+
+    /// What is one object has one key, however it is asked for.
+    fn key(&self, url: &Url) -> Key;
+
+    /// Whether the site still has an image that it had when the verification began. A removal may be under way.
+    fn still_lists(&self, image: &ImageName) -> bool;
+}
+
+/// A document as it was read.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Where it is, after redirects.
+    pub url: Url,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What the server said it is; on a directory, nobody says anything.
+    pub content_type: Said,
+}
+
+/// What is said of a document's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// There is nobody who could.
+    Nobody,
+    /// The response had no `Content-Type`.
+    Nothing,
+    /// The `Content-Type`.
+    Type(ContentType),
+}
+
+/// Why something was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not there.
+    Absent,
+    /// It is not in what is being looked at: another origin than the directories given.
+    Elsewhere,
+    /// Not a regular file; what it is instead.
+    NotAFile(&'static str),
+    /// Larger than consumers read.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Compressed, though nobody asked for it.
+    Encoding(String),
+    /// A redirect that is not followed.
+    Redirect(String),
+    /// No trustworthy connection.
+    Tls(String),
+    /// An answer that is neither "here it is" nor "there is none".
+    Status(u16),
+    /// There, and not to be had for another reason.
+    Unreadable(String),
+}
+
+impl Fault {
+    /// The finding that a fault is, where it is about `object`, and where `missing` is the rule for its absence. None: it is
+    /// elsewhere, which is no fault.
+    pub fn finding(&self, object: String, expected: &str, missing: &'static Rule) -> Option<Finding> {
+        let (rule, found): (&'static Rule, String) = match self {
+            Fault::Elsewhere => return None,
+            Fault::Absent => (missing, "nothing".into()),
+            Fault::NotAFile(what) => (&rule::NOT_A_FILE, (*what).into()),
+            Fault::TooLarge { limit } => {
+                let expected = format!("at most {limit} bytes");
+                return Some(Finding::new(&rule::TOO_LARGE, object, expected, "more"));
+            }
+            Fault::Encoding(encoding) => {
+                let found = format!("Content-Encoding: {encoding}");
+                return Some(Finding::new(&rule::CONTENT_ENCODING, object, "no Content-Encoding", found));
+            }
+            Fault::Redirect(problem) => (&rule::REDIRECT_REFUSED, problem.clone()),
+            Fault::Tls(problem) => (&rule::TLS, problem.clone()),
+            Fault::Status(status) => (&rule::UNREADABLE, format!("status {status}")),
+            Fault::Unreadable(problem) => (&rule::UNREADABLE, problem.clone()),
+        };
+        Some(Finding::new(rule, object, expected, found))
+    }
+}

@@ -1,0 +1,158 @@
+//! What only the files of a directory show: modes, links, leftovers, and what nothing reaches.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::files::{Files, Root, place_key};
+use super::finding::{Finding, Findings};
+use super::rule;
+use crate::digest::Digest;
+use crate::json::MAX_MANIFEST_BYTES;
+use crate::name::ImageName;
+use crate::seen::Seen;
+use crate::site::path::PRIVATE_DIRECTORY;
+use crate::site::registry::{self, Endpoint, is_tag};
+use crate::site::{Kind, SiteMap, SitePath};
+use crate::store::StoreError;
+
+/// What others need of a file to read it, and of a directory to enter it.
+const FILE_MODE: u32 = 0o004;
+const DIRECTORY_MODE: u32 = 0o001;
+
+/// Looks at the files and directories of a root. `map` tells which are the site's; without one, all are.
+pub fn look_at_files(root: &Path, map: Option<&SiteMap>, findings: &Findings) {
+    let private = root.join(PRIVATE_DIRECTORY);
+    // Directories that nobody may enter, until a file of the site is found in them.
+    let mut closed: Vec<(PathBuf, u32)> = Vec::new();
+    for entry in WalkDir::new(root).into_iter().filter_entry(|entry| entry.path() != private) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().unwrap_or(root);
+                // What is gone since its directory was read is not there to be looked at.
+                if error.io_error().is_none_or(|error| error.kind() != std::io::ErrorKind::NotFound) {
+                    findings.push(Finding::new(&rule::UNREADABLE, name(root, path), "a file", error.to_string()));
+                }
+                continue;
+            }
+        };
+        let Ok(metadata) = entry.metadata() else { continue };
+        let mode = metadata.permissions().mode();
+        if metadata.is_dir() {
+            closed.retain(|(path, _)| entry.path().starts_with(path));
+            if mode & DIRECTORY_MODE == 0 {
+                closed.push((entry.into_path(), mode));
+            }
+            continue;
+        }
+        let path = name(root, entry.path());
+        if !SitePath::new(&path).is_ok_and(|path| map.is_none_or(|map| map.kind_of(&path).is_some())) {
+            continue;
+        }
+        if metadata.is_symlink() {
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            let found = format!("a link to {}", target.display());
+            findings.push(Finding::new(&rule::SYMLINK, path, "a file", found));
+            continue;
+        }
+        for (directory, mode) in closed.extract_if(.., |(directory, _)| entry.path().starts_with(directory)) {
+            findings.push(permissions(name(root, &directory) + "/", "0755", mode));
+        }
+        if metadata.is_file() && mode & FILE_MODE == 0 {
+            findings.push(permissions(path, "0644", mode));
+        }
+    }
+}
+
+fn permissions(object: String, expected: &str, found: u32) -> Finding {
+    let (expected, found) = (format!("mode {expected}"), format!("mode {:04o}", found & 0o7777));
+    Finding::new(&rule::PERMISSIONS, object, expected, found)
+}
+
+fn name(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Counts what interrupted writes have left.
+pub fn look_for_leftovers(root: &Path, findings: &Findings) {
+    let directory = Path::new(PRIVATE_DIRECTORY).join("tmp");
+    let count = std::fs::read_dir(root.join(&directory)).map_or(0, Iterator::count);
+    if count > 0 {
+        let object = format!("{}/", directory.display());
+        findings.push(Finding::new(&rule::LEFTOVER, object, "no temporary files", format!("{count}")));
+    }
+}
+
+/// The images whose indexes are there and which are not among `listed`, sorted.
+pub fn unlisted_images(root: &Root, map: &SiteMap, listed: &[ImageName]) -> Result<Vec<ImageName>, StoreError> {
+    let mut found = Vec::new();
+    root.store.list(&map.index_pattern().static_prefix(), &mut |object| {
+        if map.kind_of(&object.path) == Some(Kind::Index)
+            && let Some(image) = map.image_at(&object.path)
+            && listed.binary_search(&image).is_err()
+        {
+            found.push(image);
+        }
+    })?;
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Counts the blobs that were not reached.
+pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: &Findings) -> Result<(), StoreError> {
+    if map.settings().views.registry {
+        reach_tags(files, map, reached)?;
+    }
+    let roots = files
+        .others
+        .iter()
+        .map(|(origin, root)| (map.settings().origins.iter().position(|known| known == origin), root));
+    let (mut count, mut bytes) = (0u64, 0u64);
+    for (origin, root) in roots.chain([(None, &files.own)]) {
+        if map.blob_pattern().origin != origin {
+            continue;
+        }
+        root.store.list(&map.blob_pattern().static_prefix(), &mut |object| {
+            let is_blob = matches!(map.kind_in(origin, &object.path), Some(Kind::Blob(_)));
+            if is_blob && !reached.contains(place_key(root, &object.path)) {
+                count += 1;
+                bytes += object.stat.size;
+            }
+        })?;
+    }
+    if count > 0 {
+        let found = format!("{count}, of {bytes} bytes");
+        findings.push(Finding::new(
+            &rule::ORPHANS,
+            map.blob_pattern().static_prefix(),
+            "blobs that are reached",
+            found,
+        ));
+    }
+    Ok(())
+}
+
+/// A tag of the registry view may be an index that was made for it (see `publish::registry`); it lies in the CAS, too.
+fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
+    let mut tags = Vec::new();
+    files.own.store.list(&format!("{}/", registry::ROOT), &mut |object| {
+        if let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(object.path.as_str())
+            && is_tag(reference)
+        {
+            tags.push((name.to_string(), object.path.clone()));
+        }
+    })?;
+    let Some(host) = map.settings().hosts.first() else { return Ok(()) };
+    for (name, path) in tags {
+        let Some(document) = files.own.store.read_document(&path, MAX_MANIFEST_BYTES)? else { continue };
+        let digest = Digest::of(crate::digest::Algorithm::Sha256, &document.bytes);
+        let place = ImageName::new(host, &name, None).ok().and_then(|image| map.blob_place(&image, &digest).ok());
+        if let Some(place) = place.filter(|place| place.origin.is_none()) {
+            reached.insert(place_key(&files.own, &place.path));
+        }
+    }
+    Ok(())
+}

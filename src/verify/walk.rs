@@ -1,0 +1,489 @@
+//! The walk over a site: image by image, from its index down to the last blob.
+//!
+//! Images, and the nodes of their graphs, are tasks of one queue, so that all workers are busy whether a site has many images
+//! or one with many refs. Newest first, so that a graph is done before the next image is begun: what is remembered of an
+//! image is forgotten when it is done, and memory does not grow with their number.
+//!
+//! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use url::Url;
+
+use super::deep::{self, Blob, Readings, content_finding};
+use super::discovery::{Discovery, check_type};
+use super::finding::{Finding, Findings};
+use super::index::Index;
+use super::manifest::{self, Described};
+use super::rule::{self, Severity};
+use super::source::{Document, Fault, Source};
+use super::templates::{self, CasEngines, Setting};
+use crate::digest::{ContentError, VerifyingReader};
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::manifest::Links;
+use crate::oci::{Platform, media_type};
+use crate::parallel::{self, Queue};
+use crate::progress::Progress;
+use crate::seen::{Key, Seen, key};
+use crate::template::name_variables;
+
+/// Nested deeper than this, no consumer follows; BuildKit's attested images, the deepest in use, have three levels.
+const MAX_DEPTH: usize = 32;
+/// How often an image is looked at again because it changed meanwhile.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Walks a site.
+pub struct Walk<'a> {
+    /// The site.
+    pub source: &'a dyn Source,
+    /// Its ref-engines object.
+    pub discovery: &'a Discovery,
+    /// Where findings go.
+    pub findings: &'a Findings,
+    /// Hears of images that are done.
+    pub progress: &'a dyn Progress,
+    /// What `--deep` knows; None: blobs are not read.
+    pub deep: Option<Readings>,
+    /// Every blob that was reached (see [`Source::key`]).
+    pub reached: Seen,
+    /// What was looked at.
+    pub counts: Counts,
+    /// Whether a part of a graph could not be followed, so that what was not reached may be needed still.
+    pub is_incomplete: AtomicBool,
+}
+
+/// How much was looked at.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Entries of indexes.
+    pub entries: AtomicU64,
+    /// Blobs, each once.
+    pub blobs: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
+}
+
+/// One image while it is looked at.
+struct Image {
+    name: ImageName,
+    text: Arc<str>,
+    attempt: usize,
+    /// The nodes that were visited.
+    seen: Mutex<HashSet<Key>>,
+    findings: Mutex<Vec<Finding>>,
+    /// Its indexes, and what of their bytes tells a change.
+    indexes: Mutex<Vec<(Url, Option<Key>)>>,
+    entries: AtomicU64,
+    /// How much of it is at origins that are not looked at.
+    elsewhere: AtomicU64,
+    /// How many tasks of it are not done.
+    open: AtomicUsize,
+    is_incomplete: AtomicBool,
+}
+
+enum Task {
+    Image(ImageName, usize),
+    Node(Arc<Image>, Node),
+}
+
+struct Node {
+    described: Described,
+    engines: Arc<CasEngines>,
+    depth: usize,
+    role: Role,
+    /// Who refers to it, for messages.
+    referrer: String,
+}
+
+/// What a node is to the one that refers to it.
+enum Role {
+    /// A part of it.
+    Part,
+    /// The config of an image whose descriptor gives this platform.
+    Config(Platform),
+    /// Its subject, which need not be there.
+    Subject,
+}
+
+impl Walk<'_> {
+    /// Looks at these images.
+    pub fn run(&self, images: &[ImageName], jobs: NonZeroUsize) {
+        self.progress.start_items("images", images.len() as u64);
+        let first = images.iter().map(|image| Task::Image(image.clone(), 1));
+        parallel::work(first, jobs, |task, queue| match task {
+            Task::Image(name, attempt) => {
+                let image = Arc::new(Image::new(name, attempt));
+                self.image(&image, queue);
+                self.done(&image, queue);
+            }
+            Task::Node(image, node) => {
+                self.node(&image, node, queue);
+                self.done(&image, queue);
+            }
+        });
+        self.progress.finish();
+    }
+
+    fn done(&self, image: &Arc<Image>, queue: &Queue<Task>) {
+        if image.open.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
+            return;
+        }
+        let mut findings = std::mem::take(&mut *lock(&image.findings));
+        let has_error = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
+        if has_error && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
+            queue.push(Task::Image(image.name.clone(), image.attempt + 1));
+            return;
+        }
+        let elsewhere = image.elsewhere.load(Relaxed);
+        if elsewhere > 0 {
+            let found = format!("{elsewhere} of another origin");
+            findings.push(Finding::new(&rule::BLOB_ELSEWHERE, image.name.to_string(), "objects of the site", found));
+        }
+        self.findings.extend(findings.into_iter().map(|finding| finding.of(&*image.text)));
+        self.counts.entries.fetch_add(image.entries.load(Relaxed), Relaxed);
+        self.is_incomplete.fetch_or(image.is_incomplete.load(Relaxed), Relaxed);
+        self.progress.advance(1);
+    }
+
+    fn has_changed(&self, image: &Image) -> bool {
+        let indexes = lock(&image.indexes).clone();
+        indexes.iter().any(|(url, before)| match self.source.document(url, media_type::INDEX, MAX_INDEX_BYTES) {
+            Ok(document) => Some(version(&document)) != *before,
+            Err(Fault::Absent) => before.is_some(),
+            Err(_) => false,
+        }) || (indexes.iter().all(|(_, before)| before.is_none()) && !self.source.still_lists(&image.name))
+    }
+
+    /// Reads the indexes that the ref engines give for an image.
+    fn image(&self, image: &Arc<Image>, queue: &Queue<Task>) {
+        let base = self.discovery.base(self.source, &image.name);
+        let engines = self.discovery.cas_engines(self.source, &image.name);
+        let mut urls = Vec::new();
+        for template in &self.discovery.index {
+            // A template that leads nowhere has been reported with the ref-engines object.
+            let url = templates::expand(template, &base, &name_variables(&image.name));
+            urls.extend(url.ok().filter(|url| !urls.contains(url)));
+        }
+        let mut faults = Vec::new();
+        for url in &urls {
+            match self.index_document(image, url) {
+                Ok(document) => self.index(image, &document, engines.clone(), queue),
+                Err(fault) => faults.push((url, fault)),
+            }
+        }
+        if !faults.is_empty() && faults.len() == urls.len() {
+            self.no_index(image, &faults);
+        }
+    }
+
+    fn index_document(&self, image: &Image, url: &Url) -> Result<Document, Fault> {
+        let result = self.source.document(url, media_type::INDEX, MAX_INDEX_BYTES);
+        let version = result.as_ref().ok().map(version);
+        if !matches!(result, Err(Fault::Elsewhere)) {
+            lock(&image.indexes).push((url.clone(), version));
+        }
+        result
+    }
+
+    fn no_index(&self, image: &Image, faults: &[(&Url, Fault)]) {
+        image.give_up_on_completeness();
+        if image.attempt > 1 && !self.source.still_lists(&image.name) {
+            // It was removed while we looked.
+            return;
+        }
+        for (url, fault) in faults {
+            if *fault == Fault::Elsewhere {
+                image.elsewhere.fetch_add(1, Relaxed);
+            }
+            if *fault == Fault::Absent && self.is_there_when_decoded(url) {
+                let found = "nothing; the same path with slashes is there";
+                image.push(Finding::new(&rule::ENCODED_SLASH, url.as_str(), "the index", found));
+                continue;
+            }
+            let finding = fault.finding(self.source.object(url), "the index", &rule::INDEX_MISSING);
+            finding.into_iter().for_each(|finding| image.push(finding));
+        }
+    }
+
+    fn is_there_when_decoded(&self, url: &Url) -> bool {
+        if !self.source.is_live() || !templates::has_encoded_slash(url.path()) {
+            return false;
+        }
+        let mut decoded = url.clone();
+        decoded.set_path(&url.path().replace("%2F", "/").replace("%2f", "/"));
+        self.source.size(&decoded).is_ok()
+    }
+
+    fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, queue: &Queue<Task>) {
+        let object = self.source.object(&document.url);
+        let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
+        let mut findings = Vec::new();
+        check_type(document, media_type::INDEX, &object, &mut findings);
+        index.read(&document.bytes, &mut findings, &mut |entry| {
+            image.entries.fetch_add(1, Relaxed);
+            let described = Described::new(entry.descriptor);
+            let referrer = "the index".into();
+            let node = Node { described, engines: entry.engines, depth: 0, role: Role::Part, referrer };
+            image.push_node(queue, node);
+        });
+        if findings.iter().any(|finding| finding.rule.severity == Severity::Error) {
+            image.give_up_on_completeness();
+        }
+        lock(&image.findings).extend(findings);
+    }
+
+    fn node(&self, image: &Arc<Image>, node: Node, queue: &Queue<Task>) {
+        let described = &node.described;
+        let urls = node.engines.urls(&image.name, &described.digest);
+        if !image.is_new(&node, urls.first()) {
+            return;
+        }
+        if let Some(finding) = described.data_finding() {
+            image.push(finding);
+        }
+        let Some((url, size)) = self.find(image, &node, &urls) else { return };
+        if matches!(node.role, Role::Subject) {
+            return;
+        }
+        if self.reached.insert(self.source.key(&url)) {
+            self.counts.blobs.fetch_add(1, Relaxed);
+            self.counts.bytes.fetch_add(described.size, Relaxed);
+        }
+        for other in urls.iter().filter(|other| **other != url) {
+            self.reached.insert(self.source.key(other));
+        }
+        if let Some(size) = size.filter(|size| *size != described.size) {
+            let (expected, found) = (format!("{} bytes", described.size), format!("{size} bytes"));
+            image.push(Finding::new(&rule::BLOB_SIZE, self.source.object(&url), expected, found));
+            image.give_up_on_completeness();
+            return;
+        }
+        match (&node.role, described.may_hold_descriptors()) {
+            (_, true) => self.document(image, &node, &url, queue),
+            (Role::Config(platform), _) if described.size <= MAX_MANIFEST_BYTES => {
+                self.config(image, &node, &url, platform);
+            }
+            // Without a size from the server, only the bytes tell it.
+            _ if self.deep.is_some() || size.is_none() => self.read(image, &node, url),
+            _ => {}
+        }
+    }
+
+    /// The first place that has the blob, with its size there.
+    fn find(&self, image: &Image, node: &Node, urls: &[Url]) -> Option<(Url, Option<u64>)> {
+        let mut faults: Vec<(&Url, Fault)> = Vec::new();
+        for url in urls {
+            match self.source.size(url) {
+                Ok(size) => {
+                    for (lacking, _) in faults.into_iter().filter(|(_, fault)| *fault == Fault::Absent) {
+                        let (object, found) = (self.source.object(lacking), self.source.object(url));
+                        let found = format!("nothing; it is at {found}");
+                        image.push(Finding::new(&rule::CAS_ENGINE_INCOMPLETE, object, node.expected(), found));
+                    }
+                    return Some((url.clone(), size));
+                }
+                Err(fault) => faults.push((url, fault)),
+            }
+        }
+        self.not_found(image, node, &faults);
+        None
+    }
+
+    fn not_found(&self, image: &Image, node: &Node, faults: &[(&Url, Fault)]) {
+        let Node { described, role, .. } = node;
+        if faults.iter().any(|(_, fault)| *fault == Fault::Elsewhere) {
+            image.elsewhere.fetch_add(1, Relaxed);
+            image.give_up_on_completeness();
+            return;
+        }
+        let real = faults.iter().find(|(_, fault)| *fault != Fault::Absent);
+        let Some((url, fault)) = real.or(faults.first()) else {
+            // No CAS engine says where it is.
+            let object = described.digest.to_string();
+            image.push(match described.has_urls {
+                true => self.foreign(node, object),
+                false => Finding::new(&rule::CAS_ENGINE_MISSING, object, "a CAS engine", "none"),
+            });
+            return;
+        };
+        let object = self.source.object(url);
+        let finding = match (role, fault) {
+            (Role::Subject, Fault::Absent) => Finding::new(&rule::SUBJECT_MISSING, object, node.expected(), "nothing"),
+            (_, Fault::Absent) if described.has_urls => self.foreign(node, object),
+            _ => {
+                image.give_up_on_completeness();
+                let Some(finding) = fault.finding(object, &node.expected(), &rule::BLOB_MISSING) else { return };
+                finding
+            }
+        };
+        image.push(finding);
+    }
+
+    fn foreign(&self, node: &Node, object: String) -> Finding {
+        Finding::new(&rule::BLOB_FOREIGN, object, node.expected(), "nothing here; its descriptor has \"urls\"")
+    }
+
+    /// Reads a manifest, and goes on to what it holds.
+    fn document(&self, image: &Arc<Image>, node: &Node, url: &Url, queue: &Queue<Task>) {
+        let described = &node.described;
+        let object = self.source.object(url);
+        if described.size > MAX_MANIFEST_BYTES {
+            // Without a media type it may as well be a large layer.
+            if !described.media_type.is_empty() {
+                let expected = format!("at most {MAX_MANIFEST_BYTES} bytes");
+                image.push(Finding::new(&rule::TOO_LARGE, object, expected, format!("{} bytes", described.size)));
+                image.give_up_on_completeness();
+            }
+            return;
+        }
+        if node.depth > MAX_DEPTH {
+            let expected = format!("at most {MAX_DEPTH} levels");
+            image.push(Finding::new(&rule::GRAPH_DEPTH, object, expected, "more"));
+            image.give_up_on_completeness();
+            return;
+        }
+        let Some(bytes) = self.bytes(image, node, url) else { return };
+        match manifest::check(described, &object, &bytes) {
+            Ok((links, findings)) => {
+                lock(&image.findings).extend(findings);
+                self.descend(image, node, url, links, queue);
+            }
+            Err(finding) => {
+                image.push(*finding);
+                image.give_up_on_completeness();
+            }
+        }
+    }
+
+    fn descend(&self, image: &Arc<Image>, node: &Node, url: &Url, links: Links, queue: &Queue<Task>) {
+        let object = self.source.object(url);
+        let setting = Setting { source: self.source, document: url, object: &object, image: &image.name };
+        let referrer = node.described.digest.to_string();
+        let mut findings = Vec::new();
+        let mut push = |descriptor: crate::oci::Descriptor, role| {
+            let engines = node.engines.of_descriptor(setting, &descriptor, &mut findings);
+            let described = Described::new(descriptor);
+            let depth = node.depth + 1;
+            image.push_node(queue, Node { described, engines, depth, role, referrer: referrer.clone() });
+        };
+        let config = links.config.as_ref().map(|config| config.digest.clone());
+        for child in links.children {
+            let is_config = Some(&child.digest) == config.as_ref() && media_type::is_image_config(&child.media_type);
+            let platform = node.described.platform.clone().filter(|_| is_config);
+            push(child, platform.map_or(Role::Part, |platform| Role::Config(*platform)));
+        }
+        if let Some(subject) = links.subject {
+            push(subject, Role::Subject);
+        }
+        lock(&image.findings).extend(findings);
+    }
+
+    /// Compares an image's config with what the descriptor of its manifest says of the platform.
+    fn config(&self, image: &Image, node: &Node, url: &Url, expected: &Platform) {
+        let Some(bytes) = self.bytes(image, node, url) else { return };
+        let object = self.source.object(url);
+        image.extend(manifest::check_platform(&object, &bytes, expected));
+    }
+
+    /// All bytes of a small blob, checked.
+    fn bytes(&self, image: &Image, node: &Node, url: &Url) -> Option<Vec<u8>> {
+        let Described { digest, size, .. } = &node.described;
+        let object = || self.source.object(url);
+        let fault = |fault: Fault| fault.finding(object(), &node.expected(), &rule::BLOB_MISSING);
+        let mut bytes = Vec::with_capacity(*size as usize);
+        let result = match self.source.open(url, *size) {
+            Err(error) => Err(fault(error)),
+            Ok(reader) => VerifyingReader::new(reader, digest, *size).read_to_end(&mut bytes).map_err(|error| {
+                match ContentError::of(&error) {
+                    Some(error) => Some(content_finding(object(), error)),
+                    None => fault(self.source.read_fault(error)),
+                }
+            }),
+        };
+        match result {
+            Ok(_) => Some(bytes),
+            Err(finding) => {
+                image.extend(finding);
+                image.give_up_on_completeness();
+                None
+            }
+        }
+    }
+
+    fn read(&self, image: &Image, node: &Node, url: Url) {
+        let Described { digest, size, .. } = &node.described;
+        let blob = Blob { url, digest: digest.clone(), size: *size };
+        match &self.deep {
+            Some(deep) => deep.meet(self.source, self.source.key(&blob.url), blob, &image.text, self.findings),
+            None => image.extend(deep::check(self.source, &blob)),
+        }
+    }
+}
+
+impl Image {
+    fn new(name: ImageName, attempt: usize) -> Image {
+        Image {
+            text: name.to_string().into(),
+            name,
+            attempt,
+            seen: Mutex::default(),
+            findings: Mutex::default(),
+            indexes: Mutex::default(),
+            entries: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
+            open: AtomicUsize::new(1),
+            is_incomplete: AtomicBool::new(false),
+        }
+    }
+
+    fn push(&self, finding: Finding) {
+        lock(&self.findings).push(finding);
+    }
+
+    fn extend(&self, findings: impl IntoIterator<Item = Finding>) {
+        lock(&self.findings).extend(findings);
+    }
+
+    fn push_node(self: &Arc<Image>, queue: &Queue<Task>, node: Node) {
+        self.open.fetch_add(1, Relaxed);
+        queue.push(Task::Node(self.clone(), node));
+    }
+
+    fn give_up_on_completeness(&self) {
+        self.is_incomplete.store(true, Relaxed);
+    }
+
+    /// Whether a node was not visited yet: not at this place, or described otherwise.
+    fn is_new(&self, node: &Node, url: Option<&Url>) -> bool {
+        let Described { digest, size, media_type, platform, data, .. } = &node.described;
+        let platform = match (platform, &node.role) {
+            (_, Role::Config(platform)) => format!("config for {platform}"),
+            (_, Role::Subject) => "subject".into(),
+            (Some(platform), Role::Part) => platform.to_string(),
+            (None, Role::Part) => String::new(),
+        };
+        let url = url.map_or("", |url| url.as_str());
+        let parts = [url, digest.as_str(), &size.to_string(), media_type, &platform, data.as_deref().unwrap_or("")];
+        lock(&self.seen).insert(key(&parts))
+    }
+}
+
+impl Node {
+    fn expected(&self) -> String {
+        format!("{} bytes, for {}", self.described.size, self.referrer)
+    }
+}
+
+fn version(document: &Document) -> Key {
+    let digest = crate::digest::Digest::of(crate::digest::Algorithm::Sha256, &document.bytes);
+    key(&[digest.as_str()])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
