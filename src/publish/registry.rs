@@ -120,12 +120,7 @@ impl Repository {
     }
 
     /// Walks entries that were published before, through the site's own CAS.
-    fn add_from_site(
-        &mut self,
-        site: &Site,
-        image: &ImageName,
-        entries: &[Entry],
-    ) -> Result<(), PlanError> {
+    fn add_from_site(&mut self, site: &Site, image: &ImageName, entries: &[Entry]) -> Result<(), PlanError> {
         let mut todo: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
         while let Some(descriptor) = todo.pop() {
             let Descriptor { digest, size, media_type, .. } = &descriptor;
@@ -153,12 +148,7 @@ impl Repository {
         Ok(())
     }
 
-    fn plan_links(
-        &self,
-        image: usize,
-        originals: &mut Originals,
-        plan: &mut Plan,
-    ) -> Result<(), PlanError> {
+    fn plan_links(&self, image: usize, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
         let all = self.manifests.iter().map(|blob| (blob, true)).chain(self.blobs.iter().map(|blob| (blob, false)));
         for ((digest, (size, media_type)), is_manifest) in all {
             let blob = |role, same_as| PlannedBlob {

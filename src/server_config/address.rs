@@ -39,7 +39,9 @@ pub enum AddressError {
         reason: &'static str,
     },
     /// A text that is no address.
-    #[error("{text:?} is no address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080")]
+    #[error(
+        "{text:?} is no address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080"
+    )]
     Listen {
         /// The text.
         text: String,
@@ -142,11 +144,15 @@ mod tests {
 
     #[test]
     fn hosts_are_server_names_and_what_a_server_reads_otherwise_is_not() {
-        for name in ["example.com", "*.example.com", "localhost", "127.0.0.1", "[::1]", "_", "xn--bcher-kva.example.com"] {
+        for name in
+            ["example.com", "*.example.com", "localhost", "127.0.0.1", "[::1]", "_", "xn--bcher-kva.example.com"]
+        {
             assert_eq!(ServerName::parse(name).unwrap().to_string(), name);
         }
         assert_eq!(ServerName::parse("Example.COM").unwrap().to_string(), "example.com");
-        for name in ["", "~^.*$", ".example.com", "example.com.", "a..b", "*", "*.*.a", "$host", "a b", "a;b", "a{b", "a\nb"] {
+        for name in
+            ["", "~^.*$", ".example.com", "example.com.", "a..b", "*", "*.*.a", "$host", "a b", "a;b", "a{b", "a\nb"]
+        {
             assert!(ServerName::parse(name).is_err(), "{name:?}");
         }
         for name in ["bücher.example", "-a.example", "[::1", "[x]", "a/b", "\"a\"", "a#b", "example.com:80"] {
@@ -159,7 +165,9 @@ mod tests {
         for text in ["80", "127.0.0.1:8080", "[::]:80", "0.0.0.0:443"] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
-        for text in ["", "0", "65536", "+80", "localhost:80", "127.0.0.1", "80 ssl", "80;", "unix:/a", "::1:80", "[::1]:0"] {
+        for text in
+            ["", "0", "65536", "+80", "localhost:80", "127.0.0.1", "80 ssl", "80;", "unix:/a", "::1:80", "[::1]:0"]
+        {
             assert!(text.parse::<Listen>().is_err(), "{text:?}");
         }
     }

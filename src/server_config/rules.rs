@@ -140,8 +140,9 @@ mod tests {
             let rules = rules(&map, None);
             let own = [map.index_place(&image).unwrap().path, map.blob_place(&image, &digest).unwrap().path];
             let marker = map.layout_marker_place(&image).unwrap().map(|place| place.path);
-            let others = [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
-                .map(|path| SitePath::new(path).unwrap());
+            let others =
+                [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
+                    .map(|path| SitePath::new(path).unwrap());
             for path in own.into_iter().chain(marker).chain(others) {
                 let expected = map.kind_of(&path).as_ref().map(Headers::of);
                 assert_eq!(headers(&rules, path.as_str()), expected, "{index} {cas} {path}");

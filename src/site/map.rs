@@ -816,7 +816,13 @@ mod tests {
     #[test]
     fn the_places_of_blobs_are_what_a_consumer_asks_for() {
         let digest = Digest::of(Algorithm::Sha256, b"");
-        for cas in [CAS, "/{digest}", "/{algorithm:3}{/encoded:2,digest}", "/{+path}/gap/{digest}", "/%67ap{;encoded,algorithm}"] {
+        for cas in [
+            CAS,
+            "/{digest}",
+            "/{algorithm:3}{/encoded:2,digest}",
+            "/{+path}/gap/{digest}",
+            "/%67ap{;encoded,algorithm}",
+        ] {
             let map = map(INDEX, cas).unwrap();
             let image = name("example.com/gapx/gap");
             let published = map.published_cas_template(&image).unwrap();
