@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -74,7 +75,8 @@ impl FromStr for Algorithm {
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
     // First, so that the derived order is the texts' order.
-    text: Box<str>,
+    // Shared, because one digest is kept in many places: in the graph, in the plan, in an index.
+    text: Arc<str>,
     algorithm: Algorithm,
 }
 
@@ -154,7 +156,7 @@ impl TryFrom<String> for Digest {
 
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
-        digest.text.into()
+        digest.text.as_ref().into()
     }
 }
 

@@ -193,7 +193,7 @@ impl Index {
     pub fn entries(&self) -> impl Iterator<Item = Result<Descriptor, EntryError>> {
         self.entries.iter().map(|text| {
             let value = json::parse(text.get().as_bytes())?;
-            Ok(Descriptor::from_value(&value)?)
+            Ok(Descriptor::from_value(value)?)
         })
     }
 

@@ -66,14 +66,15 @@ fn of(digest: &Option<String>) -> String {
 
 impl Descriptor {
     /// Reads a descriptor. `mediaType` may be absent (old layouts); `digest` and `size` may not.
-    pub fn from_value(value: &Value) -> Result<Descriptor, DescriptorError> {
-        let properties =
-            value.as_object().ok_or_else(|| DescriptorError::NotAnObject { found: json::type_name(value) })?;
-        let text = digest_text(properties)?;
-        let size = size(properties, text)?;
-        let media_type = media_type(properties, text)?;
+    pub fn from_value(value: Value) -> Result<Descriptor, DescriptorError> {
+        let Value::Object(properties) = value else {
+            return Err(DescriptorError::NotAnObject { found: json::type_name(&value) });
+        };
+        let text = digest_text(&properties)?;
+        let size = size(&properties, text)?;
+        let media_type = media_type(&properties, text)?;
         let digest = Digest::parse(text).map_err(DescriptorError::Digest)?;
-        Ok(Descriptor { media_type, digest, size, properties: properties.clone() })
+        Ok(Descriptor { media_type, digest, size, properties })
     }
 
     /// A descriptor of these three fields and nothing else.
@@ -149,15 +150,15 @@ fn digest_text(properties: &Map<String, Value>) -> Result<&str, DescriptorError>
 }
 
 fn size(properties: &Map<String, Value>, digest: &str) -> Result<u64, DescriptorError> {
-    let digest = Some(digest.to_string());
+    let digest = || Some(digest.to_string());
     let Some(value) = properties.get("size").filter(|size| !size.is_null()) else {
-        return Err(DescriptorError::Missing { property: "size", digest });
+        return Err(DescriptorError::Missing { property: "size", digest: digest() });
     };
     value.as_u64().filter(|size| *size <= MAX_SIZE).ok_or_else(|| DescriptorError::Type {
         property: "size",
         expected: "a whole number of bytes from 0 to 9007199254740991",
         found: if value.is_number() { value.to_string() } else { json::type_name(value).into() },
-        digest,
+        digest: digest(),
     })
 }
 
@@ -253,23 +254,23 @@ mod tests {
     #[test]
     fn all_properties_are_kept() {
         let value = json!({"mediaType": "a/b", "digest": DIGEST, "size": 7, "x-unknown": [1, {"y": null}]});
-        assert_eq!(Descriptor::from_value(&value).unwrap().to_value(), value);
+        assert_eq!(Descriptor::from_value(value.clone()).unwrap().to_value(), value);
     }
 
     #[test]
     fn a_size_that_is_negative_fractional_or_huge_is_refused() {
         for size in [json!(-1), json!(1.5), json!(1e300), json!(9007199254740992u64), json!("7"), json!([])] {
             let value = json!({"mediaType": "a/b", "digest": DIGEST, "size": size});
-            let message = Descriptor::from_value(&value).unwrap_err().to_string();
+            let message = Descriptor::from_value(value).unwrap_err().to_string();
             assert!(message.contains("\"size\"") && message.contains(DIGEST), "{message}");
         }
     }
 
     #[test]
     fn digest_and_size_are_required() {
-        let message = Descriptor::from_value(&json!({"size": 1})).unwrap_err().to_string();
+        let message = Descriptor::from_value(json!({"size": 1})).unwrap_err().to_string();
         assert!(message.contains("no \"digest\""), "{message}");
-        let message = Descriptor::from_value(&json!({"digest": DIGEST})).unwrap_err().to_string();
+        let message = Descriptor::from_value(json!({"digest": DIGEST})).unwrap_err().to_string();
         assert!(message.contains("no \"size\""), "{message}");
     }
 

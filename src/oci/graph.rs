@@ -7,8 +7,9 @@
 //! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
 //! visited again, as such. Sizes must not differ, because one of them is not the blob's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::layout::{Layout, LayoutError, blob_path};
 use super::manifest::{self, Links, ManifestError};
@@ -26,7 +27,7 @@ pub struct Reached {
     /// Its size in bytes.
     pub size: u64,
     /// The media type of the descriptor that reached it first, or first as a document of descriptors.
-    pub media_type: String,
+    pub media_type: Arc<str>,
     /// Whether its bytes are a document of descriptors, read and parsed by the walk.
     pub is_manifest: bool,
 }
@@ -74,6 +75,7 @@ pub enum GraphError {
 pub struct Walk<'a> {
     layout: &'a Layout,
     seen: HashMap<Digest, Seen>,
+    media_types: HashSet<Arc<str>>,
     /// What was reached, in the order of the walk.
     pub reached: Vec<Reached>,
     /// What was named and is not there.
@@ -107,7 +109,14 @@ struct Step {
 impl<'a> Walk<'a> {
     /// A walk that has seen nothing yet.
     pub fn new(layout: &'a Layout) -> Walk<'a> {
-        Walk { layout, seen: HashMap::new(), reached: Vec::new(), missing: Vec::new(), referrers: Vec::new() }
+        Walk {
+            layout,
+            seen: HashMap::new(),
+            media_types: HashSet::new(),
+            reached: Vec::new(),
+            missing: Vec::new(),
+            referrers: Vec::new(),
+        }
     }
 
     /// Whether the walk came by this digest.
@@ -120,7 +129,7 @@ impl<'a> Walk<'a> {
         Ok(self.read(root)?.unwrap_or_default())
     }
 
-    /// Adds all that is reached from `root`. Returns what the root itself links to.
+    /// Adds all that is reached from `root`. Returns what the root itself links to, without its children.
     pub fn add(&mut self, root: &Descriptor) -> Result<Links, GraphError> {
         let mut todo = vec![Step { descriptor: root.clone(), referrer: None, depth: 0 }];
         let mut root_links = None;
@@ -129,10 +138,10 @@ impl<'a> Walk<'a> {
             if !self.tells_something_new(&step.descriptor)? && !is_root {
                 continue;
             }
-            let links = self.visit(&step)?;
-            for child in links.children.iter().rev() {
+            let mut links = self.visit(&step)?;
+            for descriptor in std::mem::take(&mut links.children).into_iter().rev() {
                 let referrer = Some(step.descriptor.digest.clone());
-                todo.push(Step { descriptor: child.clone(), referrer, depth: step.depth + 1 });
+                todo.push(Step { descriptor, referrer, depth: step.depth + 1 });
             }
             if is_root {
                 root_links = Some(links);
@@ -175,7 +184,7 @@ impl<'a> Walk<'a> {
 
     fn note_first(&mut self, step: &Step, links: Option<&Links>) {
         let Descriptor { digest, size, media_type, .. } = &step.descriptor;
-        let (digest, size, media_type) = (digest.clone(), *size, media_type.clone());
+        let (digest, size, media_type) = (digest.clone(), *size, self.shared(media_type));
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {
             Some(_) => Position::Reached(self.reached.len()),
@@ -203,11 +212,21 @@ impl<'a> Walk<'a> {
         if let Some(seen) = self.seen.get_mut(&descriptor.digest) {
             seen.is_document = true;
         }
-        self.reached[position].media_type = descriptor.media_type.clone();
+        self.reached[position].media_type = self.shared(&descriptor.media_type);
         self.reached[position].is_manifest = true;
         if let Some(links) = links {
             self.note_subject(descriptor, links);
         }
+    }
+
+    /// One copy of a media type for all blobs that have it: there are few types and many blobs.
+    fn shared(&mut self, media_type: &str) -> Arc<str> {
+        let known = self.media_types.get(media_type).cloned();
+        known.unwrap_or_else(|| {
+            let shared: Arc<str> = media_type.into();
+            self.media_types.insert(shared.clone());
+            shared
+        })
     }
 
     fn note_subject(&mut self, descriptor: &Descriptor, links: &Links) {
@@ -219,8 +238,8 @@ impl<'a> Walk<'a> {
     /// What a blob links to; None when the layout does not have it.
     fn read(&self, descriptor: &Descriptor) -> Result<Option<Links>, GraphError> {
         if !manifest::may_hold_descriptors(&descriptor.media_type) {
-            let blob = self.layout.open_blob(&descriptor.digest, descriptor.size)?;
-            return Ok(blob.map(|_| Links::default()));
+            let is_there = self.layout.has_blob(&descriptor.digest, descriptor.size)?;
+            return Ok(is_there.then(Links::default));
         }
         let bytes = match self.layout.read_manifest(descriptor) {
             // Without a media type it may as well be a large layer.

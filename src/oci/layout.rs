@@ -9,6 +9,8 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{Descriptor, DescriptorError};
@@ -229,27 +231,42 @@ impl Layout {
 
     /// The entries of `index.json`, in its order.
     pub fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
-        let path = self.path.join(INDEX_FILE);
-        let entry = |(position, value)| {
-            Descriptor::from_value(value).map_err(|source| LayoutError::Entry { path: path.clone(), position, source })
+        let mut entries = Vec::new();
+        self.visit_entries(|entry| -> Result<(), LayoutError> {
+            entries.push(entry);
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Calls `visit` for each entry of `index.json`, in its order, with one entry at a time in memory beside the text: as
+    /// trees of JSON values, fifty thousand entries would take ten times the space of the file.
+    pub fn visit_entries<E: From<LayoutError>>(
+        &self,
+        mut visit: impl FnMut(Descriptor) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let bytes = self.index_bytes()?;
+        let path = || self.path.join(INDEX_FILE);
+        let Ok(texts) = entry_texts(&bytes) else {
+            // Something is wrong with it, and reading it whole says what.
+            self.index()?;
+            return Ok(());
         };
-        self.index()?.1.iter().enumerate().map(entry).collect()
+        for (position, text) in texts.into_iter().enumerate() {
+            let value =
+                json::parse(text.get().as_bytes()).map_err(|source| LayoutError::Json { path: path(), source })?;
+            let entry = Descriptor::from_value(value);
+            visit(entry.map_err(|source| LayoutError::Entry { path: path(), position, source })?)?;
+        }
+        Ok(())
     }
 
     /// `index.json` as it is: its properties without `manifests`, and its entries, of whatever form.
     pub fn index(&self) -> Result<(Map<String, Value>, Vec<Value>), LayoutError> {
         let path = self.path.join(INDEX_FILE);
-        let Some(blob) = self.open_file(INDEX_FILE)? else {
-            return Err(LayoutError::NotALayout {
-                path: self.path.clone(),
-                expected: "a file index.json in it",
-                found: "none".into(),
-            });
-        };
         let wrong = |source| LayoutError::Json { path: path.clone(), source };
         let wrong_type = |expected: &str, found| wrong(JsonError::Type { expected: expected.into(), found });
-        let bytes = json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(wrong)?;
-        match json::parse(&bytes).map_err(wrong)? {
+        match json::parse(&self.index_bytes()?).map_err(wrong)? {
             Value::Object(mut index) => match index.remove("manifests") {
                 Some(Value::Array(entries)) => Ok((index, entries)),
                 other => {
@@ -258,6 +275,18 @@ impl Layout {
             },
             other => Err(wrong_type("the index to be an object", json::type_name(&other))),
         }
+    }
+
+    fn index_bytes(&self) -> Result<Vec<u8>, LayoutError> {
+        let Some(blob) = self.open_file(INDEX_FILE)? else {
+            return Err(LayoutError::NotALayout {
+                path: self.path.clone(),
+                expected: "a file index.json in it",
+                found: "none".into(),
+            });
+        };
+        let path = blob.path.clone();
+        json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(|source| LayoutError::Json { path, source })
     }
 
     /// Opens a blob. None: the layout has no such file.
@@ -270,6 +299,20 @@ impl Layout {
             return Err(LayoutError::Size { path: blob.path, expected: size, found: blob.size });
         }
         Ok(Some(blob))
+    }
+
+    /// Whether a blob is there, of the right kind and size, without opening it.
+    ///
+    /// # Errors
+    /// It is there and is no regular file, or has another size than `size`.
+    pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, LayoutError> {
+        let Files::Directory = self.files else { return Ok(self.open_blob(digest, size)?.is_some()) };
+        let path = self.path.join(blob_path(digest));
+        match regular_file(&path)?.map(|metadata| metadata.len()) {
+            None => Ok(false),
+            Some(found) if found == size => Ok(true),
+            Some(found) => Err(LayoutError::Size { path, expected: size, found }),
+        }
     }
 
     /// The verified bytes of a manifest. None: the layout has no such file.
@@ -340,18 +383,31 @@ pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
     }
 }
 
+/// The entries of an index, each as its own text.
+fn entry_texts(index: &[u8]) -> serde_json::Result<Vec<&RawValue>> {
+    #[derive(Deserialize)]
+    struct Entries<'a> {
+        #[serde(borrow)]
+        manifests: Vec<&'a RawValue>,
+    }
+    Ok(serde_json::from_slice::<Entries>(index)?.manifests)
+}
+
 fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
     // The kind is looked at before opening, because opening a FIFO would wait for a writer.
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(read_error(path, source)),
-    };
-    if !metadata.is_file() {
-        return Err(LayoutError::NotAFile { path: path.into(), found: kind_of(&metadata) });
-    }
+    let Some(metadata) = regular_file(path)? else { return Ok(None) };
     let file = File::open(path).map_err(|source| read_error(path, source))?;
     Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), whole_file: Some(path.into()) }))
+}
+
+/// What is at a path, if it is a regular file. None: nothing is there.
+fn regular_file(path: &Path) -> Result<Option<Metadata>, LayoutError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
+        Ok(metadata) => Err(LayoutError::NotAFile { path: path.into(), found: kind_of(&metadata) }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(read_error(path, source)),
+    }
 }
 
 fn read_error(path: &Path, source: io::Error) -> LayoutError {

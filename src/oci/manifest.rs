@@ -3,7 +3,7 @@
 //! The table covers what real layouts contain, dropped drafts included, because a blob that nobody follows is a blob that
 //! nobody publishes.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::media_type;
 use super::{Descriptor, DescriptorError};
@@ -21,7 +21,7 @@ pub struct Links {
     /// `artifactType`, as the document itself gives it.
     pub artifact_type: Option<String>,
     /// The document's own annotations.
-    pub annotations: serde_json::Map<String, Value>,
+    pub annotations: Map<String, Value>,
 }
 
 impl Links {
@@ -101,19 +101,28 @@ pub fn links(described: &str, bytes: &[u8]) -> Result<Links, ManifestError> {
         Err(_) if described.is_empty() => return Ok(Links::default()),
         Err(error) => return Err(error.into()),
     };
-    if described.is_empty() && !document.is_object() {
-        return Ok(Links::default());
+    let media_type = document_type(described, &document).to_string();
+    match document {
+        Value::Object(document) => links_of(&media_type, document),
+        _ if described.is_empty() => Ok(Links::default()),
+        other => {
+            let (expected, found) = ("the manifest to be an object".into(), json::type_name(&other));
+            Err(JsonError::Type { expected, found }.into())
+        }
     }
-    json::object(&document, "the manifest")?;
-    links_of(document_type(described, &document), &document)
 }
 
-fn links_of(media_type: &str, document: &Value) -> Result<Links, ManifestError> {
+/// Takes the descriptors out of a document: an index may have tens of thousands, too many to hold twice.
+fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links, ManifestError> {
     let mut links = Links {
         artifact_type: document.get("artifactType").and_then(Value::as_str).map(str::to_string),
-        annotations: document.get("annotations").and_then(Value::as_object).cloned().unwrap_or_default(),
+        annotations: match document.remove("annotations") {
+            Some(Value::Object(annotations)) => annotations,
+            _ => Map::new(),
+        },
         ..Links::default()
     };
+    let document = &mut document;
     match media_type {
         media_type::INDEX | media_type::DOCKER_MANIFEST_LIST => links.add_list(document, "manifests")?,
         media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
@@ -141,19 +150,19 @@ fn links_of(media_type: &str, document: &Value) -> Result<Links, ManifestError> 
 }
 
 impl Links {
-    fn add_list(&mut self, document: &Value, field: &str) -> Result<(), ManifestError> {
-        let list = match document.get(field) {
+    fn add_list(&mut self, document: &mut Map<String, Value>, field: &str) -> Result<(), ManifestError> {
+        let list = match document.remove(field) {
             None | Some(Value::Null) => return Ok(()),
             Some(Value::Array(list)) => list,
             Some(other) => {
                 return Err(JsonError::Type {
                     expected: format!("\"{field}\" to be an array"),
-                    found: json::type_name(other),
+                    found: json::type_name(&other),
                 }
                 .into());
             }
         };
-        for (position, value) in list.iter().enumerate() {
+        for (position, value) in list.into_iter().enumerate() {
             let child = Descriptor::from_value(value)
                 .map_err(|source| ManifestError::Descriptor { field: format!("{field}[{position}]"), source })?;
             self.children.push(child);
@@ -162,8 +171,8 @@ impl Links {
     }
 }
 
-fn single(document: &Value, field: &str) -> Result<Option<Descriptor>, ManifestError> {
-    match document.get(field) {
+fn single(document: &mut Map<String, Value>, field: &str) -> Result<Option<Descriptor>, ManifestError> {
+    match document.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => Descriptor::from_value(value)
             .map(Some)

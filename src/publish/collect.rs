@@ -1,17 +1,18 @@
 //! From layouts to the entries and blobs of each image: which entries are published, under which refs, with what added to
 //! their descriptors, and every blob their graphs reach.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::digest::Digest;
+use crate::json;
 use crate::name::{self, ImageName};
 use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use crate::oci::graph::{GraphError, Missing, Reached, Walk};
 use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
-use crate::oci::{Descriptor, Platform, media_type};
+use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
 use crate::parallel;
 use crate::publish::input::{Gathered, Source};
 
@@ -35,15 +36,42 @@ pub struct Image {
     pub warnings: Vec<String>,
 }
 
-/// An entry for an image's index.
+/// An entry for an image's index. There may be tens of thousands, so the descriptor is kept as its text.
 #[derive(Clone, Debug)]
 pub struct PublishedEntry {
-    /// The descriptor.
-    pub descriptor: Descriptor,
+    /// The ref it is published under.
+    pub reference: Option<Box<str>>,
+    /// The digest it points to.
+    pub digest: Digest,
     /// Whether it refers to another manifest and has no ref of its own.
     pub is_untagged_referrer: bool,
-    /// The layout it comes from, for messages.
-    pub layout: PathBuf,
+    /// The position in [`Gathered::layouts`] of the layout it comes from.
+    pub layout: usize,
+    json: Box<str>,
+}
+
+impl PublishedEntry {
+    fn new(descriptor: &Descriptor, is_untagged_referrer: bool, layout: usize) -> PublishedEntry {
+        PublishedEntry {
+            reference: descriptor.ref_name().map(Into::into),
+            digest: descriptor.digest.clone(),
+            is_untagged_referrer,
+            layout,
+            json: descriptor.to_value().to_string().into(),
+        }
+    }
+
+    /// The descriptor, read again from its text.
+    ///
+    /// # Errors
+    /// None: the text was made from a descriptor.
+    pub fn descriptor(&self) -> Result<Descriptor, DescriptorError> {
+        Descriptor::from_value(json::parse(self.json.as_bytes()).unwrap_or_default())
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        self.descriptor().ok()?.platform()
+    }
 }
 
 /// A blob and the layout that has it.
@@ -150,7 +178,7 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
             }
         }
     }
-    images.values().try_for_each(refuse_one_ref_for_two_things)?;
+    images.values().try_for_each(|image| refuse_one_ref_for_two_things(gathered, image))?;
     Ok(images.into_values().collect())
 }
 
@@ -165,12 +193,23 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
         referrers: vec![],
         warnings: vec![],
     };
-    let (selected, rest) = select(layout, source)?;
-    for entry in selected {
-        let published = publish_entry(layout, &mut walk, entry, source.rename.as_deref())?;
-        image.entries.push(published);
+    let rename = source.rename.as_deref();
+    match &source.select {
+        None => layout.visit_entries(|entry| -> Result<(), CollectError> {
+            image.entries.push(publish_entry(layout, source.layout, &mut walk, entry, rename)?);
+            Ok(())
+        })?,
+        Some(wanted) => {
+            let (selected, rest) = select(layout, wanted)?;
+            for entry in selected {
+                image.entries.push(publish_entry(layout, source.layout, &mut walk, entry, rename)?);
+            }
+            add_referrers(layout, source.layout, &mut walk, rest, &mut image)?;
+        }
     }
-    add_referrers(layout, &mut walk, rest, &mut image)?;
+    if image.entries.is_empty() {
+        return Err(CollectError::Empty { layout: layout.path().into() });
+    }
     for missing in std::mem::take(&mut walk.missing) {
         image.missing.push(check_missing(layout, missing, allow_missing)?);
     }
@@ -182,20 +221,16 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     Ok(image)
 }
 
-/// The entries to publish, and those that are left.
-fn select(layout: &Layout, source: &Source) -> Result<(Vec<Descriptor>, Vec<Descriptor>), CollectError> {
+/// The entries of one ref, and those that are left.
+fn select(layout: &Layout, wanted: &str) -> Result<(Vec<Descriptor>, Vec<Descriptor>), CollectError> {
     let entries = layout.entries()?;
-    if entries.is_empty() {
-        return Err(CollectError::Empty { layout: layout.path().into() });
-    }
-    let Some(wanted) = &source.select else { return Ok((entries, vec![])) };
     let is_wanted = |entry: &Descriptor| entry.ref_name() == Some(wanted) || tag(entry).as_deref() == Some(wanted);
-    if !entries.iter().any(is_wanted) {
+    if !entries.is_empty() && !entries.iter().any(is_wanted) {
         let mut refs: Vec<String> = entries.iter().filter_map(tag).collect();
         refs.sort();
         refs.dedup();
         let available = if refs.is_empty() { "only entries without a ref".into() } else { refs.join(", ") };
-        let (layout, reference) = (layout.path().into(), wanted.clone());
+        let (layout, reference) = (layout.path().into(), wanted.into());
         return Err(CollectError::NoSuchRef { layout, reference, available });
     }
     Ok(entries.into_iter().partition(is_wanted))
@@ -203,6 +238,7 @@ fn select(layout: &Layout, source: &Source) -> Result<(Vec<Descriptor>, Vec<Desc
 
 fn publish_entry(
     layout: &Layout,
+    position: usize,
     walk: &mut Walk,
     mut descriptor: Descriptor,
     rename: Option<&str>,
@@ -222,7 +258,7 @@ fn publish_entry(
     {
         descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
     }
-    Ok(PublishedEntry { descriptor, is_untagged_referrer, layout: layout.path().into() })
+    Ok(PublishedEntry::new(&descriptor, is_untagged_referrer, position))
 }
 
 /// Adds what the image config says of the platform, where the entry says nothing.
@@ -235,7 +271,7 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
     };
     // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
     let Ok(Some(bytes)) = layout.read_manifest(config) else { return };
-    let platform = crate::json::parse(&bytes).ok().as_ref().and_then(Platform::from_value);
+    let platform = json::parse(&bytes).ok().as_ref().and_then(Platform::from_value);
     if let Some(platform) = platform {
         descriptor.properties.insert("platform".into(), platform.to_value());
     }
@@ -244,6 +280,7 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
 /// Adds the entries that refer to what is published, and what refers to those, until there are no more.
 fn add_referrers(
     layout: &Layout,
+    position: usize,
     walk: &mut Walk,
     rest: Vec<Descriptor>,
     image: &mut Image,
@@ -267,7 +304,7 @@ fn add_referrers(
             return Ok(());
         }
         for (entry, _) in found {
-            image.entries.push(publish_entry(layout, walk, entry, None)?);
+            image.entries.push(publish_entry(layout, position, walk, entry, None)?);
         }
         candidates = left;
     }
@@ -282,11 +319,11 @@ fn subject(layout: &Layout, entry: &Descriptor) -> Option<Digest> {
 fn add_fallback_referrers(layout: &Layout, walk: &Walk, image: &mut Image) {
     let subjects = || walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| &reached.digest);
     for entry in &image.entries {
-        let Some(tag) = entry.descriptor.ref_name().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
+        let Some(tag) = entry.reference.as_deref().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
             continue;
         };
         let Some(subject) = subjects().find(|digest| fallback_tag(digest) == tag) else { continue };
-        let Ok(links) = walk.root_links(&entry.descriptor) else { continue };
+        let Some(links) = entry.descriptor().ok().and_then(|entry| walk.root_links(&entry).ok()) else { continue };
         for listed in links.children {
             // The manifest's own word on its type and annotations, where it is there to be read.
             let own = Walk::new(layout).root_links(&listed).ok().filter(|own| own.subject.is_some());
@@ -347,7 +384,7 @@ pub fn is_fallback_tag(tag: &str) -> bool {
 }
 
 fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> {
-    let reference = entry.descriptor.ref_name()?;
+    let reference = entry.reference.as_deref()?;
     (!name::is_fragment(reference)).then(|| {
         format!(
             "the ref {reference:?} of {image} cannot be written after a `#`, so no image name finds it alone; \
@@ -357,26 +394,27 @@ fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> 
 }
 
 /// Several entries may share a ref when each is for a platform of its own.
-fn refuse_one_ref_for_two_things(image: &Image) -> Result<(), CollectError> {
-    let mut refs: BTreeMap<&str, Vec<&PublishedEntry>> = BTreeMap::new();
+fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(), CollectError> {
+    let mut refs: HashMap<&str, Vec<&PublishedEntry>> = HashMap::with_capacity(image.entries.len());
     for entry in &image.entries {
-        let Some(reference) = entry.descriptor.ref_name() else { continue };
+        let Some(reference) = entry.reference.as_deref() else { continue };
         let others = refs.entry(reference).or_default();
-        let platform = entry.descriptor.platform();
+        // Most refs have one entry, which meets nothing and need not be read again.
+        let platform = if others.is_empty() { None } else { entry.platform() };
         let meets = |other: &&&PublishedEntry| {
-            let theirs = other.descriptor.platform();
-            other.descriptor.digest != entry.descriptor.digest
-                && (platform.is_none() || theirs.is_none() || platform == theirs)
+            let theirs = other.platform();
+            other.digest != entry.digest && (platform.is_none() || theirs.is_none() || platform == theirs)
         };
         if let Some(other) = others.iter().find(meets) {
+            let path = |entry: &PublishedEntry| gathered.layouts[entry.layout].path().to_path_buf();
             return Err(CollectError::SameRef {
                 image: image.name.clone(),
                 reference: reference.into(),
                 platform: platform.map_or("every platform".into(), |platform| platform.to_string()),
-                first: other.layout.clone(),
-                first_digest: other.descriptor.digest.clone(),
-                second: entry.layout.clone(),
-                second_digest: entry.descriptor.digest.clone(),
+                first: path(other),
+                first_digest: other.digest.clone(),
+                second: path(entry),
+                second_digest: entry.digest.clone(),
             });
         }
         others.push(entry);

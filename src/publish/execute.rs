@@ -80,7 +80,11 @@ impl Summary {
 
     /// Whether the site was as it should be already.
     pub fn is_nothing_written(&self) -> bool {
-        self.blobs_written.objects + self.blobs_linked.objects + self.documents_written.objects == 0
+        self.objects_written() == 0
+    }
+
+    fn objects_written(&self) -> u64 {
+        self.blobs_written.objects + self.blobs_linked.objects + self.documents_written.objects
     }
 }
 
@@ -102,25 +106,28 @@ pub fn execute(
         warnings: plan.warnings.clone(),
         ..Summary::default()
     };
+    let mut flushed = 0;
     write_blobs(site, &plan, layouts, jobs, progress, &mut summary)?;
     write_documents(site, &plan.markers, &mut summary)?;
-    flush(site, &summary)?;
+    flush(site, &summary, &mut flushed)?;
     write_documents(site, &plan.indexes, &mut summary)?;
     registry::write_tags(site, &plan, &mut summary)?;
     for path in &plan.removals {
         site.own.remove_document(path)?;
     }
-    flush(site, &summary)?;
+    flush(site, &summary, &mut flushed)?;
     write_documents(site, &plan.discovery, &mut summary)?;
-    flush(site, &summary)?;
+    flush(site, &summary, &mut flushed)?;
     Ok(summary)
 }
 
-fn flush(site: &Site, summary: &Summary) -> Result<(), PublishError> {
-    if summary.is_nothing_written() {
-        return Ok(());
+/// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
+fn flush(site: &Site, summary: &Summary, flushed: &mut u64) -> Result<(), PublishError> {
+    let written = summary.objects_written();
+    if written > std::mem::replace(flushed, written) {
+        site.stores().try_for_each(|store| store.flush())?;
     }
-    site.stores().try_for_each(|store| Ok(store.flush()?))
+    Ok(())
 }
 
 fn write_blobs(

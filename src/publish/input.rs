@@ -1,11 +1,13 @@
 //! What a person asks to publish, turned into opened layouts and the image names their entries go to.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use crate::name::{ImageName, NameError};
 use crate::oci::layout::{Layout, LayoutError};
+use crate::parallel;
 
 /// One thing to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +167,8 @@ pub fn split_reference(text: &str) -> (PathBuf, Option<String>) {
     }
 }
 
-/// Opens every layout once and finds those below folders.
-pub fn gather(inputs: &[Input], host: Option<&str>) -> Result<Gathered, InputError> {
+/// Opens every layout once, up to `jobs` at a time, and finds those below folders.
+pub fn gather(inputs: &[Input], host: Option<&str>, jobs: NonZeroUsize) -> Result<Gathered, InputError> {
     if inputs.is_empty() {
         return Err(InputError::Nothing);
     }
@@ -183,7 +185,7 @@ pub fn gather(inputs: &[Input], host: Option<&str>) -> Result<Gathered, InputErr
             }
             Input::Folder(folder) => {
                 let host = host.ok_or_else(|| InputError::NoHost { folder: folder.clone() })?;
-                gathered.add_folder(folder, host)?;
+                gathered.add_folder(folder, host, jobs)?;
             }
         }
     }
@@ -203,27 +205,23 @@ impl Gathered {
         self.layouts.len() - 1
     }
 
-    fn add_folder(&mut self, folder: &Path, host: &str) -> Result<(), InputError> {
+    fn add_folder(&mut self, folder: &Path, host: &str, jobs: NonZeroUsize) -> Result<(), InputError> {
         if Layout::is_directory_layout(folder) {
             return Err(InputError::FolderIsLayout { folder: folder.into() });
         }
         let before = self.sources.len();
-        let mut walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-        while let Some(entry) = walk.next() {
-            let entry = entry.map_err(|source| InputError::Walk { folder: folder.into(), source })?;
-            if entry.file_type().is_dir() {
-                if Layout::is_directory_layout(entry.path()) {
-                    walk.skip_current_dir();
-                    let layout = Layout::open(entry.path())?;
-                    self.add_found(folder, entry.path(), host, layout)?;
-                }
-            } else if is_archive_name(entry.path()) {
-                match Layout::open(entry.path()) {
-                    Ok(layout) => self.add_found(folder, &entry.path().with_extension(""), host, layout)?,
-                    // A folder may hold other archives; what was not published is said in the summary.
-                    Err(error @ LayoutError::NotALayout { .. }) => self.skip(entry.path(), &error),
-                    Err(error) => return Err(error.into()),
-                }
+        let open = |candidate: Candidate| match Layout::open(&candidate.path) {
+            Ok(layout) => Ok((candidate, Ok(layout))),
+            // A folder may hold other archives; what was not published is said in the summary.
+            Err(error @ LayoutError::NotALayout { .. }) if candidate.is_archive => Ok((candidate, Err(error))),
+            Err(error) => Err(error),
+        };
+        for (candidate, opened) in parallel::map(candidates(folder)?, jobs, open)? {
+            let Candidate { path, is_archive } = candidate;
+            match opened {
+                Ok(layout) if is_archive => self.add_found(folder, &path.with_extension(""), host, layout)?,
+                Ok(layout) => self.add_found(folder, &path, host, layout)?,
+                Err(error) => self.skip(&path, &error),
             }
         }
         match self.sources.len() > before {
@@ -245,6 +243,28 @@ impl Gathered {
         self.sources.push(Source { image, rename: None, layout, select: None });
         Ok(())
     }
+}
+
+/// What may be a layout, by its name or by what is in it.
+struct Candidate {
+    path: PathBuf,
+    is_archive: bool,
+}
+
+/// The layout directories and the archives below a folder, sorted.
+fn candidates(folder: &Path) -> Result<Vec<Candidate>, InputError> {
+    let mut candidates = Vec::new();
+    let mut walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = entry.map_err(|source| InputError::Walk { folder: folder.into(), source })?;
+        if !entry.file_type().is_dir() && is_archive_name(entry.path()) {
+            candidates.push(Candidate { path: entry.into_path(), is_archive: true });
+        } else if entry.file_type().is_dir() && Layout::is_directory_layout(entry.path()) {
+            walk.skip_current_dir();
+            candidates.push(Candidate { path: entry.into_path(), is_archive: false });
+        }
+    }
+    Ok(candidates)
 }
 
 /// Names that archives of layouts have, compressed ones included: those get an error that says how to unpack them.

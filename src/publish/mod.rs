@@ -220,7 +220,7 @@ struct Group {
 }
 
 fn prepare(request: &Request) -> Result<Prepared, PublishError> {
-    let gathered = input::gather(&request.inputs, request.host.as_deref())?;
+    let gathered = input::gather(&request.inputs, request.host.as_deref(), request.jobs)?;
     let images = collect::collect(&gathered, request.allow_missing, request.jobs)?;
     Ok(Prepared { groups: groups(request, images)?, layouts: gathered.layouts, skipped: gathered.skipped })
 }

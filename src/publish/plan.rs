@@ -60,7 +60,7 @@ pub struct PlannedBlob {
     /// Its size in bytes.
     pub size: u64,
     /// The media type of the descriptor that reached it first.
-    pub media_type: String,
+    pub media_type: Arc<str>,
     /// Which of the blob's places this is.
     pub role: BlobRole,
     /// The position in [`Plan::blobs`] of the same blob at another place, which this one can be linked to.
@@ -264,9 +264,10 @@ fn plan_image(site: &Site, merge: Merge, mut image: Image, blobs: &BlobPlaces) -
     let place = site.map.index_place(&image.name)?;
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
-    let (index, change) = plan_index(site, merge, &image, place)?;
+    let refs = image.entries.len();
+    let (index, change) = plan_index(site, merge, &mut image, place)?;
     Ok(PlannedImage {
-        refs: image.entries.len(),
+        refs,
         missing: std::mem::take(&mut image.missing),
         warnings: std::mem::take(&mut image.warnings),
         marker,
@@ -319,7 +320,7 @@ impl Plan {
 impl PlannedBlob {
     /// What it is served as.
     pub fn kind(&self) -> Kind {
-        let media_type = Some(self.media_type.clone());
+        let media_type = Some(self.media_type.to_string());
         match self.role {
             BlobRole::Cas | BlobRole::RegistryBlob => Kind::Blob(media_type),
             BlobRole::RegistryManifest | BlobRole::RegistryTypedManifest => Kind::RegistryManifest(media_type),
@@ -403,27 +404,28 @@ pub struct IndexChange {
     pub after: Index,
 }
 
+/// Plans the index, which takes the image's entries.
 fn plan_index(
     site: &Site,
     merge: Merge,
-    image: &Image,
+    image: &mut Image,
     place: Place,
 ) -> Result<(PlannedDocument, IndexChange), PlanError> {
+    let entries = std::mem::take(&mut image.entries);
+    let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
     let mut published = Published::default();
-    for mut entry in image.entries.iter().cloned() {
-        add_cas_engine(&mut entry.descriptor, &cas_engine);
+    for (position, entry) in entries.into_iter().enumerate() {
+        let wrong = |source| IndexError::Entry { position, source };
+        let mut descriptor = entry.descriptor().map_err(wrong).map_err(unusable)?;
+        add_cas_engine(&mut descriptor, &cas_engine);
         let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
-        list.push(Entry::new(&entry.descriptor));
+        list.push(Entry::new(&descriptor));
     }
     let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
     let mut index = match &there {
         None => Index::default(),
-        Some(document) => Index::parse(&document.bytes).map_err(|source| PlanError::Index {
-            path: place.path.clone(),
-            image: image.name.clone(),
-            source,
-        })?,
+        Some(document) => Index::parse(&document.bytes).map_err(unusable)?,
     };
     // Only the registry view asks what was there, and an index can be large.
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };

@@ -86,10 +86,8 @@ pub(super) fn plan_image(
         return Ok(());
     }
     let mut repository = Repository::new(image);
-    let published: HashSet<&Digest> = image.entries.iter().map(|entry| &entry.descriptor.digest).collect();
-    let kept = change.after.entries().iter().filter(|entry| !published.contains(&entry.digest));
     if !site.views_before.registry {
-        repository.add_from_site(site, &image.name, kept)?;
+        repository.add_from_site(site, &image.name, change.after.entries())?;
     }
     repository.plan_links(position, originals, plan)?;
     plan_tags(site, position, &image.name, change, &repository, plan)?;
@@ -111,8 +109,8 @@ pub fn plan_removal(site: &Site, name: &ImageName, change: &IndexChange, plan: &
 
 /// What a repository holds, as far as this publish has to look at it.
 struct Repository {
-    manifests: BTreeMap<Digest, (u64, String)>,
-    blobs: BTreeMap<Digest, (u64, String)>,
+    manifests: BTreeMap<Digest, (u64, Arc<str>)>,
+    blobs: BTreeMap<Digest, (u64, Arc<str>)>,
     layouts: HashMap<Digest, usize>,
     referrers: Vec<(Digest, Descriptor)>,
 }
@@ -135,13 +133,8 @@ impl Repository {
     }
 
     /// Walks entries that were published before, through the site's own CAS.
-    fn add_from_site<'a>(
-        &mut self,
-        site: &Site,
-        image: &ImageName,
-        entries: impl Iterator<Item = &'a Entry>,
-    ) -> Result<(), PlanError> {
-        let mut todo: Vec<Descriptor> = entries.filter_map(|entry| entry.descriptor().ok()).collect();
+    fn add_from_site(&mut self, site: &Site, image: &ImageName, entries: &[Entry]) -> Result<(), PlanError> {
+        let mut todo: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
         while let Some(descriptor) = todo.pop() {
             let Descriptor { digest, size, media_type, .. } = &descriptor;
             if self.manifests.contains_key(digest) || self.blobs.contains_key(digest) {
@@ -153,13 +146,13 @@ impl Repository {
                 continue;
             }
             if !manifest::may_hold_descriptors(media_type) {
-                self.blobs.insert(digest.clone(), (*size, media_type.clone()));
+                self.blobs.insert(digest.clone(), (*size, media_type.as_str().into()));
                 continue;
             }
             let Some(document) = store.read_document(&place.path, MAX_MANIFEST_BYTES)? else { continue };
             // What is in the CAS was read and parsed when it was published; a manifest that has broken since links nothing.
             let links = manifest::links(media_type, &document.bytes).unwrap_or_default();
-            self.manifests.insert(digest.clone(), (*size, media_type.clone()));
+            self.manifests.insert(digest.clone(), (*size, media_type.as_str().into()));
             if let Some(subject) = &links.subject {
                 self.referrers.push((subject.digest.clone(), links.referrer_descriptor(&descriptor)));
             }

@@ -77,7 +77,7 @@ impl Entry {
     /// The entry's descriptor, read again from its text.
     pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
         let value = json::parse(self.json.as_bytes())?;
-        Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position: 0, source })
+        Descriptor::from_value(value).map_err(|source| IndexError::Entry { position: 0, source })
     }
 }
 
@@ -106,7 +106,7 @@ impl Index {
         let mut entries = Vec::with_capacity(manifests.len());
         for (position, text) in manifests.into_iter().enumerate() {
             let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
-            let descriptor = Descriptor::from_value(&value).map_err(|source| IndexError::Entry { position, source })?;
+            let descriptor = Descriptor::from_value(value).map_err(|source| IndexError::Entry { position, source })?;
             entries.push(Entry::new(&descriptor));
         }
         let mut others = BTreeMap::new();
