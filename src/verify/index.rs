@@ -110,7 +110,7 @@ impl Index<'_> {
 
     fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Vec<Finding>) -> Option<Descriptor> {
         let value: Result<Value, JsonError> = json::parse(text.get().as_bytes());
-        let descriptor = value.map_err(|error| chain(&error)).map(|value| Descriptor::from_value(value));
+        let descriptor = value.map_err(|error| chain(&error)).map(Descriptor::from_value);
         match descriptor {
             Ok(Ok(descriptor)) => {
                 if descriptor.media_type.is_empty() {

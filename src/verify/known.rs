@@ -56,7 +56,7 @@ impl Known {
             Ok(None) => Known::undescribed(files, directory, options)?,
             Err(PublishError::Store(error)) => return Err(Stop::Error(error.into())),
             Err(error) => {
-                let problem = std::error::Error::source(&error).map_or(error.to_string(), |source| chain(source));
+                let problem = std::error::Error::source(&error).map_or(error.to_string(), chain);
                 let finding =
                     Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", problem);
                 return Err(Stop::Finding(finding));
