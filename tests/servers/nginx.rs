@@ -84,13 +84,8 @@ fn a_root_with_all_that_nginx_gives_a_meaning_is_served() {
 
 #[test]
 fn templates_with_all_that_nginx_gives_a_meaning_are_served() {
-    let hostile = "%22%27;%7D%20%7Badd_header%20x%20y;%7D$host(a).*[b]%0A+%3F%3Cc%3E%5Cn%5C%5C";
-    // A control character and a backslash can be no part of a file name, so a site cannot have these.
-    for refused in ["%0A", "%5C"] {
-        assert!(hostile.contains(refused));
-    }
-    let index = format!("https://{{host}}/{}/{{+path}}", hostile.replace("%0A", "").replace("%5C", ""));
-    let site = Site::of_fixtures(&["--index-template", &index]);
+    let index = "https://{host}/%22%27;%7D%20%7Badd_header%20x%20y;%7D$host(a).*[b]+%3F%3Cc%3E/{+path}";
+    let site = Site::of_fixtures(&["--index-template", index]);
     let nginx = Nginx::start(&site.root(), &[]);
     assert!(!Consumer::new(&nginx).walk("team/app", Some("2.0")).is_empty());
     assert_eq!(nginx.get("/oci-cas/").header("x"), None);
