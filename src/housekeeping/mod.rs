@@ -1,7 +1,7 @@
 //! Keeping a site in order: what it has ([`list`]), taking images and refs out ([`remove`]), and freeing what nothing needs any
 //! more ([`gc`]).
 //!
-//! All of it goes through the [`Store`] of the site, so that it works on whatever holds one. Removal is publishing in
+//! All of it goes through the [`crate::store::Store`] of the site, so that it works on whatever holds one. Removal is publishing in
 //! reverse: what leads to something goes before what it leads to, and blobs are left to the gc: a reader that holds an
 //! index from before can still fetch them.
 
