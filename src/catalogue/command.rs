@@ -60,7 +60,11 @@ fn directory(path: &str) -> &str {
     let last = path.rsplit('/').next().unwrap_or_default();
     let is_plain = last.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     // A layout whose name ends in .tar would be an archive.
-    if is_plain && !last.starts_with(['.', '-']) && !last.ends_with(".tar") && !last.is_empty() { last } else { "image" }
+    if is_plain && !last.starts_with(['.', '-']) && !last.ends_with(".tar") && !last.is_empty() {
+        last
+    } else {
+        "image"
+    }
 }
 
 fn command(tool: &'static str, words: &[&str]) -> Command {
@@ -71,7 +75,11 @@ fn command(tool: &'static str, words: &[&str]) -> Command {
 /// but the quote itself.
 pub fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ pub struct Referrer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListDocument {
-    catalogue: u32,
+    /// The version of the form.
+    pub catalogue: u32,
     /// Whether the site has the registry view, and pages name the commands for it.
     pub registry: bool,
     /// The digest of the templates that the pages were rendered with.
@@ -350,7 +351,9 @@ impl<E> Manifests<'_, E> {
         for entry in entries {
             let Ok(descriptor) = entry.descriptor() else { continue };
             let platform = ref_entry(entry).platform;
-            self.walk(&descriptor, platform, 0, &mut |descriptor, platform, facts| sum.add(descriptor, platform, facts))?;
+            self.walk(&descriptor, platform, 0, &mut |descriptor, platform, facts| {
+                sum.add(descriptor, platform, facts)
+            })?;
         }
         sum.images.sort();
         sum.images.dedup();
@@ -391,7 +394,10 @@ impl<E> Manifests<'_, E> {
 }
 
 fn ref_entry(entry: &Entry) -> RefEntry {
-    RefEntry { digest: entry.digest.clone(), platform: entry.platform.as_ref().map(|platform| cut(&platform.to_string())) }
+    RefEntry {
+        digest: entry.digest.clone(),
+        platform: entry.platform.as_ref().map(|platform| cut(&platform.to_string())),
+    }
 }
 
 impl Ref {

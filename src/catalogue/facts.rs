@@ -320,11 +320,8 @@ fn blobs(links: &Links) -> impl Iterator<Item = &Descriptor> {
 }
 
 fn layers(links: &Links) -> Vec<Layer> {
-    let layer = |blob: &Descriptor| Layer {
-        digest: blob.digest.clone(),
-        size: blob.size,
-        media_type: cut(&blob.media_type),
-    };
+    let layer =
+        |blob: &Descriptor| Layer { digest: blob.digest.clone(), size: blob.size, media_type: cut(&blob.media_type) };
     blobs(links).map(layer).take(MAX_ITEMS).collect()
 }
 

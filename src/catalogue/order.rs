@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn versions_are_ordered_as_people_order_them() {
         let newest_first = [
-            "v10.0", "2.0.1", "2.0", "2.0-rc10", "2.0-rc2", "2.0-beta", "1.10", "1.9", "v1.9-rc1", "1", "latest", "main",
+            "v10.0", "2.0.1", "2.0", "2.0-rc10", "2.0-rc2", "2.0-beta", "1.10", "1.9", "v1.9-rc1", "1", "latest",
+            "main",
         ];
         let mut sorted = newest_first;
         sorted.reverse();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site, registry};
+use super::{PublishError, Site, catalogue, registry};
 use crate::digest::Digest;
 use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
 use crate::parallel;
@@ -113,6 +113,8 @@ pub fn execute(
     flush(site, &summary)?;
     write_documents(site, &plan.discovery, &mut summary)?;
     flush(site, &summary)?;
+    catalogue::write(site, &plan.catalogue, jobs, &mut summary)?;
+    flush(site, &summary)?;
     Ok(summary)
 }
 
@@ -193,7 +195,11 @@ impl Summary {
     }
 }
 
-fn write_documents(site: &Site, documents: &[PlannedDocument], summary: &mut Summary) -> Result<(), PublishError> {
+pub(super) fn write_documents(
+    site: &Site,
+    documents: &[PlannedDocument],
+    summary: &mut Summary,
+) -> Result<(), PublishError> {
     for document in documents {
         let PlannedDocument { place, kind, new_bytes, expected, .. } = document;
         let Some(bytes) = new_bytes else {

@@ -143,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_url_says_nothing_to_html_or_to_url_parsers() {
-        assert_eq!(url(&page("example.com/a%22%3Cb%3E'&:%25")), "catalogue/images/example.com/a%22%3Cb%3E%27%26%3A%25.html");
+        assert_eq!(
+            url(&page("example.com/a%22%3Cb%3E'&:%25")),
+            "catalogue/images/example.com/a%22%3Cb%3E%27%26%3A%25.html"
+        );
     }
 
     proptest! {
