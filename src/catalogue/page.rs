@@ -74,6 +74,7 @@ impl Pages {
         environment.add_filter("grouped", grouped);
         environment.add_filter("day", |time: &str| time.split('T').next().unwrap_or_default().to_string());
         environment.add_filter("path", |name: &str| name.split_once('/').map_or("", |(_, path)| path).to_string());
+        environment.add_filter("last_segment", |name: &str| name.rsplit('/').next().unwrap_or_default().to_string());
         environment.add_filter("short", |digest: &str| short(digest));
         environment.add_filter("link", |text: &str| link(text).map_or(TemplateValue::from(()), TemplateValue::from));
         for (name, text) in templates.iter().filter(|(name, _)| name.ends_with(".j2")) {
