@@ -12,6 +12,7 @@
 //! consumer: name -> discovery -> index -> descriptor -> CAS -> layout        (resolve, pull, verify)
 //! ```
 
+pub mod catalogue;
 pub mod cli;
 pub mod client;
 pub mod digest;

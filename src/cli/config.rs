@@ -37,6 +37,10 @@ pub struct Config {
     /// Whether the site gets the registry view.
     #[serde(default)]
     pub registry: bool,
+    /// Whether the site gets the catalogue.
+    pub catalogue: Option<bool>,
+    /// Templates for the catalogue's pages.
+    pub template_dir: Option<PathBuf>,
     /// How blobs get into the site.
     pub link: Option<LinkMode>,
     /// Whether missing blobs are no error.
@@ -120,7 +124,7 @@ fn suggestion(nearest: &Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "site",
     "host",
     "preset",
@@ -128,6 +132,8 @@ const KEYS: [&str; 12] = [
     "cas-template",
     "root-per-host",
     "registry",
+    "catalogue",
+    "template-dir",
     "link",
     "allow-missing",
     "store",
@@ -180,6 +186,7 @@ impl Config {
 
     fn resolve_paths(&mut self, base: &Path) {
         self.site = self.site.take().map(|site| base.join(site));
+        self.template_dir = self.template_dir.take().map(|directory| base.join(directory));
         self.folders.iter_mut().for_each(|folder| *folder = base.join(&*folder));
         self.store.values_mut().for_each(|directory| *directory = base.join(&*directory));
         for image in &mut self.images {
@@ -220,8 +227,8 @@ mod tests {
 
     #[test]
     fn the_list_of_keys_is_what_the_struct_reads() {
-        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\nregistry=true\n\
-                    link='hard'\nallow-missing=true\nfolders=[]\n[store]\n[[image]]\nname='n'\nlayout='l'\n";
+        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\nregistry=true\ncatalogue=false\n\
+                    template-dir='t'\nlink='hard'\nallow-missing=true\nfolders=[]\n[store]\n[[image]]\nname='n'\nlayout='l'\n";
         let config = Config::parse(Path::new("ocisite.toml"), text).unwrap();
         assert_eq!(config.images.len(), 1);
         assert_eq!(

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each parses its arguments, calls the library once, and says what happened.
 
+pub mod catalogue;
 pub mod completions;
 pub mod config;
 pub mod discovery;
@@ -44,6 +45,7 @@ enum Command {
     Resolve(resolve::Args),
     Pull(Box<pull::Args>),
     ServerConfig(server_config::Args),
+    Catalogue(catalogue::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(*args),
         Command::ServerConfig(args) => server_config::run(args),
+        Command::Catalogue(args) => catalogue::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     };

@@ -61,6 +61,16 @@ pub struct Args {
     /// Add the registry view, from which `docker pull` and `podman pull` work; a site that has it keeps it.
     #[arg(long)]
     registry: bool,
+    /// Add the catalogue, pages for people; a new site has it, and a site that has it keeps it.
+    #[arg(long, conflicts_with = "no_catalogue")]
+    catalogue: bool,
+    /// Leave the catalogue out; a site that has it loses it.
+    #[arg(long)]
+    no_catalogue: bool,
+    /// Make the catalogue's pages with the templates in this directory (see `ocisite catalogue templates`). They are not kept
+    /// in the site: name them in each publish.
+    #[arg(long, value_name = "DIR")]
+    template_dir: Option<PathBuf>,
     /// Keep the entries that a published ref has for other platforms.
     #[arg(long, conflicts_with = "replace")]
     append: bool,
@@ -152,6 +162,12 @@ fn request(args: &Args) -> anyhow::Result<Request> {
         stores: stores(args, config.store)?,
         root_per_host: args.root_per_host || config.root_per_host,
         registry: args.registry || config.registry,
+        catalogue: match (args.catalogue, args.no_catalogue) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => config.catalogue,
+        },
+        template_dir: args.template_dir.clone().or(config.template_dir),
         merge: match (args.append, args.replace) {
             (true, _) => Merge::Append,
             (_, true) => Merge::ReplaceImage,

@@ -24,6 +24,9 @@ pub struct Args {
     /// The directory of another origin that the site's templates lead to.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
+    /// Make the catalogue's pages with the templates in this directory, as in `ocisite publish`.
+    #[arg(long, value_name = "DIR")]
+    template_dir: Option<PathBuf>,
     /// How many seconds to wait for a publisher.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
@@ -36,7 +39,13 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let removed = remove::remove(&args.site, &args.store, &args.names, Duration::from_secs(args.wait))?;
+    let removed = remove::remove(
+        &args.site,
+        &args.store,
+        args.template_dir.as_deref(),
+        &args.names,
+        Duration::from_secs(args.wait),
+    )?;
     if args.json {
         output::print_json(&removed)?;
     } else if !args.verbosity.quiet {

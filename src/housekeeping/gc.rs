@@ -74,10 +74,10 @@ pub struct Freed {
 pub fn gc(path: &Path, options: &Options) -> Result<Freed, HousekeepingError> {
     let _locks = match options.dry_run {
         true => vec![],
-        false => super::open(path, &options.stores)?.lock(options.wait)?,
+        false => super::open(path, &options.stores, None)?.lock(options.wait)?,
     };
     // Opened after the locks are ours: another publisher may have written before.
-    let site = super::open(path, &options.stores)?;
+    let site = super::open(path, &options.stores, None)?;
     let gc = Gc { site: &site, options, now: SystemTime::now() };
     let listing = gc.list()?;
     let marks = gc.mark(&listing)?;

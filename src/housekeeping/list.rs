@@ -57,7 +57,7 @@ fn is_zero(number: &usize) -> bool {
 
 /// Lists the images of a site, sorted by name.
 pub fn list(path: &Path, stores: &[(String, PathBuf)], jobs: NonZeroUsize) -> Result<Vec<Image>, HousekeepingError> {
-    let site = super::open(path, stores)?;
+    let site = super::open(path, stores, None)?;
     parallel::map(&site.images, jobs, |image| list_image(&site, image))
 }
 

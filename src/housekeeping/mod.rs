@@ -107,6 +107,6 @@ fn or_similar(similar: &Option<ImageName>) -> String {
 }
 
 /// Opens a site that is there.
-fn open(path: &Path, stores: &[(String, PathBuf)]) -> Result<Site, HousekeepingError> {
-    Site::open_existing(path, stores)?.ok_or_else(|| HousekeepingError::NoSite { path: path.into() })
+fn open(path: &Path, stores: &[(String, PathBuf)], template_dir: Option<&Path>) -> Result<Site, HousekeepingError> {
+    Site::open_existing(path, stores, template_dir)?.ok_or_else(|| HousekeepingError::NoSite { path: path.into() })
 }

@@ -37,16 +37,18 @@ pub struct Removed {
     pub entries: usize,
 }
 
-/// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref.
+/// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref. The
+/// catalogue's pages are made with the templates in `template_dir`, where it is given.
 pub fn remove(
     path: &Path,
     stores: &[(String, PathBuf)],
+    template_dir: Option<&Path>,
     names: &[ImageName],
     wait: Duration,
 ) -> Result<Removed, HousekeepingError> {
-    let _locks = super::open(path, stores)?.lock(wait)?;
+    let _locks = super::open(path, stores, template_dir)?.lock(wait)?;
     // Opened again: another publisher may have written before the lock was ours.
-    let site = super::open(path, stores)?;
+    let site = super::open(path, stores, template_dir)?;
     let mut changes = Vec::new();
     for (image, refs) in by_image(names) {
         changes.push(Change::plan(&site, &image, &refs)?);
@@ -59,6 +61,9 @@ pub fn remove(
             false => removed.refs.extend(change.refs.iter().filter_map(|r| change.image.with_fragment(Some(r)).ok())),
         }
     }
+    let kept = changes.iter().filter(|change| !change.is_all());
+    let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
+    publish::catalogue::rewrite(&site, &kept, &removed.images)?;
     forget(&site, &removed.images)?;
     for change in &changes {
         change.carry_out(&site)?;

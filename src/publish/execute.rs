@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site, registry};
+use super::{PublishError, Site, catalogue, registry};
 use crate::digest::Digest;
 use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
 use crate::parallel;
@@ -118,6 +118,8 @@ pub fn execute(
     flush(site, &summary, &mut flushed)?;
     write_documents(site, &plan.discovery, &mut summary)?;
     flush(site, &summary, &mut flushed)?;
+    catalogue::write(site, &plan.catalogue, jobs, &mut summary)?;
+    flush(site, &summary, &mut flushed)?;
     Ok(summary)
 }
 
@@ -200,7 +202,11 @@ impl Summary {
     }
 }
 
-fn write_documents(site: &Site, documents: &[PlannedDocument], summary: &mut Summary) -> Result<(), PublishError> {
+pub(super) fn write_documents(
+    site: &Site,
+    documents: &[PlannedDocument],
+    summary: &mut Summary,
+) -> Result<(), PublishError> {
     for document in documents {
         let PlannedDocument { place, kind, new_bytes, expected, .. } = document;
         let Some(bytes) = new_bytes else {

@@ -5,6 +5,7 @@
 //! before the next begins ([`execute`]): blobs, then the indexes that point to them, then the documents that lead to the
 //! indexes. Killed at any moment, every reference that a reader can see leads to something that is there.
 
+pub mod catalogue;
 pub mod collect;
 pub mod execute;
 pub mod input;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::catalogue::page::{PageError, Pages};
+use crate::catalogue::templates::Templates;
 use crate::name::ImageName;
 use crate::oci::layout::Layout;
 use crate::progress::Progress;
@@ -58,6 +61,10 @@ pub struct Request {
     pub root_per_host: bool,
     /// Whether the site gets the registry view; one that has it keeps it.
     pub registry: bool,
+    /// Whether the site gets the catalogue. None: a new site gets it, and others stay as they are.
+    pub catalogue: Option<bool>,
+    /// A directory with templates for the catalogue's pages.
+    pub template_dir: Option<PathBuf>,
     /// What happens to entries that are there.
     pub merge: Merge,
     /// Whether blobs that a layout lacks are no error.
@@ -99,6 +106,9 @@ pub enum PublishError {
     /// The site's directory cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The templates of the catalogue's pages cannot be used.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The site's description is damaged.
     #[error("{site}/ocisite.json cannot be used")]
     Description {
@@ -171,7 +181,7 @@ fn publish_locked(
     let mut plans = Vec::new();
     for (site, group) in sites.iter_mut().zip(groups) {
         site.reload(request, &group.images)?;
-        plans.push(plan::plan(site, request.merge, group.images, request.jobs)?);
+        plans.push(plan::plan(site, request.merge, group.images, layouts, request.jobs)?);
     }
     let mut summary = Summary::default();
     for (site, plan) in sites.iter().zip(plans) {
@@ -182,12 +192,12 @@ fn publish_locked(
 
 /// Decides everything that [`publish`] would write, without writing, locking or creating anything.
 pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
-    let Prepared { groups, skipped, .. } = prepare(request)?;
+    let Prepared { layouts, groups, skipped } = prepare(request)?;
     let mut preview = Preview { skipped, ..Preview::default() };
     for group in groups {
         let site = Site::open(request, &group.root, &group.images)?;
-        let plan = plan::plan(&site, request.merge, group.images, request.jobs)?;
-        preview.objects.extend(plan.objects(&site.map)?);
+        let plan = plan::plan(&site, request.merge, group.images, &layouts, request.jobs)?;
+        preview.objects.extend(plan.objects(&site)?);
         preview.missing.extend(plan.missing);
         preview.warnings.extend(plan.warnings);
     }
@@ -251,13 +261,21 @@ pub struct Site {
     pub images: Vec<ImageName>,
     /// What the site offered before this publish; a view that is new has to be made for all images.
     pub views_before: Views,
+    /// What renders the catalogue's pages.
+    pub pages: Pages,
     /// The blobs that were written.
     written: Mutex<Vec<Place>>,
 }
 
 impl Site {
     /// Opens a site as it is, to keep it in order. `stores` are the directories of other origins. None: there is no site.
-    pub fn open_existing(root: &Path, stores: &[(String, PathBuf)]) -> Result<Option<Site>, PublishError> {
+    ///
+    /// The catalogue's pages are made with the built-in templates, and with those in `template_dir`.
+    pub fn open_existing(
+        root: &Path,
+        stores: &[(String, PathBuf)],
+        template_dir: Option<&Path>,
+    ) -> Result<Option<Site>, PublishError> {
         let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
         let Some(Description { settings, images }) = description(&own)? else { return Ok(None) };
         let mut others: Vec<Box<dyn Store>> = Vec::new();
@@ -269,7 +287,8 @@ impl Site {
         }
         let views_before = settings.views;
         let (own, map) = (Box::new(own), SiteMap::new(settings)?);
-        Ok(Some(Site { own, others, map, images, views_before, written: Mutex::default() }))
+        let pages = pages(template_dir)?;
+        Ok(Some(Site { own, others, map, images, views_before, pages, written: Mutex::default() }))
     }
 
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
@@ -288,6 +307,7 @@ impl Site {
             map: SiteMap::new(settings)?,
             images,
             views_before,
+            pages: pages(request.template_dir.as_deref())?,
             written: Mutex::default(),
         })
     }
@@ -345,6 +365,13 @@ impl Site {
     }
 }
 
+fn pages(template_dir: Option<&Path>) -> Result<Pages, PageError> {
+    match template_dir {
+        Some(directory) => Pages::new(Templates::with_overrides(directory)?),
+        None => Pages::new(Templates::built_in()),
+    }
+}
+
 /// The settings a site has, or gets: what it was made with, what was given, and the preset for the rest.
 fn settings(
     request: &Request,
@@ -355,7 +382,7 @@ fn settings(
     let preset = request.preset.unwrap_or_default();
     let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
     let given_cas = request.cas_template.as_deref().or(request.preset.map(Preset::cas_template));
-    let (mut settings, known) = match description(own)? {
+    let (mut settings, known, views_before) = match description(own)? {
         Some(Description { settings, images }) => {
             for (what, found, given) in [
                 ("index template", &settings.index_template, given_index),
@@ -367,7 +394,8 @@ fn settings(
                     return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
                 }
             }
-            (settings, images)
+            let views = settings.views;
+            (settings, images, views)
         }
         None => {
             let settings = Settings {
@@ -375,9 +403,9 @@ fn settings(
                 index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
                 cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
                 origins: vec![],
-                views: Views::default(),
+                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
             };
-            (settings, vec![])
+            (settings, vec![], Views::default())
         }
     };
     settings.hosts.extend(images.iter().map(|image| image.name.host().to_string()));
@@ -386,8 +414,8 @@ fn settings(
     }
     settings.hosts.sort();
     settings.hosts.dedup();
-    let views_before = settings.views;
     settings.views.registry |= request.registry;
+    settings.views.catalogue = request.catalogue.unwrap_or(settings.views.catalogue);
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();

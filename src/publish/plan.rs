@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::catalogue::{CataloguePlan, Changed, Planner};
 use super::collect::{Image, MissingBlob};
 use super::{Site, registry};
+use crate::catalogue::page::PageError;
 use crate::digest::Digest;
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
 use crate::oci::descriptor::Descriptor;
-use crate::oci::layout::LAYOUT_MARKER;
+use crate::oci::layout::{LAYOUT_MARKER, Layout, LayoutError};
 use crate::oci::manifest;
 use crate::parallel;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexError, Merge, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
+use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
 use crate::store::{Expected, StoreError};
 
@@ -39,6 +42,8 @@ pub struct Plan {
     pub removals: Vec<SitePath>,
     /// Phase three: the description and the ref-engines object.
     pub discovery: Vec<PlannedDocument>,
+    /// Phase four: the catalogue.
+    pub catalogue: CataloguePlan,
     /// Blobs that are not published because the layouts lack them.
     pub missing: Vec<MissingBlob>,
     /// How many refs are published.
@@ -212,6 +217,21 @@ pub enum PlanError {
         /// The other.
         second: String,
     },
+    /// A file of somebody else stands where a page of the catalogue belongs.
+    #[error(
+        "{path} is there already and is not of ocisite's catalogue; move it away, or publish without the catalogue with \
+         --no-catalogue"
+    )]
+    ForeignPage {
+        /// The file.
+        path: SitePath,
+    },
+    /// A page of the catalogue cannot be made.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// A manifest cannot be read from a layout, though it could a moment before.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A document of somebody else stands where ours belongs.
     #[error(
         "{path} is there already and says something else than this site would; merge them by hand, or move it away"
@@ -222,15 +242,24 @@ pub enum PlanError {
     },
 }
 
-/// Decides what is written to publish `images` to `site`, with up to `jobs` threads reading what is there.
-pub fn plan(site: &Site, merge: Merge, images: Vec<Image>, jobs: NonZeroUsize) -> Result<Plan, PlanError> {
+/// Decides what is written to publish `images` of `layouts` to `site`, with up to `jobs` threads reading what is there.
+pub fn plan(
+    site: &Site,
+    merge: Merge,
+    images: Vec<Image>,
+    layouts: &[Layout],
+    jobs: NonZeroUsize,
+) -> Result<Plan, PlanError> {
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
     let blob_places = plan_blob_places(&site.map, &images)?;
     let (blobs, mut originals) = plan_blobs(&site.map, &images, &blob_places)?;
     let names = images.iter().map(|image| image.name.clone()).collect();
     let mut plan = Plan { images: names, blob_places, blobs, ..Plan::default() };
-    let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| plan_image(site, merge, image, blob_places);
+    let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
+    let mut planner = has_catalogue.then(|| Planner::new(site, layouts)).transpose()?;
+    let work =
+        |(image, blob_places): (Image, &Arc<BlobPlaces>)| plan_image(site, merge, image, blob_places, planner.as_ref());
     let planned_images = parallel::map(images.into_iter().zip(&plan.blob_places), jobs, work)?;
     for (position, planned) in planned_images.into_iter().enumerate() {
         plan.refs += planned.refs;
@@ -241,11 +270,19 @@ pub fn plan(site: &Site, merge: Merge, images: Vec<Image>, jobs: NonZeroUsize) -
         if let Some((image, change)) = planned.for_registry {
             registry::plan_image(site, merge, position, &image, &change, &mut originals, &mut plan)?;
         }
+        if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
+            planner.add(changed);
+        }
     }
-    if site.map.settings().views.registry {
+    if has_registry {
         registry::plan_site(site, &mut originals, &mut plan)?;
     }
     plan.discovery = plan_discovery(site, &plan.images)?;
+    plan.catalogue = match planner {
+        Some(planner) => planner.finish(&site.images.iter().chain(&plan.images).cloned().collect())?,
+        None if site.views_before.catalogue => CataloguePlan::without(site)?,
+        None => CataloguePlan::default(),
+    };
     Ok(plan)
 }
 
@@ -258,14 +295,26 @@ struct PlannedImage {
     index: PlannedDocument,
     /// What the registry view is made from, where the site has it. Otherwise the image is let go of, for there may be many.
     for_registry: Option<(Image, IndexChange)>,
+    /// What becomes of its page, where the site has the catalogue.
+    for_catalogue: Option<Changed>,
 }
 
-fn plan_image(site: &Site, merge: Merge, mut image: Image, blobs: &BlobPlaces) -> Result<PlannedImage, PlanError> {
+fn plan_image(
+    site: &Site,
+    merge: Merge,
+    mut image: Image,
+    blobs: &BlobPlaces,
+    catalogue: Option<&Planner>,
+) -> Result<PlannedImage, PlanError> {
     let place = site.map.index_place(&image.name)?;
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
     let (index, change) = plan_index(site, merge, &mut image, place)?;
+    let for_catalogue = catalogue.map(|planner| planner.published(&image, &change.after)).transpose()?;
+    if let Some(None) = for_catalogue {
+        image.warnings.push(format!("{} is not in the catalogue: its name is too long for a page's path", image.name));
+    }
     Ok(PlannedImage {
         refs,
         missing: std::mem::take(&mut image.missing),
@@ -273,12 +322,14 @@ fn plan_image(site: &Site, merge: Merge, mut image: Image, blobs: &BlobPlaces) -
         marker,
         index,
         for_registry: site.map.settings().views.registry.then_some((image, change)),
+        for_catalogue: for_catalogue.flatten(),
     })
 }
 
 impl Plan {
     /// The objects in the order in which they are written, with how they are served.
-    pub fn objects(&self, map: &SiteMap) -> Result<Vec<Object>, PlanError> {
+    pub fn objects(&self, site: &Site) -> Result<Vec<Object>, PlanError> {
+        let map = &site.map;
         let mut objects = Vec::new();
         for blob in &self.blobs {
             objects.push(object(map, &self.blob_place(blob)?, &blob.kind(), blob.size));
@@ -290,9 +341,13 @@ impl Plan {
                 objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), size));
             }
         }
-        for document in self.documents() {
-            objects.push(object(map, &document.place, &document.kind, document.size));
+        let of = |document: &PlannedDocument| object(map, &document.place, &document.kind, document.size);
+        objects.extend(self.documents().chain(&self.catalogue.assets).map(of));
+        for page in &self.catalogue.pages {
+            let place = Place { origin: None, path: page.path.clone() };
+            objects.push(object(map, &place, &Kind::CataloguePage, self.catalogue.page(site, page)?.len() as u64));
         }
+        objects.extend(self.catalogue.documents.iter().map(of));
         Ok(objects)
     }
 
@@ -311,7 +366,7 @@ impl Plan {
         Ok(Place { origin: None, path: path? })
     }
 
-    /// The documents in the order in which they are written.
+    /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
         self.markers.iter().chain(&self.indexes).chain(&self.discovery)
     }
@@ -434,6 +489,14 @@ fn plan_index(
     Ok((document, IndexChange { before, after: index }))
 }
 
+/// The index that the site has of an image. None: it has none.
+pub(super) fn read_index(site: &Site, image: &ImageName) -> Result<Option<Index>, PlanError> {
+    let place = site.map.index_place(image)?;
+    let Some(document) = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else { return Ok(None) };
+    let wrong = |source| PlanError::Index { path: place.path.clone(), image: image.clone(), source };
+    Index::parse(&document.bytes).map(Some).map_err(wrong)
+}
+
 /// The CAS engine of the site comes first; one that the descriptor brought from elsewhere is kept behind it.
 fn add_cas_engine(descriptor: &mut Descriptor, cas_engine: &serde_json::Value) {
     let mut engines = vec![cas_engine.clone()];
@@ -474,7 +537,12 @@ pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> 
     Ok(document_from(place, kind, bytes, there))
 }
 
-fn document_from(place: Place, kind: Kind, bytes: Vec<u8>, there: Option<crate::store::Document>) -> PlannedDocument {
+pub(super) fn document_from(
+    place: Place,
+    kind: Kind,
+    bytes: Vec<u8>,
+    there: Option<crate::store::Document>,
+) -> PlannedDocument {
     let size = bytes.len() as u64;
     let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
     let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));

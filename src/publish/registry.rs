@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::collect::{Image, fallback_tag};
 use super::execute::Summary;
-use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned};
+use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned, read_index};
 use super::{PublishError, Site};
 use crate::digest::{Algorithm, Digest};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::{Descriptor, manifest, media_type};
-use crate::site::index::{Entry, Index, Merge};
+use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
 use crate::store::{Expected, StoreError};
 
@@ -43,13 +43,7 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
 fn plan_images_from_before(site: &Site, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
     let published: HashSet<ImageName> = plan.images.iter().cloned().collect();
     for name in site.images.iter().filter(|name| !published.contains(name)) {
-        let place = site.map.index_place(name)?;
-        let Some(document) = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else { continue };
-        let after = Index::parse(&document.bytes).map_err(|source| PlanError::Index {
-            path: place.path.clone(),
-            image: name.clone(),
-            source,
-        })?;
+        let Some(after) = read_index(site, name)? else { continue };
         let position = plan.images.len();
         plan.images.push(name.clone());
         plan.blob_places.push(Arc::new(site.map.blob_places(name)?));

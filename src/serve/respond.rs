@@ -14,7 +14,7 @@ use super::{local, registry};
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES};
 use crate::site::path::PathError;
-use crate::site::{Kind, SiteMap, SitePath};
+use crate::site::{Kind, SiteMap, SitePath, catalogue};
 
 /// A request, as far as it matters here.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,8 @@ fn find(preview: &Preview, request: &Request) -> Result<Representation, Refusal>
     {
         return answer;
     }
-    let path = site_path(&path)?;
+    let has_list = path.is_empty() && preview.map.settings().views.catalogue;
+    let path = site_path(if has_list { catalogue::LIST_PAGE } else { &path })?;
     let kind = preview.map.kind_of(&path).ok_or(Refusal::NotFound)?;
     preview.open(&path, kind)
 }
@@ -232,6 +233,7 @@ fn send(request: &Request, found: Representation) -> Response {
         ("Accept-Ranges", "bytes".into()),
         ("X-Content-Type-Options", "nosniff".into()),
     ];
+    headers.extend(found.kind.headers().iter().map(|(name, value)| (*name, value.to_string())));
     headers.extend(found.modified.map(|time| ("Last-Modified", httpdate::fmt_http_date(time))));
     headers.extend(found.headers);
     if is_not_modified(request, &found.etag, found.modified) {

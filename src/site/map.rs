@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use url::Url;
 
+use super::catalogue;
 use super::object::Kind;
 use super::path::{self, PathError, SitePath};
 use super::registry::{self, Endpoint};
@@ -189,9 +190,9 @@ const RESERVED: [(&str, &str); 8] = [
     (path::PRIVATE_DIRECTORY, "ocisite's locks and temporary files"),
     (path::DESCRIPTION, "the site's own description"),
     (registry::ROOT, "the registry view"),
-    ("index.html", "the catalogue"),
-    ("catalogue.json", "the catalogue"),
-    ("catalogue", "the catalogue"),
+    (catalogue::LIST_PAGE, "the catalogue"),
+    (catalogue::LIST, "the catalogue"),
+    (catalogue::ROOT, "the catalogue"),
     ("robots.txt", "the web server"),
 ];
 
@@ -324,6 +325,11 @@ impl SiteMap {
             && let Some(endpoint) = Endpoint::parse(path.as_str())
         {
             return Some(endpoint.kind());
+        }
+        if self.settings.views.catalogue
+            && let Some(kind) = catalogue::kind(path.as_str())
+        {
+            return Some(kind);
         }
         self.kind_in(None, path)
     }

@@ -3,6 +3,7 @@
 //! A site is a function of its [`Settings`] and its images. Everything that publishes, serves, configures or checks a site
 //! asks this module where an object lives and how it is served; nothing else knows.
 
+pub mod catalogue;
 pub mod description;
 pub mod index;
 pub mod map;

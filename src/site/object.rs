@@ -34,6 +34,14 @@ pub enum Kind {
     TagsList,
     /// A list of referrers in the registry view.
     Referrers,
+    /// A page of the catalogue.
+    CataloguePage,
+    /// A document of the catalogue, for programs.
+    CatalogueDocument,
+    /// The catalogue's style sheet.
+    CatalogueStyle,
+    /// The catalogue's script.
+    CatalogueScript,
 }
 
 /// When an object is written: nothing is written before what it points to.
@@ -45,7 +53,18 @@ pub enum Phase {
     Indexes,
     /// The ref-engines object and the description: they point to indexes.
     Discovery,
+    /// The catalogue: it tells people and programs of all the rest.
+    Catalogue,
 }
+
+/// What a page of the catalogue may load: its own style sheet and script, and images that are written into it. Nothing that
+/// came with an image can make a browser run or fetch anything, even if it should escape its escaping.
+///
+/// Pages carry this policy themselves, too, for hosts that send no headers; `frame-ancestors` works in a header only.
+pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
+
+/// [`PAGE_POLICY`] as servers send it.
+const PAGE_POLICY_HEADER: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Kind {
     /// The value of `Content-Type`.
@@ -63,7 +82,10 @@ impl Kind {
                 Cow::Owned(media_type.clone())
             }
             Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::RegistryTag(_) => Cow::Borrowed(media_type::OCTET_STREAM),
-            Kind::RegistryPing | Kind::TagsList => Cow::Borrowed(media_type::JSON),
+            Kind::RegistryPing | Kind::TagsList | Kind::CatalogueDocument => Cow::Borrowed(media_type::JSON),
+            Kind::CataloguePage => Cow::Owned(with_charset("text/html")),
+            Kind::CatalogueStyle => Cow::Owned(with_charset("text/css")),
+            Kind::CatalogueScript => Cow::Owned(with_charset("text/javascript")),
             Kind::Referrers => Cow::Borrowed(media_type::INDEX),
             Kind::LayoutMarker => Cow::Borrowed(media_type::LAYOUT_HEADER),
             Kind::Description => Cow::Owned(with_charset(media_type::JSON)),
@@ -89,6 +111,16 @@ impl Kind {
         }
     }
 
+    /// Headers beside those that every object has, names and values.
+    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Kind::CataloguePage => {
+                &[("Content-Security-Policy", PAGE_POLICY_HEADER), ("Referrer-Policy", "no-referrer")]
+            }
+            _ => &[],
+        }
+    }
+
     /// Whether the bytes at the path can never change, because the path carries their digest.
     pub fn is_immutable(&self) -> bool {
         matches!(self, Kind::Blob(_) | Kind::RegistryManifest(_))
@@ -102,6 +134,9 @@ impl Kind {
                 Phase::Indexes
             }
             Kind::RefEngines | Kind::Description => Phase::Discovery,
+            Kind::CataloguePage | Kind::CatalogueDocument | Kind::CatalogueStyle | Kind::CatalogueScript => {
+                Phase::Catalogue
+            }
         }
     }
 }
@@ -127,6 +162,14 @@ mod tests {
         assert_eq!(Kind::RefEngines.content_type(), "application/vnd.oci.ref-engines.v1+json; charset=utf-8");
         assert_eq!(Kind::Blob(None).cache_control(), "public, max-age=31536000, immutable");
         assert_eq!(Kind::Index.cache_control(), "public, max-age=60");
+    }
+
+    #[test]
+    fn pages_are_served_with_the_policy_they_carry() {
+        let headers = Kind::CataloguePage.headers();
+        let (_, policy) = headers.iter().find(|(name, _)| *name == "Content-Security-Policy").unwrap();
+        assert_eq!(*policy, format!("{PAGE_POLICY}; frame-ancestors 'none'"));
+        assert!(Kind::Index.headers().is_empty());
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct Views {
     /// The pull side of the distribution API under `v2/` (see [`super::registry`]).
     #[serde(default)]
     pub registry: bool,
+    /// Pages for people, and the same facts for programs (see [`super::catalogue`]).
+    #[serde(default)]
+    pub catalogue: bool,
 }
 
 impl Views {

@@ -1,0 +1,108 @@
+//! The commands that get an image, ready to be pasted into a shell.
+
+use serde::Serialize;
+
+use super::document::{ImageDocument, Ref};
+use crate::name;
+use crate::site::registry;
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Command {
+    /// The program, as a label.
+    pub tool: &'static str,
+    /// The command line, quoted for a POSIX shell.
+    pub text: String,
+}
+
+/// How to get one ref of an image. Programs that speak to registries only are named when the site has the registry view.
+pub fn commands(document: &ImageDocument, reference: &Ref, has_registry: bool) -> Vec<Command> {
+    let name = &document.name;
+    let directory = directory(name.path());
+    let mut commands = Vec::new();
+    let ours = match &reference.reference {
+        None => Some(name.to_string()),
+        Some(reference) => name::is_fragment(reference).then(|| format!("{name}#{reference}")),
+    };
+    if let Some(ours) = ours {
+        commands.push(command("ocisite", &["ocisite", "pull", &ours, "--to", directory]));
+    }
+    if let Some(theirs) = repository(document).filter(|_| has_registry)
+        && let Some(image) = registry_reference(theirs, reference)
+    {
+        commands.push(command("docker", &["docker", "pull", &image]));
+        commands.push(command("podman", &["podman", "pull", &image]));
+        let (from, to) = (format!("docker://{image}"), format!("oci:{directory}"));
+        commands.push(command("skopeo", &["skopeo", "copy", &from, &to]));
+    }
+    commands
+}
+
+/// The image's name as registry clients know it. None: they would not find it under its name. Without a dot, the first part
+/// of a name is no host to them.
+fn repository(document: &ImageDocument) -> Option<String> {
+    let (host, path) = (document.name.host(), document.name.path());
+    let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    let is_host = is_plain && (host.contains('.') || host == "localhost");
+    (is_host && registry::is_name(path)).then(|| format!("{host}/{path}"))
+}
+
+fn registry_reference(repository: String, reference: &Ref) -> Option<String> {
+    match (&reference.reference, reference.entries.as_slice()) {
+        (Some(tag), _) if registry::is_tag(tag) => Some(format!("{repository}:{tag}")),
+        (_, [entry]) => Some(format!("{repository}@{}", entry.digest)),
+        _ => None,
+    }
+}
+
+/// A directory to pull into: the last segment of the path, where that is a plain word.
+fn directory(path: &str) -> &str {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let is_plain = last.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    // A layout whose name ends in .tar would be an archive.
+    if is_plain && !last.starts_with(['.', '-']) && !last.ends_with(".tar") && !last.is_empty() {
+        last
+    } else {
+        "image"
+    }
+}
+
+fn command(tool: &'static str, words: &[&str]) -> Command {
+    Command { tool, text: words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ") }
+}
+
+/// A word as a POSIX shell reads it back unchanged. What is not plain is put in single quotes, in which nothing has a meaning
+/// but the quote itself.
+pub fn quote(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_directory_is_a_plain_word() {
+        assert_eq!(directory("team/app"), "app");
+        for path in ["team/-rf", "a/..", "a/b:c", "app.tar", "$(x)"] {
+            assert_eq!(directory(path), "image", "{path}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_shell_reads_a_quoted_word_back(word in "[a-c #'\"$`\\\\!&;<>(){}*?~\n-]{1,12}") {
+            let word = format!("x{word}");
+            let script = format!("printf %s {}", quote(&word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+}

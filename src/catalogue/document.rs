@@ -1,0 +1,559 @@
+//! The documents of the catalogue: one per image, and the list of all.
+//!
+//! An image's document is made from its index and its manifests. The document that is there already is taken along: facts
+//! of a digest never change, so only manifests that are new to the image are read. Refs are many in images that live long,
+//! so all are summed up, and the newest are told in full.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+use super::facts::{self, Facts, Listed, cut, cut_to};
+use super::order::compare_versions;
+use crate::digest::Digest;
+use crate::json;
+use crate::name::ImageName;
+use crate::oci::{Descriptor, media_type};
+use crate::publish::collect::{fallback_tag, is_fallback_tag};
+use crate::site::catalogue::{document_path, page_path, url};
+use crate::site::index::Entry;
+use crate::site::path::PathError;
+
+/// So many refs, the newest, are told in full. A page of them is as long as a person reads.
+pub const MAX_DETAILED_REFS: usize = 100;
+/// So many manifests' facts are kept at hand while a document is made.
+const MAX_CACHED: usize = 1000;
+/// A description in the list is cut to so many characters: two lines of a wide screen.
+const LISTED_DESCRIPTION: usize = 240;
+/// An index nested deeper is no image (see `oci::graph`).
+const MAX_DEPTH: usize = 32;
+
+/// All that the catalogue knows of one image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageDocument {
+    catalogue: u32,
+    /// The image's name.
+    pub name: ImageName,
+    /// Its refs, newest first.
+    pub refs: Vec<Ref>,
+    /// What the newest [`MAX_DETAILED_REFS`] refs lead to, by digest.
+    pub manifests: BTreeMap<Digest, Facts>,
+    /// What refers to a manifest, by the manifest's digest.
+    pub referrers: BTreeMap<Digest, Vec<Referrer>>,
+    /// Layers of these manifests that other images of the site have, too.
+    pub shared_layers: BTreeSet<Digest>,
+}
+
+/// A ref, or the image without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ref {
+    /// The ref. None: the image without one.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// The entries of the index that have it: one, or one per platform.
+    pub entries: Vec<RefEntry>,
+    /// The images it leads to, one per platform.
+    pub images: Vec<RefImage>,
+    /// The latest date in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// What it is, when it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// How many bytes a pull fetches, for the platform that needs most. None: the site does not have its manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// What it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Digest>,
+    /// Whether the site does not have all of its manifests and configs, so that this is not all there is to say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+}
+
+/// An entry of the image's index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefEntry {
+    /// The digest.
+    pub digest: Digest,
+    /// Its platform, where the entry names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+}
+
+/// An image for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefImage {
+    /// The platform as people write it: `linux/arm64/v8`; empty when nobody says.
+    pub platform: String,
+    /// The manifest.
+    pub digest: Digest,
+    /// How many bytes a pull fetches.
+    pub size: u64,
+}
+
+/// Something that refers to a manifest: a signature, a bill of materials.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// What it is.
+    pub artifact_type: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Whether its manifest says so itself, in `subject`; otherwise a tag does.
+    pub declared: bool,
+}
+
+/// The list of all images.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListDocument {
+    /// The version of the form.
+    pub catalogue: u32,
+    /// Whether the site has the registry view, and pages name the commands for it.
+    pub registry: bool,
+    /// The digest of the templates that the pages were rendered with.
+    pub templates: String,
+    /// The images, sorted by name.
+    pub images: Vec<Row>,
+}
+
+/// An image in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The image's name.
+    pub name: ImageName,
+    /// The title of its newest ref, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The description of its newest ref, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The newest ref. None: the image has none.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// When that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The platforms it is for.
+    pub platforms: Vec<String>,
+    /// What it is, when it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// How many bytes a pull of it fetches, for the platform that needs most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// How many refs the image has.
+    pub refs: usize,
+    /// Its page, as a URL relative to the site's root.
+    pub page: String,
+    /// Its document, as a URL relative to the site's root.
+    pub document: String,
+}
+
+impl ListDocument {
+    /// An empty list of pages that are made in this way.
+    pub fn new(registry: bool, templates: String) -> ListDocument {
+        ListDocument { catalogue: VERSION, registry, templates, images: vec![] }
+    }
+
+    /// Reads a list. None: it is of another form, and says nothing.
+    pub fn parse(bytes: &[u8]) -> Option<ListDocument> {
+        serde_json::from_slice(bytes).ok().filter(|list: &ListDocument| list.catalogue == VERSION)
+    }
+
+    /// The canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical(self)
+    }
+}
+
+impl ImageDocument {
+    /// Reads a document. None: it is of another form, and says nothing.
+    pub fn parse(bytes: &[u8]) -> Option<ImageDocument> {
+        serde_json::from_slice(bytes).ok().filter(|document: &ImageDocument| document.catalogue == VERSION)
+    }
+
+    /// The canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical(self)
+    }
+
+    /// The layers of the images that are told in full.
+    pub fn layers(&self) -> BTreeSet<Digest> {
+        let images = self.manifests.values().filter(|facts| matches!(facts, Facts::Image(_)));
+        images.flat_map(Facts::layers).map(|layer| layer.digest.clone()).collect()
+    }
+
+    /// What is said of a ref: by its images, the first platform first, and by the indexes above them.
+    pub fn annotations(&self, reference: &Ref) -> BTreeMap<&str, &str> {
+        let mut said = BTreeMap::new();
+        let entries = reference.entries.iter().map(|entry| &entry.digest);
+        for digest in entries.chain(reference.images.iter().map(|image| &image.digest)) {
+            let annotations = match self.manifests.get(digest) {
+                Some(Facts::Index(index)) => &index.annotations,
+                Some(Facts::Image(image)) => &image.annotations,
+                Some(Facts::Artifact(artifact)) => &artifact.annotations,
+                None => continue,
+            };
+            for (key, value) in annotations {
+                said.entry(key.as_str()).or_insert(value.as_str());
+            }
+        }
+        said
+    }
+
+    /// The image's row in the list.
+    ///
+    /// # Errors
+    /// The image's name makes no path for a page.
+    pub fn row(&self) -> Result<Row, PathError> {
+        let newest = self.refs.first();
+        let said = newest.map(|newest| self.annotations(newest)).unwrap_or_default();
+        let mut platforms: Vec<String> = Vec::new();
+        for image in newest.iter().flat_map(|newest| &newest.images).filter(|image| !image.platform.is_empty()) {
+            if !platforms.contains(&image.platform) {
+                platforms.push(image.platform.clone());
+            }
+        }
+        Ok(Row {
+            name: self.name.clone(),
+            title: said.get("title").map(|title| cut_to(title, LISTED_DESCRIPTION)),
+            description: said.get("description").map(|description| cut_to(description, LISTED_DESCRIPTION)),
+            reference: newest.and_then(|newest| newest.reference.clone()),
+            created: newest.and_then(|newest| newest.created.clone()),
+            platforms,
+            artifact_type: newest.and_then(|newest| newest.artifact_type.clone()),
+            size: newest.and_then(|newest| newest.size),
+            refs: self.refs.iter().filter(|one| one.reference.is_some()).count(),
+            page: url(&page_path(&self.name)?),
+            document: url(&document_path(&self.name)?),
+        })
+    }
+}
+
+fn canonical(document: &impl Serialize) -> Vec<u8> {
+    // Strings, numbers and lists: a struct of them always becomes JSON, and through Value its keys are sorted.
+    json::canonical(&serde_json::to_value(document).unwrap_or_default())
+}
+
+/// Makes the document of an image from the entries of its index. `old` is the one that is there; `read` gives the verified
+/// bytes of a manifest or config, or None where the site does not have it. Which layers are shared is left as it was.
+///
+/// # Errors
+/// Those of `read`.
+pub fn build<E>(
+    name: &ImageName,
+    entries: &[Entry],
+    old: Option<ImageDocument>,
+    read: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+) -> Result<ImageDocument, E> {
+    let old = old.unwrap_or_else(|| ImageDocument {
+        catalogue: VERSION,
+        name: name.clone(),
+        refs: vec![],
+        manifests: BTreeMap::new(),
+        referrers: BTreeMap::new(),
+        shared_layers: BTreeSet::new(),
+    });
+    let mut manifests = Manifests { known: old.manifests, found: BTreeMap::new(), read };
+    let known_refs: BTreeMap<Option<String>, Ref> =
+        old.refs.into_iter().map(|known| (known.reference.clone(), known)).collect();
+    let mut referrers = Referrers::new(old.referrers);
+    let mut by_ref: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
+    let mut fallback: Vec<(&str, &Entry)> = Vec::new();
+    for entry in entries {
+        match entry.reference.as_deref() {
+            Some(tag) if is_fallback_tag(tag) => fallback.push((tag, entry)),
+            None if referrers.add_untagged(&mut manifests, entry)? => {}
+            reference => by_ref.entry(reference).or_default().push(entry),
+        }
+    }
+    let mut refs = Vec::with_capacity(by_ref.len());
+    for (reference, entries) in by_ref {
+        let known = known_refs.get(&reference.map(str::to_string));
+        refs.push(manifests.sum_up(reference, &entries, known)?);
+    }
+    refs.sort_by(newest_first);
+    let told = manifests.tell(&refs, entries)?;
+    referrers.add_fallback(&mut manifests, &fallback, &refs)?;
+    referrers.add_refs(&refs);
+    let shared_layers = old.shared_layers;
+    Ok(ImageDocument {
+        catalogue: VERSION,
+        name: name.clone(),
+        refs,
+        manifests: told,
+        referrers: referrers.sorted(),
+        shared_layers,
+    })
+}
+
+/// By date, then by version; what has no date comes after what has one.
+fn newest_first(one: &Ref, other: &Ref) -> std::cmp::Ordering {
+    let by_version = match (&one.reference, &other.reference) {
+        (Some(one), Some(other)) => compare_versions(other, one),
+        (one, other) => other.is_some().cmp(&one.is_some()),
+    };
+    other.created.cmp(&one.created).then(by_version)
+}
+
+/// Facts of manifests: those that are known, and those that are read now.
+struct Manifests<'a, E> {
+    known: BTreeMap<Digest, Facts>,
+    found: BTreeMap<Digest, Facts>,
+    read: &'a mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+}
+
+impl<E> Manifests<'_, E> {
+    fn facts(&mut self, descriptor: &Descriptor) -> Result<Option<Facts>, E> {
+        let digest = &descriptor.digest;
+        if let Some(known) = self.known.get(digest).filter(|facts| facts.is_complete()) {
+            return Ok(Some(known.clone()));
+        }
+        if let Some(found) = self.found.get(digest) {
+            return Ok(Some(found.clone()));
+        }
+        let Some(bytes) = (self.read)(descriptor)? else { return Ok(None) };
+        let facts = facts::facts(descriptor, &bytes, &mut *self.read)?;
+        if let Some(facts) = &facts {
+            if self.found.len() >= MAX_CACHED {
+                self.found.clear();
+            }
+            self.found.insert(digest.clone(), facts.clone());
+        }
+        Ok(facts)
+    }
+
+    fn sum_up(&mut self, reference: Option<&str>, entries: &[&Entry], known: Option<&Ref>) -> Result<Ref, E> {
+        let listed: Vec<RefEntry> = entries.iter().map(|entry| ref_entry(entry)).collect();
+        if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete) {
+            return Ok(known.clone());
+        }
+        let mut sum = Ref {
+            reference: reference.map(str::to_string),
+            entries: listed,
+            images: vec![],
+            created: None,
+            artifact_type: None,
+            size: None,
+            subject: None,
+            incomplete: false,
+        };
+        for entry in entries {
+            let Ok(descriptor) = entry.descriptor() else { continue };
+            let platform = ref_entry(entry).platform;
+            self.walk(&descriptor, platform, 0, &mut |descriptor, platform, facts| {
+                sum.add(descriptor, platform, facts)
+            })?;
+        }
+        sum.images.sort();
+        sum.images.dedup();
+        Ok(sum)
+    }
+
+    /// Calls `visit` for a manifest and all that it lists, but for what only describes other manifests of the list.
+    fn walk(
+        &mut self,
+        descriptor: &Descriptor,
+        platform: Option<String>,
+        depth: usize,
+        visit: &mut dyn FnMut(&Descriptor, Option<String>, Option<&Facts>),
+    ) -> Result<(), E> {
+        let facts = self.facts(descriptor)?.filter(|_| depth < MAX_DEPTH);
+        visit(descriptor, platform, facts.as_ref());
+        let Some(Facts::Index(index)) = facts else { return Ok(()) };
+        for listed in index.manifests.into_iter().filter(|listed| listed.about.is_none()) {
+            let child = Descriptor::new(&listed.media_type, listed.digest, listed.size);
+            self.walk(&child, listed.platform, depth + 1, visit)?;
+        }
+        Ok(())
+    }
+
+    /// The facts of the newest refs' manifests.
+    fn tell(&mut self, refs: &[Ref], entries: &[Entry]) -> Result<BTreeMap<Digest, Facts>, E> {
+        let newest: BTreeSet<Option<&str>> =
+            refs.iter().take(MAX_DETAILED_REFS).map(|newest| newest.reference.as_deref()).collect();
+        let mut told = BTreeMap::new();
+        let wanted = entries.iter().filter(|entry| newest.contains(&entry.reference.as_deref()));
+        for descriptor in wanted.filter_map(|entry| entry.descriptor().ok()) {
+            self.walk(&descriptor, None, 0, &mut |descriptor, _, facts| {
+                told.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
+            })?;
+        }
+        Ok(told)
+    }
+}
+
+fn ref_entry(entry: &Entry) -> RefEntry {
+    RefEntry {
+        digest: entry.digest.clone(),
+        platform: entry.platform.as_ref().map(|platform| cut(&platform.to_string())),
+    }
+}
+
+impl Ref {
+    fn add(&mut self, descriptor: &Descriptor, platform: Option<String>, facts: Option<&Facts>) {
+        let Some(facts) = facts else {
+            self.incomplete = true;
+            return;
+        };
+        self.incomplete |= !facts.is_complete();
+        match facts {
+            Facts::Index(_) => {}
+            Facts::Image(image) => {
+                let platform = platform.or_else(|| image.platform.clone()).unwrap_or_default();
+                self.images.push(RefImage { platform, digest: descriptor.digest.clone(), size: image.size });
+                self.size = self.size.max(Some(image.size));
+                self.created = self.created.take().max(image.created.clone());
+            }
+            Facts::Artifact(artifact) => {
+                self.artifact_type.get_or_insert_with(|| artifact.artifact_type.clone());
+                self.size = self.size.max(Some(artifact.size));
+                self.created = self.created.take().max(artifact.created.clone());
+            }
+        }
+        if self.subject.is_none() {
+            self.subject = facts.subject().cloned();
+        }
+    }
+}
+
+/// What refers to what.
+struct Referrers {
+    /// What the old document says of referrers, by digest, with their subjects.
+    known: BTreeMap<Digest, Vec<(Digest, Referrer)>>,
+    by_subject: BTreeMap<Digest, BTreeSet<Referrer>>,
+}
+
+impl Referrers {
+    fn new(old: BTreeMap<Digest, Vec<Referrer>>) -> Referrers {
+        let mut known: BTreeMap<Digest, Vec<(Digest, Referrer)>> = BTreeMap::new();
+        for (subject, referrers) in old {
+            for referrer in referrers {
+                known.entry(referrer.digest.clone()).or_default().push((subject.clone(), referrer));
+            }
+        }
+        Referrers { known, by_subject: BTreeMap::new() }
+    }
+
+    fn add(&mut self, subject: &Digest, referrer: Referrer) {
+        self.by_subject.entry(subject.clone()).or_default().insert(referrer);
+    }
+
+    fn known(&self, digest: &Digest, is_it: impl Fn(&(Digest, Referrer)) -> bool) -> Option<(Digest, Referrer)> {
+        self.known.get(digest)?.iter().find(|known| is_it(known)).cloned()
+    }
+
+    /// Adds an entry without a ref, if it refers to something. Otherwise it is an image, and false is returned.
+    fn add_untagged<E>(&mut self, manifests: &mut Manifests<E>, entry: &Entry) -> Result<bool, E> {
+        if let Some((subject, referrer)) = self.known(&entry.digest, |(_, known)| known.declared) {
+            self.add(&subject, referrer);
+            return Ok(true);
+        }
+        let Ok(descriptor) = entry.descriptor() else { return Ok(false) };
+        let Some(facts) = manifests.facts(&descriptor)? else { return Ok(false) };
+        let Some(subject) = facts.subject() else { return Ok(false) };
+        self.add(subject, referrer(&descriptor, &facts, true));
+        Ok(true)
+    }
+
+    /// Adds what stands under tags that are named after a digest: an index of referrers, or (with an ending, as cosign names
+    /// them) a referrer.
+    fn add_fallback<E>(
+        &mut self,
+        manifests: &mut Manifests<E>,
+        fallback: &[(&str, &Entry)],
+        refs: &[Ref],
+    ) -> Result<(), E> {
+        for (tag, entry) in fallback {
+            let Some(subject) = subject_of(tag, refs) else { continue };
+            let is_it = |(known, referrer): &(Digest, Referrer)| *known == subject && !referrer.declared;
+            if let Some((subject, referrer)) = self.known(&entry.digest, is_it) {
+                self.add(&subject, referrer);
+                continue;
+            }
+            let Ok(descriptor) = entry.descriptor() else { continue };
+            let Some(facts) = manifests.facts(&descriptor)? else { continue };
+            let Facts::Index(index) = &facts else {
+                self.add(&subject, referrer(&descriptor, &facts, false));
+                continue;
+            };
+            for listed in &index.manifests {
+                self.add_listed(manifests, &subject, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_listed<E>(&mut self, manifests: &mut Manifests<E>, subject: &Digest, listed: &Listed) -> Result<(), E> {
+        let child = Descriptor::new(&listed.media_type, listed.digest.clone(), listed.size);
+        let mut found = match manifests.facts(&child)? {
+            Some(facts) => referrer(&child, &facts, facts.subject() == Some(subject)),
+            None => {
+                let (digest, size) = (child.digest, child.size);
+                Referrer { artifact_type: listed.media_type.clone(), digest, size, declared: false }
+            }
+        };
+        if let Some(artifact_type) = listed.artifact_type.as_ref().filter(|_| !found.declared) {
+            found.artifact_type = artifact_type.clone();
+        }
+        self.add(subject, found);
+        Ok(())
+    }
+
+    fn add_refs(&mut self, refs: &[Ref]) {
+        for one in refs {
+            if let (Some(subject), [entry]) = (&one.subject, one.entries.as_slice()) {
+                let artifact_type = one.artifact_type.clone().unwrap_or_else(|| media_type::MANIFEST.into());
+                let (digest, size) = (entry.digest.clone(), one.size.unwrap_or_default());
+                self.add(subject, Referrer { artifact_type, digest, size, declared: true });
+            }
+        }
+    }
+
+    /// Each referrer once: what it says itself counts more than what a tag says.
+    fn sorted(self) -> BTreeMap<Digest, Vec<Referrer>> {
+        let once = |referrers: BTreeSet<Referrer>| {
+            let declared: BTreeSet<Digest> =
+                referrers.iter().filter(|referrer| referrer.declared).map(|referrer| referrer.digest.clone()).collect();
+            let mut seen = BTreeSet::new();
+            let counts = |referrer: &Referrer| referrer.declared || !declared.contains(&referrer.digest);
+            referrers.into_iter().filter(counts).filter(|referrer| seen.insert(referrer.digest.clone())).collect()
+        };
+        self.by_subject.into_iter().map(|(subject, referrers)| (subject, once(referrers))).collect()
+    }
+}
+
+fn referrer(descriptor: &Descriptor, facts: &Facts, declared: bool) -> Referrer {
+    let (artifact_type, size) = match facts {
+        Facts::Artifact(artifact) => (artifact.artifact_type.clone(), artifact.size),
+        // cosign's signatures have an image's config, and say in their layer what they are.
+        Facts::Image(image) => {
+            let first = image.layers.first().map(|layer| layer.media_type.clone());
+            (first.unwrap_or_else(|| descriptor.media_type.clone()), image.size)
+        }
+        Facts::Index(_) => (descriptor.media_type.clone(), descriptor.size),
+    };
+    Referrer { artifact_type, digest: descriptor.digest.clone(), size, declared }
+}
+
+/// The manifest that a fallback tag is named after. Long digests are cut in it, and found among those there are.
+fn subject_of(tag: &str, refs: &[Ref]) -> Option<Digest> {
+    let stem = tag.split('.').next()?;
+    let whole = stem.split_once('-').map(|(algorithm, encoded)| Digest::parse(&format!("{algorithm}:{encoded}")));
+    if let Some(Ok(digest)) = whole {
+        return Some(digest);
+    }
+    let entries = refs.iter().flat_map(|one| one.entries.iter().map(|entry| &entry.digest));
+    let images = refs.iter().flat_map(|one| one.images.iter().map(|image| &image.digest));
+    entries.chain(images).find(|digest| fallback_tag(digest) == stem).cloned()
+}

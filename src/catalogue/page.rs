@@ -1,0 +1,487 @@
+//! From documents to HTML. What a template sees is prepared here as plain data; what it may do with text is decided here,
+//! too: everything is escaped unless it is HTML of our own, and only http and https links become links.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as TemplateValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use url::Url;
+
+use super::command::{Command, commands, quote};
+use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer};
+use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
+use super::templates::{self, Templates, TemplatesError};
+use crate::digest::Digest;
+use crate::site::object::PAGE_POLICY;
+use crate::site::path::{PathError, REF_ENGINES};
+use crate::site::{SitePath, catalogue};
+
+/// The width of the picture of layers, in its own units.
+const BAR_WIDTH: u64 = 1000;
+/// The least width of a layer in it, so that small ones are seen.
+const BAR_LEAST: u64 = 4;
+/// So many rows of the list lie in one box: the browser lays out the boxes that are on the screen and skips the others, and
+/// a box of one row each would cost more to look at than it saves.
+const ROWS_PER_BOX: usize = 50;
+
+/// Renders pages.
+#[derive(Debug)]
+pub struct Pages {
+    environment: Environment<'static>,
+    templates: Templates,
+}
+
+/// Why a page cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The templates cannot be read.
+    #[error(transparent)]
+    Templates(#[from] TemplatesError),
+    /// A template has an error.
+    #[error("the template {name} cannot be used{}", place(.source))]
+    Template {
+        /// The template.
+        name: String,
+        /// What is wrong, and where.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// A name that makes no path.
+    #[error("the page has no place")]
+    Path(#[from] PathError),
+}
+
+/// Lines that hold only a block leave no empty lines behind.
+fn syntax() -> SyntaxConfig {
+    let mut builder = SyntaxConfig::builder();
+    builder.trim_blocks(true).lstrip_blocks(true);
+    builder.build().unwrap_or_default()
+}
+
+fn place(error: &minijinja::Error) -> String {
+    error.line().map(|line| format!(", line {line}")).unwrap_or_default()
+}
+
+impl Pages {
+    /// Compiles templates.
+    pub fn new(templates: Templates) -> Result<Pages, PageError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_syntax(syntax());
+        environment.add_filter("bytes", |size: u64| indicatif::BinaryBytes(size).to_string());
+        environment.add_filter("grouped", grouped);
+        environment.add_filter("day", |time: &str| time.split('T').next().unwrap_or_default().to_string());
+        environment.add_filter("path", |name: &str| name.split_once('/').map_or("", |(_, path)| path).to_string());
+        environment.add_filter("last_segment", |name: &str| name.rsplit('/').next().unwrap_or_default().to_string());
+        environment.add_filter("short", |digest: &str| short(digest));
+        environment.add_filter("link", |text: &str| link(text).map_or(TemplateValue::from(()), TemplateValue::from));
+        for (name, text) in templates.iter().filter(|(name, _)| name.ends_with(".j2")) {
+            environment
+                .add_template_owned(name.to_string(), text.to_string())
+                .map_err(|source| PageError::Template { name: name.into(), source })?;
+        }
+        Ok(Pages { environment, templates })
+    }
+
+    /// The templates they are rendered with.
+    pub fn templates(&self) -> &Templates {
+        &self.templates
+    }
+
+    /// The page that lists all images.
+    pub fn list(&self, list: &ListDocument, hosts: &[String]) -> Result<Vec<u8>, PageError> {
+        let [host] = hosts else { return self.list_of(list, None) };
+        self.list_of(list, Some(host))
+    }
+
+    fn list_of(&self, list: &ListDocument, host: Option<&String>) -> Result<Vec<u8>, PageError> {
+        let page = SitePath::new(catalogue::LIST_PAGE)?;
+        let site = host.map_or("Images", String::as_str);
+        let view = ListView {
+            page: PageView::new(&page, site),
+            // Within one host, the host before every name would only be in the way.
+            is_one_host: host.is_some(),
+            count: list.images.len() as u64,
+            boxes: list.images.chunks(ROWS_PER_BOX).collect(),
+        };
+        self.render(templates::LIST, view)
+    }
+
+    /// The page of an image.
+    pub fn image(&self, document: &ImageDocument, registry: bool) -> Result<Vec<u8>, PageError> {
+        let page = catalogue::page_path(&document.name)?;
+        let (detailed, older) = document.refs.split_at(document.refs.len().min(MAX_DETAILED_REFS));
+        let mut releases: Vec<ReleaseView> = Vec::new();
+        for (reference, before) in detailed.iter().zip([None].into_iter().chain(detailed.iter().map(Some))) {
+            match releases.last_mut().filter(|_| before.is_some_and(|before| before.entries == reference.entries)) {
+                Some(same) => same.refs.extend(RefName::of(reference)),
+                None => releases.push(release(document, reference, registry)),
+            }
+        }
+        let path = document.name.path();
+        let (above, last) = path.rsplit_once('/').map_or(("", path), |(above, last)| (above, last));
+        let document_path = catalogue::document_path(&document.name)?;
+        let view = ImageView {
+            page: PageView::new(&page, document.name.host()),
+            name: document.name.to_string(),
+            above: if above.is_empty() { String::new() } else { format!("{above}/") },
+            last: last.into(),
+            document: catalogue::url(&document_path),
+            count: document.refs.iter().filter(|one| one.reference.is_some()).count() as u64,
+            releases,
+            older: older.iter().collect(),
+        };
+        self.render(templates::IMAGE, view)
+    }
+
+    fn render(&self, name: &str, view: impl Serialize) -> Result<Vec<u8>, PageError> {
+        let fault = |source| PageError::Template { name: name.into(), source };
+        let template = self.environment.get_template(name).map_err(fault)?;
+        Ok(template.render(TemplateValue::from(Serde(view))).map_err(fault)?.into_bytes())
+    }
+}
+
+/// What every page is told.
+#[derive(Serialize)]
+struct PageView {
+    /// The way to the site's root, as the beginning of a relative URL.
+    root: String,
+    /// Its own path.
+    path: String,
+    /// The site's name.
+    site: String,
+    /// Its Content-Security-Policy.
+    policy: &'static str,
+    style: &'static str,
+    script: &'static str,
+    list_page: &'static str,
+    list: &'static str,
+    ref_engines: &'static str,
+}
+
+impl PageView {
+    fn new(path: &SitePath, site: &str) -> PageView {
+        PageView {
+            root: catalogue::way_to_root(path),
+            path: catalogue::url(path),
+            site: site.into(),
+            policy: PAGE_POLICY,
+            style: catalogue::STYLE,
+            script: catalogue::SCRIPT,
+            list_page: catalogue::LIST_PAGE,
+            list: catalogue::LIST,
+            ref_engines: REF_ENGINES,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ListView<'a> {
+    page: PageView,
+    is_one_host: bool,
+    count: u64,
+    boxes: Vec<&'a [super::document::Row]>,
+}
+
+#[derive(Serialize)]
+struct ImageView<'a> {
+    page: PageView,
+    name: String,
+    /// The path up to its last segment, with a slash.
+    above: String,
+    /// The last segment.
+    last: String,
+    /// The URL of the document, relative to the root.
+    document: String,
+    /// How many refs there are.
+    count: u64,
+    /// The newest refs, those that are the same thing together.
+    releases: Vec<ReleaseView<'a>>,
+    /// The refs that are only summed up.
+    older: Vec<&'a Ref>,
+}
+
+/// Refs that lead to the same entries.
+#[derive(Serialize)]
+struct ReleaseView<'a> {
+    refs: Vec<RefName<'a>>,
+    /// An anchor for an image without refs.
+    anchor: String,
+    summary: &'a Ref,
+    annotations: Vec<Annotation<'a>>,
+    commands: Vec<Command>,
+    images: Vec<PlatformView<'a>>,
+    artifacts: Vec<ArtifactView<'a>>,
+    referrers: Vec<ReferrersView<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefName<'a> {
+    name: &'a str,
+    anchor: String,
+}
+
+impl RefName<'_> {
+    fn of(reference: &Ref) -> Option<RefName<'_>> {
+        let name = reference.reference.as_deref()?;
+        Some(RefName { name, anchor: anchor(name) })
+    }
+}
+
+#[derive(Serialize)]
+struct Annotation<'a> {
+    key: &'a str,
+    label: &'static str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+struct PlatformView<'a> {
+    platform: &'a str,
+    digest: &'a Digest,
+    facts: &'a ImageFacts,
+    layers: Vec<LayerView<'a>>,
+    shared: usize,
+    settings: Vec<Setting>,
+}
+
+#[derive(Serialize)]
+struct ArtifactView<'a> {
+    digest: &'a Digest,
+    facts: &'a ArtifactFacts,
+    layers: Vec<LayerView<'a>>,
+}
+
+#[derive(Serialize)]
+struct LayerView<'a> {
+    layer: &'a Layer,
+    /// Where it stands in the picture.
+    x: u64,
+    width: u64,
+    is_shared: bool,
+}
+
+/// A line of the config.
+#[derive(Serialize)]
+struct Setting {
+    label: &'static str,
+    values: Vec<String>,
+}
+
+/// What refers to a release, of one type.
+#[derive(Serialize)]
+struct ReferrersView<'a> {
+    artifact_type: &'a str,
+    manifests: Vec<ReferrerView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReferrerView<'a> {
+    digest: &'a Digest,
+    size: u64,
+    /// The platform it is about, where the release has several.
+    platform: Option<&'a str>,
+}
+
+fn release<'a>(document: &'a ImageDocument, reference: &'a Ref, registry: bool) -> ReleaseView<'a> {
+    let said = document.annotations(reference);
+    let labels = LABELS.iter().filter_map(|(key, label)| {
+        let value = said.get(key)?;
+        Some(Annotation { key, label, value })
+    });
+    let mut artifacts = Vec::new();
+    for entry in &reference.entries {
+        if let Some(Facts::Artifact(facts)) = document.manifests.get(&entry.digest) {
+            let layers = layer_views(document, &facts.layers);
+            artifacts.push(ArtifactView { digest: &entry.digest, facts, layers });
+        }
+    }
+    let images = reference.images.iter().filter_map(|image| match document.manifests.get(&image.digest) {
+        Some(Facts::Image(facts)) => Some(platform_view(document, &image.platform, &image.digest, facts)),
+        _ => None,
+    });
+    ReleaseView {
+        refs: RefName::of(reference).into_iter().collect(),
+        anchor: "untagged".into(),
+        summary: reference,
+        annotations: labels.collect(),
+        commands: commands(document, reference, registry),
+        images: images.collect(),
+        artifacts,
+        referrers: referrer_views(document, reference),
+    }
+}
+
+/// The annotations of a release, in the order in which a page shows them. Title and description have places of their own.
+const LABELS: [(&str, &str); 12] = [
+    ("title", "Title"),
+    ("description", "Description"),
+    ("version", "Version"),
+    ("licenses", "Licence"),
+    ("source", "Source"),
+    ("revision", "Revision"),
+    ("url", "Home page"),
+    ("documentation", "Documentation"),
+    ("vendor", "Vendor"),
+    ("authors", "Authors"),
+    ("base.name", "Base image"),
+    ("base.digest", "Base digest"),
+];
+
+fn platform_view<'a>(
+    document: &'a ImageDocument,
+    platform: &'a str,
+    digest: &'a Digest,
+    facts: &'a ImageFacts,
+) -> PlatformView<'a> {
+    let layers = layer_views(document, &facts.layers);
+    let shared = layers.iter().filter(|layer| layer.is_shared).count();
+    PlatformView { platform, digest, facts, layers, shared, settings: settings(facts) }
+}
+
+/// Layers as parts of one bar: each as wide as its share of the bytes, and none too thin to be seen.
+fn layer_views<'a>(document: &ImageDocument, layers: &'a [Layer]) -> Vec<LayerView<'a>> {
+    let total: u128 = layers.iter().map(|layer| u128::from(layer.size)).sum();
+    let least = BAR_LEAST.min(BAR_WIDTH / (layers.len() as u64).max(1));
+    let free = BAR_WIDTH - least * layers.len() as u64;
+    let mut passed: u128 = 0;
+    let mut views = Vec::with_capacity(layers.len());
+    for (position, layer) in layers.iter().enumerate() {
+        let end = passed + u128::from(layer.size);
+        let scaled = |bytes: u128| (bytes * u128::from(free)).checked_div(total).unwrap_or(0) as u64;
+        views.push(LayerView {
+            layer,
+            x: scaled(passed) + least * position as u64,
+            width: scaled(end) - scaled(passed) + least,
+            is_shared: document.shared_layers.contains(&layer.digest),
+        });
+        passed = end;
+    }
+    views
+}
+
+fn settings(facts: &ImageFacts) -> Vec<Setting> {
+    let Some(config) = &facts.config else { return vec![] };
+    let line = |words: &[String]| match words {
+        [] => vec![],
+        words => vec![words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")],
+    };
+    let one = |text: &String| if text.is_empty() { vec![] } else { vec![text.clone()] };
+    let all = [
+        Setting { label: "Entrypoint", values: line(&config.entrypoint) },
+        Setting { label: "Command", values: line(&config.command) },
+        Setting { label: "User", values: one(&config.user) },
+        Setting { label: "Working directory", values: one(&config.working_directory) },
+        Setting { label: "Ports", values: config.exposed_ports.clone() },
+        Setting { label: "Volumes", values: config.volumes.clone() },
+        Setting { label: "Environment", values: config.environment.clone() },
+    ];
+    all.into_iter().filter(|setting| !setting.values.is_empty()).collect()
+}
+
+/// What refers to a release or to one of its images, by type: referrers of the image's index, and BuildKit's attestations.
+fn referrer_views<'a>(document: &'a ImageDocument, reference: &'a Ref) -> Vec<ReferrersView<'a>> {
+    let several = reference.images.len() > 1;
+    let subjects = reference.entries.iter().map(|entry| (&entry.digest, None));
+    let images = reference.images.iter().map(|image| (&image.digest, several.then_some(image.platform.as_str())));
+    let mut seen = std::collections::BTreeSet::new();
+    let mut found: Vec<(&str, ReferrerView)> = Vec::new();
+    for (subject, platform) in images.chain(subjects) {
+        for Referrer { artifact_type, digest, size, .. } in document.referrers.get(subject).into_iter().flatten() {
+            if seen.insert(digest) {
+                found.push((artifact_type, ReferrerView { digest, size: *size, platform }));
+            }
+        }
+        let Some(Facts::Index(index)) = document.manifests.get(subject) else { continue };
+        for listed in &index.manifests {
+            let Some(about) = &listed.about else { continue };
+            let platform = reference.images.iter().find(|image| image.digest == *about && several);
+            let platform = platform.map(|image| image.platform.as_str());
+            let artifact_type = listed.artifact_type.as_deref().unwrap_or(&listed.media_type);
+            if seen.insert(&listed.digest) {
+                found.push((artifact_type, ReferrerView { digest: &listed.digest, size: listed.size, platform }));
+            }
+        }
+    }
+    found.sort_by(|(one, a), (other, b)| (one, a.platform, a.digest).cmp(&(other, b.platform, b.digest)));
+    let mut views: Vec<ReferrersView> = Vec::new();
+    for (artifact_type, manifest) in found {
+        match views.last_mut().filter(|last| last.artifact_type == artifact_type) {
+            Some(last) => last.manifests.push(manifest),
+            None => views.push(ReferrersView { artifact_type, manifests: vec![manifest] }),
+        }
+    }
+    views
+}
+
+/// The anchor of a ref on its page: text for an `id`, and for the fragment of a URL.
+fn anchor(reference: &str) -> String {
+    // An id may hold anything but white space; encoded, it is the same in a URL.
+    format!("ref-{}", utf8_percent_encode(reference, ANCHOR))
+}
+
+const ANCHOR: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
+
+/// An http or https URL that may stand in a link. None: the text is something else, and stays text.
+fn link(text: &str) -> Option<String> {
+    let lower = text.trim().to_ascii_lowercase();
+    if !lower.starts_with("http://") && !lower.starts_with("https://") {
+        return None;
+    }
+    let url = Url::parse(text.trim()).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| url.to_string())
+}
+
+/// A digest as a person recognises it: the algorithm, and as much of the rest as tells it from others on a page.
+fn short(digest: &str) -> String {
+    match digest.split_once(':') {
+        Some((algorithm, encoded)) => format!("{algorithm}:{}…", encoded.chars().take(12).collect::<String>()),
+        None => digest.into(),
+    }
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_and_https_become_links() {
+        assert_eq!(link("https://example.com/a?b=c").as_deref(), Some("https://example.com/a?b=c"));
+        assert_eq!(link(" HTTP://Example.com ").as_deref(), Some("http://example.com/"));
+        for text in [
+            "javascript:alert(1)",
+            "java\tscript:alert(1)",
+            " javascript:alert(1)",
+            "data:text/html,x",
+            "//example.com",
+            "git@example.com:a/b",
+            "https:javascript:alert(1)",
+            "http:\\\\example.com",
+            "https://",
+            "",
+        ] {
+            assert_eq!(link(text), None, "{text:?}");
+        }
+        assert_eq!(link("https://example.com/\"><script>").as_deref(), Some("https://example.com/%22%3E%3Cscript%3E"));
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,463 @@
+//! What a publish does for the catalogue (see [`crate::catalogue`]): documents and pages of the images that changed, of the
+//! few that share a layer with them now, and the list.
+//!
+//! The cost follows the change. `catalogue.json` says how the pages that are there were made; when it is not there, or they
+//! were made in another way (with other templates, or without the registry view's commands), all are made again.
+//!
+//! The order of writing makes an interrupted publish harmless: an image's own document is written after everything that
+//! follows from it, so that the next publish of the image finds the same change to make; the list comes last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+
+use super::collect::Image;
+use super::execute::{Summary, write_documents};
+use super::plan::{PlanError, PlannedDocument, document_from, planned, read_index};
+use super::{PublishError, Site};
+use crate::catalogue::document::{self, ImageDocument, ListDocument, Row};
+use crate::catalogue::layers::{self, Change, LayersDocument};
+use crate::catalogue::templates;
+use crate::digest::{Algorithm, Digest};
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::Descriptor;
+use crate::oci::layout::Layout;
+use crate::parallel;
+use crate::site::index::{Entry, Index};
+use crate::site::path::PathError;
+use crate::site::{Kind, Place, SitePath, catalogue};
+use crate::store::{Document, Expected, Version};
+
+/// What is written for the catalogue, in this order.
+#[derive(Debug, Default)]
+pub struct CataloguePlan {
+    /// Style sheet and script.
+    pub assets: Vec<PlannedDocument>,
+    /// Pages of images. Their bytes follow from a document, and are made when they are written: there may be thousands.
+    pub pages: Vec<PlannedPage>,
+    /// Documents of images and layers, then the list: as a page, and as a document.
+    pub documents: Vec<PlannedDocument>,
+    /// What is no longer of the catalogue.
+    pub removals: Vec<SitePath>,
+}
+
+/// A page of an image.
+#[derive(Clone, Debug)]
+pub struct PlannedPage {
+    /// Where it goes.
+    pub path: SitePath,
+    /// The position of its document in [`CataloguePlan::documents`].
+    pub document: usize,
+}
+
+/// Gathers what changes, image by image.
+pub(crate) struct Planner<'a> {
+    site: &'a Site,
+    layouts: &'a [Layout],
+    list: ListDocument,
+    /// Whether nothing that is there can be built upon.
+    is_anew: bool,
+    /// Whether the pages that are there were made in another way.
+    is_other_way: bool,
+    images: BTreeMap<ImageName, Changed>,
+}
+
+/// An image whose documents may have to be written.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    document: ImageDocument,
+    there: Option<There>,
+    /// The layers it had, and those of them that were marked as shared. None: only a mark changes.
+    before: Option<(BTreeSet<Digest>, BTreeSet<Digest>)>,
+}
+
+/// A document that is there, without its bytes: there may be thousands.
+#[derive(Debug)]
+struct There {
+    digest: Digest,
+    version: Version,
+}
+
+impl There {
+    fn of(document: &Document) -> There {
+        There { digest: Digest::of(Algorithm::Sha256, &document.bytes), version: document.version.clone() }
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Looks at the catalogue that is there.
+    pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
+        let there = read(site, &SitePath::new(catalogue::LIST)?)?;
+        let found = there.and_then(|there| ListDocument::parse(&there.bytes));
+        let templates = site.pages.templates().digest().to_string();
+        let mut list = ListDocument::new(site.map.settings().views.registry, templates);
+        let is_other_way =
+            found.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
+        let is_anew = found.is_none();
+        list.images = found.map(|found| found.images).unwrap_or_default();
+        Ok(Planner { site, layouts, list, is_anew, is_other_way, images: BTreeMap::new() })
+    }
+
+    /// What becomes of an image that is published now. None: it can have no page.
+    pub(crate) fn published(&self, image: &Image, index: &Index) -> Result<Option<Changed>, PlanError> {
+        let by_digest: HashMap<&Digest, usize> =
+            image.blobs.iter().map(|found| (&found.blob.digest, found.layout)).collect();
+        self.changed(&image.name, index.entries(), &|descriptor| match by_digest
+            .get(&descriptor.digest)
+            .and_then(|position| self.layouts.get(*position))
+        {
+            Some(layout) => Ok(layout.read_manifest(descriptor)?),
+            None => Ok(None),
+        })
+    }
+
+    /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
+    pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
+        self.changed(name, index.entries(), &|_| Ok(None))
+    }
+
+    fn changed(
+        &self,
+        name: &ImageName,
+        entries: &[Entry],
+        published: &dyn Fn(&Descriptor) -> Result<Option<Vec<u8>>, PlanError>,
+    ) -> Result<Option<Changed>, PlanError> {
+        let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
+        let there = read(self.site, &path)?;
+        let old = there.as_ref().filter(|_| !self.is_anew).and_then(|there| ImageDocument::parse(&there.bytes));
+        let before = old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
+        let document = document::build(name, entries, old, &mut |descriptor| match published(descriptor)? {
+            Some(bytes) => Ok(Some(bytes)),
+            None => read_blob(self.site, name, descriptor),
+        })?;
+        Ok(Some(Changed { document, there: there.as_ref().map(There::of), before: Some(before) }))
+    }
+
+    /// Adds an image.
+    pub(crate) fn add(&mut self, changed: Changed) {
+        self.images.insert(changed.document.name.clone(), changed);
+    }
+
+    /// Decides what is written, now that all changes are known. `images` are those that the site will have.
+    pub(crate) fn finish(mut self, images: &BTreeSet<ImageName>) -> Result<CataloguePlan, PlanError> {
+        self.add_images_from_before(images)?;
+        let gone: Vec<ImageName> =
+            self.list.images.iter().map(|row| row.name.clone()).filter(|name| !images.contains(name)).collect();
+        let mut changes = self.changes();
+        changes.extend(self.changes_of_those_that_are_gone(&gone)?);
+        let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
+        let outcome = layers::share(&changes, |layer| shards.owners(layer))?;
+        for (name, shared) in outcome.shared {
+            if let Some(changed) = self.images.get_mut(&name) {
+                changed.document.shared_layers = shared;
+            }
+        }
+        for (name, marks) in outcome.others {
+            self.mark(&name, marks)?;
+        }
+        shards.set(outcome.owners)?;
+        self.plan(&gone, shards)
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let changes = self.images.iter().map(|(name, changed)| {
+            let (before, shared_before) = changed.before.clone().unwrap_or_default();
+            Change { image: name.clone(), before, shared_before, after: changed.document.layers() }
+        });
+        changes.collect()
+    }
+
+    /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
+    /// without.
+    fn add_images_from_before(&mut self, images: &BTreeSet<ImageName>) -> Result<(), PlanError> {
+        let listed: BTreeSet<ImageName> = match self.is_other_way {
+            true => BTreeSet::new(),
+            false => self.list.images.iter().map(|row| row.name.clone()).collect(),
+        };
+        for name in images {
+            if listed.contains(name) || self.images.contains_key(name) {
+                continue;
+            }
+            if let Some(index) = read_index(self.site, name)?
+                && let Some(changed) = self.of_site(name, &index)?
+            {
+                self.add(changed);
+            }
+        }
+        Ok(())
+    }
+
+    fn changes_of_those_that_are_gone(&self, gone: &[ImageName]) -> Result<Vec<Change>, PlanError> {
+        let mut changes = Vec::new();
+        for name in gone {
+            let there = read(self.site, &catalogue::document_path(name)?)?;
+            if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
+                let (before, shared_before) = (old.layers(), old.shared_layers);
+                changes.push(Change { image: name.clone(), before, shared_before, after: BTreeSet::new() });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Sets or takes away marks on an image that does not change otherwise.
+    fn mark(&mut self, name: &ImageName, marks: BTreeMap<Digest, bool>) -> Result<(), PlanError> {
+        let there = read(self.site, &catalogue::document_path(name)?)?;
+        let Some(mut document) = there.as_ref().and_then(|there| ImageDocument::parse(&there.bytes)) else {
+            return Ok(());
+        };
+        let has = document.layers();
+        for (layer, is_shared) in marks {
+            match is_shared && has.contains(&layer) {
+                true => document.shared_layers.insert(layer),
+                false => document.shared_layers.remove(&layer),
+            };
+        }
+        self.images.insert(name.clone(), Changed { document, there: there.as_ref().map(There::of), before: None });
+        Ok(())
+    }
+
+    fn plan(self, gone: &[ImageName], shards: Shards) -> Result<CataloguePlan, PlanError> {
+        let Planner { site, mut list, is_anew, images, .. } = self;
+        let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
+        let mut rows: BTreeMap<ImageName, Row> = list.images.into_iter().map(|row| (row.name.clone(), row)).collect();
+        for name in gone {
+            rows.remove(name);
+            plan.removals.extend([catalogue::page_path(name)?, catalogue::document_path(name)?]);
+        }
+        let (own, others): (Vec<_>, Vec<_>) = images.into_iter().partition(|(_, changed)| changed.before.is_some());
+        for (name, changed) in others {
+            plan.add_image(&name, changed)?;
+        }
+        plan.documents.extend(shards.documents());
+        for (name, changed) in own {
+            rows.insert(name.clone(), changed.document.row()?);
+            plan.add_image(&name, changed)?;
+        }
+        list.images = rows.into_values().collect();
+        plan.add_list(site, &list)?;
+        if is_anew {
+            plan.remove_strays(site)?;
+        }
+        Ok(plan)
+    }
+}
+
+impl CataloguePlan {
+    /// The plan for a site that is to have no catalogue any more.
+    pub(crate) fn without(site: &Site) -> Result<CataloguePlan, PlanError> {
+        let removals = vec![SitePath::new(catalogue::LIST_PAGE)?, SitePath::new(catalogue::LIST)?];
+        let mut plan = CataloguePlan { removals, ..CataloguePlan::default() };
+        plan.remove_strays(site)?;
+        Ok(plan)
+    }
+
+    fn add_image(&mut self, name: &ImageName, changed: Changed) -> Result<(), PathError> {
+        let Changed { document, there, .. } = changed;
+        self.pages.push(PlannedPage { path: catalogue::page_path(name)?, document: self.documents.len() });
+        let place = Place { origin: None, path: catalogue::document_path(name)? };
+        let bytes = document.to_bytes();
+        let is_unchanged = there.as_ref().is_some_and(|there| there.digest == Digest::of(Algorithm::Sha256, &bytes));
+        self.documents.push(PlannedDocument {
+            place,
+            kind: Kind::CatalogueDocument,
+            size: bytes.len() as u64,
+            new_bytes: (!is_unchanged).then_some(bytes),
+            expected: there.map_or(Expected::Absent, |there| Expected::Version(there.version)),
+        });
+        Ok(())
+    }
+
+    fn add_list(&mut self, site: &Site, list: &ListDocument) -> Result<(), PlanError> {
+        let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
+        let page = site.pages.list(list, &site.map.settings().hosts)?;
+        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, page)?;
+        let document = planned(site, place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes())?;
+        if !site.views_before.catalogue {
+            for ours in [&page, &document] {
+                if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
+                    return Err(PlanError::ForeignPage { path: ours.place.path.clone() });
+                }
+            }
+        }
+        self.documents.extend([page, document]);
+        // A template that cannot render one page can render none: found here, before anything is written.
+        if let Some(first) = self.pages.first() {
+            self.page(site, first)?;
+        }
+        Ok(())
+    }
+
+    /// What another catalogue, or another version of this program, left behind.
+    fn remove_strays(&mut self, site: &Site) -> Result<(), PlanError> {
+        let pages = self.pages.iter().map(|page| &page.path);
+        let documents = self.assets.iter().chain(&self.documents).map(|document| &document.place.path);
+        let planned: BTreeSet<SitePath> = pages.chain(documents).cloned().collect();
+        let removals = &mut self.removals;
+        site.own.list(&format!("{}/", catalogue::ROOT), &mut |listed| {
+            if catalogue::kind(listed.path.as_str()).is_some() && !planned.contains(&listed.path) {
+                removals.push(listed.path);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The bytes of a page.
+    pub fn page(&self, site: &Site, page: &PlannedPage) -> Result<Vec<u8>, PlanError> {
+        let Some(planned) = self.documents.get(page.document) else { return Ok(vec![]) };
+        let there = match planned.new_bytes {
+            Some(_) => None,
+            None => read(site, &planned.place.path)?.map(|there| there.bytes),
+        };
+        match planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| ImageDocument::parse(bytes)) {
+            Some(document) => Ok(site.pages.image(&document, site.map.settings().views.registry)?),
+            // Somebody took the document away since it was looked at. The next publish makes it again.
+            None => Ok(vec![]),
+        }
+    }
+}
+
+fn assets(site: &Site) -> Result<Vec<PlannedDocument>, PlanError> {
+    let asset = |path, kind, name| {
+        let place = Place { origin: None, path: SitePath::new(path)? };
+        planned(site, place, kind, site.pages.templates().text(name).as_bytes().to_vec())
+    };
+    Ok(vec![
+        asset(catalogue::STYLE, Kind::CatalogueStyle, templates::STYLE)?,
+        asset(catalogue::SCRIPT, Kind::CatalogueScript, templates::SCRIPT)?,
+    ])
+}
+
+fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, PlanError> {
+    Ok(site.own.read_document(path, MAX_INDEX_BYTES)?)
+}
+
+/// The bytes of a manifest or config in the site's own CAS. One that is too large to be one, or is damaged, is not there: the
+/// page says that something is missing, and verification what.
+fn read_blob(site: &Site, image: &ImageName, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, PlanError> {
+    if descriptor.size > MAX_MANIFEST_BYTES {
+        return Ok(None);
+    }
+    let place = site.map.blob_place(image, &descriptor.digest)?;
+    let document = site.store(place.origin).read_document(&place.path, MAX_MANIFEST_BYTES)?;
+    let is_right = |bytes: &Vec<u8>| Digest::of(descriptor.digest.algorithm(), bytes) == descriptor.digest;
+    Ok(document.map(|document| document.bytes).filter(is_right))
+}
+
+/// The documents that tell who has which layer, read when they are needed.
+struct Shards<'a> {
+    site: &'a Site,
+    is_anew: bool,
+    read: BTreeMap<SitePath, (LayersDocument, Option<Document>)>,
+}
+
+impl Shards<'_> {
+    fn shard(&mut self, layer: &Digest) -> Result<&mut LayersDocument, PlanError> {
+        let path = catalogue::layers_path(layer)?;
+        if !self.read.contains_key(&path) {
+            let there = read(self.site, &path)?;
+            let usable = there.as_ref().filter(|_| !self.is_anew);
+            let document = usable.and_then(|there| LayersDocument::parse(&there.bytes)).unwrap_or_default();
+            self.read.insert(path.clone(), (document, there));
+        }
+        Ok(&mut self.read.entry(path).or_default().0)
+    }
+
+    fn owners(&mut self, layer: &Digest) -> Result<BTreeSet<ImageName>, PlanError> {
+        Ok(self.shard(layer)?.layers.get(layer).cloned().unwrap_or_default())
+    }
+
+    fn set(&mut self, owners: BTreeMap<Digest, BTreeSet<ImageName>>) -> Result<(), PlanError> {
+        for (layer, owners) in owners {
+            let shard = self.shard(&layer)?;
+            match owners.is_empty() {
+                true => shard.layers.remove(&layer),
+                false => shard.layers.insert(layer, owners),
+            };
+        }
+        Ok(())
+    }
+
+    fn documents(self) -> impl Iterator<Item = PlannedDocument> {
+        self.read.into_iter().map(|(path, (document, there))| {
+            let place = Place { origin: None, path };
+            document_from(place, Kind::CatalogueDocument, document.to_bytes(), there)
+        })
+    }
+}
+
+/// Writes what a plan says of the catalogue.
+pub(super) fn write(
+    site: &Site,
+    plan: &CataloguePlan,
+    jobs: NonZeroUsize,
+    summary: &mut Summary,
+) -> Result<(), PublishError> {
+    write_documents(site, &plan.assets, summary)?;
+    write_pages(site, plan, jobs, summary)?;
+    write_documents(site, &plan.documents, summary)?;
+    for path in &plan.removals {
+        site.own.remove_document(path)?;
+    }
+    Ok(())
+}
+
+/// Rewrites the catalogue of a site that is about to change: `changed` are images with the indexes they will have, `gone` those
+/// that will be no more. It goes first, so that no page leads to what is gone.
+pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]) -> Result<(), PublishError> {
+    if !site.map.settings().views.catalogue {
+        return Ok(());
+    }
+    let mut planner = Planner::new(site, &[])?;
+    for (name, index) in changed {
+        if let Some(changed) = planner.of_site(name, index)? {
+            planner.add(changed);
+        }
+    }
+    let images = site.images.iter().filter(|name| !gone.contains(name)).cloned().collect();
+    let plan = planner.finish(&images)?;
+    write(site, &plan, parallel::default_jobs(), &mut Summary::default())
+}
+
+/// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
+/// compared, for nobody knows the templates they were made with.
+pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
+    let mut planner = Planner::new(site, &[])?;
+    let found = read(site, &SitePath::new(catalogue::LIST)?)?.and_then(|there| ListDocument::parse(&there.bytes));
+    planner.list = ListDocument { images: vec![], ..found.unwrap_or(planner.list) };
+    (planner.is_anew, planner.is_other_way) = (true, true);
+    let plan = planner.finish(&site.images.iter().cloned().collect())?;
+    let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
+    let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
+    let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.removals).collect();
+    let list_page = SitePath::new(catalogue::LIST_PAGE)?;
+    for path in plan.pages.iter().map(|page| &page.path).chain([&list_page]) {
+        if site.own.stat(path)?.is_none() {
+            paths.push(path.clone());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Renders the pages and writes those that differ from what is there.
+fn write_pages(
+    site: &Site,
+    plan: &CataloguePlan,
+    jobs: NonZeroUsize,
+    summary: &mut Summary,
+) -> Result<(), PublishError> {
+    let write = |page: &PlannedPage| -> Result<(bool, u64), PublishError> {
+        let bytes = plan.page(site, page)?;
+        let there = read(site, &page.path)?;
+        if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+            return Ok((false, bytes.len() as u64));
+        }
+        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+        site.own.write_document(&page.path, &Kind::CataloguePage, &bytes, &expected)?;
+        Ok((true, bytes.len() as u64))
+    };
+    for (is_written, bytes) in parallel::map(&plan.pages, jobs, write)? {
+        summary.count_document(is_written, bytes);
+    }
+    Ok(())
+}

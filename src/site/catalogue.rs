@@ -1,0 +1,171 @@
+//! Where the catalogue lives: pages for people, and the same facts as JSON for programs.
+//!
+//! Names end in `.html`, `.json`, `.css` and `.js`, so that any web server gives them their media types. A page lies at the
+//! path of its image's name. Directories on the way there never end in `.html` or `.json`, so the page of `app` and the
+//! directory of an image `app.html/tool` cannot meet.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::object::Kind;
+use super::path::{PathError, SitePath};
+use crate::digest::Digest;
+use crate::name::ImageName;
+
+/// The first segment of all paths of the catalogue but two.
+pub const ROOT: &str = "catalogue";
+/// The page that lists all images. The name is the one that web servers look for in a directory.
+pub const LIST_PAGE: &str = "index.html";
+/// The list of all images, for programs.
+pub const LIST: &str = "catalogue.json";
+/// The style sheet of all pages.
+pub const STYLE: &str = "catalogue/style.css";
+/// The script of all pages.
+pub const SCRIPT: &str = "catalogue/script.js";
+/// The directory of pages and documents of images.
+const IMAGES: &str = "catalogue/images/";
+/// The directory of the documents that tell which images have a layer.
+const LAYERS: &str = "catalogue/layers/";
+
+/// The endings that files of images have.
+const ENDINGS: [&str; 2] = [".html", ".json"];
+
+/// What stays as it is in a segment of a URL's path: RFC 3986's `pchar`, without what HTML gives a meaning.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+/// The page of an image.
+pub fn page_path(image: &ImageName) -> Result<SitePath, PathError> {
+    image_path(image, "html")
+}
+
+/// The document of an image.
+pub fn document_path(image: &ImageName) -> Result<SitePath, PathError> {
+    image_path(image, "json")
+}
+
+/// The document that tells which images have a layer: one for all layers whose digests begin alike.
+pub fn layers_path(layer: &Digest) -> Result<SitePath, PathError> {
+    let start: String = layer.encoded().chars().take(2).collect();
+    SitePath::new(&format!("{LAYERS}{}/{start}.json", layer.algorithm()))
+}
+
+/// What lives at a path, without a leading slash; None: nothing of the catalogue.
+pub fn kind(path: &str) -> Option<Kind> {
+    match path {
+        LIST_PAGE => Some(Kind::CataloguePage),
+        LIST => Some(Kind::CatalogueDocument),
+        STYLE => Some(Kind::CatalogueStyle),
+        SCRIPT => Some(Kind::CatalogueScript),
+        _ if path.starts_with(IMAGES) && path.ends_with(".html") => Some(Kind::CataloguePage),
+        _ if path.starts_with(IMAGES) || path.starts_with(LAYERS) => {
+            path.ends_with(".json").then_some(Kind::CatalogueDocument)
+        }
+        _ => None,
+    }
+}
+
+/// The way from a page to the site's root, as a relative URL: empty, or `../` a few times. Relative, so that the pages work
+/// wherever the site is mounted.
+pub fn way_to_root(from: &SitePath) -> String {
+    "../".repeat(from.as_str().matches('/').count())
+}
+
+/// A path as a URL relative to the site's root.
+pub fn url(path: &SitePath) -> String {
+    let segments = path.as_str().split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn image_path(image: &ImageName, ending: &str) -> Result<SitePath, PathError> {
+    let decoded = SitePath::from_uri_path(image.path())?;
+    let mut path = format!("{IMAGES}{}", image.host());
+    let mut segments = decoded.as_str().split('/').peekable();
+    while let Some(segment) = segments.next() {
+        path.push('/');
+        path.push_str(segment);
+        if segments.peek().is_some() && looks_like_a_file(segment) {
+            path.push('_');
+        }
+    }
+    SitePath::new(&format!("{path}.{ending}"))
+}
+
+/// Whether a directory of this name could meet a file, now or after an underscore was added to another. Case does not count:
+/// there are file systems on which it makes no difference.
+fn looks_like_a_file(segment: &str) -> bool {
+    let lower = segment.to_lowercase();
+    ENDINGS.iter().any(|ending| lower.trim_end_matches('_').ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use proptest::prelude::*;
+
+    fn page(name: &str) -> SitePath {
+        page_path(&ImageName::parse(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_page_lies_at_the_path_of_its_name() {
+        assert_eq!(page("example.com/team/app").as_str(), "catalogue/images/example.com/team/app.html");
+        assert_eq!(page("example.com/a.html/b").as_str(), "catalogue/images/example.com/a.html_/b.html");
+        assert_eq!(way_to_root(&page("example.com/team/app")), "../../../../");
+    }
+
+    #[test]
+    fn every_path_is_recognised() {
+        let image = ImageName::parse("example.com/team/app").unwrap();
+        let layers = layers_path(&Digest::of(Algorithm::Sha256, b"")).unwrap();
+        assert_eq!(layers.as_str(), "catalogue/layers/sha256/e3.json");
+        assert_eq!(kind(page_path(&image).unwrap().as_str()), Some(Kind::CataloguePage));
+        for path in [document_path(&image).unwrap().as_str(), layers.as_str(), LIST] {
+            assert_eq!(kind(path), Some(Kind::CatalogueDocument), "{path}");
+        }
+        for path in ["catalogue/images/x.svg", "catalogue/layers/x.html", "catalogue/other.html", "catalogue"] {
+            assert_eq!(kind(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_url_says_nothing_to_html_or_to_url_parsers() {
+        assert_eq!(
+            url(&page("example.com/a%22%3Cb%3E'&:%25")),
+            "catalogue/images/example.com/a%22%3Cb%3E%27%26%3A%25.html"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_stands_where_another_needs_a_directory(
+            first in "(a|b|A|\\.html|\\.json|\\.HTML|_|/c){1,6}",
+            second in "(a|b|A|\\.html|\\.json|\\.HTML|_|/c){1,6}",
+        ) {
+            let name = |path: &str| ImageName::new("example.com", path, None);
+            if let (Ok(first), Ok(second)) = (name(&first), name(&second)) {
+                let paths = |image| [page_path(image), document_path(image)].map(|path| path.map(|path| path.as_str().to_lowercase()));
+                for one in paths(&first).into_iter().flatten() {
+                    for other in paths(&second).into_iter().flatten() {
+                        prop_assert!(!other.starts_with(&format!("{one}/")), "{one} {other}");
+                        let same_name = first.path().eq_ignore_ascii_case(second.path());
+                        prop_assert!(same_name || one != other, "{one} {other}");
+                    }
+                }
+            }
+        }
+    }
+}
