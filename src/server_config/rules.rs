@@ -6,9 +6,8 @@
 
 use serde::Serialize;
 
-use crate::site::map::Pattern;
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY, REF_ENGINES, WELL_KNOWN};
-use crate::site::{Kind, SiteMap};
+use crate::site::{Kind, SiteMap, catalogue};
 
 /// What is done with some paths. Exact paths and prefixes come before patterns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +16,9 @@ pub struct Rule {
     pub what: &'static str,
     /// The paths, percent-decoded, with a leading slash.
     pub paths: Paths,
-    /// How the file at the path is served. None: it is not, whatever there is.
+    /// The file that is served, where it is not the one at the path.
+    pub file: Option<String>,
+    /// How the file is served. None: it is not, whatever there is.
     pub headers: Option<Headers>,
 }
 
@@ -40,12 +41,21 @@ pub struct Headers {
     pub content_type: String,
     /// `Cache-Control`.
     pub cache_control: String,
+    /// Further headers, names and values.
+    pub others: &'static [(&'static str, &'static str)],
+    /// Whether the server may compress what it sends.
+    pub may_be_compressed: bool,
 }
 
 impl Headers {
     /// The headers of a kind.
     pub fn of(kind: &Kind) -> Headers {
-        Headers { content_type: kind.content_type().into_owned(), cache_control: kind.cache_control() }
+        Headers {
+            content_type: kind.content_type().into_owned(),
+            cache_control: kind.cache_control(),
+            others: kind.headers(),
+            may_be_compressed: kind.may_be_compressed(),
+        }
     }
 }
 
@@ -56,8 +66,18 @@ pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
         rules.push(exact("The ref-engines object.", REF_ENGINES, &Kind::RefEngines));
         rules.push(exact("What the site says of itself.", DESCRIPTION, &Kind::Description));
     }
+    let has_catalogue = origin.is_none() && map.settings().views.catalogue;
+    if has_catalogue {
+        let file = Some(format!("/{}", catalogue::LIST_PAGE));
+        rules.push(Rule { file, ..exact("The catalogue.", "", &Kind::CataloguePage) });
+        rules.extend(catalogue::FILES.iter().map(|(path, kind)| exact("Of the catalogue.", path, kind)));
+    }
     rules.push(denied("Locks and temporary files.", PRIVATE_DIRECTORY));
     rules.push(denied("No other well-known resource is of the site.", WELL_KNOWN));
+    if has_catalogue {
+        let what = "Of the catalogue: images and layers.";
+        rules.extend(catalogue::PATTERNS.iter().map(|(pattern, kind)| matching(what, pattern, kind)));
+    }
     // The order of SiteMap::kind_in: where an index could lie among blobs, it is a blob.
     let patterns = [
         ("Blobs, which never change.", Some(map.blob_pattern()), Kind::Blob(None)),
@@ -66,24 +86,28 @@ pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
     ];
     for (what, pattern, kind) in patterns {
         if let Some(pattern) = pattern.filter(|pattern| pattern.origin == origin) {
-            rules.push(Rule { what, paths: Paths::Pattern(portable(pattern)), headers: Some(Headers::of(&kind)) });
+            rules.push(matching(what, &pattern.regex, &kind));
         }
     }
     rules
 }
 
 fn exact(what: &'static str, path: &str, kind: &Kind) -> Rule {
-    Rule { what, paths: Paths::Exact(format!("/{path}")), headers: Some(Headers::of(kind)) }
+    Rule { what, paths: Paths::Exact(format!("/{path}")), file: None, headers: Some(Headers::of(kind)) }
+}
+
+fn matching(what: &'static str, pattern: &str, kind: &Kind) -> Rule {
+    Rule { what, paths: Paths::Pattern(portable(pattern)), file: None, headers: Some(Headers::of(kind)) }
 }
 
 fn denied(what: &'static str, directory: &str) -> Rule {
-    Rule { what, paths: Paths::Prefix(format!("/{directory}/")), headers: None }
+    Rule { what, paths: Paths::Prefix(format!("/{directory}/")), file: None, headers: None }
 }
 
 /// The expression with a leading slash and without names of groups: servers make variables of those, and have a `host`.
-fn portable(pattern: &Pattern) -> String {
+fn portable(pattern: &str) -> String {
     let mut portable = String::from("^/");
-    let mut rest = pattern.regex.strip_prefix('^').unwrap_or(&pattern.regex);
+    let mut rest = pattern.strip_prefix('^').unwrap_or(pattern);
     // A parenthesis of a literal is escaped, so these three characters always open a group.
     while let Some((before, group)) = rest.split_once("(?<") {
         let (_, after) = group.split_once('>').unwrap_or(("", group));
@@ -99,6 +123,7 @@ mod tests {
     use super::*;
     use crate::digest::{Algorithm, Digest};
     use crate::name::ImageName;
+    use crate::site::settings::Views;
     use crate::site::{Preset, Settings, SitePath};
     use crate::template::Template;
     use regex::Regex;
@@ -109,7 +134,7 @@ mod tests {
             index_template: Template::parse(index).unwrap(),
             cas_template: Template::parse(cas).unwrap(),
             origins: vec!["https://cdn.example.net".into()],
-            views: Default::default(),
+            views: Views { catalogue: true, ..Views::default() },
         })
         .unwrap()
     }
@@ -144,7 +169,11 @@ mod tests {
             let others =
                 [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
                     .map(|path| SitePath::new(path).unwrap());
-            for path in own.into_iter().chain(marker).chain(others) {
+            let pages =
+                [catalogue::page_path(&image), catalogue::document_path(&image), catalogue::layers_path(&digest)]
+                    .map(Result::unwrap);
+            let files = catalogue::FILES.map(|(path, _)| SitePath::new(path).unwrap());
+            for path in own.into_iter().chain(marker).chain(others).chain(pages).chain(files) {
                 let expected = map.kind_of(&path).as_ref().map(Headers::of);
                 assert_eq!(headers(&rules, path.as_str()), expected, "{index} {cas} {path}");
             }
@@ -155,6 +184,6 @@ mod tests {
     fn another_origin_has_its_part_and_no_more() {
         let map = map(Preset::Cas.index_template(), "https://cdn.example.net/{digest}");
         let what = |origin| rules(&map, origin).iter().filter(|rule| rule.headers.is_some()).count();
-        assert_eq!((what(None), what(Some(0))), (3, 1));
+        assert_eq!((what(None), what(Some(0))), (10, 1));
     }
 }

@@ -4,7 +4,10 @@
 //! path of its image's name. Directories on the way there never end in `.html` or `.json`, so the page of `app` and the
 //! directory of an image `app.html/tool` cannot meet.
 
+use std::sync::LazyLock;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex::Regex;
 
 use super::object::Kind;
 use super::path::{PathError, SitePath};
@@ -62,19 +65,30 @@ pub fn layers_path(layer: &Digest) -> Result<SitePath, PathError> {
     SitePath::new(&format!("{LAYERS}{}/{start}.json", layer.algorithm()))
 }
 
+/// The paths that are always the same, and what lives there.
+pub const FILES: [(&str, Kind); 4] = [
+    (LIST_PAGE, Kind::CataloguePage),
+    (LIST, Kind::CatalogueDocument),
+    (STYLE, Kind::CatalogueStyle),
+    (SCRIPT, Kind::CatalogueScript),
+];
+
+/// The paths of images and layers as regular expressions, and what lives there.
+pub const PATTERNS: [(&str, Kind); 2] = [
+    (r"^catalogue/images/.+\.html$", Kind::CataloguePage),
+    (r"^catalogue/(?:images|layers)/.+\.json$", Kind::CatalogueDocument),
+];
+
+#[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
+static COMPILED: LazyLock<[(Regex, Kind); 2]> =
+    LazyLock::new(|| PATTERNS.map(|(pattern, kind)| (Regex::new(pattern).unwrap(), kind)));
+
 /// What lives at a path, without a leading slash; None: nothing of the catalogue.
 pub fn kind(path: &str) -> Option<Kind> {
-    match path {
-        LIST_PAGE => Some(Kind::CataloguePage),
-        LIST => Some(Kind::CatalogueDocument),
-        STYLE => Some(Kind::CatalogueStyle),
-        SCRIPT => Some(Kind::CatalogueScript),
-        _ if path.starts_with(IMAGES) && path.ends_with(".html") => Some(Kind::CataloguePage),
-        _ if path.starts_with(IMAGES) || path.starts_with(LAYERS) => {
-            path.ends_with(".json").then_some(Kind::CatalogueDocument)
-        }
-        _ => None,
+    if let Some((_, kind)) = FILES.iter().find(|(known, _)| *known == path) {
+        return Some(kind.clone());
     }
+    COMPILED.iter().find(|(pattern, _)| pattern.is_match(path)).map(|(_, kind)| kind.clone())
 }
 
 /// The way from a page to the site's root, as a relative URL: empty, or `../` a few times. Relative, so that the pages work

@@ -121,6 +121,11 @@ impl Kind {
         }
     }
 
+    /// Whether a server may compress it on the way. What has a digest, or is described by length and ranges, goes out as it is.
+    pub fn may_be_compressed(&self) -> bool {
+        self.phase() == Phase::Catalogue
+    }
+
     /// Whether the bytes at the path can never change, because the path carries their digest.
     pub fn is_immutable(&self) -> bool {
         matches!(self, Kind::Blob(_) | Kind::RegistryManifest(_))
