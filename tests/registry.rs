@@ -1,0 +1,213 @@
+//! The registry view as files: what a publish makes of it, and that it keeps up with what is published.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use support::layout::{INDEX, Layout, MANIFEST};
+use support::program::{publish, publish_json};
+use support::site::{Snapshot, blob_file, json};
+
+const NAME: &str = "example.com/team/app";
+
+struct Scene {
+    directory: TempDir,
+    site: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let site = directory.path().join("site");
+        Scene { directory, site }
+    }
+
+    fn layout(&self, name: &str) -> Layout {
+        Layout::new(self.directory.path().join(name))
+    }
+
+    fn publish(&self, layout: &Layout, args: &[&str]) {
+        let image = format!("{NAME}={}", layout.arg());
+        publish(&self.site, &[&["--registry", image.as_str()], args].concat());
+    }
+
+    /// The names under which a manifest is served, with the types that they stand for.
+    fn typed(&self, reference: &str) -> BTreeSet<String> {
+        let directory = self.site.join("v2/team/app/_manifests");
+        let names =
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| name.strip_prefix(&format!("{reference}."))?.to_string().into()).collect()
+    }
+
+    fn manifest(&self, reference: &str) -> Value {
+        json(&self.site, &format!("v2/team/app/manifests/{reference}"))
+    }
+
+    fn tags(&self) -> Value {
+        json(&self.site, "v2/team/app/tags/list")["tags"].clone()
+    }
+}
+
+fn digest(descriptor: &Value) -> &str {
+    descriptor["digest"].as_str().unwrap()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_tag_is_the_manifest_and_blobs_are_links_to_the_cas() {
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let image = layout.image("content");
+    layout.add("1.0", image.clone());
+
+    scene.publish(&layout, &[]);
+
+    let bytes = std::fs::read(layout.blob_file(&image)).unwrap();
+    assert_eq!(std::fs::read(scene.site.join("v2/team/app/manifests/1.0")).unwrap(), bytes);
+    assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
+    assert_eq!(scene.tags(), json!(["1.0"]));
+    let layer = scene.manifest("1.0")["layers"][0]["digest"].as_str().unwrap().to_string();
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    let in_view = scene.site.join("v2/team/app/blobs").join(&layer);
+    assert_eq!(inode(&in_view), inode(&blob_file(&scene.site, &layer)), "the layer should not be there twice");
+}
+
+#[test]
+fn a_tag_that_changes_its_type_has_one_type_afterwards() {
+    let scene = Scene::new();
+    let mut image = scene.layout("image");
+    image.add("1.0", image.image("content"));
+    let mut index = scene.layout("index");
+    index.add("1.0", index.index_of(&[index.image("other content")]));
+
+    scene.publish(&image, &[]);
+    scene.publish(&index, &[]);
+    assert_eq!(scene.typed("1.0"), set(&["oci-index"]));
+    assert_eq!(scene.manifest("1.0")["mediaType"], INDEX);
+
+    scene.publish(&image, &[]);
+    assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
+    assert_eq!(scene.manifest("1.0")["mediaType"], MANIFEST);
+}
+
+#[test]
+fn a_ref_with_an_entry_for_each_platform_is_one_index() {
+    let scene = Scene::new();
+    let platforms = ["amd64", "arm64"].map(|architecture| {
+        let mut layout = scene.layout(architecture);
+        layout.add("1.0", layout.image_with(architecture, json!({"os": "linux", "architecture": architecture})));
+        layout
+    });
+
+    scene.publish(&platforms[0], &[]);
+    scene.publish(&platforms[1], &["--append"]);
+
+    let index = scene.manifest("1.0");
+    assert_eq!(index["mediaType"], INDEX);
+    let architectures: Vec<&Value> =
+        index["manifests"].as_array().unwrap().iter().map(|entry| &entry["platform"]["architecture"]).collect();
+    assert_eq!(architectures, ["amd64", "arm64"]);
+    assert!(index["manifests"][0].get("casEngines").is_none(), "a registry's client has no use for {index}");
+    // A client that has the tag's digest asks for the index by it.
+    let bytes = std::fs::read(scene.site.join("v2/team/app/manifests/1.0")).unwrap();
+    let own = support::site::digest_like("sha256:", &bytes);
+    assert_eq!(scene.manifest(&own), index);
+    assert_eq!(scene.typed(&own), set(&["oci-index"]));
+}
+
+#[test]
+fn refs_that_are_replaced_leave_the_lists_and_the_tags() {
+    let scene = Scene::new();
+    let mut both = scene.layout("both");
+    both.add("1.0", both.image("one"));
+    both.add("2.0", both.image("two"));
+    let mut two = scene.layout("two");
+    two.add("2.0", two.image("two"));
+
+    scene.publish(&both, &[]);
+    assert_eq!(scene.tags(), json!(["1.0", "2.0"]));
+    assert_eq!(json(&scene.site, "v2/team/app/tags/_last/1.0")["tags"], json!(["2.0"]));
+
+    scene.publish(&two, &["--replace"]);
+    assert_eq!(scene.tags(), json!(["2.0"]));
+    assert!(!scene.site.join("v2/team/app/manifests/1.0").exists());
+    assert!(!scene.site.join("v2/team/app/tags/_last/1.0").exists());
+    assert_eq!(scene.typed("1.0"), set(&[]));
+}
+
+#[test]
+fn referrers_are_listed_however_they_came() {
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let image = layout.image("content");
+    let by_subject = layout.artifact("by subject", &image);
+    let mut refers = json!({"schemaVersion": 2, "mediaType": MANIFEST, "refers": image, "layers": []});
+    refers["config"] = layout.blob("application/x-report", "{}");
+    let by_refers = layout.document(MANIFEST, &refers);
+    let mut by_tag = layout.image("without a subject");
+    by_tag["artifactType"] = json!("application/x-listed");
+    layout.add("1.0", image.clone());
+    layout.add_untagged(by_subject.clone());
+    layout.add_untagged(by_refers.clone());
+    layout.add(&digest(&image).replace(':', "-"), layout.index_of(&[by_tag.clone()]));
+
+    scene.publish(&layout, &[]);
+
+    let list = json(&scene.site, &format!("v2/team/app/referrers/{}", digest(&image)));
+    let mut listed: Vec<(&str, &str)> = list["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (digest(entry), entry["artifactType"].as_str().unwrap()))
+        .collect();
+    let mut expected = vec![
+        (digest(&by_subject), "application/x-signature"),
+        (digest(&by_refers), "application/x-report"),
+        (digest(&by_tag), "application/x-listed"),
+    ];
+    listed.sort();
+    expected.sort();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn a_view_that_is_added_later_is_the_same() {
+    let (first, later) = (Scene::new(), Scene::new());
+    let mut layout = first.layout("layout");
+    let image = layout.image("content");
+    layout.add("1.0", layout.index_of(&[image.clone()]));
+    layout.add_untagged(layout.artifact("signature", &image));
+    let mut other = first.layout("other");
+    other.add("1.0", other.image("other content"));
+    let other = format!("example.com/other={}", other.arg());
+
+    first.publish(&layout, &[&other]);
+    publish(&later.site, &[&format!("{NAME}={}", layout.arg()), &other]);
+    publish(&later.site, &["--registry", &other]);
+
+    Snapshot::public(&first.site).assert_same(&Snapshot::public(&later.site));
+}
+
+#[test]
+fn what_the_distribution_grammar_does_not_allow_is_left_out_with_a_word() {
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    layout.add("1.0", layout.image("content"));
+    layout.add("release/1.0", layout.image("other content"));
+
+    let upper = format!("example.com/Upper={}:1.0", layout.arg());
+    let summary = publish_json(&scene.site, &["--registry", &upper, &format!("{NAME}={}", layout.arg())]);
+
+    let warnings = summary["warnings"].to_string();
+    assert!(warnings.contains("example.com/Upper") && warnings.contains("release/1.0"), "{warnings}");
+    assert!(!scene.site.join("v2/Upper").exists());
+    assert_eq!(scene.tags(), json!(["1.0"]));
+}
