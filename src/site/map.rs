@@ -704,6 +704,10 @@ fn regex_of(decoded: &str, groups: &[Group]) -> String {
     let mut named = BTreeSet::new();
     for (position, group) in groups.iter().enumerate() {
         let mut put = |position: usize, variable: &str| {
+            // What stands in the URI's host is not in its path, and takes no name away from what is.
+            if !regex.contains(&marker(position)) {
+                return;
+            }
             let pattern = value_pattern(variable, group.prefix);
             let name = match group.prefix {
                 Some(_) => format!("{variable}_prefix{position}"),
@@ -762,6 +766,7 @@ mod tests {
             ("https://{+name}/index.json", "{/algorithm,encoded:2,encoded}"),
             ("/i/{name}", "https://example.com/{host}/b{/digest}"),
             ("https://{host}/i.{+path}", "/cas{/algorithm:3,encoded}/{algorithm}"),
+            ("https://{host}/i/{host}/{+path}", "https://{host}/c/{host}/{digest}"),
         ] {
             let map = map(index, cas).unwrap();
             let image = name("example.com/team/app");
