@@ -232,6 +232,12 @@ impl SiteMap {
         self.settings.cas_template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable))
     }
 
+    /// A place as people read it: its path, behind the origin where that is not the site's own.
+    pub fn show(&self, place: &Place) -> String {
+        let origin = place.origin.and_then(|position| self.settings.origins.get(position));
+        origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path))
+    }
+
     /// The URI of an image's index, as a consumer computes it.
     pub fn index_uri(&self, image: &ImageName) -> Result<Url, MapError> {
         let expanded = self.expand(Role::Index, &self.settings.index_template, &template::image_variables(image))?;
