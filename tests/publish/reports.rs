@@ -17,7 +17,7 @@ fn the_summary_says_what_was_done_and_what_to_do_next() {
     let site = directory.path().join("site");
     let mut layout = Layout::of_image(directory.path().join("layout"), "x");
     let input = format!("example.com/app={}", layout.arg());
-    let said = publish(&site, &[&input]);
+    let said = publish(&site, &["--no-catalogue", &input]);
     assert!(said.starts_with(&format!("Published 1 image with 1 entry to {} in ", text(&site))), "{said}");
     assert!(said.contains("blobs      4 written ("), "{said}");
     assert!(said.contains("documents  3 written, 0 unchanged"), "{said}");
@@ -40,7 +40,7 @@ fn the_same_as_json() {
     let site = directory.path().join("site");
     let layout = Layout::of_image(directory.path().join("layout"), "x");
     let input = format!("example.com/app={}", layout.arg());
-    let mut summary = publish_json(&site, &[&input]);
+    let mut summary = publish_json(&site, &["--no-catalogue", &input]);
     let bytes: u64 = walkdir::WalkDir::new(layout.path.join("blobs"))
         .into_iter()
         .map(|entry| entry.unwrap().metadata().unwrap())
@@ -78,7 +78,7 @@ fn quiet_says_nothing_and_verbose_names_every_object() {
         let output = output.get_output();
         (String::from_utf8(output.stdout.clone()).unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
     };
-    let (_, said) = run(&["-v"]);
+    let (_, said) = run(&["-v", "--no-catalogue"]);
     for path in ["oci-cas/sha256/", "oci-index/app", "ocisite.json", ".well-known/oci-host-ref-engines"] {
         assert!(said.contains(path), "{said}");
     }
@@ -158,24 +158,28 @@ fn a_reader_that_goes_away_is_no_error() {
     command.assert().success().stderr("");
 }
 
+/// The help of a command, and of each command below it, by what is typed to run it.
+fn help_of(command: &[String]) -> Vec<(String, String)> {
+    let output = ocisite().args(command).arg("--help").assert().success().get_output().clone();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let below: Vec<String> = listed
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_string))
+        .filter(|name| name != "help")
+        .collect();
+    match below.is_empty() {
+        true => vec![(format!("ocisite {}", command.join(" ")), help)],
+        false => below.into_iter().flat_map(|name| help_of(&[command, &[name]].concat())).collect(),
+    }
+}
+
 #[test]
 fn help_has_an_example_for_every_command() {
-    let help = |args: &[&str]| {
-        let output = ocisite().args(args).arg("--help").assert().success().get_output().clone();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let commands: Vec<String> = help(&[])
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| line.starts_with("  "))
-        .map(|line| line.split_whitespace().next().unwrap().to_string())
-        .filter(|command| command != "help")
-        .collect();
-    assert!(commands.iter().any(|command| command == "publish"), "{commands:?}");
-    for command in commands {
-        let text = help(&[&command]);
-        assert!(text.contains("Example") && text.contains(&format!("  ocisite {command}")), "{text}");
+    let all = help_of(&[]);
+    assert!(all.iter().any(|(command, _)| command == "ocisite publish"));
+    for (command, help) in all {
+        assert!(help.contains("Example") && help.contains(&format!("  {command}")), "{command}: {help}");
     }
 }
 
