@@ -10,6 +10,8 @@ pub trait Progress: Sync {
     fn advance(&self, more: u64);
     /// The work that was started has ended.
     fn finish(&self);
+    /// An object was written: how, and where.
+    fn wrote(&self, _what: &dyn std::fmt::Display) {}
     /// Work on one part of it begins, `total` bytes long. What is returned hears of that part, counts it towards the whole,
     /// and is dropped at its end.
     fn part<'a>(&'a self, _what: &str, _total: u64) -> Box<dyn Part + 'a> {

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use super::output;
 use crate::catalogue::templates;
 
+const TEMPLATES_EXAMPLES: &str = "Example:
+  ocisite catalogue templates templates
+  ocisite publish --site site --template-dir templates --host example.com layouts";
+
 /// Work on the catalogue, a site's pages for people.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,6 +26,7 @@ enum Command {
 ///
 /// Change what you like, delete the others, and name the directory in each publish with --template-dir.
 #[derive(Debug, clap::Args)]
+#[command(after_help = TEMPLATES_EXAMPLES)]
 struct TemplatesArgs {
     /// The directory; it is made when it is not there, and nothing in it is overwritten.
     #[arg(value_name = "DIR", default_value = "templates")]

@@ -1,4 +1,4 @@
-//! Progress bars, on a terminal and nowhere else.
+//! Progress: bars, on a terminal and nowhere else, and the names of objects for those who ask.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -8,18 +8,37 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::Verbosity;
 use crate::progress::{Part, Progress, Silent};
 
-/// A bar with bytes, rate and time left when standard error is a terminal; otherwise nothing.
+/// A bar with bytes, rate and time left when standard error is a terminal, and with `-v` a line for each object.
 pub fn for_terminal(verbosity: Verbosity) -> Box<dyn Progress> {
-    if verbosity.quiet || !std::io::stderr().is_terminal() {
-        return Box::new(Silent);
+    let names = verbosity.verbose;
+    match std::io::stderr().is_terminal() && !verbosity.quiet {
+        true => {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            Box::new(Bars { all, total: Mutex::new(None), names })
+        }
+        false if names => Box::new(Names),
+        false => Box::new(Silent),
     }
-    Box::new(Bars { all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), total: Mutex::new(None) })
+}
+
+/// A line for each object.
+struct Names;
+
+impl Progress for Names {
+    fn start(&self, _what: &str, _total: u64) {}
+    fn start_items(&self, _what: &str, _total: u64) {}
+    fn advance(&self, _more: u64) {}
+    fn finish(&self) {}
+    fn wrote(&self, what: &dyn std::fmt::Display) {
+        eprintln!("{what}");
+    }
 }
 
 /// One bar for the whole, and while they last one for each part above it.
 struct Bars {
     all: MultiProgress,
     total: Mutex<Option<ProgressBar>>,
+    names: bool,
 }
 
 /// What is counted.
@@ -80,6 +99,12 @@ impl Progress for Bars {
     fn finish(&self) {
         if let Some(total) = self.total() {
             total.finish_and_clear();
+        }
+    }
+
+    fn wrote(&self, what: &dyn std::fmt::Display) {
+        if self.names {
+            self.all.suspend(|| eprintln!("{what}"));
         }
     }
 

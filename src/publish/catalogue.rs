@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 
 use super::collect::Image;
-use super::execute::{Summary, write_documents};
+use super::execute::{Tally, write_documents};
 use super::plan::{PlanError, PlannedDocument, document_from, planned, read_index};
 use super::{PublishError, Site};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, Row};
@@ -23,6 +23,7 @@ use crate::name::ImageName;
 use crate::oci::Descriptor;
 use crate::oci::layout::Layout;
 use crate::parallel;
+use crate::progress::Silent;
 use crate::site::index::{Entry, Index};
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
@@ -386,17 +387,12 @@ impl Shards<'_> {
 }
 
 /// Writes what a plan says of the catalogue.
-pub(super) fn write(
-    site: &Site,
-    plan: &CataloguePlan,
-    jobs: NonZeroUsize,
-    summary: &mut Summary,
-) -> Result<(), PublishError> {
-    write_documents(site, &plan.assets, summary)?;
-    write_pages(site, plan, jobs, summary)?;
-    write_documents(site, &plan.documents, summary)?;
+pub(super) fn write(plan: &CataloguePlan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
+    write_documents(&plan.assets, tally)?;
+    write_pages(plan, jobs, tally)?;
+    write_documents(&plan.documents, tally)?;
     for path in &plan.removals {
-        site.own.remove_document(path)?;
+        tally.site.own.remove_document(path)?;
     }
     Ok(())
 }
@@ -415,7 +411,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     }
     let images = site.images.iter().filter(|name| !gone.contains(name)).cloned().collect();
     let plan = planner.finish(&images)?;
-    write(site, &plan, parallel::default_jobs(), &mut Summary::default())
+    write(&plan, parallel::default_jobs(), &mut Tally::new(site, &Silent))
 }
 
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
@@ -440,12 +436,8 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
 }
 
 /// Renders the pages and writes those that differ from what is there.
-fn write_pages(
-    site: &Site,
-    plan: &CataloguePlan,
-    jobs: NonZeroUsize,
-    summary: &mut Summary,
-) -> Result<(), PublishError> {
+fn write_pages(plan: &CataloguePlan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
+    let site = tally.site;
     let write = |page: &PlannedPage| -> Result<(bool, u64), PublishError> {
         let bytes = plan.page(site, page)?;
         let there = read(site, &page.path)?;
@@ -456,8 +448,8 @@ fn write_pages(
         site.own.write_document(&page.path, &Kind::CataloguePage, &bytes, &expected)?;
         Ok((true, bytes.len() as u64))
     };
-    for (is_written, bytes) in parallel::map(&plan.pages, jobs, write)? {
-        summary.count_document(is_written, bytes);
+    for (page, (is_written, bytes)) in plan.pages.iter().zip(parallel::map(&plan.pages, jobs, write)?) {
+        tally.count_document(&Place { origin: None, path: page.path.clone() }, is_written, bytes);
     }
     Ok(())
 }

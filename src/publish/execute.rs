@@ -13,7 +13,8 @@ use crate::digest::Digest;
 use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::store::{BlobSource, StoreError, Written};
+use crate::site::Place;
+use crate::store::{BlobSource, Written};
 
 /// What a publish did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -99,47 +100,82 @@ pub fn execute(
     jobs: NonZeroUsize,
     progress: &dyn Progress,
 ) -> Result<Summary, PublishError> {
-    let mut summary = Summary {
+    let summary = Summary {
         images: plan.images.iter().map(ToString::to_string).collect(),
         refs: plan.refs,
         missing: plan.missing.clone(),
         warnings: plan.warnings.clone(),
         ..Summary::default()
     };
-    let mut flushed = 0;
-    write_blobs(site, &plan, layouts, jobs, progress, &mut summary)?;
-    write_documents(site, &plan.markers, &mut summary)?;
-    flush(site, &summary, &mut flushed)?;
-    write_documents(site, &plan.indexes, &mut summary)?;
-    registry::write_tags(site, &plan, &mut summary)?;
+    let mut tally = Tally { site, progress, summary, flushed: 0 };
+    write_blobs(&plan, layouts, jobs, &mut tally)?;
+    write_documents(&plan.markers, &mut tally)?;
+    tally.flush()?;
+    write_documents(&plan.indexes, &mut tally)?;
+    registry::write_tags(&plan, &mut tally)?;
     for path in &plan.removals {
         site.own.remove_document(path)?;
     }
-    flush(site, &summary, &mut flushed)?;
-    write_documents(site, &plan.discovery, &mut summary)?;
-    flush(site, &summary, &mut flushed)?;
-    catalogue::write(site, &plan.catalogue, jobs, &mut summary)?;
-    flush(site, &summary, &mut flushed)?;
-    Ok(summary)
+    tally.flush()?;
+    write_documents(&plan.discovery, &mut tally)?;
+    tally.flush()?;
+    catalogue::write(&plan.catalogue, jobs, &mut tally)?;
+    tally.flush()?;
+    Ok(tally.summary)
 }
 
-/// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
-fn flush(site: &Site, summary: &Summary, flushed: &mut u64) -> Result<(), PublishError> {
-    let written = summary.objects_written();
-    if written > std::mem::replace(flushed, written) {
-        site.stores().try_for_each(|store| store.flush())?;
+/// What was written to a site so far.
+pub(super) struct Tally<'a> {
+    pub(super) site: &'a Site,
+    progress: &'a dyn Progress,
+    summary: Summary,
+    /// How many objects had been written when the stores were last made durable.
+    flushed: u64,
+}
+
+impl<'a> Tally<'a> {
+    /// Nothing was written yet.
+    pub(super) fn new(site: &'a Site, progress: &'a dyn Progress) -> Tally<'a> {
+        Tally { site, progress, summary: Summary::default(), flushed: 0 }
     }
-    Ok(())
+
+    /// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
+    fn flush(&mut self) -> Result<(), PublishError> {
+        let written = self.summary.objects_written();
+        if written > std::mem::replace(&mut self.flushed, written) {
+            self.site.stores().try_for_each(|store| store.flush())?;
+        }
+        Ok(())
+    }
+
+    /// Counts a document that was written, or had the right bytes already.
+    pub(super) fn count_document(&mut self, place: &Place, is_written: bool, bytes: u64) {
+        if is_written {
+            self.summary.documents_written.add(bytes);
+            self.tell(Written::Copied, place);
+        } else {
+            self.summary.documents_unchanged.add(bytes);
+        }
+    }
+
+    fn count_blob(&mut self, how: Written, size: u64) {
+        match how {
+            Written::Copied => self.summary.blobs_written.add(size),
+            Written::Linked => self.summary.blobs_linked.add(size),
+        }
+    }
+
+    fn tell(&self, how: Written, place: &Place) {
+        let how = match how {
+            Written::Copied => "written",
+            Written::Linked => "linked",
+        };
+        self.progress.wrote(&format_args!("{how:7}  {}", self.site.map.show(place)));
+    }
 }
 
-fn write_blobs(
-    site: &Site,
-    plan: &Plan,
-    layouts: &[Layout],
-    jobs: NonZeroUsize,
-    progress: &dyn Progress,
-    summary: &mut Summary,
-) -> Result<(), PublishError> {
+fn write_blobs(plan: &Plan, layouts: &[Layout], jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
+    let (site, progress) = (tally.site, tally.progress);
     let place = |blob: &PlannedBlob| plan.blob_place(blob);
     let is_there = |blob: &&PlannedBlob| -> Result<bool, PublishError> {
         let place = place(blob)?;
@@ -150,7 +186,7 @@ fn write_blobs(
     let mut absent = Vec::new();
     for (blob, there) in all.into_iter().zip(there) {
         match there {
-            true => summary.blobs_present.add(blob.size),
+            true => tally.summary.blobs_present.add(blob.size),
             false => absent.push(blob),
         }
     }
@@ -165,59 +201,37 @@ fn write_blobs(
         };
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
+        tally.tell(how, &place);
         site.remember(place);
         Ok(how)
     };
-    let how = parallel::map(&copies, jobs, write);
+    let written = parallel::map(&copies, jobs, write);
     progress.finish();
-    for (blob, how) in copies.iter().zip(how?) {
-        summary.count_blob(how, blob.size);
-    }
+    let written = written?;
     let link = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
         let (to, first) = (place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
         let from = first.map(place).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
         let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind())?;
+        tally.tell(how, &to);
         site.remember(to);
         Ok(how)
     };
-    for (blob, how) in links.iter().zip(parallel::map(&links, jobs, link)?) {
-        summary.count_blob(how, blob.size);
+    let linked = parallel::map(&links, jobs, link)?;
+    for (blob, how) in copies.iter().chain(&links).zip(written.into_iter().chain(linked)) {
+        tally.count_blob(how, blob.size);
     }
     Ok(())
 }
 
-impl Summary {
-    /// Counts a document that was written, or had the right bytes already.
-    pub(super) fn count_document(&mut self, is_written: bool, bytes: u64) {
-        let count = if is_written { &mut self.documents_written } else { &mut self.documents_unchanged };
-        count.add(bytes);
-    }
-
-    fn count_blob(&mut self, how: Written, size: u64) {
-        match how {
-            Written::Copied => self.blobs_written.add(size),
-            Written::Linked => self.blobs_linked.add(size),
-        }
-    }
-}
-
-pub(super) fn write_documents(
-    site: &Site,
-    documents: &[PlannedDocument],
-    summary: &mut Summary,
-) -> Result<(), PublishError> {
+/// Writes the documents that do not have the right bytes already.
+pub(super) fn write_documents(documents: &[PlannedDocument], tally: &mut Tally<'_>) -> Result<(), PublishError> {
     for document in documents {
-        let PlannedDocument { place, kind, new_bytes, expected, .. } = document;
-        let Some(bytes) = new_bytes else {
-            summary.count_document(false, document.size);
-            continue;
-        };
-        match site.store(place.origin).write_document(&place.path, kind, bytes, expected) {
-            Ok(()) => summary.count_document(true, document.size),
-            Err(error @ StoreError::Conflict { .. }) => return Err(PlanError::from(error).into()),
-            Err(error) => return Err(error.into()),
+        let PlannedDocument { place, kind, new_bytes, expected, size } = document;
+        if let Some(bytes) = new_bytes {
+            tally.site.store(place.origin).write_document(&place.path, kind, bytes, expected)?;
         }
+        tally.count_document(place, new_bytes.is_some(), *size);
     }
     Ok(())
 }

@@ -146,7 +146,8 @@ pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, Pu
     let result = lock_all(&sites, request.wait, &mut locks)
         .and_then(|()| publish_locked(request, &mut sites, groups, &layouts, progress));
     if result.is_err() {
-        sites.iter().for_each(Site::give_up);
+        // In reverse: a directory that one site made may hold what a later one made.
+        sites.iter().rev().for_each(Site::give_up);
     }
     // What the stores kept for giving up goes before anybody else may write.
     drop(sites);

@@ -384,9 +384,8 @@ impl PlannedBlob {
 }
 
 fn object(map: &SiteMap, place: &Place, kind: &Kind, size: u64) -> Object {
-    let origin = place.origin.and_then(|position| map.settings().origins.get(position));
     Object {
-        path: origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path)),
+        path: map.show(place),
         media_type: kind.content_type().into_owned(),
         cache_control: kind.cache_control(),
         size,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::collect::{Image, fallback_tag};
-use super::execute::Summary;
+use super::execute::Tally;
 use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned, read_index};
 use super::{PublishError, Site};
 use crate::digest::{Algorithm, Digest};
@@ -334,7 +334,8 @@ fn plan_referrers(
 }
 
 /// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS.
-pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(), PublishError> {
+pub(super) fn write_tags(plan: &Plan, tally: &mut Tally<'_>) -> Result<(), PublishError> {
+    let site = tally.site;
     for tag in &plan.tags {
         let name = &plan.images[tag.image];
         let place = plan.blob_places[tag.image].place(&tag.digest)?;
@@ -344,7 +345,7 @@ pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(),
         };
         let paths = tag_paths(name.path(), tag)?;
         for path in &paths {
-            write_tag(site, tag, path, &manifest.bytes, summary)?;
+            write_tag(tag, path, &manifest.bytes, tally)?;
         }
         // A tag that changed its type has its old typed name still, until here.
         for (path, _) in registry::typed_manifest_paths(name.path(), &tag.tag) {
@@ -356,20 +357,14 @@ pub fn write_tags(site: &Site, plan: &Plan, summary: &mut Summary) -> Result<(),
     Ok(())
 }
 
-fn write_tag(
-    site: &Site,
-    tag: &PlannedTag,
-    path: &SitePath,
-    bytes: &[u8],
-    summary: &mut Summary,
-) -> Result<(), StoreError> {
-    let there = site.own.read_document(path, MAX_MANIFEST_BYTES)?;
-    if there.as_ref().is_some_and(|there| there.bytes == bytes) {
-        summary.count_document(false, bytes.len() as u64);
-        return Ok(());
+fn write_tag(tag: &PlannedTag, path: &SitePath, bytes: &[u8], tally: &mut Tally<'_>) -> Result<(), StoreError> {
+    let own = &tally.site.own;
+    let there = own.read_document(path, MAX_MANIFEST_BYTES)?;
+    let is_new = there.as_ref().is_none_or(|there| there.bytes != bytes);
+    if is_new {
+        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+        own.write_document(path, &Kind::RegistryTag(Some(tag.media_type.clone())), bytes, &expected)?;
     }
-    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-    site.own.write_document(path, &Kind::RegistryTag(Some(tag.media_type.clone())), bytes, &expected)?;
-    summary.count_document(true, bytes.len() as u64);
+    tally.count_document(&Place { origin: None, path: path.clone() }, is_new, bytes.len() as u64);
     Ok(())
 }

@@ -232,6 +232,12 @@ impl SiteMap {
         self.settings.cas_template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable))
     }
 
+    /// A place as people read it: its path, behind the origin where that is not the site's own.
+    pub fn show(&self, place: &Place) -> String {
+        let origin = place.origin.and_then(|position| self.settings.origins.get(position));
+        origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path))
+    }
+
     /// The URI of an image's index, as a consumer computes it.
     pub fn index_uri(&self, image: &ImageName) -> Result<Url, MapError> {
         let expanded = self.expand(Role::Index, &self.settings.index_template, &template::image_variables(image))?;
@@ -704,6 +710,10 @@ fn regex_of(decoded: &str, groups: &[Group]) -> String {
     let mut named = BTreeSet::new();
     for (position, group) in groups.iter().enumerate() {
         let mut put = |position: usize, variable: &str| {
+            // What stands in the URI's host is not in its path, and takes no name away from what is.
+            if !regex.contains(&marker(position)) {
+                return;
+            }
             let pattern = value_pattern(variable, group.prefix);
             let name = match group.prefix {
                 Some(_) => format!("{variable}_prefix{position}"),
@@ -762,6 +772,7 @@ mod tests {
             ("https://{+name}/index.json", "{/algorithm,encoded:2,encoded}"),
             ("/i/{name}", "https://example.com/{host}/b{/digest}"),
             ("https://{host}/i.{+path}", "/cas{/algorithm:3,encoded}/{algorithm}"),
+            ("https://{host}/i/{host}/{+path}", "https://{host}/c/{host}/{digest}"),
         ] {
             let map = map(index, cas).unwrap();
             let image = name("example.com/team/app");

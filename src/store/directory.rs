@@ -181,25 +181,21 @@ impl DirectoryStore {
         Ok(())
     }
 
-    /// Gives what is at `file` a second name, under which it outlives being replaced. None: nothing is there.
-    fn keep(&self, file: &Path) -> Result<Option<TempPath>, StoreError> {
+    /// Gives what is at `file` a second name in the temporary directory: a hard link, or else a copy.
+    fn second_name(&self, file: &Path) -> Result<(TempPath, Written), StoreError> {
         let directory = self.private("tmp");
         self.make_directory(&directory)?;
-        let kept = tempfile::Builder::new().prefix("kept-").make_in(&directory, |name| {
-            match std::fs::hard_link(file, name) {
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
-                    Err(error)
-                }
-                // Not every file system has hard links, and those that do limit their number.
-                Err(_) => std::fs::copy(file, name).map(drop),
-                Ok(()) => Ok(()),
+        let mut how = Written::Linked;
+        let name = tempfile::Builder::new().make_in(&directory, |name| match std::fs::hard_link(file, name) {
+            Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Not every file system has hard links, and those that do limit their number.
+            Err(_) => {
+                how = Written::Copied;
+                std::fs::copy(file, name).map(drop)
             }
+            Ok(()) => Ok(()),
         });
-        match kept {
-            Ok(kept) => Ok(Some(kept.into_temp_path())),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(source) => Err(fault("keep what was in", file, source)),
-        }
+        Ok((name.map_err(|source| fault("link", file, source))?.into_temp_path(), how))
     }
 
     /// Puts every document back as it was, the last change first. What cannot be put back is left, and the rest is done.
@@ -332,7 +328,10 @@ impl Store for DirectoryStore {
         }
         let mut temporary = self.temporary()?;
         temporary.write_all(bytes).map_err(|source| fault("write", &self.file(path), source))?;
-        let before = if current.is_some() { self.keep(&self.file(path))? } else { None };
+        let before = match current {
+            Some(_) => Some(self.second_name(&self.file(path))?.0),
+            None => None,
+        };
         self.rename(temporary, path)?;
         self.journal().documents.push((self.file(path), before));
         Ok(())
@@ -340,7 +339,10 @@ impl Store for DirectoryStore {
 
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
         let file = self.file(path);
-        let Some(before) = self.keep(&file)? else { return Ok(()) };
+        if self.stat(path)?.is_none() {
+            return Ok(());
+        }
+        let (before, _) = self.second_name(&file)?;
         std::fs::remove_file(&file).map_err(|source| fault("remove", &file, source))?;
         self.journal().documents.push((file, Some(before)));
         Ok(())
@@ -359,22 +361,13 @@ impl Store for DirectoryStore {
     }
 
     fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind) -> Result<Written, StoreError> {
-        let (from, target) = (self.file(from), self.file(to));
-        // Renaming a link over another link to the same file does nothing, and would leave the first behind.
-        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-        if identity(&from).is_some() && identity(&from) == identity(&target) {
-            return Ok(Written::Linked);
-        }
+        let target = self.file(to);
         if let Some(parent) = target.parent() {
             self.make_directory(parent)?;
         }
-        let directory = self.private("tmp");
-        self.make_directory(&directory)?;
-        let link = tempfile::Builder::new()
-            .make_in(&directory, |name| std::fs::hard_link(&from, name))
-            .map_err(|source| fault("link", &from, source))?;
+        let (link, how) = self.second_name(&self.file(from))?;
         link.persist(&target).map_err(|error| fault("rename a link to", &target, error.error))?;
-        Ok(Written::Linked)
+        Ok(how)
     }
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {

@@ -153,7 +153,8 @@ pub fn assert_index_whole(site: &Path, index: &Path, seen: &mut BTreeSet<String>
         let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{digest} is referred to: {error}"));
         assert_eq!(digest_like(&digest, &bytes), digest);
         assert_eq!(descriptor["size"].as_u64().unwrap(), bytes.len() as u64);
-        let is_document = descriptor["mediaType"].as_str().is_some_and(|kind| kind.ends_with("json"));
+        let names_descriptors = |kind: &str| ["manifest", "index"].iter().any(|word| kind.contains(word));
+        let is_document = descriptor["mediaType"].as_str().is_some_and(names_descriptors);
         if is_document && let Ok(Value::Object(document)) = serde_json::from_slice(&bytes) {
             for field in ["manifests", "layers", "blobs"] {
                 todo.extend(document.get(field).and_then(Value::as_array).into_iter().flatten().cloned());
