@@ -26,14 +26,19 @@ pub struct Verified {
 
 /// `ocisite verify ARGS… --json`, which has to come to a report.
 pub fn verify(args: &[&str]) -> Verified {
-    let output = ocisite().arg("verify").args(args).arg("--json").output().unwrap();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("verify {args:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
-    });
-    Verified { code: output.status.code().unwrap(), report }
+    Verified::of(ocisite().arg("verify").args(args).arg("--json"))
 }
 
 impl Verified {
+    /// Runs a command that prints a report as JSON.
+    pub fn of(command: &mut Command) -> Verified {
+        let output = command.output().unwrap();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{command:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
+        });
+        Verified { code: output.status.code().unwrap(), report }
+    }
+
     /// The findings.
     pub fn findings(&self) -> &[Value] {
         self.report["findings"].as_array().unwrap()
