@@ -311,7 +311,7 @@ impl HttpError {
 
     /// Whether no connection could be trusted: TLS failed, or its certificate did.
     pub fn is_tls(&self) -> bool {
-        matches!(self, HttpError::Exchange { source, .. } if matches!(**source, ureq::Error::Rustls(_) | ureq::Error::Tls(_)))
+        matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source))
     }
 
     /// Whether there was no answer at all.

@@ -27,6 +27,8 @@ pub struct Files {
     pub others: Vec<(String, Root)>,
     /// The hosts whose requests the site's own root answers.
     pub hosts: BTreeSet<String>,
+    /// The other origins that the site itself says it has, whether or not their directories are known.
+    pub origins: Vec<String>,
 }
 
 /// A store, and its directory where it is one: there, symbolic links are followed, as web servers do. A site that ocisite
@@ -134,7 +136,8 @@ impl Source for Files {
     }
 
     fn is_own(&self, url: &Url, _image: &ImageName) -> bool {
-        self.hosts.contains(url.host_str().unwrap_or_default()) && url.port().is_none()
+        let is_host = self.hosts.contains(url.host_str().unwrap_or_default()) && url.port().is_none();
+        is_host || self.origins.contains(&url.origin().ascii_serialization())
     }
 
     fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<Document, Fault> {

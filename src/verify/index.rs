@@ -160,7 +160,7 @@ pub fn descriptor_finding(place: &str, error: &DescriptorError) -> Finding {
         DescriptorError::Digest(DigestError::UnknownAlgorithm { algorithm, .. }) => {
             Finding::new(&rule::DIGEST_ALGORITHM, place, "sha256, sha512 or blake3", algorithm.clone())
         }
-        other => Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", chain(other)),
+        other => Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", format!("none: {}", chain(other))),
     }
 }
 

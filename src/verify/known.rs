@@ -57,9 +57,7 @@ impl Known {
             Err(PublishError::Store(error)) => return Err(Stop::Error(error.into())),
             Err(error) => {
                 let problem = std::error::Error::source(&error).map_or(error.to_string(), chain);
-                let finding =
-                    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", problem);
-                return Err(Stop::Finding(finding));
+                return Err(Stop::Finding(unusable_description(&problem)));
             }
         };
         if !options.names.is_empty() {
@@ -100,6 +98,12 @@ impl Known {
     fn nothing() -> Known {
         Known { map: None, is_described: false, knows_cas: false, images: vec![], hosts: BTreeSet::new() }
     }
+}
+
+/// What an `ocisite.json` is called that cannot be used.
+pub fn unusable_description(problem: &str) -> Finding {
+    let found = format!("a document that {problem}");
+    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", found)
 }
 
 fn names_needed(directory: &Directory) -> Stop {

@@ -76,7 +76,7 @@ pub fn check(described: &Described, object: &str, bytes: &[u8]) -> Result<(Links
                 false => wrong(&format!("a descriptor in \"{field}\""), finding.found),
             }
         }
-        ManifestError::Json(error) => wrong("a manifest", chain(error)),
+        ManifestError::Json(error) => wrong("a manifest", format!("none: {}", chain(error))),
     })?;
     let mut findings = Vec::new();
     if !media_type::holds_descriptors(&described.media_type) {

@@ -46,7 +46,7 @@ use deep::Readings;
 use discovery::Discovery;
 use files::{Files, Root};
 use finding::{Finding, Findings};
-use known::{Known, Stop};
+use known::{Known, Stop, unusable_description};
 use report::Report;
 use server::Server;
 use source::Source;
@@ -140,6 +140,7 @@ pub fn verify_directory(
         }
     };
     files.hosts = hosts;
+    files.origins = map.iter().flat_map(|map| map.settings().origins.clone()).collect();
     let is_whole = options.names.is_empty();
     if let Some(map) = map.as_ref().filter(|_| is_described && is_whole) {
         add_unlisted(&files, map, &mut images, &findings)?;
@@ -202,14 +203,15 @@ pub fn verify_url(
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());
     server.answers()?;
-    let images = match listed(&server, options)? {
-        Ok(images) => images,
+    let (images, origins) = match listed(&server, options)? {
+        Ok(listed) => listed,
         Err(finding) => {
             findings.push(finding);
             return Ok(Report::stopped(url.to_string(), findings));
         }
     };
-    let server = Server::new(client_for(&images)?, url.clone());
+    let mut server = Server::new(client_for(&images)?, url.clone());
+    server.origins = origins;
     let mut wrong = Vec::new();
     let discovery = Discovery::read(&server, &images, &mut wrong);
     findings.extend(wrong);
@@ -219,17 +221,24 @@ pub fn verify_url(
     Ok(Report::new(url.to_string(), images, counts, options.deep, findings))
 }
 
-/// The images to check: those given, or those that the site lists. Or what is wrong with its list.
-fn listed(server: &Server, options: &Options) -> Result<Result<Vec<ImageName>, Finding>, VerifyError> {
+/// Names of images, and origins.
+type Listed = (Vec<ImageName>, Vec<String>);
+
+/// The images to check: those given, or those that the site lists; and the other origins that it says it has. Or what is wrong
+/// with what it says.
+fn listed(server: &Server, options: &Options) -> Result<Result<Listed, Finding>, VerifyError> {
+    let description = server.description();
     if !options.names.is_empty() {
-        return Ok(Ok(options.names.clone()));
+        let origins = match description {
+            Ok(Some(Ok(description))) => description.settings.origins,
+            // Not asked for, so not a finding.
+            _ => vec![],
+        };
+        return Ok(Ok((options.names.clone(), origins)));
     }
-    Ok(match server.description() {
-        Ok(Some(Ok(description))) => Ok(description.images),
-        Ok(Some(Err(error))) => {
-            let expected = "what ocisite publish writes";
-            Err(Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, expected, chain(&error)))
-        }
+    Ok(match description {
+        Ok(Some(Ok(description))) => Ok((description.images, description.settings.origins)),
+        Ok(Some(Err(error))) => Err(unusable_description(&chain(&error))),
         Ok(None) => return Err(VerifyError::NamesNeeded { site: server.name(), host_helps: false }),
         Err(fault) => match fault.finding(DESCRIPTION.into(), "the site's description", &rule::UNREADABLE) {
             Some(finding) => Err(finding),
@@ -275,5 +284,5 @@ fn open(directory: &Directory) -> Result<Files, VerifyError> {
     for (origin, path) in &directory.stores {
         others.push((origin.clone(), Root::directory(path)?));
     }
-    Ok(Files { own: Root::directory(&directory.path)?, others, hosts: BTreeSet::new() })
+    Ok(Files { own: Root::directory(&directory.path)?, others, hosts: BTreeSet::new(), origins: vec![] })
 }

@@ -160,7 +160,7 @@ impl Probe<'_> {
         let response = match self.send(&Request::head(&subject.url).with("accept", subject.accept)) {
             Ok(response) => response,
             Err(error) => {
-                return self.push(&rule::HEAD_DIFFERS, subject.label, "status 200", format!("{:?}", fault(error)));
+                return self.push(&rule::HEAD_DIFFERS, subject.label, "status 200", fault(error).to_string());
             }
         };
         if response.status != 200 {
@@ -229,7 +229,7 @@ impl Probe<'_> {
                 self.push(&rule::NOT_FOUND, label, "status 404", format!("status {}", response.status));
             }
             Err(error @ (HttpError::Redirect { .. } | HttpError::RedirectLoop { .. })) => {
-                self.push(&rule::NOT_FOUND, label, "status 404", format!("{:?}", fault(error)));
+                self.push(&rule::NOT_FOUND, label, "status 404", fault(error).to_string());
             }
             Err(_) => {}
         }

@@ -98,255 +98,255 @@ rules! {
     WELL_KNOWN_MISSING = "well-known-missing", Error, Site,
         "There is no ref-engines object.",
         "publish the site again, and serve .well-known too",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected the ref-engines object, found nothing";
     WELL_KNOWN_FORM = "well-known-form", Error, Site,
         "The ref-engines object is no JSON object.",
         "publish the site again, or write the document anew",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected a JSON object, found an array";
     ENGINE_FORM = "engine-form", Error, Site,
         "`refEngines` or `casEngines` is no array of objects with a `protocol`, or has more entries than consumers read.",
         "write an array of objects, each with at least \"protocol\" and \"uri\", 16 at most",
-        "";
+        r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected "protocol" to be a string, found nothing"#;
     ENGINE_PROTOCOL = "engine-protocol", Note, Site,
         "An engine has a protocol that ocisite does not know; it was not checked.",
         "nothing, if the consumers it is meant for know it",
-        "";
+        r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected a protocol that is known, found "docker""#;
     REF_ENGINE_MISSING = "ref-engine-missing", Error, Site,
         "The ref-engines object has no ref engine that consumers know.",
         "add one with the protocol oci-index-template-v1",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected a ref engine with the protocol oci-index-template-v1, found none";
     DESCRIPTION_FORM = "description-form", Error, Site,
         "`ocisite.json` cannot be read, so that nobody knows which images there are.",
         "put back a copy of the file; a site without one can be checked by giving the names of its images",
-        "";
+        "`ocisite.json`: expected what ocisite publish writes, found a document that is not valid JSON: EOF while parsing an object at line 1 column 1";
     DESCRIPTION_DIFFERS = "description-differs", Error, Directory,
         "The ref-engines object and `ocisite.json` give different templates.",
         "publish to the site again, which writes the ref-engines object anew",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected https://{host}/oci-index/{path}, found https://{host}/oci-index/{+path}";
 
     // Templates.
     TEMPLATE_SYNTAX = "template-syntax", Error, Site,
         "An engine has no `uri`, or one that is no RFC 6570 template.",
         "correct the template; consumers make different things of it, or none",
-        "";
+        r#"`.well-known/oci-host-ref-engines, casEngines`: expected a URI template (RFC 6570), found template "/{digest", column 2: the expression that starts here is not closed; add `}`, or write `%7B` for a brace"#;
     TEMPLATE_VARIABLE = "template-variable", Warning, Site,
         "A template has a variable that consumers do not know, and expand to nothing.",
         "use name, host, path and fragment for an index, and digest, algorithm and encoded for a blob",
-        "";
+        "`.well-known/oci-host-ref-engines, casEngines`: expected only digest, algorithm, encoded, found {tag} in /oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}";
     TEMPLATE_NAME_IN_CAS = "template-name-in-cas", Error, Site,
         "A CAS template has a variable of the image's name, which a strict consumer expands to nothing.",
         "write the name itself, as ocisite publish does, in the casEngines of each index entry",
-        "";
+        "`.well-known/oci-host-ref-engines, casEngines`: expected digest, algorithm and encoded only, found {fragment} in /{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ENCODED_SLASH = "template-encoded-slash", Warning, Directory,
         "`{path}` writes a slash as `%2F`, and an image's path has one: not every server finds the file.",
         "use {+path}, or check the live site: verify tries it on a URL",
-        "";
+        "`.well-known/oci-host-ref-engines, refEngines`: expected a path without %2F, found https://{host}/oci-index/{path}, which leads to /oci-index/team%2Fapp";
     TEMPLATE_URL = "template-url", Error, Site,
         "A template leads to no http or https URL.",
         "begin the template with a slash, or with https://",
-        "";
+        "`.well-known/oci-host-ref-engines, refEngines`: expected an http or https URL, found ftp://example.com/team/app";
     TEMPLATE_INSECURE = "template-insecure", Warning, Site,
         "A template leads to plain http, whose documents anyone on the way can change.",
         "use https, or a template that begins with a slash",
-        "";
+        "`.well-known/oci-host-ref-engines, casEngines`: expected https, or a path, found http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ELSEWHERE = "template-elsewhere", Warning, Site,
         "A template leaves the site: consumers need another origin, too.",
         "nothing, if that is meant; ocisite verify DIR --store ORIGIN=DIR checks its files as well",
-        "";
+        "`.well-known/oci-host-ref-engines, casEngines`: expected a part of the site, found https://cdn.example.net/{digest}, which leads to https://cdn.example.net";
 
     // Indexes.
     INDEX_MISSING = "index-missing", Error, Site,
         "An image has no index.",
         "publish the image again, or ocisite remove it",
-        "";
+        "`oci-index/app`: expected the index, found nothing";
     INDEX_FORM = "index-form", Error, Site,
         "An index is no image index.",
         "publish the image again",
-        "";
+        r#"`oci-index/app`: expected "manifests" to be an array, found an object"#;
     INDEX_UNLISTED = "index-unlisted", Note, Directory,
         "`ocisite.json` does not list an image that has an index: a publish or a removal was interrupted.",
         "publish the image again, or ocisite remove it",
-        "";
+        "`oci-index/team/app`: expected example.com/team/app in ocisite.json, found no such name there";
     INDEX_EMPTY = "index-empty", Warning, Site,
         "An index has no entries.",
         "publish the image again, or ocisite remove it",
-        "";
+        "`oci-index/team/app`: expected one entry or more, found none";
     REF_MISSING = "ref-missing", Error, Site,
         "An index has no entry for the ref that was asked for.",
         "publish the ref, or ask for one that is there",
-        "";
+        r#"`oci-index/app`: expected an entry with the ref "4.0", found none"#;
     DESCRIPTOR_FORM = "descriptor-form", Error, Site,
         "An entry of an index is no descriptor.",
         "publish the image again",
-        "";
+        r#"`oci-index/app, entry 4`: expected a descriptor, found none: a descriptor has no "digest""#;
     DESCRIPTOR_MEDIA_TYPE = "descriptor-media-type", Warning, Site,
         "A descriptor has no media type, so that consumers have to guess.",
         "make the layout anew with a current tool, and publish it",
-        "";
+        "`oci-index/app, entry 1`: expected a mediaType, found none";
     DESCRIPTOR_DATA = "descriptor-data", Error, Site,
         "The bytes that a descriptor carries in `data` are not those of its digest.",
         "make the layout anew, and publish it",
-        "";
+        r#"`sha256:ab96f260a705…`: expected the 551 bytes themselves, found "data" of 2 bytes with the digest sha256:44136fa355b3…"#;
     DIGEST_ALGORITHM = "digest-algorithm", Error, Site,
         "A digest has an algorithm that is not registered, so that nobody can check the blob.",
         "use sha256, sha512 or blake3",
-        "";
+        "`oci-index/app, entry 4`: expected sha256, sha512 or blake3, found md5";
     REF_AMBIGUOUS = "ref-ambiguous", Error, Site,
         "Two entries have one ref, and no platform to tell them apart.",
         "publish the ref again, which replaces its entries",
-        "";
+        r#"`oci-index/app, entry 2`: expected one entry for each ref and platform, found a second one with the ref "1.0" and no platform"#;
     REF_UNSPELLABLE = "ref-unspellable", Warning, Site,
         "A ref cannot stand behind the `#` of an image name, so that no name finds it alone.",
         "publish it under another ref",
-        "";
+        r#"`oci-index/app, entry 1`: expected characters of a URI fragment (RFC 3986), found "one zero""#;
     CAS_ENGINE_MISSING = "cas-engine-missing", Error, Site,
         "Nobody says where an entry's blobs are: there is no CAS engine that consumers know.",
         "add casEngines with the protocol oci-cas-template-v1 to the entry, or to the ref-engines object",
-        "";
+        "`oci-index/app, entry 1`: expected a CAS engine, found none";
     CAS_ENGINE_INCOMPLETE = "cas-engine-incomplete", Warning, Site,
         "A CAS engine lacks a blob that one behind it has.",
         "publish the image again, or take the engine out",
-        "";
+        "`old/sha256:65cb7c531640…`: expected 22 bytes, for sha256:ab96f260a705…, found nothing; it is at oci-cas/sha256/65/65cb7c531640…";
 
     // The graph.
     BLOB_MISSING = "blob-missing", Error, Site,
         "A blob is not there.",
         "publish the image again",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected 7 bytes, for sha256:ab96f260a705…, found nothing";
     BLOB_FOREIGN = "blob-foreign", Note, Site,
         "A layer that may not be distributed is not there; its descriptor says where else it is.",
         "nothing: consumers that may have it fetch it from there",
-        "";
+        r#"`oci-cas/sha256/00/000000000000…`: expected 7 bytes, for sha256:870550638e9f…, found nothing here; its descriptor has "urls""#;
     BLOB_ELSEWHERE = "blob-elsewhere", Note, Directory,
         "Blobs or indexes are at another origin, where the check of a directory does not look.",
         "give the other origin's directory with --store ORIGIN=DIR, or check the live site",
-        "";
+        "`example.com/app`: expected objects in the directory, found 4 that are at another origin";
     BLOB_SIZE = "blob-size", Error, Site,
         "A blob has another size than its descriptor says.",
         "remove the damaged file, and publish the image again",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected 7 bytes, found 16 bytes";
     BLOB_DIGEST = "blob-digest", Error, Site,
         "The bytes of a blob do not have its digest (found for manifests always, for other blobs with `--deep`).",
         "remove the damaged file, and publish the image again",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected sha256:ed7002b439e9…, found sha256:65f23e22a9bf…";
     MANIFEST_FORM = "manifest-form", Error, Site,
         "A manifest is none: not JSON, or not in the form of its media type.",
         "make the layout anew, and publish it",
-        "";
+        r#"`oci-cas/sha256/47/47cb9aece92b…`: expected a manifest, found none: expected "layers" to be an array, found an object"#;
     MANIFEST_MEDIA_TYPE = "manifest-media-type", Error, Site,
         "A manifest and its descriptor give different media types.",
         "correct the descriptor in the layout, and publish it",
-        "";
+        "`oci-cas/sha256/ab/ab4a2c56d9dd…`: expected application/vnd.oci.image.manifest.v1+json, found application/vnd.docker.distribution.manifest.v2+json";
     PLATFORM_DIFFERS = "platform-differs", Error, Site,
         "A descriptor and the image's config give different platforms.",
         "correct the platform in the layout, and publish it",
-        "";
+        "`oci-cas/sha256/9d/9d99a75171ae…`: expected linux/riscv64, found linux/amd64";
     SUBJECT_MISSING = "subject-missing", Note, Site,
         "What a manifest refers to as its subject is not there.",
         "nothing; ocisite remove NAME#REF takes out what refers to it along with a ref",
-        "";
+        "`oci-cas/sha256/00/000000000000…`: expected 551 bytes, for sha256:5cb2675f2aa3…, found nothing";
     GRAPH_DEPTH = "graph-depth", Error, Site,
         "Indexes are nested deeper than consumers follow.",
         "make the layout anew: an image needs two or three levels",
-        "";
+        "`oci-cas/sha256/99/991c81dfea8a…`: expected at most 32 levels, found more";
 
     // Reading anything.
     UNREADABLE = "unreadable", Error, Site,
         "Something is there and cannot be read.",
         "find out what the system or the server says to it, and put that right",
-        "";
+        "`oci-index/app`: expected the index, found status 500";
     TOO_LARGE = "too-large", Error, Site,
         "A document is larger than consumers read.",
         "publish fewer refs under the name, or write the document anew",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected a document that consumers read, found more than 65536 bytes";
     NOT_A_FILE = "not-a-file", Error, Directory,
         "Something that is no regular file stands where a file of the site belongs.",
         "move it away, and publish again",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected 7 bytes, for sha256:ab96f260a705…, found a directory";
 
     // The directory.
     PERMISSIONS = "permissions", Error, Directory,
         "A file or directory has a mode with which a web server cannot read it.",
         "chmod a+r the file, or a+rx the directory",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected mode 0644, found mode 0640";
     SYMLINK = "symlink", Warning, Directory,
         "A symbolic link stands in the site: it breaks when the site is copied, and some servers do not follow it.",
         "put the file itself in its place",
-        "";
+        "`oci-cas/sha256/ed/ed7002b439e9…`: expected a file, found a link to ../../../../elsewhere";
     LEFTOVER = "leftover", Note, Directory,
         "There are temporary files: a publish was interrupted, or is running.",
         "nothing: the next publish or gc removes them",
-        "";
+        "`.ocisite/tmp/`: expected no temporary files, found 1 of them";
     ORPHANS = "orphans", Note, Directory,
         "The CAS has blobs that no index reaches.",
         "ocisite gc removes them",
-        "";
+        "`oci-cas/`: expected blobs that an index reaches, found 1 that none reaches, of 16 bytes";
 
     // The server.
     MEDIA_TYPE = "media-type", Error, Server,
         "A document is served with a media type that is not its own.",
         "set the type in the server's configuration",
-        "";
+        "`oci-index/app`: expected application/vnd.oci.image.index.v1+json, found application/json";
     CHARSET = "charset", Warning, Server,
         "A discovery document is served without `charset=utf-8`; the Python resolver refuses it.",
         "add ; charset=utf-8 to the type in the server's configuration",
-        "";
+        "`oci-index/app`: expected charset=utf-8, found no charset";
     CONTENT_ENCODING = "content-encoding", Error, Server,
         "Something is sent compressed to a client that did not ask for it.",
         "turn compression off for the site, or let the server heed Accept-Encoding",
-        "";
+        "`oci-index/app`: expected no Content-Encoding, found Content-Encoding: gzip";
     REDIRECT_REFUSED = "redirect-refused", Error, Server,
         "A redirect leads where no consumer follows: in a circle, from https to http, or off the web.",
         "correct the redirect",
-        "";
+        r#"`oci-index/app`: expected the index, found a redirect to "ftp://example.com/app", which is not followed: only http and https are"#;
     REDIRECT = "redirect", Note, Server,
         "Requests are redirected.",
         "nothing; each costs a consumer a request more",
-        "";
+        "`an index`: expected an answer, found a redirect to http://example.com/moved/app";
     TLS = "tls", Error, Server,
         "There is no trustworthy TLS connection.",
         "renew or complete the certificate; name a private authority in SSL_CERT_FILE",
-        "";
+        "`.well-known/oci-host-ref-engines`: expected the ref-engines object, found io: invalid peer certificate: UnknownIssuer";
     NOT_FOUND = "not-found", Error, Server,
         "What is not there is not answered with status 404.",
         "turn off fallback pages and redirects for what is missing",
-        "";
+        "`an index that is not there, a blob that is not there`: expected status 404, found status 200";
     HEAD_DIFFERS = "head-differs", Error, Server,
         "HEAD does not answer as GET does.",
         "let the server answer HEAD with GET's status and headers",
-        "";
+        r#"`the ref-engines object, an index, a blob`: expected etag: "sha256:ac0f72e70e80…", found no etag"#;
     RANGES = "ranges", Warning, Server,
         "The server does not send a part of a blob, so that an interrupted download begins anew.",
         "serve blobs as plain files, which every server can send in parts",
-        "";
+        "`a blob`: expected status 206 with bytes 0-0/574, found status 200 with no Content-Range";
     VALIDATOR = "validator", Warning, Server,
         "A document has neither an ETag nor a Last-Modified, so that caches fetch it whole each time.",
         "turn on ETags",
-        "";
+        "`the ref-engines object, an index, a blob`: expected an ETag or a Last-Modified, found neither";
     NOT_MODIFIED = "not-modified", Warning, Server,
         "A request with the document's own ETag or date is not answered with status 304.",
         "let the server heed If-None-Match and If-Modified-Since",
-        "";
+        "`the ref-engines object, an index, a blob`: expected status 304, found status 200";
     CACHE_BLOB = "cache-blob", Warning, Server,
         "Blobs are not served as immutable, though their bytes can never change.",
         "send Cache-Control: public, max-age=31536000, immutable with them",
-        "";
+        "`a blob`: expected public, max-age=31536000, immutable, found public, max-age=60";
     CACHE_DOCUMENT = "cache-document", Warning, Server,
         "The ref-engines object or an index may be cached for long, or for as long as a cache likes: what is published is not seen.",
         "send Cache-Control: public, max-age=60 with them",
-        "";
+        "`the ref-engines object, an index`: expected public, max-age=60, found no Cache-Control";
     NOSNIFF = "nosniff", Warning, Server,
         "Responses have no `X-Content-Type-Options: nosniff`, so that a browser may take a blob for a page.",
         "send the header with every response",
-        "";
+        "`the ref-engines object, an index, a blob`: expected X-Content-Type-Options: nosniff, found none";
     ENCODED_SLASH = "encoded-slash", Error, Server,
         "The index template writes a slash as `%2F`, and the server does not find the file that way.",
         "use {+path} in the template, or let the server decode %2F (Apache: AllowEncodedSlashes NoDecode or On)",
-        "";
+        "`oci-index/team%2Fapp`: expected the index, found nothing; the same path with slashes is there";
     PRIVATE_SERVED = "private-served", Error, Server,
         "The server hands out `.ocisite/`, ocisite's private state.",
         "refuse requests for /.ocisite/ in the server's configuration",
-        "";
+        "`.ocisite/lock`: expected status 404, found status 200";
 }
 
 /// The rule with an id.

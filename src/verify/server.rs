@@ -22,6 +22,8 @@ pub struct Server {
     /// What asks.
     pub http: Http,
     root: Url,
+    /// The other origins that the site itself says it has.
+    pub origins: Vec<String>,
     /// The sizes that were told. Images share blobs, and each is asked for once.
     sizes: Mutex<HashMap<Key, Option<u64>>>,
 }
@@ -29,7 +31,7 @@ pub struct Server {
 impl Server {
     /// The server at a URL.
     pub fn new(http: Http, root: Url) -> Server {
-        Server { http, root, sizes: Mutex::default() }
+        Server { http, root, origins: vec![], sizes: Mutex::default() }
     }
 
     /// The root of the site.
@@ -80,12 +82,21 @@ pub fn fault(error: HttpError) -> Fault {
     match error {
         HttpError::TooLarge { limit, .. } => Fault::TooLarge { limit },
         HttpError::Redirect { location, problem, .. } => {
-            Fault::Redirect(format!("a redirect to {location:?}: {problem}"))
+            Fault::Redirect(format!("a redirect to {location:?}, which is not followed: {problem}"))
         }
         HttpError::RedirectLoop { .. } => Fault::Redirect("redirects without end".into()),
-        error if error.is_tls() => Fault::Tls(chain(&error)),
+        error if error.is_tls() => Fault::Tls(innermost(&error)),
         error => Fault::Unreadable(chain(&error)),
     }
+}
+
+/// What the TLS library itself said.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 impl Source for Server {
@@ -98,7 +109,8 @@ impl Source for Server {
     }
 
     fn is_own(&self, url: &Url, image: &ImageName) -> bool {
-        url.host_str() == self.root.host_str() || url.host_str() == Some(image.host())
+        let is_host = url.host_str() == self.root.host_str() || url.host_str() == Some(image.host());
+        is_host || self.origins.contains(&url.origin().ascii_serialization())
     }
 
     fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault> {

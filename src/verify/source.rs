@@ -97,27 +97,34 @@ pub enum Fault {
     Unreadable(String),
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Absent => f.write_str("nothing"),
+            Fault::Elsewhere => f.write_str("another origin"),
+            Fault::NotAFile(what) => f.write_str(what),
+            Fault::TooLarge { limit } => write!(f, "more than {limit} bytes"),
+            Fault::Encoding(encoding) => write!(f, "Content-Encoding: {encoding}"),
+            Fault::Status(status) => write!(f, "status {status}"),
+            Fault::Redirect(problem) | Fault::Tls(problem) | Fault::Unreadable(problem) => f.write_str(problem),
+        }
+    }
+}
+
 impl Fault {
     /// The finding that a fault is, where it is about `object`, and where `missing` is the rule for its absence. None: it is
     /// elsewhere, which is no fault.
     pub fn finding(&self, object: String, expected: &str, missing: &'static Rule) -> Option<Finding> {
-        let (rule, found): (&'static Rule, String) = match self {
+        let (rule, expected) = match self {
             Fault::Elsewhere => return None,
-            Fault::Absent => (missing, "nothing".into()),
-            Fault::NotAFile(what) => (&rule::NOT_A_FILE, (*what).into()),
-            Fault::TooLarge { limit } => {
-                let expected = format!("at most {limit} bytes");
-                return Some(Finding::new(&rule::TOO_LARGE, object, expected, "more"));
-            }
-            Fault::Encoding(encoding) => {
-                let found = format!("Content-Encoding: {encoding}");
-                return Some(Finding::new(&rule::CONTENT_ENCODING, object, "no Content-Encoding", found));
-            }
-            Fault::Redirect(problem) => (&rule::REDIRECT_REFUSED, problem.clone()),
-            Fault::Tls(problem) => (&rule::TLS, problem.clone()),
-            Fault::Status(status) => (&rule::UNREADABLE, format!("status {status}")),
-            Fault::Unreadable(problem) => (&rule::UNREADABLE, problem.clone()),
+            Fault::Absent => (missing, expected),
+            Fault::NotAFile(_) => (&rule::NOT_A_FILE, expected),
+            Fault::TooLarge { .. } => (&rule::TOO_LARGE, "a document that consumers read"),
+            Fault::Encoding(_) => (&rule::CONTENT_ENCODING, "no Content-Encoding"),
+            Fault::Redirect(_) => (&rule::REDIRECT_REFUSED, expected),
+            Fault::Tls(_) => (&rule::TLS, expected),
+            Fault::Status(_) | Fault::Unreadable(_) => (&rule::UNREADABLE, expected),
         };
-        Some(Finding::new(rule, object, expected, found))
+        Some(Finding::new(rule, object, expected, self.to_string()))
     }
 }

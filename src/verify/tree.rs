@@ -81,7 +81,7 @@ pub fn look_for_leftovers(root: &Path, findings: &Findings) {
     let count = std::fs::read_dir(root.join(&directory)).map_or(0, Iterator::count);
     if count > 0 {
         let object = format!("{}/", directory.display());
-        findings.push(Finding::new(&rule::LEFTOVER, object, "no temporary files", format!("{count}")));
+        findings.push(Finding::new(&rule::LEFTOVER, object, "no temporary files", format!("{count} of them")));
     }
 }
 
@@ -124,13 +124,8 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
         })?;
     }
     if count > 0 {
-        let found = format!("{count}, of {bytes} bytes");
-        findings.push(Finding::new(
-            &rule::ORPHANS,
-            map.blob_pattern().static_prefix(),
-            "blobs that are reached",
-            found,
-        ));
+        let (object, found) = (map.blob_pattern().static_prefix(), format!("{count} that none reaches, of {bytes} bytes"));
+        findings.push(Finding::new(&rule::ORPHANS, object, "blobs that an index reaches", found));
     }
     Ok(())
 }

@@ -141,8 +141,8 @@ impl Walk<'_> {
         }
         let elsewhere = image.elsewhere.load(Relaxed);
         if elsewhere > 0 {
-            let found = format!("{elsewhere} of another origin");
-            findings.push(Finding::new(&rule::BLOB_ELSEWHERE, image.name.to_string(), "objects of the site", found));
+            let found = format!("{elsewhere} that are at another origin");
+            findings.push(Finding::new(&rule::BLOB_ELSEWHERE, image.name.to_string(), "objects in the directory", found));
         }
         self.findings.extend(findings.into_iter().map(|finding| finding.of(&*image.text)));
         self.counts.entries.fetch_add(image.entries.load(Relaxed), Relaxed);
@@ -202,7 +202,7 @@ impl Walk<'_> {
             }
             if *fault == Fault::Absent && self.is_there_when_decoded(url) {
                 let found = "nothing; the same path with slashes is there";
-                image.push(Finding::new(&rule::ENCODED_SLASH, url.as_str(), "the index", found));
+                image.push(Finding::new(&rule::ENCODED_SLASH, self.source.object(url), "the index", found));
                 continue;
             }
             let finding = fault.finding(self.source.object(url), "the index", &rule::INDEX_MISSING);

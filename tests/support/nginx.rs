@@ -26,9 +26,17 @@ pub struct Nginx {
 impl Nginx {
     /// Serves a site as `example.com`, with more arguments for `ocisite server-config nginx`.
     pub fn start(root: &Path, args: &[&str]) -> Nginx {
+        Nginx::start_with(root, |state, port| {
+            let listen = format!("127.0.0.1:{port}");
+            write_config(root, state, &[&["--server-name", "example.com", "--listen", &listen], args].concat())
+        })
+    }
+
+    /// Starts with the configuration that `write` writes, given a directory for nginx's state and a free port.
+    pub fn start_with(root: &Path, write: impl Fn(&Path, u16) -> PathBuf) -> Nginx {
         let mut problem = String::new();
         for _ in 0..ATTEMPTS {
-            match Nginx::try_start(root, args) {
+            match Nginx::try_start(root, &write) {
                 Ok(nginx) => return nginx,
                 Err(error) => problem = error,
             }
@@ -36,12 +44,10 @@ impl Nginx {
         panic!("nginx does not start: {problem}");
     }
 
-    fn try_start(root: &Path, args: &[&str]) -> Result<Nginx, String> {
+    fn try_start(root: &Path, write: impl Fn(&Path, u16) -> PathBuf) -> Result<Nginx, String> {
         let state = readable_directory();
         let port = free_port();
-        let listen = format!("127.0.0.1:{port}");
-        let all = [&["--server-name", "example.com", "--listen", &listen], args].concat();
-        let file = write_config(root, state.path(), &all);
+        let file = write(state.path(), port);
         let errors = state.path().join("start.log");
         let child = Command::new(program())
             .arg("-c")
@@ -51,7 +57,8 @@ impl Nginx {
             .stderr(std::fs::File::create(&errors).unwrap())
             .spawn()
             .map_err(|error| error.to_string())?;
-        let base = Base { address: listen.parse().unwrap(), host: "example.com".into(), root: root.into() };
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        let base = Base { address, host: "example.com".into(), root: root.into() };
         let mut nginx = Nginx { child, base, state };
         nginx.wait_until_it_listens().map_err(|problem| {
             let said = std::fs::read_to_string(&errors).unwrap_or_default();

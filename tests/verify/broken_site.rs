@@ -1,0 +1,193 @@
+//! A good site broken once for each rule: what is found is that rule and nothing else, in the words of its example.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ocisite::verify::rule::{self, Scope};
+use serde_json::json;
+
+use super::good_site::{APP, CAS, GoodSite, REF, REF_ENGINES};
+use super::program::verify;
+
+/// One test for each rule, and the list of them.
+macro_rules! rules {
+    ($($name:ident: $break:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let site = GoodSite::new();
+                let break_it: fn(&GoodSite) = $break;
+                break_it(&site);
+                verify(&[&site.arg()]).assert_breaks(&stringify!($name).replace('_', "-"));
+            }
+        )*
+
+        const IN_TABLE: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+rules! {
+    well_known_missing: |site| site.remove(REF_ENGINES);
+    well_known_form: |site| site.write(REF_ENGINES, "[]");
+    engine_form: |site| site.add_engine("refEngines", json!({"uri": "/x"}));
+    engine_protocol: |site| site.add_engine("refEngines", json!({"protocol": "docker"}));
+    ref_engine_missing: |site| site.edit(REF_ENGINES, |object| object["refEngines"] = json!([]));
+    description_form: |site| site.write("ocisite.json", "{");
+    description_differs: |site| site.edit("ocisite.json", |object| {
+        object["indexTemplate"] = "https://{host}/oci-index/{path}".into();
+    });
+
+    template_syntax: |site| site.add_engine("casEngines", json!({"protocol": CAS, "uri": "/{digest"}));
+    template_variable: |site| site.add_engine("casEngines", json!({
+        "protocol": CAS, "uri": "/oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}",
+    }));
+    template_name_in_cas: |site| site.add_engine("casEngines", json!({
+        "protocol": CAS, "uri": "/{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}",
+    }));
+    template_encoded_slash: |site| {
+        let template = "https://{host}/oci-index/{path}";
+        site.edit("ocisite.json", |object| object["indexTemplate"] = template.into());
+        site.edit(REF_ENGINES, |object| object["refEngines"][0]["uri"] = template.into());
+    };
+    template_url: |site| site.add_engine("refEngines", json!({"protocol": REF, "uri": "ftp://{host}/{+path}"}));
+    template_insecure: |site| site.add_engine("casEngines", json!({
+        "protocol": CAS, "uri": "http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}",
+    }));
+    template_elsewhere: |site| site.add_engine("casEngines", json!({
+        "protocol": CAS, "uri": "https://cdn.example.net/{digest}",
+    }));
+
+    index_missing: |site| site.remove(APP);
+    index_form: |site| site.write(APP, r#"{"schemaVersion": 2, "manifests": {}}"#);
+    index_unlisted: |site| site.edit("ocisite.json", |object| object["images"] = json!(["example.com/app"]));
+    index_empty: |site| site.edit("oci-index/team/app", |index| index["manifests"] = json!([]));
+    descriptor_form: |site| site.add_entry(json!({"mediaType": "a/b", "size": 1}));
+    descriptor_media_type: |site| site.edit_entry("1.0", |entry| {
+        entry.as_object_mut().unwrap().remove("mediaType");
+    });
+    descriptor_data: |site| site.edit_entry("1.0", |entry| entry["data"] = "e30=".into());
+    digest_algorithm: |site| site.add_entry(json!({
+        "mediaType": "a/b", "size": 1, "digest": "md5:d41d8cd98f00b204e9800998ecf8427e",
+    }));
+    ref_ambiguous: |site| {
+        let annotations = site.entry("1.0")["annotations"].clone();
+        site.edit_entry("2.0", |entry| entry["annotations"] = annotations);
+    };
+    ref_unspellable: |site| site.edit_entry("1.0", |entry| {
+        entry["annotations"]["org.opencontainers.image.ref.name"] = "one zero".into();
+    });
+    cas_engine_missing: |site| {
+        site.edit(REF_ENGINES, |object| drop(object.as_object_mut().unwrap().remove("casEngines")));
+        site.edit_entry("1.0", |entry| drop(entry.as_object_mut().unwrap().remove("casEngines")));
+    };
+    cas_engine_incomplete: |site| site.edit_entry("1.0", |entry| {
+        entry["casEngines"].as_array_mut().unwrap().insert(0, json!({"protocol": CAS, "uri": "/old/{digest}"}));
+    });
+
+    blob_missing: |site| std::fs::remove_file(site.layer()).unwrap();
+    blob_foreign: |site| site.edit_manifest("3.0", |manifest| {
+        manifest["layers"].as_array_mut().unwrap().push(json!({
+            "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "digest": format!("sha256:{}", "0".repeat(64)),
+            "size": 7,
+            "urls": ["https://example.net/layer"],
+        }));
+    });
+    blob_size: |site| std::fs::write(site.layer(), "content and more").unwrap();
+    manifest_form: |site| site.replace_manifest("3.0", br#"{"schemaVersion": 2, "layers": {}}"#);
+    manifest_media_type: |site| site.edit_manifest("3.0", |manifest| {
+        manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json".into();
+    });
+    platform_differs: |site| site.edit_entry("1.0", |entry| entry["platform"]["architecture"] = "riscv64".into());
+    subject_missing: |site| site.edit_manifest("-", |manifest| {
+        manifest["subject"]["digest"] = format!("sha256:{}", "0".repeat(64)).into();
+    });
+    graph_depth: |site| {
+        let mut descriptor = site.manifest("2.0")["manifests"][0].clone();
+        for _ in 0..40 {
+            descriptor = site.put_index_of(&descriptor);
+        }
+        site.add_entry(descriptor);
+    };
+
+    too_large: |site| {
+        let object = std::fs::read_to_string(site.root().join(REF_ENGINES)).unwrap();
+        site.write(REF_ENGINES, object + &" ".repeat(64 * 1024));
+    };
+    not_a_file: |site| {
+        std::fs::remove_file(site.layer()).unwrap();
+        std::fs::create_dir(site.layer()).unwrap();
+    };
+    permissions: |site| std::fs::set_permissions(site.layer(), PermissionsExt::from_mode(0o640)).unwrap();
+    symlink: |site| {
+        let elsewhere = site.directory.path().join("elsewhere");
+        std::fs::rename(site.layer(), &elsewhere).unwrap();
+        std::os::unix::fs::symlink("../../../../elsewhere", site.layer()).unwrap();
+    };
+    leftover: |site| site.write(".ocisite/tmp/.tmpAbCdEf", "half a blob");
+    orphans: |site| drop(site.put(b"a blob of nobody"));
+}
+
+#[test]
+fn blob_digest() {
+    // Given a layer whose bytes have changed and whose size has not.
+    let site = GoodSite::new();
+    std::fs::write(site.layer(), "CONTENT").unwrap();
+    // Only reading it tells.
+    verify(&[&site.arg()]).assert_clean();
+    verify(&[&site.arg(), "--deep"]).assert_breaks("blob-digest");
+}
+
+#[test]
+fn ref_missing() {
+    let site = GoodSite::new();
+    verify(&[&site.arg(), "example.com/app#4.0"]).assert_breaks("ref-missing");
+    verify(&[&site.arg(), "example.com/app#2.0"]).assert_clean();
+}
+
+#[test]
+fn blob_elsewhere() {
+    // Given a site that keeps its blobs at another origin.
+    let cdn = tempfile::tempdir().unwrap();
+    let store = format!("https://cdn.example.net={}", cdn.path().display());
+    let site = GoodSite::with(&["--cas-template", "https://cdn.example.net/{digest}", "--store", &store]);
+    // Without that origin's directory nobody can say whether they are there; with it, they are.
+    verify(&[&site.arg()]).assert_breaks("blob-elsewhere");
+    verify(&[&site.arg(), "--store", &store]).assert_clean();
+    // And when one is not, it is found.
+    let blob = std::fs::read_dir(cdn.path()).unwrap().map(Result::unwrap).find(|entry| entry.path().is_file()).unwrap();
+    std::fs::remove_file(blob.path()).unwrap();
+    assert_eq!(verify(&[&site.arg(), "--store", &store]).rules(), ["blob-missing"].into());
+}
+
+#[test]
+fn a_good_site_has_no_finding() {
+    let site = GoodSite::new();
+    verify(&[&site.arg(), "--strict"]).assert_clean();
+    let verified = verify(&[&site.arg(), "--deep", "--strict"]);
+    verified.assert_clean();
+    assert_eq!(verified.report["images"], json!(["example.com/app", "example.com/team/app"]));
+    // 1.0, its signature, 2.0 and 3.0; and 2.0 again.
+    assert_eq!(verified.report["entries"], 5);
+    // Four manifests, each with a layer of its own, and the layer and two configs that they share; an index; and a signature's
+    // manifest, empty config and content.
+    assert_eq!(verified.report["blobs"], 4 * 2 + 3 + 1 + 3);
+}
+
+#[test]
+fn every_rule_has_a_test() {
+    let elsewhere = ["blob-digest", "ref-missing", "blob-elsewhere"].map(String::from);
+    let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
+    tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));
+    let mut rules: Vec<&str> = rule::ALL.iter().map(|rule| rule.id).collect();
+    tested.sort();
+    rules.sort();
+    assert_eq!(tested, rules);
+}
+
+#[test]
+fn rules_of_a_server_are_tested_on_a_server() {
+    for name in IN_TABLE {
+        let rule = rule::find(&name.replace('_', "-")).unwrap();
+        assert_ne!(rule.scope, Scope::Server, "{name}");
+    }
+}
