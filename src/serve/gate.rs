@@ -9,17 +9,18 @@
 //! that has woken up, and gives it a second connection meanwhile. So the gate lets connections in one by one, each with a
 //! whole request, and waits for the beginning of its answer before it lets in the next.
 //!
-//! The gate also bounds what `tiny_http` does not:
-//! how long a connection may stay silent, how long a client may take nothing of what it asked for, and how many
-//! connections there are.
+//! The gate also bounds what `tiny_http` does not: how long a connection may stay silent, how long a client may take nothing of
+//! what it asked for, and how many connections there are. It knows each by the address that `tiny_http` sees, so that
+//! requests can be told apart by connection, and it closes them in order: what was answered arrives.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
 
 /// The first byte of a TLS record that carries a greeting (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -29,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 const STALL: Duration = Duration::from_secs(60);
 /// Connections beyond this are closed at once, before they take memory and threads.
 const MAX_CONNECTIONS: usize = 512;
+/// The files that a connection may need: two sockets here, one and its copy in `tiny_http`, and what it asks for; and one
+/// for good measure. `tiny_http` stops listening, and says nothing, when there are too few.
+const FILES_PER_CONNECTION: u64 = 6;
 /// The most bytes of a connection's first request, which has no body.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long the others wait for the beginning of an answer.
@@ -36,51 +40,129 @@ const ENTRY: Duration = Duration::from_secs(1);
 /// How much is passed on at a time.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// Accepts connections until told to stop, and passes them on to the server that listens on the socket `inner`.
-pub fn run(listener: &TcpListener, inner: &Path, stopping: &AtomicBool) -> io::Result<()> {
-    let open = Arc::new(AtomicUsize::new(0));
-    let entrance = Arc::new(Mutex::new(()));
-    loop {
-        let accepted = listener.accept();
-        if stopping.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        let client = match accepted {
-            Ok((client, _)) => client,
-            // The client went away before it was accepted: its own affair.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+/// A gate, and the connections that have passed it.
+pub struct Gate {
+    listener: TcpListener,
+    /// Where `tiny_http` listens: on loopback, for the gate alone.
+    inner: SocketAddr,
+    max_connections: usize,
+    accepted: AtomicUsize,
+    entrance: Mutex<()>,
+    /// The sockets to `tiny_http`, by their own address.
+    open: Mutex<HashMap<SocketAddr, Arc<TcpStream>>>,
+    closed: Condvar,
+}
+
+impl Gate {
+    /// A gate that accepts from `listener`, and a listener for the server behind it.
+    pub fn new(listener: TcpListener) -> io::Result<(Gate, TcpListener)> {
+        let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let max_connections = usize::try_from(files / FILES_PER_CONNECTION).unwrap_or(usize::MAX).min(MAX_CONNECTIONS);
+        let gate = Gate {
+            listener,
+            inner: inner.local_addr()?,
+            max_connections,
+            accepted: AtomicUsize::new(0),
+            entrance: Mutex::default(),
+            open: Mutex::default(),
+            closed: Condvar::new(),
         };
-        if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::SeqCst);
-            continue;
+        Ok((gate, inner))
+    }
+
+    /// Accepts connections until told to stop, and passes them on.
+    pub fn run(self: &Arc<Self>, stopping: &AtomicBool) -> io::Result<()> {
+        loop {
+            let accepted = self.listener.accept();
+            if stopping.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            match accepted {
+                Ok((client, _)) => self.accept(client),
+                // The client went away before it was accepted: its own affair.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        let (inner, open) = (inner.to_path_buf(), Arc::clone(&open));
-        let entrance = Arc::clone(&entrance);
-        std::thread::spawn(move || {
+    }
+
+    /// Whether a connection came through the gate, and is still open. Anyone on this machine can find the port behind it.
+    pub fn holds(&self, peer: &SocketAddr) -> bool {
+        self.open().contains_key(peer)
+    }
+
+    /// Ends every connection after what was answered on it, and waits for the clients to take that, at most for `limit`.
+    pub fn close(&self, limit: Duration) {
+        let open = self.open();
+        for server in open.values() {
+            // The server sees the end of the requests, and closes; the rest of its answer passes, and then the connection ends.
+            let _ = server.shutdown(Shutdown::Write);
+        }
+        drop(self.closed.wait_timeout_while(open, limit, |open| !open.is_empty()));
+    }
+
+    fn accept(self: &Arc<Self>, client: TcpStream) {
+        if self.accepted.fetch_add(1, Ordering::SeqCst) >= self.max_connections {
+            self.accepted.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        let gate = Arc::clone(self);
+        let started = std::thread::Builder::new().spawn(move || {
             // What goes wrong with one connection ends that connection, and nobody is left to tell.
-            let _ = pass_on(client, &inner, &entrance);
-            open.fetch_sub(1, Ordering::SeqCst);
+            let _ = gate.pass_on(client);
+            gate.accepted.fetch_sub(1, Ordering::SeqCst);
         });
+        if started.is_err() {
+            self.accepted.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn pass_on(&self, mut client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        client.set_read_timeout(Some(SILENCE))?;
+        client.set_write_timeout(Some(STALL))?;
+        let Some(head) = read_head(&mut client)? else { return Ok(()) };
+        let server = Arc::new(TcpStream::connect(self.inner)?);
+        let address = server.local_addr()?;
+        self.open().insert(address, Arc::clone(&server));
+        let passed = self.enter(&server, &head).and_then(|beginning| pass_both_ways(&client, &server, &beginning));
+        self.open().remove(&address);
+        self.closed.notify_all();
+        passed
+    }
+
+    /// Hands a request to the server, and waits for the beginning of the answer while nobody else enters.
+    fn enter(&self, mut server: &TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
+        let _guard = self.entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        server.set_nodelay(true)?;
+        server.write_all(head)?;
+        server.set_read_timeout(Some(ENTRY))?;
+        let mut beginning = vec![0; BUFFER_BYTES];
+        let count = match server.read(&mut beginning) {
+            // It thinks longer than the others should wait.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => 0,
+            result => result?,
+        };
+        beginning.truncate(count);
+        Ok(beginning)
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<TcpStream>>> {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-fn pass_on(mut client: TcpStream, inner: &Path, entrance: &Mutex<()>) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    client.set_read_timeout(Some(SILENCE))?;
-    client.set_write_timeout(Some(STALL))?;
-    let Some(head) = read_head(&mut client)? else { return Ok(()) };
-    let (server, beginning) = enter(inner, &head, entrance)?;
-    client.write_all(&beginning)?;
-    let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
+fn pass_both_ways(mut client: &TcpStream, server: &TcpStream, beginning: &[u8]) -> io::Result<()> {
+    server.set_read_timeout(Some(SILENCE))?;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // The server sees the end of the requests, answers what it has, and closes.
-            let _ = copy(&from_client, &to_server);
-            let _ = to_server.shutdown(Shutdown::Write);
+            let _ = copy(client, server);
+            let _ = server.shutdown(Shutdown::Write);
         });
-        let copied = copy(&server, &client);
+        let copied = client.write_all(beginning).and_then(|()| copy(server, client));
         // The server has nothing more to say: this also ends the wait for another request.
         let _ = client.shutdown(Shutdown::Both);
         copied
@@ -99,24 +181,6 @@ fn read_head(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
         }
     }
     Ok(Some(head))
-}
-
-/// Hands a request to the server, and waits for the beginning of the answer while nobody else enters.
-fn enter(inner: &Path, head: &[u8], entrance: &Mutex<()>) -> io::Result<(UnixStream, Vec<u8>)> {
-    let guard = entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut server = UnixStream::connect(inner)?;
-    server.write_all(head)?;
-    server.set_read_timeout(Some(ENTRY))?;
-    let mut beginning = vec![0; BUFFER_BYTES];
-    let count = match server.read(&mut beginning) {
-        // It thinks longer than the others should wait.
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => 0,
-        result => result?,
-    };
-    drop(guard);
-    server.set_read_timeout(None)?;
-    beginning.truncate(count);
-    Ok((server, beginning))
 }
 
 fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {

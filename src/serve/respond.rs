@@ -1,15 +1,15 @@
 //! From a request to a response, as plain data: everything about HTTP that does not need a socket.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::range::{self, Range};
+use super::request_path::{self, RequestPathError};
 use super::{local, registry};
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES};
@@ -42,8 +42,15 @@ pub struct Response {
     pub status: u16,
     /// The headers, without `Content-Length`, which the body gives.
     pub headers: Vec<(&'static str, String)>,
-    /// The body. For `HEAD` it is what `GET` would send.
+    /// The body. For `HEAD` and 304 it is what `GET` would send with 200, because `Content-Length` speaks of that.
     pub body: Body,
+}
+
+impl Response {
+    /// Whether the body goes out (RFC 9110, sections 9.3.2 and 15.4.5).
+    pub fn sends_body_for(&self, method: &str) -> bool {
+        method != "HEAD" && self.status != 304
+    }
 }
 
 /// The bytes of a response.
@@ -81,7 +88,7 @@ pub struct Representation {
     pub body: Body,
     /// The strong entity tag, quotes included.
     pub etag: String,
-    /// When it was written.
+    /// When it was written; None where HTTP cannot say it.
     pub modified: Option<SystemTime>,
     /// Headers beside those that its kind gives.
     pub headers: Vec<(&'static str, String)>,
@@ -99,9 +106,12 @@ pub struct Preview<'a> {
 /// Why there is nothing to send.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The path is no path.
+    /// The request has no path.
     #[error("the path is malformed: {0}")]
-    Malformed(#[from] PathError),
+    Malformed(#[from] RequestPathError),
+    /// The path is none that a site could have.
+    #[error("the path is malformed: {0}")]
+    Unsafe(#[from] PathError),
     /// Nothing lives there.
     #[error("nothing is at this path")]
     NotFound,
@@ -131,14 +141,14 @@ pub fn respond(preview: &Preview, request: &Request) -> Response {
     match find(preview, request) {
         Ok(found) => send(request, found),
         Err(Refusal::Registry { status, code, message }) => error(status, code, &message),
-        Err(refusal @ Refusal::Malformed(_)) => error(400, "PATH_INVALID", &refusal.to_string()),
+        Err(refusal @ (Refusal::Malformed(_) | Refusal::Unsafe(_))) => error(400, "PATH_INVALID", &refusal.to_string()),
         Err(refusal @ Refusal::NotFound) => error(404, "NOT_FOUND", &refusal.to_string()),
         Err(refusal @ Refusal::Read(_)) => error(500, "UNREADABLE", &refusal.to_string()),
     }
 }
 
 fn find(preview: &Preview, request: &Request) -> Result<Representation, Refusal> {
-    let path = decode(&request.path)?;
+    let path = request_path::decode(&request.path)?;
     if preview.map.settings().views.registry
         && let Some(answer) = registry::find(preview, &path, &request.query)
     {
@@ -158,22 +168,16 @@ fn site_path(path: &str) -> Result<SitePath, Refusal> {
     })
 }
 
-/// Decodes a request's path once, as a whole: what web servers do, so that `%2F` is a separator.
-fn decode(path: &str) -> Result<String, PathError> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| PathError::Encoding { path: path.into() })?;
-    Ok(decoded.into_owned())
-}
-
 impl Preview<'_> {
     /// Opens an object of the site.
     pub fn open(&self, path: &SitePath, kind: Kind) -> Result<Representation, Refusal> {
-        let (file, size, modified) = self.open_file(path)?;
+        let (file, metadata) = self.open_file(path)?;
         let etag = match self.map.digest_at(path) {
             Some(digest) => format!("\"{digest}\""),
-            None => format!("\"{size:x}-{:x}\"", nanoseconds(modified)),
+            None => format!("\"{:x}-{:x}.{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
         };
-        let whole = Body::File { file, offset: 0, length: size };
+        let modified = metadata.modified().ok().filter(has_http_date);
+        let whole = Body::File { file, offset: 0, length: metadata.len() };
         let found = Representation { kind, body: whole, etag, modified, headers: vec![] };
         match found.kind {
             Kind::RefEngines | Kind::Index => self.localise(found),
@@ -192,20 +196,23 @@ impl Preview<'_> {
     }
 
     /// Opens a regular file inside the root. Symbolic links may lead to other places of the site, and no further.
-    fn open_file(&self, path: &SitePath) -> Result<(File, u64, Option<SystemTime>), Refusal> {
+    fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
         let real = self.root.join(path.as_str()).canonicalize().map_err(refusal)?;
         let private: PathBuf = self.root.join(crate::site::path::PRIVATE_DIRECTORY);
         if !real.starts_with(self.root) || real.starts_with(private) {
             return Err(Refusal::NotFound);
         }
-        // Without waiting: opening a FIFO would hold this thread until somebody writes to it.
+        if !real.metadata().map_err(refusal)?.is_file() {
+            return Err(Refusal::NotFound);
+        }
+        // Without waiting: should it have become a FIFO, opening would hold this thread until somebody writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = File::options().read(true).custom_flags(nonblocking).open(&real).map_err(refusal)?;
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(Refusal::NotFound);
         }
-        Ok((file, metadata.len(), metadata.modified().ok()))
+        Ok((file, metadata))
     }
 }
 
@@ -221,8 +228,10 @@ fn refusal(error: io::Error) -> Refusal {
     }
 }
 
-fn nanoseconds(time: Option<SystemTime>) -> u128 {
-    time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos())
+/// Whether HTTP has a date for a time: from 1970 to the year 9999. Files can be of any time, and `httpdate` panics.
+fn has_http_date(time: &SystemTime) -> bool {
+    const YEAR_10000: u64 = 253_402_300_800;
+    time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000)
 }
 
 fn send(request: &Request, found: Representation) -> Response {
@@ -237,7 +246,7 @@ fn send(request: &Request, found: Representation) -> Response {
     headers.extend(found.modified.map(|time| ("Last-Modified", httpdate::fmt_http_date(time))));
     headers.extend(found.headers);
     if is_not_modified(request, &found.etag, found.modified) {
-        return Response { status: 304, headers, body: Body::Bytes(vec![]) };
+        return Response { status: 304, headers, body: found.body };
     }
     let size = found.body.length();
     match wanted_range(request, &found.etag, found.modified, size) {
@@ -300,7 +309,7 @@ mod tests {
     use crate::site::{Preset, Settings, settings::Views};
     use crate::template::Template;
 
-    fn get(root: &Path, path: &str) -> Response {
+    fn ask(root: &Path, request: &Request) -> Response {
         let settings = Settings {
             hosts: vec!["example.com".into()],
             index_template: Template::parse(Preset::Cas.index_template()).unwrap(),
@@ -309,8 +318,161 @@ mod tests {
             views: Views::default(),
         };
         let map = SiteMap::new(settings).unwrap();
-        let request = Request { method: "GET".into(), path: path.into(), ..Request::default() };
-        respond(&Preview { root: &root.canonicalize().unwrap(), map: &map }, &request)
+        respond(&Preview { root: &root.canonicalize().unwrap(), map: &map }, request)
+    }
+
+    fn to(path: &str) -> Request {
+        Request { method: "GET".into(), path: path.into(), ..Request::default() }
+    }
+
+    fn get(root: &Path, path: &str) -> Response {
+        ask(root, &to(path))
+    }
+
+    fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+        response.headers.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// The site of one image, `example.com/app`, whose index has ten bytes and was written on a day of 1994.
+    fn site() -> tempfile::TempDir {
+        let site = tempfile::tempdir().unwrap();
+        std::fs::create_dir(site.path().join("oci-index")).unwrap();
+        std::fs::write(site.path().join("oci-index/app"), "0123456789").unwrap();
+        set_modified(site.path(), httpdate::parse_http_date(WRITTEN).unwrap());
+        site
+    }
+
+    const APP: &str = "/oci-index/app";
+    const WRITTEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const A_SECOND_BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+
+    fn set_modified(site: &Path, time: SystemTime) {
+        File::options().write(true).open(site.join("oci-index/app")).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn a_document_that_the_client_has_is_not_sent_again() {
+        let site = site();
+        let found = get(site.path(), APP);
+        let etag = header(&found, "ETag").to_string();
+        let weak_in_a_list = format!("\"other\", W/{etag}");
+        for (if_none_match, if_modified_since, status) in [
+            (Some(etag.as_str()), None, 304),
+            (Some(&weak_in_a_list), None, 304),
+            (Some("*"), None, 304),
+            (Some("\"other\""), None, 200),
+            (None, Some(WRITTEN), 304),
+            (None, Some(A_SECOND_BEFORE), 200),
+            (None, Some("yesterday"), 200),
+            // The tag decides alone.
+            (Some("\"other\""), Some(WRITTEN), 200),
+            (Some(&etag), Some(A_SECOND_BEFORE), 304),
+        ] {
+            let (if_none_match, if_modified_since) = (if_none_match.map(Into::into), if_modified_since.map(Into::into));
+            let response = ask(site.path(), &Request { if_none_match, if_modified_since, ..to(APP) });
+            assert_eq!(response.status, status, "{response:?}");
+            assert_eq!(response.sends_body_for("GET"), status == 200);
+            assert_eq!((header(&response, "ETag"), response.body.length()), (etag.as_str(), 10));
+        }
+    }
+
+    #[test]
+    fn a_range_is_sent_if_the_document_is_still_the_same() {
+        let site = site();
+        let etag = header(&get(site.path(), APP), "ETag").to_string();
+        let weak = format!("W/{etag}");
+        for (if_range, status) in [
+            (None, 206),
+            (Some(etag.as_str()), 206),
+            (Some(WRITTEN), 206),
+            (Some(&weak), 200),
+            (Some("\"other\""), 200),
+            (Some(A_SECOND_BEFORE), 200),
+        ] {
+            let range = Some("bytes=2-4".into());
+            let response = ask(site.path(), &Request { range, if_range: if_range.map(Into::into), ..to(APP) });
+            assert_eq!(response.status, status, "{if_range:?}");
+            let expected = if status == 206 { ("bytes 2-4/10", 3) } else { ("", 10) };
+            assert_eq!((header(&response, "Content-Range"), response.body.length()), expected, "{if_range:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_behind_the_end_is_refused_with_the_size() {
+        let site = site();
+        let response = ask(site.path(), &Request { range: Some("bytes=10-".into()), ..to(APP) });
+        assert_eq!((response.status, header(&response, "Content-Range")), (416, "bytes */10"));
+    }
+
+    #[test]
+    fn a_range_is_for_get_alone() {
+        let site = site();
+        let response = ask(site.path(), &Request { method: "HEAD".into(), range: Some("bytes=2-4".into()), ..to(APP) });
+        assert_eq!((response.status, response.body.length()), (200, 10));
+        assert!(!response.sends_body_for("HEAD"));
+    }
+
+    #[test]
+    fn every_write_gives_another_etag() {
+        let site = site();
+        let first = header(&get(site.path(), APP), "ETag").to_string();
+        set_modified(site.path(), httpdate::parse_http_date(A_SECOND_BEFORE).unwrap());
+        assert_ne!(header(&get(site.path(), APP), "ETag"), first);
+    }
+
+    #[test]
+    fn a_file_of_a_time_for_which_http_has_no_date_is_served_without() {
+        use std::time::Duration;
+        let site = site();
+        for time in [SystemTime::UNIX_EPOCH - Duration::from_secs(5), SystemTime::UNIX_EPOCH] {
+            set_modified(site.path(), time);
+            let response = ask(site.path(), &Request { if_modified_since: Some(WRITTEN.into()), ..to(APP) });
+            let date = if time < SystemTime::UNIX_EPOCH { (200, "") } else { (304, "Thu, 01 Jan 1970 00:00:00 GMT") };
+            assert_eq!((response.status, header(&response, "Last-Modified")), date);
+        }
+        assert!(!has_http_date(&(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800))));
+    }
+
+    #[test]
+    fn methods_that_would_change_something_are_refused() {
+        let site = site();
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "get"] {
+            let response = ask(site.path(), &Request { method: method.into(), ..to(APP) });
+            assert_eq!((response.status, header(&response, "Allow")), (405, "GET, HEAD"), "{method}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_in_json() {
+        let site = site();
+        for (path, status, message) in [
+            ("/nothing", 404, "nothing is at this path"),
+            ("/oci-index/%zz", 400, "percent sign at byte 11"),
+            ("oci-index/app", 400, "does not begin with a slash"),
+            ("/oci-index/%2e%2e/x", 400, "leave its place"),
+        ] {
+            let response = get(site.path(), path);
+            assert_eq!(response.status, status, "{path}");
+            assert_eq!(header(&response, "Content-Type"), "application/json; charset=utf-8");
+            let Body::Bytes(bytes) = response.body else { panic!("{path}: an error is small") };
+            let document = json::parse(&bytes).unwrap();
+            let found = document["errors"][0]["message"].as_str().unwrap();
+            assert!(found.contains(message), "{path}: {found}");
+            assert!(document["errors"][0]["code"].is_string());
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_there() {
+        let site = site();
+        let index = site.path().join("oci-index");
+        let _socket = std::os::unix::net::UnixListener::bind(index.join("socket")).unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, index.join("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::create_dir(index.join("directory")).unwrap();
+        for path in ["/oci-index/socket", "/oci-index/fifo", "/oci-index/directory", "/oci-index/directory/"] {
+            assert_eq!(get(site.path(), path).status, 404, "{path}");
+        }
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! From the target of a request line to a path of the site: taken apart, and percent-decoded exactly once.
+//!
+//! Decoding goes over the whole path, as web servers do it, so that `%2F` is a separator. What comes out may still be
+//! anything; [`SitePath`](crate::site::SitePath) decides what can be a file.
+
+use percent_encoding::percent_decode_str;
+
+/// Why a request's path is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestPathError {
+    /// It does not begin with a slash (RFC 9112, section 3.2.1).
+    #[error("it does not begin with a slash")]
+    NoSlash,
+    /// A percent sign without two hexadecimal digits (RFC 3986, section 2.1).
+    #[error("the percent sign at byte {position} is not followed by two hexadecimal digits")]
+    Triplet {
+        /// Where the percent sign is in the encoded path, from 0.
+        position: usize,
+    },
+    /// Decoded, it is no UTF-8, and nothing in a site has such a name.
+    #[error("it is not UTF-8 when it is percent-decoded")]
+    Encoding,
+}
+
+/// Takes a target apart: the path, still encoded, and the query without its question mark.
+///
+/// A client that takes the server for a proxy sends a whole URI (RFC 9112, section 3.2.2); its host is not looked at.
+pub fn split(target: &str) -> (&str, &str) {
+    let (before, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = match before.split_once("://") {
+        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        _ => before,
+    };
+    (path, query)
+}
+
+/// Decodes a path and takes its leading slash away.
+pub fn decode(path: &str) -> Result<String, RequestPathError> {
+    let path = path.strip_prefix('/').ok_or(RequestPathError::NoSlash)?;
+    if let Some(position) = wrong_triplet(path) {
+        return Err(RequestPathError::Triplet { position: position + 1 });
+    }
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| RequestPathError::Encoding)?;
+    Ok(decoded.into_owned())
+}
+
+fn wrong_triplet(path: &str) -> Option<usize> {
+    let is_triplet = |position: usize| {
+        path.as_bytes().get(position + 1..position + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    path.match_indices('%').map(|(position, _)| position).find(|position| !is_triplet(*position))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::site::SitePath;
+
+    #[test]
+    fn a_path_is_decoded_once_as_a_whole() {
+        for (path, decoded) in [
+            ("/", ""),
+            ("/a/b", "a/b"),
+            ("/team%2Fapp", "team/app"),
+            ("/team%2fapp", "team/app"),
+            ("/%61pp", "app"),
+            ("/sha256%3Aabc", "sha256:abc"),
+            ("/%252e%252e/x", "%2e%2e/x"),
+            ("/a+b", "a+b"),
+            ("/caf%C3%A9", "café"),
+            ("//a", "/a"),
+        ] {
+            assert_eq!(decode(path).as_deref(), Ok(decoded), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_with_the_reason() {
+        for (path, error) in [
+            ("", RequestPathError::NoSlash),
+            ("a", RequestPathError::NoSlash),
+            ("*", RequestPathError::NoSlash),
+            ("/%", RequestPathError::Triplet { position: 1 }),
+            ("/a%2", RequestPathError::Triplet { position: 2 }),
+            ("/%41%4x", RequestPathError::Triplet { position: 4 }),
+            ("/%+1", RequestPathError::Triplet { position: 1 }),
+            ("/%ff", RequestPathError::Encoding),
+            ("/%c0%ae", RequestPathError::Encoding),
+        ] {
+            assert_eq!(decode(path), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_target_has_a_path_and_a_query() {
+        for (target, path, query) in [
+            ("/a?b=c", "/a", "b=c"),
+            ("/a?b?c", "/a", "b?c"),
+            ("/a?u=http://x/y", "/a", "u=http://x/y"),
+            ("http://localhost:8000/a?b", "/a", "b"),
+            ("HTTPS://localhost/a", "/a", ""),
+            ("http://localhost", "/", ""),
+            ("http://localhost?b", "/", "b"),
+            ("/http://x/y", "/http://x/y", ""),
+            ("ftp://x/y", "ftp://x/y", ""),
+            ("*", "*", ""),
+        ] {
+            assert_eq!(split(target), (path, query), "{target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_leads_out_of_the_root(target in r"(http://x|/|)([a./\\%]|%2e|%2F|%5c|%25|%00|%c0%ae|\.\.){0,12}") {
+            let (path, _) = split(&target);
+            let Ok(decoded) = decode(path) else { return Ok(()) };
+            let Ok(path) = SitePath::new(&decoded) else { return Ok(()) };
+            let file = Path::new("/site").join(path.as_str());
+            prop_assert!(file.starts_with("/site"));
+            prop_assert!(file.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_))));
+        }
+    }
+}
