@@ -29,7 +29,7 @@ use crate::site::map::{MapError, SiteMap};
 use crate::site::settings::Views;
 use crate::site::{Place, Preset, Settings, SitePath};
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::{Lock, Store, StoreError};
+use crate::store::{Document, Lock, Store, StoreError, Version};
 use crate::template::{Template, TemplateError};
 
 pub use collect::CollectError;
@@ -263,6 +263,8 @@ pub struct Site {
     pub views_before: Views,
     /// What renders the catalogue's pages.
     pub pages: Pages,
+    /// The version of the description that all this was read from; None: there was none.
+    version: Option<Version>,
     /// The blobs that were written.
     written: Mutex<Vec<Place>>,
 }
@@ -293,7 +295,9 @@ impl Site {
 
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = DirectoryStore::new(root, request.link, request.adopt)?;
-        let (settings, images, views_before) = settings(request, &own, images)?;
+        let there = read_description(&own)?;
+        let version = there.as_ref().map(|document| document.version.clone());
+        let (settings, images, views_before) = settings(request, &own, there, images)?;
         let mut others: Vec<Box<dyn Store>> = Vec::new();
         for origin in &settings.origins {
             let Some((_, directory)) = request.stores.iter().find(|(known, _)| known == origin) else {
@@ -308,13 +312,18 @@ impl Site {
             images,
             views_before,
             pages: pages(request.template_dir.as_deref())?,
+            version,
             written: Mutex::default(),
         })
     }
 
     /// Reads the description again, now that the lock is held: another publisher may have written since.
     fn reload(&mut self, request: &Request, images: &[collect::Image]) -> Result<(), PublishError> {
-        let (settings, images, views_before) = settings(request, &*self.own, images)?;
+        let there = read_description(&*self.own)?;
+        if there.as_ref().map(|document| &document.version) == self.version.as_ref() {
+            return Ok(());
+        }
+        let (settings, images, views_before) = settings(request, &*self.own, there, images)?;
         if settings.origins != self.map.settings().origins {
             return Err(StoreError::Conflict { path: description_path()? }.into());
         }
@@ -376,38 +385,40 @@ fn pages(template_dir: Option<&Path>) -> Result<Pages, PageError> {
 fn settings(
     request: &Request,
     own: &dyn Store,
+    there: Option<Document>,
     images: &[collect::Image],
 ) -> Result<(Settings, Vec<ImageName>, Views), PublishError> {
     let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
     let preset = request.preset.unwrap_or_default();
     let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
     let given_cas = request.cas_template.as_deref().or(request.preset.map(Preset::cas_template));
-    let (mut settings, known, views_before) = match description(own)? {
-        Some(Description { settings, images }) => {
-            for (what, found, given) in [
-                ("index template", &settings.index_template, given_index),
-                ("CAS template", &settings.cas_template, given_cas),
-            ] {
-                if let Some(given) = given.filter(|given| *given != found.as_str()) {
-                    template(what, given)?;
-                    let (found, expected) = (found.to_string(), given.to_string());
-                    return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
+    let (mut settings, known, views_before) =
+        match there.map(|document| parse_description(own, &document)).transpose()? {
+            Some(Description { settings, images }) => {
+                for (what, found, given) in [
+                    ("index template", &settings.index_template, given_index),
+                    ("CAS template", &settings.cas_template, given_cas),
+                ] {
+                    if let Some(given) = given.filter(|given| *given != found.as_str()) {
+                        template(what, given)?;
+                        let (found, expected) = (found.to_string(), given.to_string());
+                        return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
+                    }
                 }
+                let views = settings.views;
+                (settings, images, views)
             }
-            let views = settings.views;
-            (settings, images, views)
-        }
-        None => {
-            let settings = Settings {
-                hosts: vec![],
-                index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
-                cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
-                origins: vec![],
-                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
-            };
-            (settings, vec![], Views::default())
-        }
-    };
+            None => {
+                let settings = Settings {
+                    hosts: vec![],
+                    index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
+                    cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
+                    origins: vec![],
+                    views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
+                };
+                (settings, vec![], Views::default())
+            }
+        };
     settings.hosts.extend(images.iter().map(|image| image.name.host().to_string()));
     if !request.root_per_host {
         settings.hosts.extend(request.host.clone());
@@ -424,11 +435,16 @@ fn settings(
 
 /// What a site says of itself. None: there is no site yet.
 pub fn description(store: &dyn Store) -> Result<Option<Description>, PublishError> {
-    let path = description_path()?;
-    let Some(document) = store.read_document(&path, MAX_DESCRIPTION_BYTES)? else { return Ok(None) };
-    Description::parse(&document.bytes)
-        .map(Some)
-        .map_err(|source| PublishError::Description { site: store.name(), source })
+    read_description(store)?.map(|document| parse_description(store, &document)).transpose()
+}
+
+fn read_description(store: &dyn Store) -> Result<Option<Document>, PublishError> {
+    Ok(store.read_document(&description_path()?, MAX_DESCRIPTION_BYTES)?)
+}
+
+fn parse_description(store: &dyn Store, document: &Document) -> Result<Description, PublishError> {
+    let wrong = |source| PublishError::Description { site: store.name(), source };
+    Description::parse(&document.bytes).map_err(wrong)
 }
 
 fn description_path() -> Result<SitePath, PublishError> {
