@@ -279,7 +279,8 @@ impl Site {
         template_dir: Option<&Path>,
     ) -> Result<Option<Site>, PublishError> {
         let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
-        let Some(Description { settings, images }) = description(&own)? else { return Ok(None) };
+        let Some(there) = read_description(&own)? else { return Ok(None) };
+        let Description { settings, images } = parse_description(&own, &there)?;
         let mut others: Vec<Box<dyn Store>> = Vec::new();
         for origin in &settings.origins {
             let Some((_, directory)) = stores.iter().find(|(known, _)| known == origin) else {
@@ -290,7 +291,8 @@ impl Site {
         let views_before = settings.views;
         let (own, map) = (Box::new(own), SiteMap::new(settings)?);
         let pages = pages(template_dir)?;
-        Ok(Some(Site { own, others, map, images, views_before, pages, written: Mutex::default() }))
+        let version = Some(there.version);
+        Ok(Some(Site { own, others, map, images, views_before, pages, version, written: Mutex::default() }))
     }
 
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
