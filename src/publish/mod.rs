@@ -394,33 +394,33 @@ fn settings(
     let preset = request.preset.unwrap_or_default();
     let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
     let given_cas = request.cas_template.as_deref().or(request.preset.map(Preset::cas_template));
-    let (mut settings, known, views_before) =
-        match there.map(|document| parse_description(own, &document)).transpose()? {
-            Some(Description { settings, images }) => {
-                for (what, found, given) in [
-                    ("index template", &settings.index_template, given_index),
-                    ("CAS template", &settings.cas_template, given_cas),
-                ] {
-                    if let Some(given) = given.filter(|given| *given != found.as_str()) {
-                        template(what, given)?;
-                        let (found, expected) = (found.to_string(), given.to_string());
-                        return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
-                    }
+    let there = there.map(|document| parse_description(own, &document)).transpose()?;
+    let (mut settings, known, views_before) = match there {
+        Some(Description { settings, images }) => {
+            for (what, found, given) in [
+                ("index template", &settings.index_template, given_index),
+                ("CAS template", &settings.cas_template, given_cas),
+            ] {
+                if let Some(given) = given.filter(|given| *given != found.as_str()) {
+                    template(what, given)?;
+                    let (found, expected) = (found.to_string(), given.to_string());
+                    return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
                 }
-                let views = settings.views;
-                (settings, images, views)
             }
-            None => {
-                let settings = Settings {
-                    hosts: vec![],
-                    index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
-                    cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
-                    origins: vec![],
-                    views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
-                };
-                (settings, vec![], Views::default())
-            }
-        };
+            let views = settings.views;
+            (settings, images, views)
+        }
+        None => {
+            let settings = Settings {
+                hosts: vec![],
+                index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
+                cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
+                origins: vec![],
+                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
+            };
+            (settings, vec![], Views::default())
+        }
+    };
     settings.hosts.extend(images.iter().map(|image| image.name.host().to_string()));
     if !request.root_per_host {
         settings.hosts.extend(request.host.clone());
