@@ -71,7 +71,7 @@ impl FromStr for Algorithm {
 /// A digest of a registered algorithm, such as `sha256:e3b0c442…`.
 ///
 /// Digests order as their texts do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
     // First, so that the derived order is the texts' order.
@@ -88,6 +88,9 @@ impl Digest {
     /// [`DigestError::UnknownAlgorithm`] for a well-formed digest of an algorithm that is not registered; another
     /// [`DigestError`] for anything that is no digest.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
+        if let Some(algorithm) = plain_algorithm(text) {
+            return Ok(Self { text: text.into(), algorithm });
+        }
         let (name, encoded) = check_grammar(text)?;
         let algorithm = Algorithm::named(name)
             .ok_or_else(|| DigestError::UnknownAlgorithm { text: text.to_owned(), algorithm: name.to_owned() })?;
@@ -129,6 +132,13 @@ impl Digest {
     /// The whole digest.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+impl std::hash::Hash for Digest {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // The last 64 bits tell two digests apart as well as all of them do, in a quarter of the time.
+        state.write(&self.text.as_bytes()[self.text.len() - 16..]);
     }
 }
 
@@ -180,6 +190,16 @@ pub enum DigestError {
     NotLowerHex { text: String, column: usize, algorithm: Algorithm },
     #[error("digest {text:?}: expected {expected} hexadecimal digits for {algorithm}, found {found}")]
     Length { text: String, algorithm: Algorithm, expected: usize, found: usize },
+}
+
+/// The algorithm of a text that is a digest. None: it is not, and the rules of the grammar say why, one after the other; a
+/// layout has many digests, nearly all of them right, and this looks at each character once.
+fn plain_algorithm(text: &str) -> Option<Algorithm> {
+    let (name, encoded) = text.split_at_checked(text.find(':')?)?;
+    let algorithm = Algorithm::named(name)?;
+    let encoded = encoded[1..].as_bytes();
+    let is_hex = encoded.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hex && encoded.len() == algorithm.hex_len()).then_some(algorithm)
 }
 
 /// Splits `text` at its colon if it fits the image-spec's digest grammar.

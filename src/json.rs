@@ -6,7 +6,7 @@
 
 use std::io::Read;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The most bytes a manifest may have: the limit that registries settled on (distribution-spec, "Pushing Manifests").
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -58,7 +58,13 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
 /// The canonical bytes of a value: keys sorted, no white space, no trailing newline.
 pub fn canonical(value: &Value) -> Vec<u8> {
     // serde_json's map is a BTreeMap (its feature `preserve_order` is off), so keys come out sorted.
-    value.to_string().into_bytes()
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The canonical text of an object.
+pub fn canonical_text(object: &Map<String, Value>) -> String {
+    // Keys are strings and writing to memory cannot fail, so every object has a text.
+    serde_json::to_string(object).unwrap_or_default()
 }
 
 /// The name of a value's JSON type, for messages.
@@ -74,7 +80,7 @@ pub fn type_name(value: &Value) -> &'static str {
 }
 
 /// The value as an object, or an error that says what was found at `place`.
-pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a serde_json::Map<String, Value>, JsonError> {
+pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, JsonError> {
     value
         .as_object()
         .ok_or_else(|| JsonError::Type { expected: format!("{place} to be an object"), found: type_name(value) })

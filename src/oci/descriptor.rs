@@ -1,5 +1,6 @@
 //! Content descriptors (image-spec, descriptor): the three fields everything hangs on, checked, and all properties kept.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::digest::{Digest, DigestError};
@@ -130,7 +131,12 @@ impl Descriptor {
         has_urls && super::media_type::is_non_distributable(&self.media_type)
     }
 
-    /// The descriptor as JSON.
+    /// The descriptor as canonical JSON.
+    pub fn to_json(&self) -> String {
+        json::canonical_text(&self.properties)
+    }
+
+    /// The descriptor as a JSON value.
     pub fn to_value(&self) -> Value {
         Value::Object(self.properties.clone())
     }
@@ -206,6 +212,31 @@ impl Platform {
             os_version: text("os.version"),
             os_features,
         };
+        (!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform)
+    }
+
+    /// Reads the platform out of an image config, of which it is a small part.
+    pub fn from_config(config: &[u8]) -> Option<Platform> {
+        #[derive(Deserialize)]
+        struct Config {
+            #[serde(default)]
+            os: String,
+            #[serde(default)]
+            architecture: String,
+            #[serde(default)]
+            variant: String,
+            #[serde(default, rename = "os.version")]
+            os_version: String,
+            #[serde(default, rename = "os.features")]
+            os_features: Vec<String>,
+        }
+        let Ok(config) = serde_json::from_slice::<Config>(config) else {
+            // Something in it has another type, which should not cost the rest.
+            return json::parse(config).ok().as_ref().and_then(Platform::from_value);
+        };
+        let Config { os, architecture, variant, os_version, mut os_features } = config;
+        os_features.sort();
+        let platform = Platform { os, architecture, variant, os_version, os_features };
         (!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform)
     }
 

@@ -7,6 +7,7 @@
 //! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
 //! visited again, as such. Sizes must not differ, because one of them is not the blob's.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,8 +101,8 @@ enum Position {
     Missing(usize),
 }
 
-struct Step {
-    descriptor: Descriptor,
+struct Step<'a> {
+    descriptor: Cow<'a, Descriptor>,
     referrer: Option<Digest>,
     depth: usize,
 }
@@ -131,7 +132,7 @@ impl<'a> Walk<'a> {
 
     /// Adds all that is reached from `root`. Returns what the root itself links to, without its children.
     pub fn add(&mut self, root: &Descriptor) -> Result<Links, GraphError> {
-        let mut todo = vec![Step { descriptor: root.clone(), referrer: None, depth: 0 }];
+        let mut todo = vec![Step { descriptor: Cow::Borrowed(root), referrer: None, depth: 0 }];
         let mut root_links = None;
         while let Some(step) = todo.pop() {
             let is_root = step.depth == 0;
@@ -141,7 +142,7 @@ impl<'a> Walk<'a> {
             let mut links = self.visit(&step)?;
             for descriptor in std::mem::take(&mut links.children).into_iter().rev() {
                 let referrer = Some(step.descriptor.digest.clone());
-                todo.push(Step { descriptor, referrer, depth: step.depth + 1 });
+                todo.push(Step { descriptor: Cow::Owned(descriptor), referrer, depth: step.depth + 1 });
             }
             if is_root {
                 root_links = Some(links);
@@ -183,7 +184,7 @@ impl<'a> Walk<'a> {
     }
 
     fn note_first(&mut self, step: &Step, links: Option<&Links>) {
-        let Descriptor { digest, size, media_type, .. } = &step.descriptor;
+        let Descriptor { digest, size, media_type, .. } = &*step.descriptor;
         let (digest, size, media_type) = (digest.clone(), *size, self.shared(media_type));
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {

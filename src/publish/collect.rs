@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::json;
@@ -12,9 +15,11 @@ use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use crate::oci::graph::{GraphError, Missing, Reached, Walk};
 use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
-use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
+use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
 use crate::publish::input::{Gathered, Source};
+use crate::site::index::Entry;
+use crate::site::ref_engines::CAS_ENGINES;
 
 /// The algorithm and encoded parts of a fallback tag are cut to these lengths (distribution-spec, "Referrers Tag Schema").
 const FALLBACK_ENCODED: usize = 64;
@@ -36,7 +41,8 @@ pub struct Image {
     pub warnings: Vec<String>,
 }
 
-/// An entry for an image's index. There may be tens of thousands, so the descriptor is kept as its text.
+/// An entry for an image's index, but for the site's CAS engine. There may be tens of thousands, so the descriptor is kept as
+/// its text: a tree of values takes many times the memory.
 #[derive(Clone, Debug)]
 pub struct PublishedEntry {
     /// The ref it is published under.
@@ -47,30 +53,38 @@ pub struct PublishedEntry {
     pub is_untagged_referrer: bool,
     /// The position in [`Gathered::layouts`] of the layout it comes from.
     pub layout: usize,
-    json: Box<str>,
+    platform: Option<Arc<Platform>>,
+    /// Canonical JSON of the properties that stand before `casEngines`, and of those behind it.
+    json: [Box<str>; 2],
+    /// The CAS engines that the descriptor brought from elsewhere.
+    engines: Vec<Value>,
 }
 
 impl PublishedEntry {
-    fn new(descriptor: &Descriptor, is_untagged_referrer: bool, layout: usize) -> PublishedEntry {
-        PublishedEntry {
-            reference: descriptor.ref_name().map(Into::into),
-            digest: descriptor.digest.clone(),
-            is_untagged_referrer,
-            layout,
-            json: descriptor.to_value().to_string().into(),
-        }
+    fn new(mut descriptor: Descriptor, is_untagged_referrer: bool, layout: usize) -> PublishedEntry {
+        let engines = match descriptor.properties.remove(CAS_ENGINES) {
+            Some(Value::Array(engines)) => engines,
+            _ => vec![],
+        };
+        let reference = descriptor.ref_name().map(Into::into);
+        let platform = descriptor.platform().map(Arc::new);
+        let (before, after): (Map<_, _>, Map<_, _>) =
+            descriptor.properties.into_iter().partition(|(key, _)| key.as_str() < CAS_ENGINES);
+        let json = [&before, &after].map(|properties| json::canonical_text(properties).into());
+        PublishedEntry { reference, digest: descriptor.digest, is_untagged_referrer, layout, platform, json, engines }
     }
 
-    /// The descriptor, read again from its text.
-    ///
-    /// # Errors
-    /// None: the text was made from a descriptor.
-    pub fn descriptor(&self) -> Result<Descriptor, DescriptorError> {
-        Descriptor::from_value(json::parse(self.json.as_bytes()).unwrap_or_default())
-    }
-
-    fn platform(&self) -> Option<Platform> {
-        self.descriptor().ok()?.platform()
+    /// The entry with the site's CAS engine, which comes first; those that the descriptor brought are kept behind it.
+    pub fn with_cas_engine(self, engine: &Value) -> Entry {
+        let others = self.engines.into_iter().filter(|other| other != engine);
+        let engines = Value::from_iter([engine.clone()].into_iter().chain(others));
+        let [before, after] = &self.json;
+        // Both are objects; the second has a digest in it and so is not empty.
+        let before = before.strip_suffix('}').unwrap_or_default();
+        let separator = if before == "{" { "" } else { "," };
+        let after = after.strip_prefix('{').unwrap_or_default();
+        let json = format!("{before}{separator}\"{CAS_ENGINES}\":{engines},{after}").into();
+        Entry { reference: self.reference, platform: self.platform, digest: self.digest, json }
     }
 }
 
@@ -258,7 +272,7 @@ fn publish_entry(
     {
         descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
     }
-    Ok(PublishedEntry::new(&descriptor, is_untagged_referrer, position))
+    Ok(PublishedEntry::new(descriptor, is_untagged_referrer, position))
 }
 
 /// Adds what the image config says of the platform, where the entry says nothing.
@@ -271,8 +285,7 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
     };
     // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
     let Ok(Some(bytes)) = layout.read_manifest(config) else { return };
-    let platform = json::parse(&bytes).ok().as_ref().and_then(Platform::from_value);
-    if let Some(platform) = platform {
+    if let Some(platform) = Platform::from_config(&bytes) {
         descriptor.properties.insert("platform".into(), platform.to_value());
     }
 }
@@ -323,7 +336,9 @@ fn add_fallback_referrers(layout: &Layout, walk: &Walk, image: &mut Image) {
             continue;
         };
         let Some(subject) = subjects().find(|digest| fallback_tag(digest) == tag) else { continue };
-        let Some(links) = entry.descriptor().ok().and_then(|entry| walk.root_links(&entry).ok()) else { continue };
+        let root = walk.reached.iter().find(|reached| reached.digest == entry.digest);
+        let root = root.map(|root| Descriptor::new(&root.media_type, root.digest.clone(), root.size));
+        let Some(links) = root.and_then(|root| walk.root_links(&root).ok()) else { continue };
         for listed in links.children {
             // The manifest's own word on its type and annotations, where it is there to be read.
             let own = Walk::new(layout).root_links(&listed).ok().filter(|own| own.subject.is_some());
@@ -399,10 +414,9 @@ fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(
     for entry in &image.entries {
         let Some(reference) = entry.reference.as_deref() else { continue };
         let others = refs.entry(reference).or_default();
-        // Most refs have one entry, which meets nothing and need not be read again.
-        let platform = if others.is_empty() { None } else { entry.platform() };
+        let platform = entry.platform.as_ref();
         let meets = |other: &&&PublishedEntry| {
-            let theirs = other.platform();
+            let theirs = other.platform.as_ref();
             other.digest != entry.digest && (platform.is_none() || theirs.is_none() || platform == theirs)
         };
         if let Some(other) = others.iter().find(meets) {

@@ -29,7 +29,7 @@ use crate::site::map::{MapError, SiteMap};
 use crate::site::settings::Views;
 use crate::site::{Place, Preset, Settings, SitePath};
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::{Lock, Store, StoreError};
+use crate::store::{Document, Lock, Store, StoreError, Version};
 use crate::template::{Template, TemplateError};
 
 pub use collect::CollectError;
@@ -264,6 +264,8 @@ pub struct Site {
     pub views_before: Views,
     /// What renders the catalogue's pages.
     pub pages: Pages,
+    /// The version of the description that all this was read from; None: there was none.
+    version: Option<Version>,
     /// The blobs that were written.
     written: Mutex<Vec<Place>>,
 }
@@ -278,7 +280,8 @@ impl Site {
         template_dir: Option<&Path>,
     ) -> Result<Option<Site>, PublishError> {
         let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
-        let Some(Description { settings, images }) = description(&own)? else { return Ok(None) };
+        let Some(there) = read_description(&own)? else { return Ok(None) };
+        let Description { settings, images } = parse_description(&own, &there)?;
         let mut others: Vec<Box<dyn Store>> = Vec::new();
         for origin in &settings.origins {
             let Some((_, directory)) = stores.iter().find(|(known, _)| known == origin) else {
@@ -289,12 +292,15 @@ impl Site {
         let views_before = settings.views;
         let (own, map) = (Box::new(own), SiteMap::new(settings)?);
         let pages = pages(template_dir)?;
-        Ok(Some(Site { own, others, map, images, views_before, pages, written: Mutex::default() }))
+        let version = Some(there.version);
+        Ok(Some(Site { own, others, map, images, views_before, pages, version, written: Mutex::default() }))
     }
 
     fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = DirectoryStore::new(root, request.link, request.adopt)?;
-        let (settings, images, views_before) = settings(request, &own, images)?;
+        let there = read_description(&own)?;
+        let version = there.as_ref().map(|document| document.version.clone());
+        let (settings, images, views_before) = settings(request, &own, there, images)?;
         let mut others: Vec<Box<dyn Store>> = Vec::new();
         for origin in &settings.origins {
             let Some((_, directory)) = request.stores.iter().find(|(known, _)| known == origin) else {
@@ -309,13 +315,18 @@ impl Site {
             images,
             views_before,
             pages: pages(request.template_dir.as_deref())?,
+            version,
             written: Mutex::default(),
         })
     }
 
     /// Reads the description again, now that the lock is held: another publisher may have written since.
     fn reload(&mut self, request: &Request, images: &[collect::Image]) -> Result<(), PublishError> {
-        let (settings, images, views_before) = settings(request, &*self.own, images)?;
+        let there = read_description(&*self.own)?;
+        if there.as_ref().map(|document| &document.version) == self.version.as_ref() {
+            return Ok(());
+        }
+        let (settings, images, views_before) = settings(request, &*self.own, there, images)?;
         if settings.origins != self.map.settings().origins {
             return Err(StoreError::Conflict { path: description_path()? }.into());
         }
@@ -377,13 +388,15 @@ fn pages(template_dir: Option<&Path>) -> Result<Pages, PageError> {
 fn settings(
     request: &Request,
     own: &dyn Store,
+    there: Option<Document>,
     images: &[collect::Image],
 ) -> Result<(Settings, Vec<ImageName>, Views), PublishError> {
     let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
     let preset = request.preset.unwrap_or_default();
     let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
     let given_cas = request.cas_template.as_deref().or(request.preset.map(Preset::cas_template));
-    let (mut settings, known, views_before) = match description(own)? {
+    let there = there.map(|document| parse_description(own, &document)).transpose()?;
+    let (mut settings, known, views_before) = match there {
         Some(Description { settings, images }) => {
             for (what, found, given) in [
                 ("index template", &settings.index_template, given_index),
@@ -425,11 +438,16 @@ fn settings(
 
 /// What a site says of itself. None: there is no site yet.
 pub fn description(store: &dyn Store) -> Result<Option<Description>, PublishError> {
-    let path = description_path()?;
-    let Some(document) = store.read_document(&path, MAX_DESCRIPTION_BYTES)? else { return Ok(None) };
-    Description::parse(&document.bytes)
-        .map(Some)
-        .map_err(|source| PublishError::Description { site: store.name(), source })
+    read_description(store)?.map(|document| parse_description(store, &document)).transpose()
+}
+
+fn read_description(store: &dyn Store) -> Result<Option<Document>, PublishError> {
+    Ok(store.read_document(&description_path()?, MAX_DESCRIPTION_BYTES)?)
+}
+
+fn parse_description(store: &dyn Store, document: &Document) -> Result<Description, PublishError> {
+    let wrong = |source| PublishError::Description { site: store.name(), source };
+    Description::parse(&document.bytes).map_err(wrong)
 }
 
 fn description_path() -> Result<SitePath, PublishError> {

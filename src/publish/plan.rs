@@ -11,7 +11,6 @@ use crate::catalogue::page::PageError;
 use crate::digest::Digest;
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
-use crate::oci::descriptor::Descriptor;
 use crate::oci::layout::{LAYOUT_MARKER, Layout, LayoutError};
 use crate::oci::manifest;
 use crate::parallel;
@@ -21,7 +20,7 @@ use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
-use crate::store::{Expected, StoreError};
+use crate::store::{Document, Expected, StoreError};
 
 /// Everything that will be written, in the order of the phases.
 #[derive(Debug, Default)]
@@ -311,7 +310,9 @@ fn plan_image(
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
     let (index, change) = plan_index(site, merge, &mut image, place)?;
-    let for_catalogue = catalogue.map(|planner| planner.published(&image, &change.after)).transpose()?;
+    let for_catalogue =
+        catalogue.zip(change.as_ref()).map(|(planner, change)| planner.published(&image, &change.after)).transpose()?;
+    let has_registry = site.map.settings().views.registry;
     if let Some(None) = for_catalogue {
         image.warnings.push(format!("{} is not in the catalogue: its name is too long for a page's path", image.name));
     }
@@ -321,7 +322,7 @@ fn plan_image(
         warnings: std::mem::take(&mut image.warnings),
         marker,
         index,
-        for_registry: site.map.settings().views.registry.then_some((image, change)),
+        for_registry: change.filter(|_| has_registry).map(|change| (image, change)),
         for_catalogue: for_catalogue.flatten(),
     })
 }
@@ -458,34 +459,36 @@ pub struct IndexChange {
     pub after: Index,
 }
 
-/// Plans the index, which takes the image's entries.
+/// Plans the index, which takes the image's entries. What changes is told where the site has a view that asks.
 fn plan_index(
     site: &Site,
     merge: Merge,
     image: &mut Image,
     place: Place,
-) -> Result<(PlannedDocument, IndexChange), PlanError> {
+) -> Result<(PlannedDocument, Option<IndexChange>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
     let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
     let mut published = Published::default();
-    for (position, entry) in entries.into_iter().enumerate() {
-        let wrong = |source| IndexError::Entry { position, source };
-        let mut descriptor = entry.descriptor().map_err(wrong).map_err(unusable)?;
-        add_cas_engine(&mut descriptor, &cas_engine);
+    for entry in entries {
         let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
-        list.push(Entry::new(&descriptor));
+        list.push(entry.with_cas_engine(&cas_engine));
     }
-    let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+    let mut there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+    // Only the views ask for the entries, and an index can be large.
+    if site.map.settings().views.is_none()
+        && let Some(there) = there.take_if(|there| there.bytes == published.alone())
+    {
+        return Ok((unchanged(place, Kind::Index, there), None));
+    }
     let mut index = match &there {
         None => Index::default(),
         Some(document) => Index::parse(&document.bytes).map_err(unusable)?,
     };
-    // Only the registry view asks what was there, and an index can be large.
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
     index.merge(published, merge, |entry| is_referrer(site, &image.name, entry))?;
     let document = document_from(place, Kind::Index, index.to_bytes(), there);
-    Ok((document, IndexChange { before, after: index }))
+    Ok((document, Some(IndexChange { before, after: index })))
 }
 
 /// The index that the site has of an image. None: it has none.
@@ -494,15 +497,6 @@ pub(super) fn read_index(site: &Site, image: &ImageName) -> Result<Option<Index>
     let Some(document) = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else { return Ok(None) };
     let wrong = |source| PlanError::Index { path: place.path.clone(), image: image.clone(), source };
     Index::parse(&document.bytes).map(Some).map_err(wrong)
-}
-
-/// The CAS engine of the site comes first; one that the descriptor brought from elsewhere is kept behind it.
-fn add_cas_engine(descriptor: &mut Descriptor, cas_engine: &serde_json::Value) {
-    let mut engines = vec![cas_engine.clone()];
-    if let Some(serde_json::Value::Array(brought)) = descriptor.properties.remove("casEngines") {
-        engines.extend(brought.into_iter().filter(|brought| brought != cas_engine));
-    }
-    descriptor.properties.insert("casEngines".into(), engines.into());
 }
 
 /// Whether an entry of a published index refers to another manifest. It is asked rarely: only for entries without a ref,
@@ -536,16 +530,20 @@ pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> 
     Ok(document_from(place, kind, bytes, there))
 }
 
-pub(super) fn document_from(
-    place: Place,
-    kind: Kind,
-    bytes: Vec<u8>,
-    there: Option<crate::store::Document>,
-) -> PlannedDocument {
+pub(super) fn document_from(place: Place, kind: Kind, bytes: Vec<u8>, there: Option<Document>) -> PlannedDocument {
     let size = bytes.len() as u64;
-    let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
-    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-    PlannedDocument { place, kind, size, new_bytes: (!is_unchanged).then_some(bytes), expected }
+    match there {
+        Some(there) if there.bytes == bytes => unchanged(place, kind, there),
+        Some(there) => {
+            PlannedDocument { place, kind, size, new_bytes: Some(bytes), expected: Expected::Version(there.version) }
+        }
+        None => PlannedDocument { place, kind, size, new_bytes: Some(bytes), expected: Expected::Absent },
+    }
+}
+
+fn unchanged(place: Place, kind: Kind, there: Document) -> PlannedDocument {
+    let size = there.bytes.len() as u64;
+    PlannedDocument { place, kind, size, new_bytes: None, expected: Expected::Version(there.version) }
 }
 
 fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {

@@ -18,6 +18,7 @@ use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::{Descriptor, manifest, media_type};
 use crate::site::index::{Entry, Merge};
+use crate::site::ref_engines::CAS_ENGINES;
 use crate::site::{Kind, Place, SitePath, registry};
 use crate::store::{Expected, StoreError};
 
@@ -253,7 +254,7 @@ fn plan_tag(
     }
     let manifests = descriptors.into_iter().map(|mut descriptor| {
         descriptor.set_ref_name(None);
-        descriptor.properties.remove("casEngines");
+        descriptor.properties.remove(CAS_ENGINES);
         if descriptor.properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
             descriptor.properties.remove("annotations");
         }

@@ -55,11 +55,18 @@ struct Document {
 impl Description {
     /// Reads the document.
     pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
-        let value = json::parse(bytes)?;
-        if let Some(found) = value.get("ocisite").and_then(Value::as_u64).filter(|found| *found > VERSION.into()) {
+        let is_newer = |found: &u64| *found > VERSION.into();
+        let document: Document = match serde_json::from_slice(bytes) {
+            Ok(document) => document,
+            // Parsed again only to say what it is instead: there may be many images, and each publish reads them all.
+            Err(error) => {
+                let found = json::parse(bytes)?.get("ocisite").and_then(Value::as_u64).filter(is_newer);
+                return Err(found.map_or(DescriptionError::Form(error), |found| DescriptionError::Version { found }));
+            }
+        };
+        if let Some(found) = Some(document.ocisite.into()).filter(is_newer) {
             return Err(DescriptionError::Version { found });
         }
-        let document: Document = serde_json::from_value(value).map_err(DescriptionError::Form)?;
         let settings = Settings {
             hosts: document.hosts,
             index_template: document.index_template,

@@ -5,6 +5,7 @@
 //! sorted, so that the order in which images were published leaves no trace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,7 +20,7 @@ pub struct Entry {
     /// `org.opencontainers.image.ref.name`, which a fragment is compared with.
     pub reference: Option<Box<str>>,
     /// The platform, where the entry gives one.
-    pub platform: Option<Box<Platform>>,
+    pub platform: Option<Arc<Platform>>,
     /// The digest it points to.
     pub digest: Digest,
     /// The whole descriptor as canonical JSON.
@@ -68,9 +69,9 @@ impl Entry {
     pub fn new(descriptor: &Descriptor) -> Entry {
         Entry {
             reference: descriptor.ref_name().map(Into::into),
-            platform: descriptor.platform().map(Box::new),
+            platform: descriptor.platform().map(Arc::new),
             digest: descriptor.digest.clone(),
-            json: descriptor.to_value().to_string().into(),
+            json: descriptor.to_json().into(),
         }
     }
 
@@ -172,38 +173,43 @@ impl Index {
 
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut properties: BTreeMap<&str, Option<&str>> =
-            self.others.iter().map(|(key, text)| (key.as_str(), Some(&**text))).collect();
-        let media_type = Value::from(media_type::INDEX).to_string();
-        properties.insert("mediaType", Some(&media_type));
-        properties.insert("schemaVersion", Some("2"));
-        properties.insert("manifests", None);
-        let mut bytes = Vec::with_capacity(self.entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>() + 128);
-        let mut separator = b'{';
-        for (key, text) in properties {
-            bytes.push(separator);
-            separator = b',';
-            bytes.extend_from_slice(Value::from(key).to_string().as_bytes());
-            bytes.push(b':');
-            match text {
-                Some(text) => bytes.extend_from_slice(text.as_bytes()),
-                None => self.write_entries(&mut bytes),
-            }
-        }
-        bytes.push(b'}');
-        bytes
+        canonical_bytes(&self.others, &self.entries.iter().collect::<Vec<_>>())
     }
+}
 
-    fn write_entries(&self, bytes: &mut Vec<u8>) {
-        bytes.push(b'[');
-        for (position, entry) in self.entries.iter().enumerate() {
-            if position > 0 {
-                bytes.push(b',');
-            }
-            bytes.extend_from_slice(entry.json.as_bytes());
+/// The canonical bytes of an index of these entries and these other properties.
+fn canonical_bytes(others: &BTreeMap<String, Box<str>>, entries: &[&Entry]) -> Vec<u8> {
+    let mut properties: BTreeMap<&str, Option<&str>> =
+        others.iter().map(|(key, text)| (key.as_str(), Some(&**text))).collect();
+    let media_type = Value::from(media_type::INDEX).to_string();
+    properties.insert("mediaType", Some(&media_type));
+    properties.insert("schemaVersion", Some("2"));
+    properties.insert("manifests", None);
+    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>() + 128);
+    let mut separator = b'{';
+    for (key, text) in properties {
+        bytes.push(separator);
+        separator = b',';
+        bytes.extend_from_slice(Value::from(key).to_string().as_bytes());
+        bytes.push(b':');
+        match text {
+            Some(text) => bytes.extend_from_slice(text.as_bytes()),
+            None => write_entries(entries, &mut bytes),
         }
-        bytes.push(b']');
     }
+    bytes.push(b'}');
+    bytes
+}
+
+fn write_entries(entries: &[&Entry], bytes: &mut Vec<u8>) {
+    bytes.push(b'[');
+    for (position, entry) in entries.iter().enumerate() {
+        if position > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(entry.json.as_bytes());
+    }
+    bytes.push(b']');
 }
 
 /// What a publish brings into one index.
@@ -213,6 +219,17 @@ pub struct Published {
     pub images: Vec<Entry>,
     /// Entries without a ref that refer to another manifest.
     pub referrers: Vec<Entry>,
+}
+
+impl Published {
+    /// The bytes of an index that has these entries and nothing else. Merging them into it changes nothing, whichever way, so
+    /// an index with these bytes need not be read.
+    pub fn alone(&self) -> Vec<u8> {
+        let mut entries: Vec<&Entry> = self.images.iter().chain(&self.referrers).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        canonical_bytes(&BTreeMap::new(), &entries)
+    }
 }
 
 fn is_for_another_platform(old: &Entry, images: &[Entry]) -> bool {

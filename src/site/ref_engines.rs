@@ -19,10 +19,13 @@ pub fn document(map: &SiteMap) -> Vec<u8> {
     let ref_engine = json!({"protocol": INDEX_TEMPLATE_PROTOCOL, "uri": map.settings().index_template.as_str()});
     object.insert("refEngines".into(), vec![ref_engine].into());
     if map.cas_is_shared() {
-        object.insert("casEngines".into(), vec![cas_engine(map.settings().cas_template.as_str())].into());
+        object.insert(CAS_ENGINES.into(), vec![cas_engine(map.settings().cas_template.as_str())].into());
     }
     json::canonical(&Value::Object(object))
 }
+
+/// The property of a descriptor, and of the ref-engines object, that lists CAS engines.
+pub const CAS_ENGINES: &str = "casEngines";
 
 /// A `casEngines` entry for a template.
 pub fn cas_engine(template: &str) -> Value {

@@ -296,7 +296,9 @@ impl Store for DirectoryStore {
         if stat.size > limit {
             return Err(StoreError::TooLarge { path: file, limit });
         }
-        let bytes = std::fs::read(&file).map_err(|source| fault("read", &file, source))?;
+        let mut bytes = Vec::with_capacity(stat.size as usize + 1);
+        let read = File::open(&file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        read.map_err(|source| fault("read", &file, source))?;
         let version = version_of(&bytes);
         Ok(Some(Document { bytes, version }))
     }
