@@ -197,7 +197,7 @@ pub enum DigestError {
 fn plain_algorithm(text: &str) -> Option<Algorithm> {
     let (name, encoded) = text.split_at_checked(text.find(':')?)?;
     let algorithm = Algorithm::named(name)?;
-    let encoded = encoded[1..].as_bytes();
+    let encoded = &encoded.as_bytes()[1..];
     let is_hex = encoded.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (is_hex && encoded.len() == algorithm.hex_len()).then_some(algorithm)
 }

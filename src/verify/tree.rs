@@ -124,7 +124,8 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
         })?;
     }
     if count > 0 {
-        let (object, found) = (map.blob_pattern().static_prefix(), format!("{count} that none reaches, of {bytes} bytes"));
+        let (object, found) =
+            (map.blob_pattern().static_prefix(), format!("{count} that none reaches, of {bytes} bytes"));
         findings.push(Finding::new(&rule::ORPHANS, object, "blobs that an index reaches", found));
     }
     Ok(())

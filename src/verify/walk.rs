@@ -142,7 +142,12 @@ impl Walk<'_> {
         let elsewhere = image.elsewhere.load(Relaxed);
         if elsewhere > 0 {
             let found = format!("{elsewhere} that are at another origin");
-            findings.push(Finding::new(&rule::BLOB_ELSEWHERE, image.name.to_string(), "objects in the directory", found));
+            findings.push(Finding::new(
+                &rule::BLOB_ELSEWHERE,
+                image.name.to_string(),
+                "objects in the directory",
+                found,
+            ));
         }
         self.findings.extend(findings.into_iter().map(|finding| finding.of(&*image.text)));
         self.counts.entries.fetch_add(image.entries.load(Relaxed), Relaxed);

@@ -136,7 +136,8 @@ fn encoded_slash() {
 fn tls() {
     // Given a server whose certificate is from an authority that nobody knows.
     let server = Server::start_tls();
-    verify(&["https://example.com", "--connect-to", &server.address.to_string(), "example.com/app"]).assert_breaks("tls");
+    verify(&["https://example.com", "--connect-to", &server.address.to_string(), "example.com/app"])
+        .assert_breaks("tls");
 }
 
 #[test]

@@ -33,9 +33,8 @@ impl Verified {
     /// Runs a command that prints a report as JSON.
     pub fn of(command: &mut Command) -> Verified {
         let output = command.output().unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("{command:?}: {error}: {}", String::from_utf8_lossy(&output.stderr))
-        });
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
         Verified { code: output.status.code().unwrap(), report }
     }
 
