@@ -183,7 +183,7 @@ fn a_view_that_is_added_later_is_the_same() {
     let (first, later) = (Scene::new(), Scene::new());
     let mut layout = first.layout("layout");
     let image = layout.image("content");
-    layout.add("1.0", layout.index_of(&[image.clone()]));
+    layout.add("1.0", layout.index_of(std::slice::from_ref(&image)));
     layout.add_untagged(layout.artifact("signature", &image));
     let mut other = first.layout("other");
     other.add("1.0", other.image("other content"));
