@@ -83,8 +83,9 @@ pub fn head_says_what_get_says(base: &Base) {
 
 pub fn lengths_are_always_known(base: &Base) {
     for path in [REF_ENGINES.into(), index_path(base), blob(base).0, "/missing".into()] {
-        // A server that compresses on the fly knows no length and changes the bytes.
-        let response = base.get_with(&path, &[("Accept-Encoding", "gzip, br, zstd")]);
+        // A server that compresses on the fly knows no length and changes the bytes; nor need it send chunks to a client that
+        // says it takes them, as every client of HTTP/1.1 does.
+        let response = base.get_with(&path, &[("Accept-Encoding", "gzip, br, zstd"), ("TE", "chunked")]);
         assert_eq!(response.expect("Content-Length"), response.body.len().to_string(), "{path}");
         assert_eq!(response.header("Transfer-Encoding"), None, "{path}");
         assert_eq!(response.header("Content-Encoding"), None, "{path}");
@@ -142,6 +143,8 @@ pub fn an_entity_tag_saves_the_body(base: &Base) {
             assert_eq!(response.status, 304, "{path} {tags}");
             assert_eq!(response.expect("ETag"), tag, "{path}");
             assert!(response.body.is_empty(), "{path}");
+            // If it is there, it is that of the 200 (RFC 9110, section 8.6).
+            assert_ne!(response.header("Content-Length"), Some("0"), "{path}");
         }
         assert_eq!(base.get_with(&path, &[("If-None-Match", "\"other\"")]).status, 200, "{path}");
     }
@@ -259,4 +262,104 @@ pub fn a_publish_is_seen_at_once(base: &Base) {
     fixtures::run(publish.args(["publish", "--site"]).arg(&base.root).arg(image));
     let fetched = Consumer::new(base).walk("new", Some("1.0"));
     assert_eq!(fetched, Consumer::new(base).walk("zstd", Some("1.0")));
+}
+
+pub fn a_part_is_sent_only_of_what_the_client_knows(base: &Base) {
+    let (path, _) = blob(base);
+    let tag = base.get(&path).expect("ETag").to_string();
+    let status = |condition: &str| base.get_with(&path, &[("Range", "bytes=0-1"), ("If-Range", condition)]).status;
+    assert_eq!(status(&tag), 206);
+    assert_eq!(status("\"other\""), 200);
+}
+
+pub fn a_malformed_path_is_refused(base: &Base) {
+    let path = index_path(base);
+    for malformed in [format!("{path}%"), format!("{path}%2"), path.replace("app", "%zz"), path[1..].into()] {
+        assert_eq!(base.get(&malformed).status, 400, "{malformed}");
+    }
+}
+
+pub fn a_target_may_be_a_whole_uri(base: &Base) {
+    let target = format!("http://{}{}", base.host, index_path(base));
+    assert_eq!(base.get(&target).status, 200, "{target}");
+}
+
+pub fn http_1_0_is_understood(base: &Base) {
+    let (path, bytes) = blob(base);
+    let mut connection = base.connect();
+    connection.send_text(&format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", base.host));
+    let head = connection.head();
+    assert_eq!((head.status, head.header("Transfer-Encoding")), (200, None));
+    assert_eq!(connection.rest(), bytes, "the connection ends after the body");
+}
+
+pub fn one_connection_serves_many_requests(base: &Base) {
+    let (index, (blob, bytes)) = (index_path(base), blob(base));
+    let mut connection = base.connect();
+    for _ in 0..10 {
+        connection.send("GET", &index, &[], 1);
+        assert_eq!(connection.response().status, 200);
+    }
+    // Asked before the first is answered; the answers come in the order of the questions.
+    connection.send("GET", &blob, &[], 3);
+    connection.send("GET", &index, &[], 1);
+    for _ in 0..3 {
+        assert_eq!(connection.response().body, bytes);
+    }
+    assert!(connection.response().expect("Content-Type").contains("index"));
+}
+
+/// More than all buffers between a server and a client take.
+pub const LARGE: u64 = 256 * 1024 * 1024;
+
+/// Adds a blob of so many bytes, and gives its path. It is a hole, so it takes no room; and as no server looks into a blob, it
+/// has any digest.
+pub fn add_large_blob(base: &Base) -> String {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let path = Consumer::new(base).blob_uri("app", &digest).path().to_string();
+    let file = base.root.join(&*percent_encoding::percent_decode_str(&path[1..]).decode_utf8().unwrap());
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::File::create(file).unwrap().set_len(LARGE).unwrap();
+    path
+}
+
+pub fn idle_connections_hold_up_nobody(base: &Base) {
+    // Given: connections that all come at once, as a browser's or a container tool's do.
+    let path = index_path(base);
+    for _ in 0..3 {
+        let mut connections: Vec<_> = (0..40).map(|_| base.connect()).collect();
+        // When: each is used, the last first, while the others stay open.
+        for connection in connections.iter_mut().rev() {
+            connection.send("GET", &path, &[], 1);
+            // Then: it is answered.
+            assert_eq!(connection.response().status, 200);
+        }
+    }
+}
+
+pub fn a_slow_client_holds_up_nobody(base: &Base) {
+    // Given: clients that ask for more than all buffers take and read nothing, one of them for much more.
+    let (large, path) = (add_large_blob(base), index_path(base));
+    let mut stalled: Vec<_> = (0..8).map(|_| base.connect()).collect();
+    for (number, connection) in stalled.iter_mut().enumerate() {
+        connection.send("GET", &large, &[], if number == 0 { 300 } else { 1 });
+        assert_eq!(connection.head().status, 200);
+    }
+    // When: others ask, while these wait.
+    for _ in 0..20 {
+        // Then: they are answered.
+        assert_eq!(base.get(&path).status, 200);
+    }
+}
+
+pub fn a_client_that_goes_away_does_no_harm(base: &Base) {
+    let (large, path) = (add_large_blob(base), index_path(base));
+    for _ in 0..20 {
+        let mut connection = base.connect();
+        connection.send("GET", &large, &[], 1);
+        assert_eq!(connection.head().status, 200);
+    }
+    drop(base.connect());
+    base.connect().send_text("GET /oci-ind");
+    assert_eq!(base.get(&path).status, 200);
 }

@@ -47,6 +47,14 @@ macro_rules! conformity_of_all {
                 nothing_outside_of_the_site_is_served,
                 other_methods_are_not_allowed,
                 a_publish_is_seen_at_once,
+                a_part_is_sent_only_of_what_the_client_knows,
+                a_malformed_path_is_refused,
+                a_target_may_be_a_whole_uri,
+                http_1_0_is_understood,
+                one_connection_serves_many_requests,
+                idle_connections_hold_up_nobody,
+                a_slow_client_holds_up_nobody,
+                a_client_that_goes_away_does_no_harm,
             ]);
         )*
     };

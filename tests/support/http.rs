@@ -86,6 +86,77 @@ impl Base {
     }
 }
 
+impl Base {
+    /// Opens a connection, for requests that follow each other and for clients that misbehave.
+    pub fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Connection { stream, host: self.host.clone() }
+    }
+}
+
+/// An open connection.
+pub struct Connection {
+    stream: TcpStream,
+    host: String,
+}
+
+impl Connection {
+    /// Sends requests without a body, all alike, without waiting for an answer. In one piece: once the client reads too
+    /// little, its system may take no more of what it sends, either.
+    pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], times: usize) {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
+        self.send_text(&(request + "\r\n").repeat(times));
+    }
+
+    /// Sends anything.
+    pub fn send_text(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// `GET` at a server that may close the connection instead: the status code, if one came.
+    pub fn try_get(&mut self, target: &str) -> Option<u16> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        let mut status_line = [0; "HTTP/1.1 200".len()];
+        self.stream.write_all(request.as_bytes()).and_then(|()| self.stream.read_exact(&mut status_line)).ok()?;
+        std::str::from_utf8(&status_line).ok()?.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// Reads a response without its body, byte by byte, so that nothing of what follows is taken.
+    pub fn head(&mut self) -> Response {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            let found = self.stream.read(&mut byte).unwrap_or_else(|error| panic!("no response came: {error}"));
+            assert_eq!(found, 1, "the connection ended after {:?}", String::from_utf8_lossy(&bytes));
+            bytes.push(byte[0]);
+        }
+        parse(&bytes).unwrap_or_else(|| panic!("no HTTP response: {:?}", String::from_utf8_lossy(&bytes)))
+    }
+
+    /// Reads a response to `GET` and leaves the connection for the next.
+    pub fn response(&mut self) -> Response {
+        let mut response = self.head();
+        response.body = vec![0; response.expect("Content-Length").parse().unwrap()];
+        self.stream.read_exact(&mut response.body).unwrap();
+        response
+    }
+
+    /// Reads until the server ends the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Reads and counts until the server ends the connection, and keeps nothing.
+    pub fn count_rest(&mut self) -> u64 {
+        std::io::copy(&mut self.stream, &mut std::io::sink()).unwrap()
+    }
+}
+
 fn parse(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;

@@ -1,34 +1,89 @@
 //! The preview server, started as a person would, on a free port.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
 
 use super::fixtures::PROGRAM;
-use super::http::Base;
+use super::http::{Base, PATIENCE};
 
 /// A running preview; it ends with the value.
 pub struct Preview {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     base: Base,
 }
 
 impl Preview {
     /// Serves a site.
     pub fn start(root: &Path) -> Preview {
-        let mut command = Command::new(PROGRAM);
-        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Preview::run(Command::new(PROGRAM), root, &[], Stdio::inherit())
+    }
+
+    /// Serves a site, with more arguments, and keeps what is said on standard error.
+    pub fn start_heard(root: &Path, args: &[&str]) -> Preview {
+        Preview::run(Command::new(PROGRAM), root, args, Stdio::piped())
+    }
+
+    /// Serves a site with so many files at most that may be open at once.
+    pub fn start_with_few_files(root: &Path, files: u32) -> Preview {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), PROGRAM]);
+        Preview::run(shell, root, &[], Stdio::inherit())
+    }
+
+    fn run(mut command: Command, root: &Path, args: &[&str], stderr: Stdio) -> Preview {
+        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0"]).args(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+        stdout.read_line(&mut greeting).unwrap();
         let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
             panic!("no address in {greeting:?}");
         };
-        Preview { child, base: Base { address, host: "localhost".into(), root: root.into() } }
+        Preview { child, stdout, base: Base { address, host: "localhost".into(), root: root.into() } }
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        while start.elapsed() < 3 * PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server does not end");
+    }
+
+    /// Ends it, and gives what it printed on standard output after the address, and what was kept of standard error.
+    pub fn stop(mut self) -> (String, String) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        let (mut out, mut error) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut out).unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut error).unwrap();
+        }
+        assert_eq!(status.code(), Some(0), "{error}");
+        (out, error)
     }
 }
 
