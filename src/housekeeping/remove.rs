@@ -83,6 +83,18 @@ fn by_image(names: &[ImageName]) -> BTreeMap<ImageName, Vec<String>> {
     images
 }
 
+/// Whether the index at the place of an image that is not listed is its own: a publish or a removal of it was interrupted. A
+/// template without `{host}` gives names of other hosts the same places.
+fn is_unlisted(site: &Site, image: &ImageName) -> Result<bool, HousekeepingError> {
+    let place = site.map.index_place(image)?;
+    for known in &site.images {
+        if site.map.index_place(known)? == place {
+            return Ok(false);
+        }
+    }
+    Ok(site.map.settings().hosts.iter().any(|host| host == image.host()))
+}
+
 /// Takes images out of the description. Made durable before their indexes go: nothing leads to them then.
 fn forget(site: &Site, images: &[ImageName]) -> Result<(), HousekeepingError> {
     let kept: Vec<ImageName> = site.images.iter().filter(|image| !images.contains(image)).cloned().collect();
@@ -109,7 +121,8 @@ impl Change {
     fn plan(site: &Site, image: &ImageName, refs: &[String]) -> Result<Change, HousekeepingError> {
         let published = Published { site, image };
         let found = published.index()?;
-        if found.is_none() && site.images.binary_search(image).is_err() {
+        let is_listed = site.images.binary_search(image).is_ok();
+        if !is_listed && (found.is_none() || !is_unlisted(site, image)?) {
             let similar =
                 site.images.iter().filter(|known| known.path() == image.path() || known.host() == image.host());
             let similar = similar.max_by_key(|known| known.path() == image.path()).cloned();

@@ -229,7 +229,9 @@ impl<'a> Planner<'a> {
         for (name, changed) in others {
             plan.add_image(&name, changed)?;
         }
-        plan.documents.extend(shards.documents());
+        let (documents, emptied) = shards.documents();
+        plan.documents.extend(documents);
+        plan.removals.extend(emptied);
         for (name, changed) in own {
             rows.insert(name.clone(), changed.document.row()?);
             plan.add_image(&name, changed)?;
@@ -378,11 +380,18 @@ impl Shards<'_> {
         Ok(())
     }
 
-    fn documents(self) -> impl Iterator<Item = PlannedDocument> {
-        self.read.into_iter().map(|(path, (document, there))| {
+    /// What is written, and the paths of documents that have nothing to say any more.
+    fn documents(self) -> (Vec<PlannedDocument>, Vec<SitePath>) {
+        let (mut documents, mut emptied) = (Vec::new(), Vec::new());
+        for (path, (document, there)) in self.read {
+            if document.layers.is_empty() {
+                emptied.extend(there.map(|_| path));
+                continue;
+            }
             let place = Place { origin: None, path };
-            document_from(place, Kind::CatalogueDocument, document.to_bytes(), there)
-        })
+            documents.push(document_from(place, Kind::CatalogueDocument, document.to_bytes(), there));
+        }
+        (documents, emptied)
     }
 }
 

@@ -259,6 +259,7 @@ fn walk<'a>(
     let walk = Walk {
         source,
         discovery,
+        is_listed: options.names.is_empty(),
         findings,
         progress,
         deep: options.deep.then(Readings::default),

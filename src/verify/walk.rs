@@ -43,6 +43,8 @@ pub struct Walk<'a> {
     pub source: &'a dyn Source,
     /// Its ref-engines object.
     pub discovery: &'a Discovery,
+    /// Whether the site itself lists the images that are looked at, so that one may be taken out meanwhile.
+    pub is_listed: bool,
     /// Where findings go.
     pub findings: &'a Findings,
     /// Hears of images that are done.
@@ -161,7 +163,12 @@ impl Walk<'_> {
             Ok(document) => Some(version(&document)) != *before,
             Err(Fault::Absent) => before.is_some(),
             Err(_) => false,
-        }) || (indexes.iter().all(|(_, before)| before.is_none()) && !self.source.still_lists(&image.name))
+        }) || (indexes.iter().all(|(_, before)| before.is_none()) && self.was_removed(image))
+    }
+
+    /// Whether the image was taken out of the site while it was looked at.
+    fn was_removed(&self, image: &Image) -> bool {
+        self.is_listed && !self.source.still_lists(&image.name)
     }
 
     /// Reads the indexes that the ref engines give for an image.
@@ -197,8 +204,7 @@ impl Walk<'_> {
 
     fn no_index(&self, image: &Image, faults: &[(&Url, Fault)]) {
         image.give_up_on_completeness();
-        if image.attempt > 1 && !self.source.still_lists(&image.name) {
-            // It was removed while we looked.
+        if image.attempt > 1 && self.was_removed(image) {
             return;
         }
         for (url, fault) in faults {
