@@ -173,7 +173,7 @@ impl Change {
         }
         let mut plan = Plan::default();
         publish::registry::plan_removal(site, &self.image, &self.index, &mut plan)?;
-        for PlannedDocument { place, kind, new_bytes, expected, .. } in &plan.indexes {
+        for PlannedDocument { place, kind, new_bytes, expected, .. } in &plan.lists {
             if let Some(bytes) = new_bytes {
                 site.own.write_document(&place.path, kind, bytes, expected)?;
             }

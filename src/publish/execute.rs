@@ -111,11 +111,12 @@ pub fn execute(
     write_blobs(&plan, layouts, jobs, &mut tally)?;
     write_documents(&plan.markers, &mut tally)?;
     tally.flush()?;
-    write_documents(&plan.indexes, &mut tally)?;
     registry::write_tags(&plan, &mut tally)?;
+    write_documents(&plan.lists, &mut tally)?;
     for path in &plan.removals {
         site.own.remove_document(path)?;
     }
+    write_documents(&plan.indexes, &mut tally)?;
     tally.flush()?;
     write_documents(&plan.discovery, &mut tally)?;
     tally.flush()?;

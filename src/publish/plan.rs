@@ -33,12 +33,15 @@ pub struct Plan {
     pub blobs: Vec<PlannedBlob>,
     /// Phase one, too: the `oci-layout` files of images that are layouts.
     pub markers: Vec<PlannedDocument>,
-    /// Phase two: the indexes, and the registry view's lists.
-    pub indexes: Vec<PlannedDocument>,
-    /// Phase two, too: the registry view's tags.
+    /// Phase two: the registry view's tags.
     pub tags: Vec<PlannedTag>,
-    /// What is removed at the end of phase two: what the registry view says of refs that are no more.
+    /// Then its lists.
+    pub lists: Vec<PlannedDocument>,
+    /// Then what it says of refs that are no more goes.
     pub removals: Vec<SitePath>,
+    /// Phase two ends with the indexes. They say which refs there were, so that a publish that is killed before can be done
+    /// again.
+    pub indexes: Vec<PlannedDocument>,
     /// Phase three: the description and the ref-engines object.
     pub discovery: Vec<PlannedDocument>,
     /// Phase four: the catalogue.
@@ -369,7 +372,7 @@ impl Plan {
 
     /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
-        self.markers.iter().chain(&self.indexes).chain(&self.discovery)
+        self.markers.iter().chain(&self.lists).chain(&self.indexes).chain(&self.discovery)
     }
 }
 

@@ -34,9 +34,9 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
         plan_images_from_before(site, originals, plan)?;
     }
     let own = |path| Place { origin: None, path };
-    plan.indexes.push(planned(site, own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
+    plan.lists.push(planned(site, own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
     let empty = registry::referrers_list([]);
-    plan.indexes.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
+    plan.lists.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
     Ok(())
 }
 
@@ -277,10 +277,10 @@ fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> R
     let list = |path: SitePath, tags: &[&str]| {
         planned(site, Place { origin: None, path }, Kind::TagsList, registry::tags_list(name, tags))
     };
-    plan.indexes.push(list(registry::tags_list_path(name)?, tags)?);
+    plan.lists.push(list(registry::tags_list_path(name)?, tags)?);
     if tags.len() <= registry::MAX_TAGS_WITH_LAST {
         for (position, tag) in tags.iter().enumerate() {
-            plan.indexes.push(list(registry::tags_after_path(name, tag)?, &tags[position + 1..])?);
+            plan.lists.push(list(registry::tags_after_path(name, tag)?, &tags[position + 1..])?);
         }
         return Ok(());
     }
@@ -317,11 +317,11 @@ fn plan_referrers(
             let typed = registry::typed_manifest_path(name.path(), &tag, media_type::INDEX).transpose()?;
             let kind = Kind::RegistryTag(Some(media_type::INDEX.into()));
             for path in typed.into_iter().chain([registry::manifest_path(name.path(), &tag)?]) {
-                plan.indexes.push(planned(site, Place { origin: None, path }, kind.clone(), bytes.clone())?);
+                plan.lists.push(planned(site, Place { origin: None, path }, kind.clone(), bytes.clone())?);
             }
         }
         written.insert(path.clone());
-        plan.indexes.push(planned(site, Place { origin: None, path }, Kind::Referrers, bytes)?);
+        plan.lists.push(planned(site, Place { origin: None, path }, Kind::Referrers, bytes)?);
     }
     if merge == Merge::ReplaceImage {
         let prefix = format!("{}/{}/referrers/", registry::ROOT, name.path());
