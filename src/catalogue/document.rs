@@ -151,8 +151,6 @@ pub struct Row {
     /// How many bytes a pull of it fetches, for the platform that needs most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// How many refs the image has.
-    pub refs: usize,
     /// Its page, as a URL relative to the site's root.
     pub page: String,
     /// Its document, as a URL relative to the site's root.
@@ -233,7 +231,6 @@ impl ImageDocument {
             platforms,
             artifact_type: newest.and_then(|newest| newest.artifact_type.clone()),
             size: newest.and_then(|newest| newest.size),
-            refs: self.refs.iter().filter(|one| one.reference.is_some()).count(),
             page: url(&page_path(&self.name)?),
             document: url(&document_path(&self.name)?),
         })
@@ -556,4 +553,108 @@ fn subject_of(tag: &str, refs: &[Ref]) -> Option<Digest> {
     let entries = refs.iter().flat_map(|one| one.entries.iter().map(|entry| &entry.digest));
     let images = refs.iter().flat_map(|one| one.images.iter().map(|image| &image.digest));
     entries.chain(images).find(|digest| fallback_tag(digest) == stem).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    /// Manifests and configs by digest.
+    type Blobs = BTreeMap<Digest, Vec<u8>>;
+
+    fn put(blobs: &mut Blobs, media_type: &str, bytes: Vec<u8>) -> Value {
+        let digest = Digest::of(Algorithm::Sha256, &bytes);
+        let descriptor = json!({"mediaType": media_type, "digest": digest.as_str(), "size": bytes.len()});
+        blobs.insert(digest, bytes);
+        descriptor
+    }
+
+    fn entry(blobs: &mut Blobs, reference: Option<&str>, manifest: Value) -> Entry {
+        let mut descriptor = put(blobs, media_type::MANIFEST, json::canonical(&manifest));
+        if let Some(reference) = reference {
+            descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": reference});
+        }
+        Entry::new(&Descriptor::from_value(descriptor).unwrap())
+    }
+
+    /// An image, and a signature of it without a ref.
+    fn image(blobs: &mut Blobs, reference: &str, content: u8) -> [Entry; 2] {
+        let created = format!("2024-01-{:02}T00:00:00Z", content % 3 + 1);
+        let config = json!({"os": "linux", "architecture": "amd64", "created": created, "config": {"User": content.to_string()}});
+        let config = put(blobs, media_type::CONFIG, json::canonical(&config));
+        let layer = put(blobs, "application/x-layer", vec![content % 4]);
+        let image = entry(blobs, Some(reference), json!({"config": config, "layers": [layer]}));
+        let subject = json!({"mediaType": media_type::MANIFEST, "digest": image.digest.as_str(), "size": 1});
+        let signature =
+            json!({"artifactType": "application/x-signature", "layers": [], "subject": subject, "n": content});
+        [image, entry(blobs, None, signature)]
+    }
+
+    fn build_from(blobs: &Blobs, entries: &[Entry], old: Option<ImageDocument>) -> (ImageDocument, usize) {
+        let name = ImageName::parse("example.com/app").unwrap();
+        let reads = Cell::new(0);
+        let document = build::<Infallible>(&name, entries, old, &mut |descriptor| {
+            reads.set(reads.get() + 1);
+            Ok(blobs.get(&descriptor.digest).cloned())
+        });
+        (document.unwrap(), reads.get())
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_again() {
+        let mut blobs = Blobs::new();
+        let mut entries: Vec<Entry> = (0..20).flat_map(|n| image(&mut blobs, &format!("1.{n}"), n)).collect();
+        let (old, _) = build_from(&blobs, &entries, None);
+        assert_eq!(build_from(&blobs, &entries, Some(old.clone())), (old.clone(), 0));
+        entries.extend(image(&mut blobs, "2.0", 99));
+        let (new, reads) = build_from(&blobs, &entries, Some(old));
+        assert_eq!(reads, 3, "a manifest, its config and its signature");
+        assert_eq!(new.refs.len(), 21);
+    }
+
+    #[test]
+    fn what_was_missing_is_looked_for_again() {
+        let mut blobs = Blobs::new();
+        let entries = image(&mut blobs, "1.0", 1);
+        let (without, _) = build_from(&Blobs::new(), &entries[..1], None);
+        assert!(without.refs[0].incomplete);
+        let (with, _) = build_from(&blobs, &entries, Some(without));
+        assert_eq!(with, build_from(&blobs, &entries, None).0);
+        assert!(!with.refs[0].incomplete && with.refs[0].size.is_some());
+    }
+
+    #[test]
+    fn the_newest_refs_are_told_in_full_and_all_are_summed_up() {
+        let mut blobs = Blobs::new();
+        let entries: Vec<Entry> = (0..250).flat_map(|n| image(&mut blobs, &format!("1.{n}"), n)).collect();
+        let (document, _) = build_from(&blobs, &entries, None);
+        assert_eq!((document.refs.len(), document.manifests.len()), (250, MAX_DETAILED_REFS));
+        assert!(document.refs.iter().all(|one| one.size.is_some()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_document_depends_on_the_index_alone(
+            before in prop::collection::btree_map("[a-c1-3.]{1,3}", 0u8..12, 0..6),
+            after in prop::collection::btree_map("[a-c1-3.]{1,3}", 0u8..12, 0..6),
+            turn in 0usize..12,
+        ) {
+            let mut blobs = Blobs::new();
+            let mut entries = |refs: &BTreeMap<String, u8>| -> Vec<Entry> {
+                refs.iter().flat_map(|(reference, content)| image(&mut blobs, reference, *content)).collect()
+            };
+            let (before, mut after) = (entries(&before), entries(&after));
+            let (fresh, _) = build_from(&blobs, &after, None);
+            let (old, _) = build_from(&blobs, &before, None);
+            let turn = turn % after.len().max(1);
+            after.rotate_left(turn);
+            prop_assert_eq!(build_from(&blobs, &after, Some(old)).0.to_bytes(), fresh.to_bytes());
+            prop_assert_eq!(ImageDocument::parse(&fresh.to_bytes()), Some(fresh));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as TemplateValue};
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value as TemplateValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use url::Url;
@@ -52,6 +52,30 @@ pub enum PageError {
     Path(#[from] PathError),
 }
 
+/// Writes a value into a page: text is escaped for elements and for quoted attributes alike. (minijinja's own formatter also
+/// escapes slashes, which makes paths unreadable and a list of ten thousand images a tenth larger.)
+fn write_escaped(out: &mut Output, state: &mut State, value: &TemplateValue) -> Result<(), minijinja::Error> {
+    let is_text = value.as_str().is_some_and(|_| !value.is_safe());
+    let Some(text) = value.as_str().filter(|_| is_text && matches!(state.auto_escape(), AutoEscape::Html)) else {
+        return minijinja::escape_formatter(out, state, value);
+    };
+    let mut rest = text;
+    while let Some(position) = rest.find(['&', '<', '>', '"', '\'']) {
+        let (before, after) = rest.split_at(position);
+        let (special, after) = after.split_at(1);
+        out.write_str(before)?;
+        out.write_str(match special {
+            "&" => "&amp;",
+            "<" => "&lt;",
+            ">" => "&gt;",
+            "\"" => "&quot;",
+            _ => "&#39;",
+        })?;
+        rest = after;
+    }
+    Ok(out.write_str(rest)?)
+}
+
 /// Lines that hold only a block leave no empty lines behind.
 fn syntax() -> SyntaxConfig {
     let mut builder = SyntaxConfig::builder();
@@ -70,6 +94,7 @@ impl Pages {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_syntax(syntax());
+        environment.set_formatter(write_escaped);
         environment.add_filter("bytes", |size: u64| indicatif::BinaryBytes(size).to_string());
         environment.add_filter("grouped", grouped);
         environment.add_filter("day", |time: &str| time.split('T').next().unwrap_or_default().to_string());
@@ -458,6 +483,12 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::document::Row;
+    use crate::digest::Algorithm;
+    use crate::json;
+    use proptest::prelude::*;
+    use regex::Regex;
+    use serde_json::json;
 
     #[test]
     fn only_http_and_https_become_links() {
@@ -483,5 +514,87 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    /// A document of one image, all of whose texts are `text`.
+    fn document(text: &str) -> ImageDocument {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let annotations: serde_json::Map<String, serde_json::Value> =
+            crate::catalogue::facts::ANNOTATIONS.iter().map(|key| (key.to_string(), text.into())).collect();
+        let texts = json!([text, text]);
+        let document = json!({
+            "catalogue": crate::catalogue::VERSION,
+            "name": "example.com/team/app",
+            "refs": [{
+                "ref": text, "entries": [{"digest": digest}], "created": "2024-01-02T03:04:05Z", "size": 1,
+                "images": [{"platform": text, "digest": digest, "size": 1}],
+            }],
+            "manifests": {digest: {
+                "kind": "image", "size": 1, "configDigest": digest, "annotations": annotations, "platform": text,
+                "layers": [{"digest": digest, "size": 1, "mediaType": text}],
+                "config": {
+                    "entrypoint": texts, "command": texts, "user": text, "workingDirectory": text,
+                    "exposedPorts": texts, "volumes": texts, "environment": texts,
+                },
+            }},
+            "referrers": {digest: [{"artifactType": text, "digest": digest, "size": 1, "declared": true}]},
+            "sharedLayers": [],
+        });
+        ImageDocument::parse(&json::canonical(&document)).unwrap()
+    }
+
+    fn list(text: &str) -> ListDocument {
+        let mut list = ListDocument::new(true, "sha256:".into());
+        let row = Row { description: Some(text.into()), ..document(text).row().unwrap() };
+        list.images = vec![Row { artifact_type: Some(text.into()), platforms: vec![], ..row.clone() }, row];
+        list
+    }
+
+    /// The elements of a page with the names of their attributes: what the page is made of, whatever its text says.
+    fn structure(page: &[u8]) -> Vec<String> {
+        let page = std::str::from_utf8(page).unwrap();
+        let tag = Regex::new(r#"<(/?[a-zA-Z!][^\s>]*)((?:[^"'>]|"[^"]*"|'[^']*')*)>"#).unwrap();
+        let attribute = Regex::new(r#"([^\s=]+)(?:="[^"]*")?"#).unwrap();
+        let names = |attributes: &str| attribute.captures_iter(attributes).map(|found| found[1].to_string()).collect();
+        let tags = tag.captures_iter(page).map(|found| (found[1].to_string(), names(&found[2])));
+        tags.map(|(name, attributes): (String, Vec<String>)| format!("{name} {}", attributes.join(" "))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_text_changes_what_a_page_is_made_of(text in "[a-z<>&\"'/=`{}%#!;: \t\n\u{202e}🦀-]{1,40}") {
+            prop_assume!(link(&text).is_none() && !text.trim().is_empty());
+            let pages = Pages::new(Templates::built_in()).unwrap();
+            let hosts = ["example.com".to_string()];
+            // Harmless text that has the same effects: it is no fragment of a name, and no tag.
+            let harmless = "a b";
+            prop_assume!(!crate::name::is_fragment(&text));
+            prop_assert_eq!(
+                structure(&pages.image(&document(&text), true).unwrap()),
+                structure(&pages.image(&document(harmless), true).unwrap())
+            );
+            prop_assert_eq!(
+                structure(&pages.list(&list(&text), &hosts).unwrap()),
+                structure(&pages.list(&list(harmless), &hosts).unwrap())
+            );
+        }
+    }
+
+    #[test]
+    fn the_layers_of_a_bar_fill_it_and_each_is_seen() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let layer = |size| Layer { digest: digest.clone(), size, media_type: String::new() };
+        for sizes in [vec![1, u64::MAX / 2, 0], vec![0, 0], vec![5; 600]] {
+            let layers: Vec<Layer> = sizes.into_iter().map(layer).collect();
+            let views = layer_views(&document("x"), &layers);
+            let is_empty = layers.iter().all(|layer| layer.size == 0);
+            assert!(views.iter().all(|view| view.width > 0));
+            for pair in views.windows(2) {
+                assert_eq!(pair[0].x + pair[0].width, pair[1].x);
+            }
+            let end = views.last().map(|view| view.x + view.width).unwrap();
+            assert!(end == BAR_WIDTH || is_empty, "{end}");
+        }
     }
 }

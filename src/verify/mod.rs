@@ -37,6 +37,7 @@ use crate::client::http::{self, ConnectTo, Http, HttpError};
 use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::progress::Progress;
+use crate::publish;
 use crate::seen::Seen;
 use crate::site::SiteMap;
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
@@ -158,9 +159,21 @@ pub fn verify_directory(
     let is_complete = is_whole && knows_cas && !walk.is_incomplete.load(Relaxed);
     if let Some(map) = map.filter(|_| is_complete) {
         tree::look_for_orphans(&files, &map, &walk.reached, &findings)?;
+        if is_described && map.settings().views.catalogue {
+            compare_catalogue(directory, &findings);
+        }
     }
     let counts = walk.counts;
     Ok(Report::new(site, images, counts, options.deep, findings))
+}
+
+/// Compares the catalogue with the indexes. What cannot be read for it was found by the walk already.
+fn compare_catalogue(directory: &Directory, findings: &Findings) {
+    let Ok(Some(site)) = publish::Site::open_existing(&directory.path, &directory.stores, None) else { return };
+    for path in publish::catalogue::differences(&site).unwrap_or_default() {
+        let (expected, found) = ("what the indexes say", "something else");
+        findings.push(Finding::new(&rule::CATALOGUE_DIFFERS, path.to_string(), expected, found));
+    }
 }
 
 /// Adds the images that have an index and are not listed.

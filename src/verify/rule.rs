@@ -281,6 +281,10 @@ rules! {
         "The CAS has blobs that no index reaches.",
         "ocisite gc removes them",
         "`oci-cas/`: expected blobs that an index reaches, found 1 that none reaches, of 16 bytes";
+    CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
+        "The catalogue says something else than the indexes do.",
+        "publish the image again, or take the catalogue out with --no-catalogue and publish with --catalogue",
+        "`catalogue.json`: expected what the indexes say, found something else";
 
     // The server.
     MEDIA_TYPE = "media-type", Error, Server,

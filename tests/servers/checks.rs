@@ -176,13 +176,36 @@ pub fn a_path_is_decoded_once(base: &Base) {
     assert_error(&base.get(&path.replace("app", "%2561pp")), 404, "NOT_FOUND");
 }
 
+pub fn pages_are_served_with_their_policy(base: &Base) {
+    let minute = "public, max-age=60";
+    for page in ["/", "/index.html", "/catalogue/images/example.com/team/app.html"] {
+        let response = base.get(page);
+        assert_served(&response, "text/html; charset=utf-8", minute);
+        let policy = response.expect("Content-Security-Policy");
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(response.expect("Referrer-Policy"), "no-referrer");
+    }
+    for (path, content_type) in [
+        ("/catalogue.json", "application/json"),
+        ("/catalogue/images/example.com/team/app.json", "application/json"),
+        ("/catalogue/style.css", "text/css; charset=utf-8"),
+        ("/catalogue/script.js", "text/javascript; charset=utf-8"),
+    ] {
+        assert_served(&base.get(path), content_type, minute);
+    }
+    assert_eq!(base.get("/").body, base.get("/index.html").body);
+}
+
 pub fn what_is_not_published_is_not_found(base: &Base) {
     let (index, (blob, _)) = (index_path(base), blob(base));
     let other_blob = format!("{}{}", &blob[..blob.len() - 4], if blob.ends_with("0000") { "1111" } else { "0000" });
     let paths = [
-        "/".to_string(),
-        "/missing".into(),
-        "/index.html".into(),
+        "/missing".to_string(),
+        "/index.htm".into(),
+        "/catalogue".into(),
+        "/catalogue/".into(),
+        "/catalogue/images/".into(),
+        "/catalogue/other.html".into(),
         "/.well-known".into(),
         "/.well-known/".into(),
         "/.well-known/other".into(),

@@ -43,6 +43,7 @@ macro_rules! conformity_of_all {
                 a_date_saves_the_body,
                 an_encoded_slash_is_a_slash,
                 a_path_is_decoded_once,
+                pages_are_served_with_their_policy,
                 what_is_not_published_is_not_found,
                 nothing_outside_of_the_site_is_served,
                 other_methods_are_not_allowed,

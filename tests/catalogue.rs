@@ -1,0 +1,12 @@
+//! The catalogue: what its pages and documents say, what a publish writes of them, and how they behave in a browser.
+
+mod support;
+
+mod catalogue {
+    mod browser;
+    mod pages;
+    mod site;
+    mod switches;
+    mod templates;
+    mod writes;
+}

@@ -1,0 +1,99 @@
+//! When a site has a catalogue, and when not.
+
+use super::site::{Demo, catalogue_of, small_image};
+use crate::support::program::{ocisite, publish, refused, text};
+
+fn two_images() -> Demo {
+    let demo = Demo::new();
+    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
+    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    demo
+}
+
+#[test]
+fn a_new_site_has_a_catalogue_unless_it_is_left_out() {
+    let demo = two_images();
+    demo.publish(&[]);
+    assert!(demo.has("index.html") && demo.has("catalogue.json") && demo.has("catalogue/images/example.com/app.html"));
+    let without = two_images();
+    without.publish(&["--no-catalogue"]);
+    assert!(catalogue_of(&without.site()).is_empty());
+    // It stays as it is.
+    without.publish(&[]);
+    assert!(catalogue_of(&without.site()).is_empty());
+}
+
+#[test]
+fn a_catalogue_that_comes_later_has_all_images() {
+    let (demo, at_once) = (two_images(), two_images());
+    demo.publish(&["--no-catalogue"]);
+    publish(&demo.site(), &["--catalogue", &format!("example.com/app={}", text(&demo.path("layouts/app")))]);
+    at_once.publish(&[]);
+    assert_eq!(catalogue_of(&demo.site()), catalogue_of(&at_once.site()));
+}
+
+#[test]
+fn a_catalogue_that_is_turned_off_is_taken_away() {
+    let demo = two_images();
+    demo.publish(&[]);
+    demo.publish(&["--no-catalogue"]);
+    assert!(catalogue_of(&demo.site()).is_empty());
+    assert!(demo.has("oci-index/app"));
+}
+
+#[test]
+fn somebody_elses_home_page_is_not_overwritten() {
+    let demo = two_images();
+    std::fs::create_dir(demo.site()).unwrap();
+    std::fs::write(demo.site().join("index.html"), "<h1>My home page</h1>").unwrap();
+    let layouts = demo.path("layouts");
+    let args = ["--host", "example.com", "--adopt", text(&layouts)];
+    refused(&demo.site(), &args, &["index.html is there already", "--no-catalogue"]);
+    demo.publish(&["--adopt", "--no-catalogue"]);
+    assert_eq!(demo.read("index.html"), "<h1>My home page</h1>");
+}
+
+#[test]
+fn what_is_removed_is_gone_from_the_pages_of_others_too() {
+    // Given a site of two images, and one that never had the second.
+    let (demo, alone) = (two_images(), Demo::new());
+    demo.publish(&[]);
+    small_image(&alone, "app", "1.0", "2024-01-01T00:00:00Z");
+    alone.publish(&[]);
+    // When the second is removed.
+    ocisite().arg("remove").arg(demo.site()).arg("example.com/team/tool").assert().success();
+    ocisite().arg("gc").arg(demo.site()).assert().success();
+    // Then the catalogues are the same, but for an empty document of layers.
+    let mut left = catalogue_of(&demo.site());
+    left.retain(|_, bytes| bytes != br#"{"catalogue":1,"layers":{}}"#);
+    assert_eq!(left, catalogue_of(&alone.site()));
+}
+
+#[test]
+fn a_ref_that_is_removed_is_gone_from_its_page() {
+    let demo = Demo::new();
+    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
+    demo.publish(&[]);
+    let before = catalogue_of(&demo.site());
+    let app = demo.path("layouts/app");
+    std::fs::remove_dir_all(&app).unwrap();
+    small_image(&demo, "app", "2.0", "2024-02-01T00:00:00Z");
+    demo.publish(&[]);
+    assert_eq!(demo.list()["images"][0]["ref"], "2.0");
+    ocisite().arg("remove").arg(demo.site()).arg("example.com/app#2.0").assert().success();
+    let mut left = catalogue_of(&demo.site());
+    left.retain(|_, bytes| bytes != br#"{"catalogue":1,"layers":{}}"#);
+    assert_eq!(left, before);
+}
+
+#[test]
+fn verify_finds_a_catalogue_that_does_not_agree_with_the_indexes() {
+    let demo = two_images();
+    demo.publish(&[]);
+    let verify = || ocisite().arg("verify").arg(demo.site()).arg("--json").output().unwrap();
+    let rules = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+    assert!(!rules(verify()).contains("catalogue-differs"));
+    let list = demo.read("catalogue.json").replace("What app does", "What app did");
+    std::fs::write(demo.site().join("catalogue.json"), list).unwrap();
+    assert!(rules(verify()).contains("catalogue-differs"));
+}

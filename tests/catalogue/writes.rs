@@ -1,0 +1,104 @@
+//! What a publish writes: only what changed, and the same in whatever order things came.
+
+use std::collections::BTreeSet;
+
+use super::site::{Demo, catalogue_of, small_image};
+use crate::support::program::{publish, text};
+use crate::support::site::traces;
+
+const IMAGES: usize = 40;
+
+fn many_images() -> Demo {
+    let demo = Demo::new();
+    for number in 0..IMAGES {
+        small_image(&demo, &format!("team/app-{number:02}"), "1.0", "2024-01-01T00:00:00Z");
+    }
+    demo.publish(&[]);
+    demo
+}
+
+/// Publishes one image again with another ref, and gives the files that were written, relative to the site.
+fn publish_ref(demo: &Demo, image: &str, version: &str, created: &str) -> BTreeSet<String> {
+    let before = traces(&demo.site());
+    std::fs::remove_dir_all(demo.path("layouts").join(image)).unwrap();
+    small_image(demo, image, version, created);
+    let layout = demo.path("layouts").join(image);
+    publish(&demo.site(), &[&format!("example.com/{image}={}", text(&layout))]);
+    let after = traces(&demo.site());
+    let changed = after.iter().filter(|(path, trace)| before.get(*path) != Some(trace));
+    let relative = changed.map(|(path, _)| path.strip_prefix(demo.site()).unwrap().to_str().unwrap().to_string());
+    relative.filter(|path| !path.starts_with(".ocisite/") && !path.starts_with("oci-cas/")).collect()
+}
+
+#[test]
+fn publishing_one_tag_writes_its_page_its_documents_and_the_list() {
+    let demo = many_images();
+    let written = publish_ref(&demo, "team/app-07", "2.0", "2024-02-01T00:00:00Z");
+    let layers: Vec<&String> = written.iter().filter(|path| path.starts_with("catalogue/layers/")).collect();
+    assert_eq!(layers.len(), 1, "one new layer: {written:?}");
+    let others: Vec<&str> =
+        written.iter().map(String::as_str).filter(|path| !path.starts_with("catalogue/layers/")).collect();
+    assert_eq!(
+        others,
+        [
+            "catalogue.json",
+            "catalogue/images/example.com/team/app-07.html",
+            "catalogue/images/example.com/team/app-07.json",
+            "index.html",
+            "oci-index/team/app-07",
+        ]
+    );
+}
+
+#[test]
+fn the_list_is_written_only_when_what_it_shows_changed() {
+    let demo = many_images();
+    // An older ref: the newest stays what it is.
+    let written = publish_ref(&demo, "team/app-07", "0.9", "2023-12-01T00:00:00Z");
+    assert!(!written.contains("index.html") && !written.contains("catalogue.json"), "{written:?}");
+    assert!(written.contains("catalogue/images/example.com/team/app-07.html"), "{written:?}");
+    // The same again: nothing.
+    assert_eq!(publish_ref(&demo, "team/app-07", "0.9", "2023-12-01T00:00:00Z"), BTreeSet::new());
+}
+
+#[test]
+fn the_catalogue_is_the_same_in_whatever_order_images_were_published() {
+    let names = ["app", "team/app", "team/tool", "app.html/tool"];
+    let layouts = Demo::new();
+    for name in names {
+        small_image(&layouts, name, "1.0", "2024-01-01T00:00:00Z");
+    }
+    let mut catalogues = Vec::new();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let demo = Demo::new();
+        for position in order {
+            let layout = layouts.path("layouts").join(names[position]);
+            let template = ["--index-template", "https://{host}/oci-index/{+path}/index.json"];
+            let image = format!("example.com/{}={}", names[position], text(&layout));
+            publish(&demo.site(), &[&template[..], &[&image]].concat());
+        }
+        catalogues.push(catalogue_of(&demo.site()));
+    }
+    assert!(catalogues[0].len() > 8);
+    assert_eq!(catalogues[0], catalogues[1]);
+    assert_eq!(catalogues[0], catalogues[2]);
+}
+
+#[test]
+fn a_publish_makes_pages_that_an_interrupted_one_left_out() {
+    let demo = Demo::new();
+    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
+    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    demo.publish(&[]);
+    let whole = catalogue_of(&demo.site());
+    // Given a site whose catalogue was never finished: the list is written last.
+    for file in
+        ["catalogue.json", "catalogue/images/example.com/team/tool.html", "catalogue/images/example.com/team/tool.json"]
+    {
+        std::fs::remove_file(demo.site().join(file)).unwrap();
+    }
+    // When another image is published.
+    publish(&demo.site(), &[&format!("example.com/app={}", text(&demo.path("layouts/app")))]);
+    // Then everything is there again.
+    assert_eq!(catalogue_of(&demo.site()), whole);
+}
