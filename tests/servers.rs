@@ -6,6 +6,7 @@ mod servers {
     mod checks;
     mod conformity;
     mod nginx;
+    mod registry;
     mod seed;
     mod walk;
 }
