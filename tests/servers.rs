@@ -7,6 +7,7 @@ mod servers {
     mod conformity;
     mod nginx;
     mod preview;
+    mod registry;
     mod seed;
     mod walk;
 }

@@ -26,6 +26,8 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Server {
     Nginx(NginxArgs),
+    Apache(ApacheArgs),
+    Caddy(CaddyArgs),
 }
 
 const NGINX_EXAMPLES: &str = "Examples:
@@ -41,6 +43,38 @@ struct NginxArgs {
     #[command(flatten)]
     site: SiteArgs,
     /// Print a whole nginx.conf that needs no privileges and keeps its logs and temporary files in this directory.
+    #[arg(long, value_name = "DIR")]
+    standalone: Option<PathBuf>,
+}
+
+const APACHE_EXAMPLES: &str = "Examples:
+  ocisite server-config apache --site site > /etc/apache2/sites-enabled/site.conf
+  ocisite server-config apache --site site --listen 127.0.0.1:8080 --standalone /tmp/apache > apache.conf";
+
+/// For Apache httpd 2.4: virtual hosts to include, or a whole configuration with --standalone.
+///
+/// The modules allowmethods, headers and rewrite are needed (`a2enmod allowmethods headers rewrite`), and ssl with TLS.
+#[derive(Debug, clap::Args)]
+#[command(after_help = APACHE_EXAMPLES)]
+struct ApacheArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Print a whole configuration that needs no privileges and keeps its logs and state in this directory.
+    #[arg(long, value_name = "DIR")]
+    standalone: Option<PathBuf>,
+}
+
+const CADDY_EXAMPLES: &str = "Examples:
+  ocisite server-config caddy --site site > /etc/caddy/Caddyfile
+  ocisite server-config caddy --site site --listen 127.0.0.1:8080 --standalone /tmp/caddy > Caddyfile";
+
+/// For Caddy 2: the sites of a Caddyfile, or a whole one with --standalone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CADDY_EXAMPLES)]
+struct CaddyArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Print a whole Caddyfile that needs no privileges and keeps its logs and state in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
 }
@@ -78,6 +112,8 @@ struct SiteArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (server, site, standalone) = match args.server {
         Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone),
+        Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone),
+        Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone),
     };
     let map = SiteMap::new(settings(&site.site)?)?;
     let mut options = options(site, map.settings())?;

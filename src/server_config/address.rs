@@ -4,7 +4,7 @@
 //! be a host, and a `*.` before it, is taken.
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -25,6 +25,38 @@ pub enum Listen {
     Port(u16),
     /// A port on one address: `127.0.0.1:8080`, `[::]:80`.
     Address(SocketAddr),
+}
+
+/// The addresses on which one port is listened to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// The port.
+    pub port: u16,
+    /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all of a version.
+    pub addresses: Vec<String>,
+    /// Whether one of them is all of a version.
+    pub is_any: bool,
+}
+
+impl Port {
+    /// Groups addresses by their ports, in the order in which the ports come.
+    pub fn group(listen: &[Listen]) -> Vec<Port> {
+        let mut ports: Vec<Port> = Vec::new();
+        for one in listen {
+            let ip = one.ip();
+            let address = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            let position = ports.iter().position(|known| known.port == one.port()).unwrap_or_else(|| {
+                ports.push(Port { port: one.port(), addresses: vec![], is_any: false });
+                ports.len() - 1
+            });
+            let port = &mut ports[position];
+            port.is_any |= ip.is_unspecified();
+            if !port.addresses.contains(&address) {
+                port.addresses.push(address);
+            }
+        }
+        ports
+    }
 }
 
 /// Why a name or an address is refused.
@@ -89,6 +121,14 @@ impl Listen {
         match self {
             Listen::Port(port) => *port,
             Listen::Address(address) => address.port(),
+        }
+    }
+
+    /// The address.
+    pub fn ip(&self) -> IpAddr {
+        match self {
+            Listen::Port(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Listen::Address(address) => address.ip(),
         }
     }
 }
@@ -158,6 +198,17 @@ mod tests {
         for name in ["bücher.example", "-a.example", "[::1", "[x]", "a/b", "\"a\"", "a#b", "example.com:80"] {
             assert!(ServerName::parse(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn addresses_of_one_port_come_together() {
+        let listen = ["80", "[::]:80", "127.0.0.1:8080", "80"].map(|text| text.parse().unwrap());
+        let group = |port, addresses: &[&str], is_any| {
+            let addresses = addresses.iter().map(|address| address.to_string()).collect();
+            Port { port, addresses, is_any }
+        };
+        let expected = [group(80, &["0.0.0.0", "[::]"], true), group(8080, &["127.0.0.1"], false)];
+        assert_eq!(Port::group(&listen), expected);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! `templates/`, and how a text is quoted in its language, which is applied to everything that a template prints.
 
 pub mod address;
+pub mod apache;
+pub mod caddy;
 pub mod nginx;
 pub mod registry;
 pub mod rules;
@@ -20,7 +22,7 @@ use url::Url;
 
 use crate::site::SiteMap;
 use crate::site::path::PathError;
-use address::{AddressError, Listen, ServerName};
+use address::{AddressError, Listen, Port, ServerName};
 use registry::RegistryView;
 use rules::Rule;
 
@@ -29,6 +31,10 @@ use rules::Rule;
 pub enum WebServer {
     /// nginx.
     Nginx,
+    /// Apache httpd 2.4.
+    Apache,
+    /// Caddy 2, as a Caddyfile.
+    Caddy,
 }
 
 /// What a configuration needs to know beside the site itself.
@@ -136,6 +142,8 @@ impl WebServer {
     fn dialect(self) -> &'static Dialect {
         match self {
             WebServer::Nginx => &nginx::DIALECT,
+            WebServer::Apache => &apache::DIALECT,
+            WebServer::Caddy => &caddy::DIALECT,
         }
     }
 }
@@ -144,6 +152,8 @@ impl WebServer {
 #[derive(Debug, Serialize)]
 struct Context<'a> {
     standalone: Option<&'a str>,
+    /// All ports of all hosts and of the redirect.
+    listens: Vec<Port>,
     hosts: Vec<VirtualHost<'a>>,
     redirect: Option<Redirect>,
 }
@@ -153,6 +163,8 @@ struct Context<'a> {
 struct VirtualHost<'a> {
     names: Vec<ServerName>,
     listen: Vec<Listen>,
+    /// The same, for servers whose virtual hosts have a port.
+    ports: Vec<Port>,
     tls: Option<TlsFiles<'a>>,
     root: &'a str,
     rules: Vec<Rule>,
@@ -171,6 +183,8 @@ struct TlsFiles<'a> {
 struct Redirect {
     names: Vec<ServerName>,
     listen: Vec<Listen>,
+    /// The same, for servers whose virtual hosts have a port.
+    ports: Vec<Port>,
     /// None: the default port.
     port: Option<u16>,
 }
@@ -178,9 +192,11 @@ struct Redirect {
 /// Renders the configuration with which `server` serves the site.
 pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<String, ServerConfigError> {
     let tls = options.tls.as_ref().map(tls_files).transpose()?;
+    let own_listen = listen(options, None);
     let mut hosts = vec![VirtualHost {
         names: options.server_names.clone(),
-        listen: listen(options, None),
+        ports: Port::group(&own_listen),
+        listen: own_listen,
         tls,
         root: absolute("--root", &options.root)?,
         rules: rules::rules(map, None),
@@ -191,7 +207,15 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
     }
     let redirect = tls.map(|_| redirect(options, &hosts));
     let standalone = options.standalone.as_deref().map(|path| absolute("--standalone", path)).transpose()?;
-    render_template(server.dialect(), &Context { standalone, hosts, redirect })
+    render_template(
+        server.dialect(),
+        &Context { standalone, listens: all_ports(&hosts, redirect.as_ref()), hosts, redirect },
+    )
+}
+
+fn all_ports(hosts: &[VirtualHost], redirect: Option<&Redirect>) -> Vec<Port> {
+    let listens = hosts.iter().map(|host| &host.listen).chain(redirect.map(|redirect| &redirect.listen));
+    Port::group(&listens.flatten().copied().collect::<Vec<_>>())
 }
 
 fn tls_files(tls: &Tls) -> Result<TlsFiles<'_>, ServerConfigError> {
@@ -224,7 +248,8 @@ fn redirect(options: &Options, hosts: &[VirtualHost]) -> Redirect {
         false => options.listen_http.clone(),
     };
     let port = options.listen.first().map(Listen::port).filter(|port| *port != HTTPS);
-    Redirect { names: hosts.iter().flat_map(|host| host.names.clone()).collect(), listen, port }
+    let names = hosts.iter().flat_map(|host| host.names.clone()).collect();
+    Redirect { names, ports: Port::group(&listen), listen, port }
 }
 
 /// The virtual host of an origin that holds a part of the site.
@@ -241,9 +266,11 @@ fn origin_host<'a>(
     let (Some(position), Some(url)) = (position, url) else {
         return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known: known.clone() });
     };
+    let listen = listen(options, url.port());
     Ok(VirtualHost {
         names: vec![ServerName::parse(url.host_str().unwrap_or_default())?],
-        listen: listen(options, url.port()),
+        ports: Port::group(&listen),
+        listen,
         tls,
         root: absolute("--store", directory)?,
         rules: rules::rules(map, Some(position)),

@@ -2,8 +2,8 @@
 
 use super::checks;
 use crate::support::fixtures::{PRESETS, Site};
-use crate::support::nginx::Nginx;
 use crate::support::preview::Preview;
+use crate::support::web_server::{APACHE, CADDY, NGINX, WebServer};
 
 /// A module of tests per server. `$start` gives something that dereferences to [`crate::support::http::Base`].
 macro_rules! conformity {
@@ -63,5 +63,7 @@ macro_rules! conformity_of_all {
 
 conformity_of_all! {
     preview: |site: &Site| Preview::start(&site.root());
-    nginx: |site: &Site| Nginx::start(&site.root(), &[]);
+    nginx: |site: &Site| WebServer::start(&NGINX, &site.root(), &[]);
+    apache: |site: &Site| WebServer::start(&APACHE, &site.root(), &[]);
+    caddy: |site: &Site| WebServer::start(&CADDY, &site.root(), &[]);
 }

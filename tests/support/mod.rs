@@ -11,3 +11,4 @@ pub mod nginx;
 pub mod preview;
 pub mod program;
 pub mod site;
+pub mod web_server;

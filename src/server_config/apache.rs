@@ -1,0 +1,106 @@
+//! Apache httpd 2.4: how a text is written in its configuration.
+//!
+//! An argument may stand in double quotes, in which a backslash takes the meaning of a quote and of a backslash; but
+//! mod_rewrite reads its arguments itself and leaves every backslash, so an expression has its quotes by their number.
+//! Before either, `${NAME}` is replaced in the whole line, quotes or not, and nothing escapes it, so it is refused. So is `%{`, which
+//! begins an expression where a directive takes one.
+
+use super::{Dialect, QuoteError};
+
+pub(super) const DIALECT: Dialect = Dialect {
+    server: "Apache",
+    template_name: "apache.conf.j2",
+    template: include_str!("../../templates/apache.conf.j2"),
+    quote,
+    quote_regex,
+};
+
+/// Writes a text as one argument.
+fn quote(text: &str) -> Result<String, QuoteError> {
+    if text.contains("%{") {
+        return Err(refuse(
+            text,
+            "Apache would read %{ as the beginning of an expression, and has no way to escape it",
+        ));
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:-+*[]".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Ok(text.into());
+    }
+    check(text)?;
+    Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)))
+}
+
+/// Writes a regular expression as one argument. A backslash in it stands before what it escapes, never last.
+fn quote_regex(text: &str) -> Result<String, QuoteError> {
+    check(text)?;
+    Ok(format!("\"{}\"", text.replace('"', r"\x22")))
+}
+
+fn check(text: &str) -> Result<(), QuoteError> {
+    if text.chars().any(char::is_control) {
+        return Err(refuse(text, "it has a control character"));
+    }
+    if text.contains("${") {
+        return Err(refuse(text, "Apache would read ${ as the beginning of a variable, and has no way to escape it"));
+    }
+    Ok(())
+}
+
+fn refuse(text: &str, reason: &'static str) -> QuoteError {
+    QuoteError { text: text.into(), server: "Apache", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads arguments as Apache's own reader does (`ap_getword_conf`).
+    fn arguments(line: &str) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut rest = line.chars().peekable();
+        while let Some(first) = rest.next() {
+            if first == ' ' {
+                continue;
+            }
+            let mut argument = String::new();
+            if first != '"' {
+                argument.push(first);
+                argument.extend(std::iter::from_fn(|| rest.next_if(|c| *c != ' ')));
+                arguments.push(argument);
+                continue;
+            }
+            while let Some(character) = rest.next().filter(|c| *c != '"') {
+                let escaped = if character == '\\' { rest.next_if(|c| matches!(c, '"' | '\\')) } else { None };
+                argument.push(escaped.unwrap_or(character));
+            }
+            arguments.push(argument);
+        }
+        arguments
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        assert!(quote("/srv/${HOME}").is_err());
+        assert!(quote("/srv/%{HTTP_HOST}").is_err());
+        assert!(quote("/srv/a\nb").is_err());
+        assert!(quote_regex("a\tb").is_err());
+        assert_eq!(quote("/srv/$host").unwrap(), "\"/srv/$host\"");
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_text_is_one_argument_with_that_text(text in r#"[a-c"'\\<>#~ /.$é-]{0,12}"#) {
+            let expected = vec!["DocumentRoot".to_string(), text.clone()];
+            prop_assert_eq!(arguments(&format!("DocumentRoot {}", quote(&text).unwrap())), expected);
+        }
+
+        #[test]
+        fn an_expression_matches_the_text_and_has_no_quote_inside(text in r#"[a-c"'\\<>#~ /.$é-]{0,12}"#) {
+            let quoted = quote_regex(&format!("^{}$", regex::escape(&text))).unwrap();
+            let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap();
+            prop_assert!(!inner.contains('"') && regex::Regex::new(inner).unwrap().is_match(&text));
+        }
+    }
+}

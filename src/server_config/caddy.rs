@@ -1,0 +1,74 @@
+//! Caddy 2: how a text is written in a Caddyfile.
+//!
+//! Between backticks everything is plain but the backtick, which a regular expression can write by its number. In double
+//! quotes a backslash before a quote could not be written. Braces begin a placeholder wherever Caddy takes a text, so they
+//! are refused there; in a regular expression only `{$`, which is replaced before the file is read, has a meaning.
+
+use super::{Dialect, QuoteError};
+
+pub(super) const DIALECT: Dialect = Dialect {
+    server: "Caddy",
+    template_name: "Caddyfile.j2",
+    template: include_str!("../../templates/Caddyfile.j2"),
+    quote,
+    quote_regex,
+};
+
+/// Writes a text as one token.
+fn quote(text: &str) -> Result<String, QuoteError> {
+    if text.contains(['{', '}']) {
+        return Err(refuse(text, "Caddy would read a brace as the beginning or the end of a placeholder"));
+    }
+    if text.contains('`') {
+        return Err(refuse(text, "it has a backtick, which Caddy's quotes cannot hold"));
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:-+*[]".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Ok(text.into());
+    }
+    quote_regex(text)
+}
+
+/// Writes a regular expression as one token.
+fn quote_regex(text: &str) -> Result<String, QuoteError> {
+    if text.chars().any(char::is_control) {
+        return Err(refuse(text, "it has a control character"));
+    }
+    if text.contains("{$") {
+        return Err(refuse(text, "Caddy would read {$ as the beginning of a variable"));
+    }
+    Ok(format!("`{}`", text.replace('`', r"\x60")))
+}
+
+fn refuse(text: &str, reason: &'static str) -> QuoteError {
+    QuoteError { text: text.into(), server: "Caddy", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regex::Regex;
+
+    #[test]
+    fn quotes_are_used_where_they_are_needed() {
+        assert_eq!(quote("/srv/example.com").unwrap(), "/srv/example.com");
+        assert_eq!(quote(r#"/srv/a "b" \"#).unwrap(), r#"`/srv/a "b" \`"#);
+        assert_eq!(quote("").unwrap(), "``");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        for text in ["/srv/{host}", "/srv/{$HOME}", "/srv/a`b", "/srv/a\nb"] {
+            assert!(quote(text).is_err(), "{text}");
+        }
+        assert!(quote_regex("{$HOME}").is_err());
+    }
+
+    #[test]
+    fn a_backtick_in_an_expression_is_written_by_its_number() {
+        let quoted = quote_regex(r"^/a`\\`$").unwrap();
+        let inner = quoted.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap();
+        assert!(!inner.contains('`'));
+        assert!(Regex::new(inner).unwrap().is_match(r"/a`\`"));
+    }
+}

@@ -1,0 +1,333 @@
+//! The checks of the registry view, against every server: what a client that pulls with the distribution API relies on.
+//!
+//! What a server cannot do is in one table, [`CAPABILITIES`], which is asserted in both directions and printed in the
+//! README.
+
+use serde_json::{Value, json};
+
+use crate::support::fixtures::{self, PRESETS, Site};
+use crate::support::http::{Base, Response};
+use crate::support::preview::Preview;
+use crate::support::web_server::{APACHE, CADDY, NGINX, WebServer};
+
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const MINUTE: &str = "public, max-age=60";
+
+/// Something of the distribution API that a server may or may not do, and how it shows.
+struct Capability {
+    /// As the README says it.
+    what: &'static str,
+    /// The servers that can do it, as columns of the README's table.
+    servers: &'static [&'static str],
+    /// Whether this server does it.
+    shows: fn(&Base) -> bool,
+}
+
+/// The columns of the table.
+const SERVERS: [&str; 4] = ["nginx", "apache", "caddy", "preview"];
+
+const CAPABILITIES: [Capability; 7] = [
+    Capability {
+        what: "`Docker-Content-Digest` where the request names a digest",
+        servers: &["nginx", "apache", "caddy", "preview"],
+        shows: |base| {
+            let digest = digest_of_tag(base, "app", "1.0");
+            base.get(&format!("/v2/app/manifests/{digest}")).header("Docker-Content-Digest") == Some(&digest)
+        },
+    },
+    Capability {
+        what: "`Docker-Content-Digest` where the request names a tag",
+        servers: &["preview"],
+        shows: |base| base.get("/v2/app/manifests/1.0").header("Docker-Content-Digest").is_some(),
+    },
+    Capability {
+        what: "`tags/list?last=TAG`, up to 100 tags",
+        servers: &["nginx", "apache", "caddy", "preview"],
+        shows: |base| base.get("/v2/app/tags/list?last=1.0").json()["tags"] == json!(["1.1"]),
+    },
+    Capability {
+        what: "`tags/list?n=NUMBER` with `Link`",
+        servers: &["preview"],
+        shows: |base| base.get("/v2/app/tags/list?n=1").header("Link").is_some(),
+    },
+    Capability {
+        what: "`referrers/DIGEST?artifactType=TYPE` with `OCI-Filters-Applied`",
+        servers: &["preview"],
+        shows: |base| {
+            let digest = digest_of_tag(base, "app", "1.0");
+            base.get(&format!("/v2/app/referrers/{digest}?artifactType=a/b")).header("OCI-Filters-Applied").is_some()
+        },
+    },
+    Capability {
+        what: "`Content-Length` of an error in the response to HEAD",
+        servers: &["nginx", "caddy", "preview"],
+        shows: |base| base.request("HEAD", "/v2/app/manifests/none", &[]).header("Content-Length").is_some(),
+    },
+    Capability {
+        what: "`Content-Range` in the refusal of a range",
+        servers: &["nginx", "caddy", "preview"],
+        shows: |base| {
+            let path = format!("/v2/app/manifests/{}", digest_of_tag(base, "app", "1.0"));
+            let response = base.get_with(&path, &[("Range", "bytes=100000-")]);
+            assert_eq!(response.status, 416);
+            response.header("Content-Range").is_some()
+        },
+    },
+];
+
+/// The table of the README.
+fn table() -> String {
+    let row = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut table = row([&["What it does"][..], &SERVERS].concat());
+    table += &row(vec!["---"; SERVERS.len() + 1]);
+    for capability in CAPABILITIES {
+        let cells = SERVERS.iter().map(|server| if capability.servers.contains(server) { "yes" } else { "no" });
+        table += &row(std::iter::once(capability.what).chain(cells).collect());
+    }
+    table
+}
+
+/// The digest of what a tag names, found as a client finds it: by hashing what the server sends.
+fn digest_of_tag(base: &Base, name: &str, tag: &str) -> String {
+    use sha2::Digest as _;
+    let body = base.get(&format!("/v2/{name}/manifests/{tag}")).body;
+    let hash = sha2::Sha256::digest(&body);
+    format!("sha256:{}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
+    assert_eq!(response.status, 200);
+    assert_eq!(response.expect("Content-Type"), content_type);
+    assert_eq!(response.expect("Cache-Control"), cache_control);
+    assert_eq!(response.expect("X-Content-Type-Options"), "nosniff");
+}
+
+fn assert_error(response: &Response, status: u16, code: &str) {
+    assert_eq!(response.status, status);
+    assert_eq!(response.expect("Content-Type"), "application/json; charset=utf-8");
+    assert_eq!(response.expect("Cache-Control"), "no-store");
+    assert_eq!(response.json()["errors"][0]["code"], code);
+}
+
+/// The image name, a tag, and the media type of what it names.
+const MANIFESTS: [(&str, &str, &str); 5] = [
+    ("app", "1.0", OCI_MANIFEST),
+    ("team/app", "2.0", OCI_INDEX),
+    ("zstd", "1.0", OCI_MANIFEST),
+    ("docker", "list", DOCKER_LIST),
+    ("attested", "1.0", OCI_INDEX),
+];
+
+pub fn the_api_says_that_it_is_here(base: &Base) {
+    for path in ["/v2", "/v2/"] {
+        let response = base.get(path);
+        assert_eq!(response.status, 200, "{path}");
+        assert_eq!(response.expect("Docker-Distribution-Api-Version"), "registry/2.0");
+        assert_eq!(response.json(), json!({}));
+        assert_eq!(base.request("HEAD", path, &[]).status, 200, "{path}");
+    }
+}
+
+pub fn manifests_have_their_media_types_by_tag_and_by_digest(base: &Base) {
+    for (name, tag, media_type) in MANIFESTS {
+        let by_tag = base.get(&format!("/v2/{name}/manifests/{tag}"));
+        assert_served(&by_tag, media_type, MINUTE);
+        let path = format!("/v2/{name}/manifests/{}", digest_of_tag(base, name, tag));
+        let by_digest = base.get(&path);
+        assert_served(&by_digest, media_type, IMMUTABLE);
+        assert_eq!(by_digest.body, by_tag.body);
+        let children = by_digest.json()["manifests"].as_array().cloned().unwrap_or_default();
+        for child in children {
+            let response = base.get(&format!("/v2/{name}/manifests/{}", child["digest"].as_str().unwrap()));
+            assert_served(&response, child["mediaType"].as_str().unwrap(), IMMUTABLE);
+            assert_eq!(response.expect("Docker-Content-Digest"), child["digest"]);
+        }
+    }
+}
+
+pub fn blobs_are_the_layouts(base: &Base) {
+    let manifest = base.get("/v2/app/manifests/1.0").json();
+    let layers = manifest["layers"].as_array().unwrap();
+    for descriptor in layers.iter().chain([&manifest["config"]]) {
+        let digest = descriptor["digest"].as_str().unwrap();
+        let response = base.get(&format!("/v2/app/blobs/{digest}"));
+        assert_served(&response, "application/octet-stream", IMMUTABLE);
+        assert_eq!(response.expect("Docker-Content-Digest"), digest);
+        assert_eq!(response.body, fixtures::blobs()[digest]);
+    }
+}
+
+pub fn head_says_what_get_says(base: &Base) {
+    let digest = digest_of_tag(base, "app", "1.0");
+    let config = base.get("/v2/app/manifests/1.0").json()["config"]["digest"].as_str().unwrap().to_string();
+    for path in [
+        "/v2/app/manifests/1.0".to_string(),
+        format!("/v2/app/manifests/{digest}"),
+        format!("/v2/app/blobs/{config}"),
+        "/v2/app/tags/list".into(),
+        format!("/v2/app/referrers/{digest}"),
+    ] {
+        let (get, head) = (base.get(&path), base.request("HEAD", &path, &[]));
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        for name in ["Content-Type", "Content-Length", "Docker-Content-Digest", "Cache-Control", "ETag"] {
+            assert_eq!(head.header(name), get.header(name), "{name} of {path}");
+        }
+        assert_eq!(get.expect("Content-Length"), get.body.len().to_string());
+    }
+}
+
+pub fn tags_are_listed(base: &Base) {
+    let tags = |query: &str| {
+        let response = base.get(&format!("/v2/app/tags/list{query}"));
+        assert_served(&response, "application/json", MINUTE);
+        response.json()
+    };
+    let all = json!({"name": "app", "tags": ["1.0", "1.1"]});
+    assert_eq!(tags(""), all);
+    assert_eq!(tags("?n=100"), all);
+    assert_eq!(tags("?last=1.0&n=100")["tags"], json!(["1.1"]));
+    assert_eq!(tags("?n=100&last=1.1")["tags"], json!([]));
+}
+
+pub fn what_is_no_tag_after_last_harms_nothing(base: &Base) {
+    for last in ["../../x", "..%2f..%2fx", "../list", "%2e%2e/list", "-", "", ".", "..", "1.0/../1.0", "a%00"] {
+        eprintln!("{last}");
+        let response = base.get(&format!("/v2/app/tags/list?last={last}"));
+        assert!(matches!(response.status, 200 | 400), "{last}: {}", response.status);
+        if response.status == 200 {
+            assert_eq!(response.json()["name"], "app", "{last}");
+        }
+    }
+}
+
+pub fn referrers_are_listed_and_none_are_an_empty_list(base: &Base) {
+    let none = format!("/v2/app/referrers/sha256:{}", "0".repeat(64));
+    let response = base.get(&none);
+    assert_served(&response, OCI_INDEX, MINUTE);
+    assert_eq!(response.json()["manifests"], json!([]));
+
+    let directory = base.root.join("v2/artifact/referrers");
+    let lists: Vec<String> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!lists.is_empty(), "the fixture has referrers");
+    for subject in lists {
+        let response = base.get(&format!("/v2/artifact/referrers/{subject}"));
+        assert_served(&response, OCI_INDEX, MINUTE);
+        let referrers: Vec<Value> = response.json()["manifests"].as_array().unwrap().clone();
+        assert!(!referrers.is_empty());
+        for referrer in referrers {
+            let digest = referrer["digest"].as_str().unwrap();
+            let manifest = base.get(&format!("/v2/artifact/manifests/{digest}"));
+            assert_served(&manifest, referrer["mediaType"].as_str().unwrap(), IMMUTABLE);
+        }
+    }
+}
+
+pub fn errors_are_of_the_specifications_form(base: &Base) {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for (path, code) in [
+        ("/v2/app/manifests/none".to_string(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/app/manifests/{digest}"), "MANIFEST_UNKNOWN"),
+        ("/v2/none/manifests/1.0".into(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/app/blobs/{digest}"), "BLOB_UNKNOWN"),
+        ("/v2/none/tags/list".into(), "NAME_UNKNOWN"),
+    ] {
+        eprintln!("{path}");
+        assert_error(&base.get(&path), 404, code);
+    }
+    for path in ["/v2/App/manifests/1.0", "/v2/a//b/manifests/1.0", "/v2/app/manifests/", "/v2/_catalog"] {
+        let status = base.get(path).status;
+        assert!(matches!(status, 400 | 404), "{path}: {status}");
+    }
+    assert_error(&base.request("PUT", "/v2/app/manifests/1.0", &[("Content-Length", "0")]), 405, "UNSUPPORTED");
+}
+
+pub fn names_for_look_ups_are_not_reachable(base: &Base) {
+    for path in [
+        "/v2/_ping.json",
+        "/v2/_no-referrers.json",
+        "/v2/app/_manifests/1.0.oci-manifest",
+        "/v2/app/tags/_last/1.0",
+        "/v2/app/manifests/../_manifests/1.0.oci-manifest",
+        "/v2/app/manifests/..%2f_manifests%2f1.0.oci-manifest",
+        "/v2/app/%5fmanifests/1.0.oci-manifest",
+    ] {
+        assert!(base.root.join("v2/app/_manifests/1.0.oci-manifest").is_file());
+        let response = base.get(path);
+        assert!(matches!(response.status, 400 | 404), "{path}: {}", response.status);
+    }
+}
+
+pub fn a_publish_is_seen_at_once(base: &Base) {
+    assert_eq!(base.get("/v2/new/manifests/1.0").status, 404);
+    let image = format!("example.com/new={}", fixtures::layouts().join("zstd").display());
+    let mut publish = std::process::Command::new(fixtures::PROGRAM);
+    fixtures::run(publish.args(["publish", "--site"]).arg(&base.root).arg(image));
+    assert_eq!(base.get("/v2/new/manifests/1.0").body, base.get("/v2/zstd/manifests/1.0").body);
+    assert_eq!(base.get("/v2/new/tags/list").json()["name"], "new");
+}
+
+pub fn the_table_says_what_the_server_does(base: &Base, server: &str) {
+    for capability in CAPABILITIES {
+        let expected = capability.servers.contains(&server);
+        assert_eq!((capability.shows)(base), expected, "{} by {server}", capability.what);
+    }
+}
+
+#[test]
+fn the_readme_has_the_table() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&table()), "the table in the README should be:\n{}", table());
+}
+
+macro_rules! of_all_servers {
+    ($($server:ident: $start:expr;)*) => {
+        $(
+            mod $server {
+                use super::*;
+
+                of_all_servers!(@checks $start, [
+                    the_api_says_that_it_is_here,
+                    manifests_have_their_media_types_by_tag_and_by_digest,
+                    blobs_are_the_layouts,
+                    head_says_what_get_says,
+                    tags_are_listed,
+                    what_is_no_tag_after_last_harms_nothing,
+                    referrers_are_listed_and_none_are_an_empty_list,
+                    errors_are_of_the_specifications_form,
+                    names_for_look_ups_are_not_reachable,
+                    a_publish_is_seen_at_once,
+                ]);
+
+                #[test]
+                fn the_table_says_what_the_server_does() {
+                    let site = Site::of_fixtures(&["--registry"]);
+                    super::the_table_says_what_the_server_does(&$start(&site), stringify!($server));
+                }
+            }
+        )*
+    };
+    (@checks $start:expr, [$($check:ident),* $(,)?]) => {
+        $(
+            #[test]
+            fn $check() {
+                for preset in PRESETS {
+                    let site = Site::of_fixtures(&["--registry", "--preset", preset]);
+                    let server = $start(&site);
+                    eprintln!("preset {preset}");
+                    super::$check(&server);
+                }
+            }
+        )*
+    };
+}
+
+of_all_servers! {
+    preview: |site: &Site| Preview::start(&site.root());
+    nginx: |site: &Site| WebServer::start(&NGINX, &site.root(), &[]);
+    apache: |site: &Site| WebServer::start(&APACHE, &site.root(), &[]);
+    caddy: |site: &Site| WebServer::start(&CADDY, &site.root(), &[]);
+}
