@@ -3,7 +3,6 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-pub use super::web_server::free_port;
 use super::web_server::{self, NGINX, WebServer};
 
 /// A running nginx; it ends with the value.
