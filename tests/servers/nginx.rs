@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use crate::support::consumer::Consumer;
 use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory};
 use crate::support::http::Base;
-use crate::support::nginx::{Nginx, free_port, test_config, write_config};
+use crate::support::nginx::{Nginx, test_config, write_config};
+use crate::support::web_server::free_port;
 
 /// A certificate that nobody trusts, for localhost and example.com.
 fn certificate(directory: &Path) -> [String; 4] {

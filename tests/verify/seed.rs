@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::program::{Verified, ocisite, verify};
 use crate::support::fixtures::readable_directory;
-use crate::support::nginx::{Nginx, free_port};
+use crate::support::nginx::Nginx;
+use crate::support::web_server::free_port;
 
 const REF_ENGINES: &str = r#"{
   "refEngines": [
