@@ -61,10 +61,11 @@ impl Preview {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself: longer than it gives its clients then, and not so long that a client which takes
+    /// nothing has been given up anyway.
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
-        while start.elapsed() < 3 * PATIENCE {
+        while start.elapsed() < 2 * PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
