@@ -2,10 +2,19 @@
 
 mod support;
 
+// The server of the client's tests, which can misbehave in every way.
+#[allow(dead_code)]
+#[path = "client/images.rs"]
+mod images;
+#[allow(dead_code)]
+#[path = "client/server.rs"]
+mod server;
+
 mod verify {
     mod broken_server;
     mod broken_site;
     mod good_site;
+    mod hostile;
     mod housekeeping;
     mod killed;
     mod live;

@@ -33,7 +33,9 @@ impl Finding {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Finding {
-        Finding { rule, image: None, object: object.into(), expected: expected.into(), found: found.into() }
+        let clean = |text: String| if is_harmless(&text) { text } else { harmless(&text) };
+        let (object, expected, found) = (clean(object.into()), clean(expected.into()), clean(found.into()));
+        Finding { rule, image: None, object, expected, found }
     }
 
     /// The same finding for an image.
@@ -44,6 +46,23 @@ impl Finding {
     fn order(&self) -> (&Option<String>, Severity, &str, &str, &str) {
         (&self.image, self.rule.severity, self.rule.id, &self.object, &self.found)
     }
+}
+
+/// Much of what a finding says comes from the site, which may be hostile: a text of so many bytes at most.
+const MAX_TEXT: usize = 1000;
+
+fn is_harmless(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.contains(char::is_control)
+}
+
+/// The text cut, and without the control characters by which a terminal could be told what to do.
+fn harmless(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT);
+    let mut harmless: String = text[..end].replace(char::is_control, "\u{fffd}");
+    if end < text.len() {
+        harmless.push('…');
+    }
+    harmless
 }
 
 /// With the rule's severity and advice written out, for programs.
@@ -91,6 +110,12 @@ impl Findings {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
+    /// Adds all that was collected of an image.
+    pub fn add_image(&self, image: &str, mut collected: Collected) {
+        collected.findings.iter_mut().for_each(|finding| finding.image = Some(image.into()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(collected);
+    }
+
     /// All of them, sorted: the order in which threads found them leaves no trace.
     pub fn finish(self) -> Collected {
         let mut collected = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -109,12 +134,37 @@ impl Findings {
 }
 
 impl Collected {
-    fn push(&mut self, finding: Finding) {
+    /// Adds one, or counts it.
+    pub fn push(&mut self, finding: Finding) {
         let count = self.counts.entry(finding.rule.id).or_default();
         *count += 1;
         if *count <= KEPT_PER_RULE {
             self.findings.push(finding);
         }
+    }
+
+    /// Adds several.
+    pub fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        findings.into_iter().for_each(|finding| self.push(finding));
+    }
+
+    /// Adds all that others collected, and what they only counted.
+    pub fn merge(&mut self, others: Collected) {
+        let mut left_out = others.counts;
+        for finding in others.findings {
+            if let Some(count) = left_out.get_mut(finding.rule.id) {
+                *count -= 1;
+            }
+            self.push(finding);
+        }
+        for (rule, count) in left_out {
+            *self.counts.entry(rule).or_default() += count;
+        }
+    }
+
+    /// Whether there is an error among them.
+    pub fn has_error(&self) -> bool {
+        self.count(Severity::Error) > 0
     }
 
     /// How many there are of a severity, those not kept included.
@@ -126,5 +176,32 @@ impl Collected {
     /// How many were counted and not kept.
     pub fn left_out(&self) -> usize {
         self.counts.values().sum::<usize>() - self.findings.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::rule;
+
+    #[test]
+    fn what_a_site_says_cannot_reach_the_terminal_or_fill_the_memory() {
+        let finding = Finding::new(&rule::MEDIA_TYPE, "a\u{1b}[2J", "b", "é".repeat(MAX_TEXT));
+        assert_eq!(finding.object, "a\u{fffd}[2J");
+        assert_eq!(finding.found, "é".repeat(MAX_TEXT / 2) + "…");
+    }
+
+    #[test]
+    fn a_great_many_findings_of_one_rule_are_counted_and_not_kept() {
+        let mut image = Collected::default();
+        image.extend((0..2 * KEPT_PER_RULE).map(|n| Finding::new(&rule::BLOB_MISSING, n.to_string(), "b", "nothing")));
+        image.push(Finding::new(&rule::SUBJECT_MISSING, "s", "b", "nothing"));
+        let findings = Findings::default();
+        findings.add_image("example.com/app", image);
+        findings.push(Finding::new(&rule::BLOB_MISSING, "another", "b", "nothing"));
+        let collected = findings.finish();
+        assert_eq!(collected.count(Severity::Error), 2 * KEPT_PER_RULE + 1);
+        assert_eq!((collected.findings.len(), collected.left_out()), (KEPT_PER_RULE + 1, KEPT_PER_RULE + 1));
+        assert_eq!(collected.findings[0].image.as_deref(), Some("example.com/app"));
     }
 }

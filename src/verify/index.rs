@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::rule;
 use super::source::Source;
 use super::templates::{CasEngines, Setting};
@@ -46,7 +46,7 @@ pub struct Entry {
 impl Index<'_> {
     /// Hands each entry that the name means to `visit`, one at a time: an index may have a great many. What is wrong goes to
     /// `findings`.
-    pub fn read(&self, bytes: &[u8], findings: &mut Vec<Finding>, visit: &mut dyn FnMut(Entry)) {
+    pub fn read(&self, bytes: &[u8], findings: &mut Collected, visit: &mut dyn FnMut(Entry)) {
         let manifests = match self.manifests(bytes) {
             Ok(manifests) => manifests,
             Err((expected, found)) => {
@@ -108,7 +108,7 @@ impl Index<'_> {
         })
     }
 
-    fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Vec<Finding>) -> Option<Descriptor> {
+    fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Collected) -> Option<Descriptor> {
         let value: Result<Value, JsonError> = json::parse(text.get().as_bytes());
         let descriptor = value.map_err(|error| chain(&error)).map(Descriptor::from_value);
         match descriptor {
@@ -135,7 +135,7 @@ impl Index<'_> {
         place: &str,
         descriptor: &Descriptor,
         known: &mut HashMap<String, Arc<CasEngines>>,
-        findings: &mut Vec<Finding>,
+        findings: &mut Collected,
     ) -> Arc<CasEngines> {
         let Some(list) = descriptor.properties.get("casEngines").map(Value::to_string) else {
             return self.engines.clone();
@@ -174,7 +174,7 @@ struct Refs {
 }
 
 impl Refs {
-    fn add(&mut self, place: &str, descriptor: &Descriptor, findings: &mut Vec<Finding>) {
+    fn add(&mut self, place: &str, descriptor: &Descriptor, findings: &mut Collected) {
         let Some(reference) = descriptor.ref_name() else { return };
         if !is_fragment(reference) {
             let expected = "characters of a URI fragment (RFC 3986)";

@@ -4,7 +4,7 @@
 use url::Url;
 
 use super::discovery::Discovery;
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::index::Index;
 use super::rule::{self, Rule};
 use super::server::{Server, fault};
@@ -73,7 +73,7 @@ impl Sample {
                 no_index: nobody.as_ref().and_then(|nobody| url(template, nobody)),
                 no_blob: None,
             };
-            index.read(&document.bytes, &mut Vec::new(), &mut |entry| {
+            index.read(&document.bytes, &mut Collected::default(), &mut |entry| {
                 if sample.blob.is_some() {
                     return;
                 }

@@ -17,6 +17,9 @@ use crate::seen::{Key, key};
 use crate::site::description::{Description, DescriptionError};
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
 
+/// A host that leaves so many requests in a row without an answer is not asked any more.
+const MOST_SILENT: u32 = 10;
+
 /// A site behind a server.
 pub struct Server {
     /// What asks.
@@ -24,6 +27,8 @@ pub struct Server {
     root: Url,
     /// The other origins that the site itself says it has.
     pub origins: Vec<String>,
+    /// How many requests in a row each host has left without an answer.
+    silent: Mutex<HashMap<String, u32>>,
     /// The sizes that were told. Images share blobs, and each is asked for once.
     sizes: Mutex<HashMap<Key, Option<u64>>>,
 }
@@ -31,7 +36,7 @@ pub struct Server {
 impl Server {
     /// The server at a URL.
     pub fn new(http: Http, root: Url) -> Server {
-        Server { http, root, origins: vec![], sizes: Mutex::default() }
+        Server { http, root, origins: vec![], silent: Mutex::default(), sizes: Mutex::default() }
     }
 
     /// The root of the site.
@@ -63,8 +68,30 @@ impl Server {
         }
     }
 
+    /// Sends a request, unless its host has given up answering: a site may name a million blobs, and a server keep each
+    /// request waiting.
+    fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
+        let host = request.url.host_str().unwrap_or_default();
+        if self.silent.lock().unwrap_or_else(PoisonError::into_inner).get(host).is_some_and(|n| *n >= MOST_SILENT) {
+            let problem = format!("no answer: {host} has left {MOST_SILENT} requests without one, and is not asked");
+            return Err(Fault::Unreadable(problem));
+        }
+        let result = self.http.send(request);
+        self.hear(host, result.as_ref().err());
+        result.map_err(fault)
+    }
+
+    /// Counts how often in a row a host leaves a request, or the rest of an answer, out.
+    fn hear(&self, host: &str, error: Option<&HttpError>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match error.is_some_and(HttpError::is_no_answer) {
+            true => *silent.entry(host.into()).or_default() += 1,
+            false => drop(silent.remove(host)),
+        }
+    }
+
     fn found(&self, request: &Request<'_>) -> Result<Response, Fault> {
-        let response = self.http.send(request).map_err(fault)?;
+        let response = self.send(request)?;
         match response.status {
             200 => {}
             404 | 410 => return Err(Fault::Absent),
@@ -118,7 +145,11 @@ impl Source for Server {
         let content_type = response.headers.get("content-type");
         let content_type = content_type.map_or(Said::Nothing, |value| Said::Type(ContentType::parse(value)));
         let url = response.url.clone();
-        let bytes = response.bytes(limit).map_err(fault)?;
+        let bytes = response.bytes(limit);
+        if let Err(error) = &bytes {
+            self.hear(url.host_str().unwrap_or_default(), Some(error));
+        }
+        let bytes = bytes.map_err(fault)?;
         Ok(Document { url, bytes, content_type })
     }
 
@@ -143,7 +174,9 @@ impl Source for Server {
     }
 
     fn read_fault(&self, error: std::io::Error) -> Fault {
-        fault(body_error(self.root.clone(), error))
+        let error = body_error(self.root.clone(), error);
+        self.hear(self.root.host_str().unwrap_or_default(), Some(&error));
+        fault(error)
     }
 
     fn object(&self, url: &Url) -> String {

@@ -16,10 +16,10 @@ use url::Url;
 
 use super::deep::{self, Blob, Readings, content_finding};
 use super::discovery::{Discovery, check_type};
-use super::finding::{Finding, Findings};
+use super::finding::{Collected, Finding, Findings};
 use super::index::Index;
 use super::manifest::{self, Described};
-use super::rule::{self, Severity};
+use super::rule;
 use super::source::{Document, Fault, Source};
 use super::templates::{self, CasEngines, Setting};
 use crate::digest::{ContentError, VerifyingReader};
@@ -77,7 +77,7 @@ struct Image {
     attempt: usize,
     /// The nodes that were visited.
     seen: Mutex<HashSet<Key>>,
-    findings: Mutex<Vec<Finding>>,
+    findings: Mutex<Collected>,
     /// Its indexes, and what of their bytes tells a change.
     indexes: Mutex<Vec<(Url, Option<Key>)>>,
     entries: AtomicU64,
@@ -136,8 +136,7 @@ impl Walk<'_> {
             return;
         }
         let mut findings = std::mem::take(&mut *lock(&image.findings));
-        let has_error = findings.iter().any(|finding| finding.rule.severity == Severity::Error);
-        if has_error && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
+        if findings.has_error() && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
             queue.push(Task::Image(image.name.clone(), image.attempt + 1));
             return;
         }
@@ -151,7 +150,7 @@ impl Walk<'_> {
                 found,
             ));
         }
-        self.findings.extend(findings.into_iter().map(|finding| finding.of(&*image.text)));
+        self.findings.add_image(&image.text, findings);
         self.counts.entries.fetch_add(image.entries.load(Relaxed), Relaxed);
         self.is_incomplete.fetch_or(image.is_incomplete.load(Relaxed), Relaxed);
         self.progress.advance(1);
@@ -233,8 +232,10 @@ impl Walk<'_> {
     fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, queue: &Queue<Task>) {
         let object = self.source.object(&document.url);
         let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
-        let mut findings = Vec::new();
-        check_type(document, media_type::INDEX, &object, &mut findings);
+        let mut wrong = Vec::new();
+        check_type(document, media_type::INDEX, &object, &mut wrong);
+        image.extend(wrong);
+        let mut findings = Collected::default();
         index.read(&document.bytes, &mut findings, &mut |entry| {
             image.entries.fetch_add(1, Relaxed);
             let described = Described::new(entry.descriptor);
@@ -242,10 +243,10 @@ impl Walk<'_> {
             let node = Node { described, engines: entry.engines, depth: 0, role: Role::Part, referrer };
             image.push_node(queue, node);
         });
-        if findings.iter().any(|finding| finding.rule.severity == Severity::Error) {
+        if findings.has_error() {
             image.give_up_on_completeness();
         }
-        lock(&image.findings).extend(findings);
+        lock(&image.findings).merge(findings);
     }
 
     fn node(&self, image: &Arc<Image>, node: Node, queue: &Queue<Task>) {
