@@ -57,7 +57,7 @@ fn is_harmless(text: &str) -> bool {
 
 /// The text cut, and without the control characters by which a terminal could be told what to do.
 fn harmless(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_TEXT);
+    let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     let mut harmless: String = text[..end].replace(char::is_control, "\u{fffd}");
     if end < text.len() {
         harmless.push('…');
