@@ -7,6 +7,7 @@ mod publish {
     mod bad_layouts;
     mod bad_names;
     mod bad_sites;
+    mod faults;
     mod graph;
     mod merge;
     mod reports;

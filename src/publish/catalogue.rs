@@ -37,6 +37,8 @@ pub struct CataloguePlan {
     pub assets: Vec<PlannedDocument>,
     /// Pages of images. Their bytes follow from a document, and are made when they are written: there may be thousands.
     pub pages: Vec<PlannedPage>,
+    /// Documents of layers that nobody has any more go before the images' own documents, which say that somebody had them.
+    pub emptied: Vec<SitePath>,
     /// Documents of images and layers, then the list: as a page, and as a document.
     pub documents: Vec<PlannedDocument>,
     /// What is no longer of the catalogue.
@@ -254,7 +256,7 @@ impl<'a> Planner<'a> {
         }
         let (documents, emptied) = shards.documents();
         plan.documents.extend(documents);
-        plan.removals.extend(emptied);
+        plan.emptied = emptied;
         for (name, changed) in own {
             rows.insert(name.clone(), changed.document.row(&changed.index)?);
             plan.add_image(&name, changed)?;
@@ -422,10 +424,10 @@ impl Shards<'_> {
 pub(super) fn write(plan: &CataloguePlan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
     write_documents(&plan.assets, tally)?;
     write_pages(plan, jobs, tally)?;
+    let site = tally.site;
+    plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
     write_documents(&plan.documents, tally)?;
-    for path in &plan.removals {
-        tally.site.own.remove_document(path)?;
-    }
+    plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
     Ok(())
 }
 
@@ -456,7 +458,8 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     let plan = planner.finish(&site.images.iter().cloned().collect())?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
     let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
-    let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.removals).collect();
+    let mut paths: Vec<SitePath> =
+        documents.map(|document| document.place.path.clone()).chain(plan.emptied).chain(plan.removals).collect();
     let list_page = SitePath::new(catalogue::LIST_PAGE)?;
     for path in plan.pages.iter().map(|page| &page.path).chain([&list_page]) {
         if site.own.stat(path)?.is_none() {
