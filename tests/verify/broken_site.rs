@@ -128,6 +128,16 @@ rules! {
 }
 
 #[test]
+fn catalogue_differs() {
+    // Given a site with a catalogue.
+    let site = GoodSite::with(&["--catalogue"]);
+    verify(&[&site.arg()]).assert_clean();
+    // When it says something else than the indexes.
+    site.write("catalogue.json", "{}");
+    verify(&[&site.arg()]).assert_breaks("catalogue-differs");
+}
+
+#[test]
 fn blob_digest() {
     // Given a layer whose bytes have changed and whose size has not.
     let site = GoodSite::new();
@@ -175,7 +185,7 @@ fn a_good_site_has_no_finding() {
 
 #[test]
 fn every_rule_has_a_test() {
-    let elsewhere = ["blob-digest", "ref-missing", "blob-elsewhere"].map(String::from);
+    let elsewhere = ["blob-digest", "ref-missing", "blob-elsewhere", "catalogue-differs"].map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
     tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));
     let mut rules: Vec<&str> = rule::ALL.iter().map(|rule| rule.id).collect();

@@ -51,7 +51,9 @@ impl GoodSite {
         layout.add_untagged(signature);
         let app = format!("example.com/app={}", layout.arg());
         let team = format!("example.com/team/app={}:2.0", layout.arg());
-        publish(&site.root(), &[args, &[&app, &team]].concat());
+        // Whoever breaks an index also makes a catalogue say something else.
+        let catalogue = if args.contains(&"--catalogue") { &[][..] } else { &["--no-catalogue"] };
+        publish(&site.root(), &[args, catalogue, &[&app, &team]].concat());
         site
     }
 
