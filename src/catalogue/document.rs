@@ -155,8 +155,6 @@ pub struct Row {
     pub page: String,
     /// Its document, as a URL relative to the site's root.
     pub document: String,
-    /// The digest of the index that page and document were made from.
-    pub index: Digest,
 }
 
 impl ListDocument {
@@ -211,11 +209,11 @@ impl ImageDocument {
         said
     }
 
-    /// The image's row in the list, when the document was made from the index with this digest.
+    /// The image's row in the list.
     ///
     /// # Errors
     /// The image's name makes no path for a page.
-    pub fn row(&self, index: &Digest) -> Result<Row, PathError> {
+    pub fn row(&self) -> Result<Row, PathError> {
         let newest = self.refs.first();
         let said = newest.map(|newest| self.annotations(newest)).unwrap_or_default();
         let mut platforms: Vec<String> = Vec::new();
@@ -235,7 +233,6 @@ impl ImageDocument {
             size: newest.and_then(|newest| newest.size),
             page: url(&page_path(&self.name)?),
             document: url(&document_path(&self.name)?),
-            index: index.clone(),
         })
     }
 }

@@ -1,8 +1,7 @@
 //! What a publish does for the catalogue (see [`crate::catalogue`]): documents and pages of the images that changed, of the
 //! few that share a layer with them now, and the list.
 //!
-//! The cost follows the change. The list says which index each page was made from, and an image whose index is still that one
-//! is left alone. `catalogue.json` says how the pages that are there were made; when it is not there, or they
+//! The cost follows the change. `catalogue.json` says how the pages that are there were made; when it is not there, or they
 //! were made in another way (with other templates, or without the registry view's commands), all are made again.
 //!
 //! The order of writing makes an interrupted publish harmless: an image's own document is written after everything that
@@ -25,7 +24,7 @@ use crate::oci::Descriptor;
 use crate::oci::layout::Layout;
 use crate::parallel;
 use crate::progress::Silent;
-use crate::site::index::Index;
+use crate::site::index::{Entry, Index};
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
 use crate::store::{Document, Expected, Version};
@@ -59,8 +58,6 @@ pub(crate) struct Planner<'a> {
     site: &'a Site,
     layouts: &'a [Layout],
     list: ListDocument,
-    /// The indexes that the pages which are there were made from, where they can stay.
-    made_from: HashMap<ImageName, Digest>,
     /// Whether nothing that is there can be built upon.
     is_anew: bool,
     /// Whether the pages that are there were made in another way.
@@ -71,8 +68,6 @@ pub(crate) struct Planner<'a> {
 /// An image whose documents may have to be written.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// The digest of its index.
-    index: Digest,
     document: ImageDocument,
     there: Option<There>,
     /// The layers it had, and those of them that were marked as shared. None: only a mark changes.
@@ -103,29 +98,14 @@ impl<'a> Planner<'a> {
             found.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
         let is_anew = found.is_none();
         list.images = found.map(|found| found.images).unwrap_or_default();
-        let rows = list.images.iter().filter(|_| !is_other_way);
-        let made_from = rows.map(|row| (row.name.clone(), row.index.clone())).collect();
-        Ok(Planner { site, layouts, list, made_from, is_anew, is_other_way, images: BTreeMap::new() })
-    }
-
-    /// Whether the page and the document of an image are there and were made from the index with these bytes.
-    pub(crate) fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, PlanError> {
-        if self.made_from.get(image) != Some(&Digest::of(Algorithm::Sha256, index)) {
-            return Ok(false);
-        }
-        for path in [catalogue::document_path(image)?, catalogue::page_path(image)?] {
-            if self.site.own.stat(&path)?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(Planner { site, layouts, list, is_anew, is_other_way, images: BTreeMap::new() })
     }
 
     /// What becomes of an image that is published now. None: it can have no page.
     pub(crate) fn published(&self, image: &Image, index: &Index) -> Result<Option<Changed>, PlanError> {
         let by_digest: HashMap<&Digest, usize> =
             image.blobs.iter().map(|found| (&found.blob.digest, found.layout)).collect();
-        self.changed(&image.name, index, &|descriptor| match by_digest
+        self.changed(&image.name, index.entries(), &|descriptor| match by_digest
             .get(&descriptor.digest)
             .and_then(|position| self.layouts.get(*position))
         {
@@ -136,25 +116,24 @@ impl<'a> Planner<'a> {
 
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
     pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
-        self.changed(name, index, &|_| Ok(None))
+        self.changed(name, index.entries(), &|_| Ok(None))
     }
 
     fn changed(
         &self,
         name: &ImageName,
-        index: &Index,
+        entries: &[Entry],
         published: &dyn Fn(&Descriptor) -> Result<Option<Vec<u8>>, PlanError>,
     ) -> Result<Option<Changed>, PlanError> {
         let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
         let there = read(self.site, &path)?;
         let old = there.as_ref().filter(|_| !self.is_anew).and_then(|there| ImageDocument::parse(&there.bytes));
         let before = old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
-        let document = document::build(name, index.entries(), old, &mut |descriptor| match published(descriptor)? {
+        let document = document::build(name, entries, old, &mut |descriptor| match published(descriptor)? {
             Some(bytes) => Ok(Some(bytes)),
             None => read_blob(self.site, name, descriptor),
         })?;
-        let index = Digest::of(Algorithm::Sha256, &index.to_bytes());
-        Ok(Some(Changed { index, document, there: there.as_ref().map(There::of), before: Some(before) }))
+        Ok(Some(Changed { document, there: there.as_ref().map(There::of), before: Some(before) }))
     }
 
     /// Adds an image.
@@ -225,7 +204,6 @@ impl<'a> Planner<'a> {
 
     /// Sets or takes away marks on an image that does not change otherwise.
     fn mark(&mut self, name: &ImageName, marks: BTreeMap<Digest, bool>) -> Result<(), PlanError> {
-        let Some(index) = self.made_from.get(name).cloned() else { return Ok(()) };
         let there = read(self.site, &catalogue::document_path(name)?)?;
         let Some(mut document) = there.as_ref().and_then(|there| ImageDocument::parse(&there.bytes)) else {
             return Ok(());
@@ -237,8 +215,7 @@ impl<'a> Planner<'a> {
                 false => document.shared_layers.remove(&layer),
             };
         }
-        let there = there.as_ref().map(There::of);
-        self.images.insert(name.clone(), Changed { index, document, there, before: None });
+        self.images.insert(name.clone(), Changed { document, there: there.as_ref().map(There::of), before: None });
         Ok(())
     }
 
@@ -258,7 +235,7 @@ impl<'a> Planner<'a> {
         plan.documents.extend(documents);
         plan.emptied = emptied;
         for (name, changed) in own {
-            rows.insert(name.clone(), changed.document.row(&changed.index)?);
+            rows.insert(name.clone(), changed.document.row()?);
             plan.add_image(&name, changed)?;
         }
         list.images = rows.into_values().collect();

@@ -312,7 +312,7 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
-    let (index, change) = plan_index(site, merge, &mut image, place, catalogue)?;
+    let (index, change) = plan_index(site, merge, &mut image, place)?;
     let for_catalogue =
         catalogue.zip(change.as_ref()).map(|(planner, change)| planner.published(&image, &change.after)).transpose()?;
     let has_registry = site.map.settings().views.registry;
@@ -468,7 +468,6 @@ fn plan_index(
     merge: Merge,
     image: &mut Image,
     place: Place,
-    catalogue: Option<&Planner>,
 ) -> Result<(PlannedDocument, Option<IndexChange>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
     let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
@@ -478,16 +477,13 @@ fn plan_index(
         let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
         list.push(entry.with_cas_engine(&cas_engine));
     }
-    let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-    // An index that stays as it is need not be read, unless a view asks for its entries.
-    let stays = |there: &Document| match site.map.settings().views.registry || there.bytes != published.alone() {
-        true => Ok(false),
-        false => catalogue.map_or(Ok(true), |planner| planner.is_current(&image.name, &there.bytes)),
-    };
-    let there = match there {
-        Some(there) if stays(&there)? => return Ok((unchanged(place, Kind::Index, there), None)),
-        other => other,
-    };
+    let mut there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
+    // Only the views ask for the entries, and an index can be large.
+    if site.map.settings().views.is_none()
+        && let Some(there) = there.take_if(|there| there.bytes == published.alone())
+    {
+        return Ok((unchanged(place, Kind::Index, there), None));
+    }
     let mut index = match &there {
         None => Index::default(),
         Some(document) => Index::parse(&document.bytes).map_err(unusable)?,
