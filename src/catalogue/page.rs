@@ -546,7 +546,7 @@ mod tests {
     fn list(text: &str) -> ListDocument {
         let mut list = ListDocument::new(true, "sha256:".into());
         let row =
-            Row { description: Some(text.into()), ..document(text).row(&Digest::of(Algorithm::Sha256, b"")).unwrap() };
+            Row { description: Some(text.into()), ..document(text).row().unwrap() };
         list.images = vec![Row { artifact_type: Some(text.into()), platforms: vec![], ..row.clone() }, row];
         list
     }
