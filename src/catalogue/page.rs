@@ -545,8 +545,7 @@ mod tests {
 
     fn list(text: &str) -> ListDocument {
         let mut list = ListDocument::new(true, "sha256:".into());
-        let row =
-            Row { description: Some(text.into()), ..document(text).row().unwrap() };
+        let row = Row { description: Some(text.into()), ..document(text).row().unwrap() };
         list.images = vec![Row { artifact_type: Some(text.into()), platforms: vec![], ..row.clone() }, row];
         list
     }
