@@ -17,7 +17,7 @@ pub mod respond;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::publish::{self, PublishError};
@@ -85,7 +85,8 @@ pub struct Server {
 /// Stops a server from another thread.
 #[derive(Clone)]
 pub struct Handle {
-    http: Arc<tiny_http::Server>,
+    /// Gone: the server has ended. A handle does not keep it, so that letting one go never waits for anything.
+    http: Weak<tiny_http::Server>,
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
 }
@@ -94,7 +95,9 @@ impl Handle {
     /// Takes no further request; what is being sent is sent to its end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.http.unblock();
+        if let Some(http) = self.http.upgrade() {
+            http.unblock();
+        }
         // The gate waits for a connection, and this is one. It looks whether it should stop before it passes anything on.
         drop(TcpStream::connect(reachable(self.address)));
     }
@@ -157,7 +160,7 @@ impl Server {
 
     /// What stops it.
     pub fn handle(&self) -> Handle {
-        Handle { http: Arc::clone(&self.http), address: self.address, stopping: Arc::clone(&self.stopping) }
+        Handle { http: Arc::downgrade(&self.http), address: self.address, stopping: Arc::clone(&self.stopping) }
     }
 
     /// Answers requests until it is stopped, and then sends what it has begun to send.
@@ -167,11 +170,14 @@ impl Server {
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
         let Server { http, gate, address, site, stopping, log } = self;
-        let queue = Queue::new(MAX_THREADS, move |request| {
-            http::exchange(request, log, |request| {
-                let map = site.map();
-                respond::respond(&Preview { root: &site.root, map: &map }, request)
-            });
+        let entered = Arc::clone(&gate);
+        let queue = Queue::new(MAX_THREADS, move |request: tiny_http::Request| {
+            if request.remote_addr().is_some_and(|client| entered.holds(client)) {
+                http::exchange(request, log, |request| {
+                    let map = site.map();
+                    respond::respond(&Preview { root: &site.root, map: &map }, request)
+                });
+            }
         });
         let accepting = {
             let (gate, handle) = (Arc::clone(&gate), handle.clone());
@@ -185,9 +191,8 @@ impl Server {
         while !stopping.load(Ordering::SeqCst) {
             match http.recv() {
                 Ok(request) => {
-                    if let Some(client) = request.remote_addr().copied().filter(|client| gate.holds(client)) {
-                        queue.push(client, request);
-                    }
+                    // Also one whose connection is gone: a request that is let go answers itself, and waits for its turn.
+                    queue.push(request.remote_addr().copied(), request);
                 }
                 Err(_) if stopping.load(Ordering::SeqCst) => {}
                 // tiny_http accepts no further connection after an error, so there is nothing to go on with.
@@ -200,7 +205,10 @@ impl Server {
         let limit = Instant::now() + GRACE;
         queue.wait_until_idle(GRACE);
         gate.close(limit.saturating_duration_since(Instant::now()));
-        ended.and(accepting.join().unwrap_or(Ok(()))).map_err(|source| ServeError::Accept { address, source })
+        let accepted = accepting.join().unwrap_or(Ok(()));
+        // What nobody took until now is let go, and each request answers itself then, in a turn that may never come.
+        std::thread::spawn(move || drop((http, queue)));
+        ended.and(accepted).map_err(|source| ServeError::Accept { address, source })
     }
 }
 

@@ -43,14 +43,13 @@ fn parts() -> impl Iterator<Item = f64> {
     (0..KILLS).map(|kill| 1.1 * f64::from(kill) / f64::from(KILLS))
 }
 
-fn assert_clean_but_for_notes(site: &Path) {
+/// No consumer fails, and nothing is wrong but what the next run puts right: the catalogue is rewritten before that which it
+/// tells of is removed.
+fn assert_whole(site: &Path) {
     let verified = verify(&[site.to_str().unwrap(), "--deep"]);
-    assert_eq!(
-        (&verified.report["errors"], &verified.report["warnings"]),
-        (&json!(0), &json!(0)),
-        "{:#}",
-        verified.report
-    );
+    let warnings = verified.of_severity("warning");
+    assert_eq!(verified.report["errors"], json!(0), "{:#}", verified.report);
+    assert!(warnings.iter().all(|warning| warning.starts_with("catalogue-differs ")), "{warnings:?}");
 }
 
 #[test]
@@ -68,7 +67,7 @@ fn gc() {
     for part in parts() {
         litter();
         killed += u32::from(kill_at(&args, usual, part));
-        assert_clean_but_for_notes(&site.root());
+        assert_whole(&site.root());
     }
     assert!(killed > 0, "each gc ended before it could be killed");
     ocisite().args(args).assert().success();
@@ -77,7 +76,7 @@ fn gc() {
 
 #[test]
 fn remove() {
-    for preset in [&["--registry"][..], &["--preset", "layout"]] {
+    for preset in [&["--registry", "--catalogue"][..], &["--preset", "layout"]] {
         // Given what a removal takes when nobody kills it, and what it leaves.
         let site = GoodSite::with(preset);
         let usual = duration(&["remove", &site.arg(), "example.com/app"]);
@@ -88,7 +87,7 @@ fn remove() {
             let arg = site.arg();
             let args = ["remove", &arg, "example.com/app"];
             killed += u32::from(kill_at(&args, usual, part));
-            assert_clean_but_for_notes(&site.root());
+            assert_whole(&site.root());
             // The next run completes what was begun, if anything of the image is left.
             let is_listed = read_json(&site.root(), "ocisite.json")["images"].as_array().unwrap().len() == 2;
             let output = ocisite().args(args).output().unwrap();
