@@ -7,18 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::collect::{Image, fallback_tag};
 use super::execute::Tally;
 use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned, read_index};
 use super::{PublishError, Site};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::{Descriptor, manifest, media_type};
 use crate::site::index::{Entry, Merge};
-use crate::site::ref_engines::CAS_ENGINES;
 use crate::site::{Kind, Place, SitePath, registry};
 use crate::store::{Expected, StoreError};
 
@@ -252,16 +249,7 @@ fn plan_tag(
     if let [descriptor] = descriptors.as_slice() {
         return Ok(Some(tag(descriptor.digest.clone(), descriptor.media_type.clone())));
     }
-    let manifests = descriptors.into_iter().map(|mut descriptor| {
-        descriptor.set_ref_name(None);
-        descriptor.properties.remove(CAS_ENGINES);
-        if descriptor.properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
-            descriptor.properties.remove("annotations");
-        }
-        descriptor.to_value()
-    });
-    let bytes = registry::image_index(manifests.collect());
-    let digest = Digest::of(Algorithm::Sha256, &bytes);
+    let (digest, bytes) = registry::index_of_platforms(descriptors);
     let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
     let plain = registry::manifest_path(name.path(), digest.as_str())?;
     let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));

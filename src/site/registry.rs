@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::object::Kind;
 use super::path::{PathError, SitePath};
-use crate::digest::Digest;
+use super::ref_engines::CAS_ENGINES;
+use crate::digest::{Algorithm, Digest};
 use crate::json;
 use crate::oci::{Descriptor, media_type};
 
@@ -228,6 +229,21 @@ pub fn referrers_list(referrers: impl IntoIterator<Item = Descriptor>) -> Vec<u8
     image_index(by_digest.into_values().collect())
 }
 
+/// What a tag leads to whose ref has several entries, a platform each: an image index of them, without what only a site's own
+/// index says of its entries.
+pub fn index_of_platforms(entries: impl IntoIterator<Item = Descriptor>) -> (Digest, Vec<u8>) {
+    let manifests = entries.into_iter().map(|mut descriptor| {
+        descriptor.set_ref_name(None);
+        descriptor.properties.remove(CAS_ENGINES);
+        if descriptor.properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
+            descriptor.properties.remove("annotations");
+        }
+        descriptor.to_value()
+    });
+    let bytes = image_index(manifests.collect());
+    (Digest::of(Algorithm::Sha256, &bytes), bytes)
+}
+
 /// The bytes of an image index of these descriptors.
 pub fn image_index(manifests: Vec<Value>) -> Vec<u8> {
     json::canonical(&json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests}))
@@ -236,7 +252,6 @@ pub fn image_index(manifests: Vec<Value>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
 
     #[test]
     fn paths_come_apart_as_they_were_put_together() {

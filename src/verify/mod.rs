@@ -18,6 +18,7 @@ pub mod index;
 pub mod known;
 pub mod manifest;
 pub mod probes;
+pub mod registry;
 pub mod report;
 pub mod rule;
 pub mod server;
@@ -39,8 +40,8 @@ use crate::name::ImageName;
 use crate::progress::Progress;
 use crate::publish;
 use crate::seen::Seen;
-use crate::site::SiteMap;
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use crate::site::{Settings, SiteMap};
 use crate::store::StoreError;
 
 use deep::Readings;
@@ -155,7 +156,11 @@ pub fn verify_directory(
     }
     findings.extend(wrong);
     let Some(discovery) = discovery else { return Ok(Report::stopped(site, findings)) };
-    let walk = walk(&files, &discovery, &findings, &images, options, progress);
+    let has_registry = is_described && map.as_ref().is_some_and(|map| map.settings().views.registry);
+    if let Some(image) = images.first().filter(|_| has_registry) {
+        findings.extend(registry::check_ping(&files, image));
+    }
+    let walk = walk(&files, &discovery, &findings, has_registry, &images, options, progress);
     let is_complete = is_whole && knows_cas && !walk.is_incomplete.load(Relaxed);
     if let Some(map) = map.filter(|_| is_complete) {
         tree::look_for_orphans(&files, &map, &walk.reached, &findings)?;
@@ -216,7 +221,7 @@ pub fn verify_url(
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());
     server.answers()?;
-    let (images, origins) = match listed(&server, options)? {
+    let Listed { images, origins, has_registry } = match listed(&server, options)? {
         Ok(listed) => listed,
         Err(finding) => {
             findings.push(finding);
@@ -229,28 +234,40 @@ pub fn verify_url(
     let discovery = Discovery::read(&server, &images, &mut wrong);
     findings.extend(wrong);
     let Some(discovery) = discovery else { return Ok(Report::stopped(url.to_string(), findings)) };
-    let counts = walk(&server, &discovery, &findings, &images, options, progress).counts;
-    findings.extend(probes::try_server(&server, &discovery, &images));
+    let counts = walk(&server, &discovery, &findings, has_registry, &images, options, progress).counts;
+    findings.extend(probes::try_server(&server, &discovery, has_registry, &images));
     Ok(Report::new(url.to_string(), images, counts, options.deep, findings))
 }
 
-/// Names of images, and origins.
-type Listed = (Vec<ImageName>, Vec<String>);
+/// What a server is asked for.
+struct Listed {
+    /// The images to check: those given, or those that the site lists.
+    images: Vec<ImageName>,
+    /// The other origins that the site says it has.
+    origins: Vec<String>,
+    /// Whether it says that it has the registry view.
+    has_registry: bool,
+}
 
-/// The images to check: those given, or those that the site lists; and the other origins that it says it has. Or what is wrong
-/// with what it says.
+impl Listed {
+    fn new(images: Vec<ImageName>, settings: Settings) -> Listed {
+        Listed { images, has_registry: settings.views.registry, origins: settings.origins }
+    }
+}
+
+/// What to check, or what is wrong with what the site says of itself.
 fn listed(server: &Server, options: &Options) -> Result<Result<Listed, Finding>, VerifyError> {
     let description = server.description();
     if !options.names.is_empty() {
-        let origins = match description {
-            Ok(Some(Ok(description))) => description.settings.origins,
+        let images = options.names.clone();
+        return Ok(Ok(match description {
+            Ok(Some(Ok(description))) => Listed::new(images, description.settings),
             // Not asked for, so not a finding.
-            _ => vec![],
-        };
-        return Ok(Ok((options.names.clone(), origins)));
+            _ => Listed { images, origins: vec![], has_registry: false },
+        }));
     }
     Ok(match description {
-        Ok(Some(Ok(description))) => Ok((description.images, description.settings.origins)),
+        Ok(Some(Ok(description))) => Ok(Listed::new(description.images, description.settings)),
         Ok(Some(Err(error))) => Err(unusable_description(&chain(&error))),
         Ok(None) => return Err(VerifyError::NamesNeeded { site: server.name(), host_helps: false }),
         Err(fault) => match fault.finding(DESCRIPTION.into(), "the site's description", &rule::UNREADABLE) {
@@ -265,6 +282,7 @@ fn walk<'a>(
     source: &'a dyn Source,
     discovery: &'a Discovery,
     findings: &'a Findings,
+    has_registry: bool,
     images: &[ImageName],
     options: &Options,
     progress: &'a dyn Progress,
@@ -273,6 +291,7 @@ fn walk<'a>(
         source,
         discovery,
         is_listed: options.names.is_empty(),
+        has_registry,
         findings,
         progress,
         deep: options.deep.then(Readings::default),

@@ -6,6 +6,7 @@ use url::Url;
 use super::discovery::Discovery;
 use super::finding::{Collected, Finding};
 use super::index::Index;
+use super::registry::check_ping;
 use super::rule::{self, Rule};
 use super::server::{Server, fault};
 use super::source::Source;
@@ -17,6 +18,7 @@ use crate::name::ImageName;
 use crate::oci::media_type;
 use crate::site::object::{BLOB_MAX_AGE, DOCUMENT_MAX_AGE};
 use crate::site::path::PRIVATE_DIRECTORY;
+use crate::site::registry;
 use crate::template::name_variables;
 
 /// A document that is older than this in a cache hides what was published since: ten times what a site asks for.
@@ -27,7 +29,7 @@ const SHORTEST_BLOB_AGE: u64 = 24 * 60 * 60;
 const TRIED_IMAGES: usize = 10;
 
 /// Tries a server. Findings of one rule are told once, with all that they were found on.
-pub fn try_server(server: &Server, discovery: &Discovery, images: &[ImageName]) -> Vec<Finding> {
+pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, images: &[ImageName]) -> Vec<Finding> {
     let mut probe = Probe { server, findings: Vec::new() };
     if let Some(image) = images.first() {
         let subject =
@@ -45,6 +47,9 @@ pub fn try_server(server: &Server, discovery: &Discovery, images: &[ImageName]) 
         probe.absent("an index that is not there", sample.no_index);
         probe.absent("a blob that is not there", sample.no_blob);
     }
+    if has_registry {
+        probe.registry(discovery, images);
+    }
     probe.private();
     probe.findings
 }
@@ -52,6 +57,8 @@ pub fn try_server(server: &Server, discovery: &Discovery, images: &[ImageName]) 
 /// One of each kind of object that a site has, and one of each that it has not.
 struct Sample {
     index: Url,
+    /// The digest of a manifest that is there.
+    manifest: Option<Digest>,
     blob: Option<(Url, u64)>,
     no_index: Option<Url>,
     no_blob: Option<Url>,
@@ -69,6 +76,7 @@ impl Sample {
             let index = Index { source: server, url: &document.url, object: "", image, engines };
             let mut sample = Sample {
                 index: url(template, image)?,
+                manifest: None,
                 blob: None,
                 no_index: nobody.as_ref().and_then(|nobody| url(template, nobody)),
                 no_blob: None,
@@ -80,6 +88,7 @@ impl Sample {
                 let urls = entry.engines.urls(image, &entry.descriptor.digest);
                 let there = urls.into_iter().find(|url| server.size(url).is_ok());
                 sample.blob = there.map(|url| (url, entry.descriptor.size));
+                sample.manifest = sample.blob.as_ref().map(|_| entry.descriptor.digest.clone());
                 sample.no_blob = entry.engines.urls(image, &no_blob).into_iter().next();
             });
             Some(sample)
@@ -232,6 +241,28 @@ impl Probe<'_> {
                 self.push(&rule::NOT_FOUND, label, "status 404", fault(error).to_string());
             }
             Err(_) => {}
+        }
+    }
+
+    /// How the registry view is served, of the first image that is in it.
+    fn registry(&mut self, discovery: &Discovery, images: &[ImageName]) {
+        self.findings.extend(images.first().and_then(|image| check_ping(self.server, image)));
+        let named = images.iter().filter(|image| registry::is_name(image.path())).take(TRIED_IMAGES);
+        let manifest = |image: &ImageName| Sample::find(self.server, discovery, image)?.manifest;
+        let Some((name, digest)) = named.filter_map(|image| Some((image.path(), manifest(image)?))).next() else {
+            return;
+        };
+        let absent = registry::manifest_path(name, "no-such-tag-of-ocisite-verify");
+        self.absent("a tag that is not there", absent.ok().map(|path| self.server.url(path.as_str())));
+        let Ok(path) = registry::manifest_path(name, digest.as_str()) else { return };
+        let Ok(response) = self.send(&Request::get(&self.server.url(path.as_str())).with("accept", "*/*")) else {
+            return;
+        };
+        let found = response.headers.get("docker-content-digest");
+        if response.status == 200 && found != Some(digest.as_str()) {
+            let found = found.map_or("none".into(), |found| format!("Docker-Content-Digest: {found}"));
+            let expected = format!("Docker-Content-Digest: {digest}");
+            self.push(&rule::REGISTRY_DIGEST_HEADER, path.as_str(), expected, found);
         }
     }
 

@@ -286,6 +286,36 @@ rules! {
         "publish the image again, or take the catalogue out with --no-catalogue and publish with --catalogue",
         "`catalogue.json`: expected what the indexes say, found something else";
 
+    // The registry view.
+    REGISTRY_PING = "registry-ping", Error, Site,
+        "Nothing answers at `/v2/`, where clients ask whether there is a registry.",
+        "publish the site again; on a server, use the configuration that ocisite server-config renders",
+        "`v2/_ping.json`: expected an answer to clients of a registry, found nothing";
+    REGISTRY_TAGS_LIST = "registry-tags-list", Error, Site,
+        "A repository of the registry view has no list of its tags.",
+        "publish the image again",
+        "`v2/app/tags/list`: expected a list of tags, found nothing";
+    REGISTRY_TAG = "registry-tag", Error, Site,
+        "A tag is listed, and its manifest is not there.",
+        "publish the image again",
+        "`v2/app/manifests/1.0`: expected sha256:ab96f260a705…, which is listed as a tag, found nothing";
+    REGISTRY_BLOB = "registry-blob", Error, Site,
+        "A manifest or blob is not in the registry view under its digest, or has another size there.",
+        "publish the image again",
+        "`v2/app/blobs/sha256:ed7002b439e9…`: expected 7 bytes, found nothing";
+    REGISTRY_DIFFERS = "registry-differs", Warning, Site,
+        "The registry view says something else than the index: a publish or a removal was interrupted, or is running.",
+        "publish the image again",
+        "`v2/app/manifests/1.0`: expected sha256:ab96f260a705…, as in the index, found sha256:44136fa355b3…";
+    REGISTRY_MEDIA_TYPE = "registry-media-type", Error, Server,
+        "A manifest or referrers list of the registry view is served with another media type than its own, which clients refuse.",
+        "use the configuration that ocisite server-config renders",
+        "`v2/app/manifests/1.0`: expected application/vnd.oci.image.manifest.v1+json, found application/octet-stream";
+    REGISTRY_DIGEST_HEADER = "registry-digest-header", Error, Server,
+        "The answer to a request for a digest does not have that digest in `Docker-Content-Digest`.",
+        "use the configuration that ocisite server-config renders",
+        "`v2/app/manifests/sha256:0067dbb12c7f…`: expected Docker-Content-Digest: sha256:0067dbb12c7f…, found none";
+
     // The server.
     MEDIA_TYPE = "media-type", Error, Server,
         "A document is served with a media type that is not its own.",

@@ -6,7 +6,7 @@
 //!
 //! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -19,10 +19,11 @@ use super::discovery::{Discovery, check_type};
 use super::finding::{Collected, Finding, Findings};
 use super::index::Index;
 use super::manifest::{self, Described};
+use super::registry::{Refs, Repository, Tag};
 use super::rule;
 use super::source::{Document, Fault, Source};
 use super::templates::{self, CasEngines, Setting};
-use crate::digest::{ContentError, VerifyingReader};
+use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::manifest::Links;
@@ -45,6 +46,8 @@ pub struct Walk<'a> {
     pub discovery: &'a Discovery,
     /// Whether the site itself lists the images that are looked at, so that one may be taken out meanwhile.
     pub is_listed: bool,
+    /// Whether the site says that it has the registry view.
+    pub has_registry: bool,
     /// Where findings go.
     pub findings: &'a Findings,
     /// Hears of images that are done.
@@ -86,11 +89,14 @@ struct Image {
     /// How many tasks of it are not done.
     open: AtomicUsize,
     is_incomplete: AtomicBool,
+    /// What refers to what, by subject.
+    referrers: Mutex<BTreeMap<Digest, BTreeSet<Digest>>>,
 }
 
 enum Task {
     Image(ImageName, usize),
     Node(Arc<Image>, Node),
+    Tag(Arc<Image>, Tag),
 }
 
 struct Node {
@@ -127,6 +133,10 @@ impl Walk<'_> {
                 self.node(&image, node, queue);
                 self.done(&image, queue);
             }
+            Task::Tag(image, tag) => {
+                self.tag(&image, &tag);
+                self.done(&image, queue);
+            }
         });
         self.progress.finish();
     }
@@ -135,6 +145,7 @@ impl Walk<'_> {
         if image.open.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
             return;
         }
+        self.referrers(image);
         let mut findings = std::mem::take(&mut *lock(&image.findings));
         if findings.has_error() && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
             queue.push(Task::Image(image.name.clone(), image.attempt + 1));
@@ -236,8 +247,12 @@ impl Walk<'_> {
         check_type(document, media_type::INDEX, &object, &mut wrong);
         image.extend(wrong);
         let mut findings = Collected::default();
+        let mut refs = self.repository(image).map(|repository| (repository, Refs::default()));
         index.read(&document.bytes, &mut findings, &mut |entry| {
             image.entries.fetch_add(1, Relaxed);
+            if let Some((_, refs)) = &mut refs {
+                refs.add(&entry.descriptor);
+            }
             let described = Described::new(entry.descriptor);
             let referrer = "the index".into();
             let node = Node { described, engines: entry.engines, depth: 0, role: Role::Part, referrer };
@@ -247,6 +262,36 @@ impl Walk<'_> {
             image.give_up_on_completeness();
         }
         lock(&image.findings).merge(findings);
+        if let Some((repository, refs)) = refs {
+            let mut wrong = Vec::new();
+            let listed = repository.check_list(&refs.names(), &mut wrong);
+            image.extend(wrong);
+            refs.tags(&listed).for_each(|tag| image.push_task(queue, |image| Task::Tag(image, tag)));
+        }
+    }
+
+    /// The image's repository in the registry view, where it has one.
+    fn repository<'i>(&'i self, image: &'i Image) -> Option<Repository<'i>> {
+        Repository::new(self.source, &image.name).filter(|_| self.has_registry)
+    }
+
+    fn tag(&self, image: &Image, tag: &Tag) {
+        let mut wrong = Vec::new();
+        if let Some(repository) = self.repository(image) {
+            repository.check_tag(tag, &mut wrong);
+        }
+        image.extend(wrong);
+    }
+
+    /// Looks at the referrers lists, when all that refers to something was met.
+    fn referrers(&self, image: &Image) {
+        let referrers = std::mem::take(&mut *lock(&image.referrers));
+        let Some(repository) = self.repository(image) else { return };
+        let mut wrong = Vec::new();
+        for (subject, referrers) in &referrers {
+            repository.check_referrers(subject, referrers, &mut wrong);
+        }
+        image.extend(wrong);
     }
 
     fn node(&self, image: &Arc<Image>, node: Node, queue: &Queue<Task>) {
@@ -261,6 +306,10 @@ impl Walk<'_> {
         let Some((url, size)) = self.find(image, &node, &urls) else { return };
         if matches!(node.role, Role::Subject) {
             return;
+        }
+        if let Some(repository) = self.repository(image) {
+            let parts = (&described.digest, described.size, described.media_type.as_str());
+            image.extend(repository.check_blob(parts, described.may_hold_descriptors()));
         }
         if self.reached.insert(self.source.key(&url)) {
             self.counts.blobs.fetch_add(1, Relaxed);
@@ -390,6 +439,10 @@ impl Walk<'_> {
             push(child, platform.map_or(Role::Part, |platform| Role::Config(*platform)));
         }
         if let Some(subject) = links.subject {
+            if self.has_registry {
+                let referrer = node.described.digest.clone();
+                lock(&image.referrers).entry(subject.digest.clone()).or_default().insert(referrer);
+            }
             push(subject, Role::Subject);
         }
         lock(&image.findings).extend(findings);
@@ -450,6 +503,7 @@ impl Image {
             elsewhere: AtomicU64::new(0),
             open: AtomicUsize::new(1),
             is_incomplete: AtomicBool::new(false),
+            referrers: Mutex::default(),
         }
     }
 
@@ -462,8 +516,12 @@ impl Image {
     }
 
     fn push_node(self: &Arc<Image>, queue: &Queue<Task>, node: Node) {
+        self.push_task(queue, |image| Task::Node(image, node));
+    }
+
+    fn push_task(self: &Arc<Image>, queue: &Queue<Task>, task: impl FnOnce(Arc<Image>) -> Task) {
         self.open.fetch_add(1, Relaxed);
-        queue.push(Task::Node(self.clone(), node));
+        queue.push(task(self.clone()));
     }
 
     fn give_up_on_completeness(&self) {

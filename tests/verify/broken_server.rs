@@ -4,7 +4,7 @@ use ocisite::serve::respond::{Body, Request, Response};
 
 use super::good_site::GoodSite;
 use super::live::{Faults, Server};
-use super::program::verify;
+use super::program::{Verified, verify};
 
 /// One test for each rule, and the list of them.
 macro_rules! rules {
@@ -21,7 +21,9 @@ macro_rules! rules {
         )*
 
         /// The rules with a test here.
-        pub const TESTED: &[&str] = &[$(stringify!($name),)* "encoded_slash", "tls"];
+        pub const TESTED: &[&str] = &[
+            $(stringify!($name),)* "encoded_slash", "tls", "registry_media_type", "registry_digest_header",
+        ];
     };
 }
 
@@ -130,6 +132,40 @@ fn encoded_slash() {
         }
     };
     verify_with(Faults { request: refuse, ..Faults::NONE }).assert_breaks("encoded-slash");
+}
+
+fn verify_registry(faults: Faults) -> Verified {
+    let site = GoodSite::with(&["--registry"]);
+    let server = Server::start(&site.root(), faults);
+    verify(&["http://example.com", "--connect-to", &server.address.to_string()])
+}
+
+#[test]
+fn registry_media_type() {
+    verify_registry(Faults::NONE).assert_clean();
+    let spoilt = response(|request, response| {
+        if request.path == "/v2/app/manifests/1.0" {
+            set(response, "Content-Type", "application/octet-stream");
+        }
+    });
+    verify_registry(spoilt).assert_breaks("registry-media-type");
+}
+
+#[test]
+fn registry_digest_header() {
+    let spoilt = response(|_, response| drop_headers(response, &["Docker-Content-Digest"]));
+    verify_registry(spoilt).assert_breaks("registry-digest-header");
+}
+
+#[test]
+fn a_server_that_does_not_know_the_registry_view() {
+    // Given a server that hands out the files of the site, and no more.
+    let spoilt = response(|request, response| {
+        if request.path == "/v2/" {
+            response.status = 404;
+        }
+    });
+    assert_eq!(verify_registry(spoilt).rules(), ["registry-ping"].into());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::good_site::{APP, CAS, GoodSite, REF, REF_ENGINES};
 use super::program::verify;
+use crate::support::layout::Layout;
+use crate::support::program::publish;
 
 /// One test for each rule, and the list of them.
 macro_rules! rules {
@@ -127,6 +129,75 @@ rules! {
     orphans: |site| drop(site.put(b"a blob of nobody"));
 }
 
+/// The same for the registry view.
+macro_rules! registry_rules {
+    ($($name:ident: $break:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let site = GoodSite::with(&["--registry"]);
+                let break_it: fn(&GoodSite) = $break;
+                break_it(&site);
+                verify(&[&site.arg()]).assert_breaks(&stringify!($name).replace('_', "-"));
+            }
+        )*
+
+        const OF_REGISTRY: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+registry_rules! {
+    registry_ping: |site| site.remove("v2/_ping.json");
+    registry_tags_list: |site| site.remove("v2/app/tags/list");
+    registry_tag: |site| site.remove("v2/app/manifests/1.0");
+    registry_blob: |site| {
+        let layer = &site.manifest("1.0")["layers"][1]["digest"];
+        site.remove(&format!("v2/app/blobs/{}", layer.as_str().unwrap()));
+    };
+    registry_differs: |site| site.write("v2/app/manifests/1.0", "{}");
+}
+
+#[test]
+fn the_registry_view_differs_in_a_list_of_tags_or_referrers_or_in_a_typed_manifest() {
+    let breaks: &[fn(&GoodSite)] = &[
+        |site| site.edit("v2/app/tags/list", |list| list["tags"] = json!(["1.0", "2.0"])),
+        |site| site.edit("v2/app/tags/list", |list| list["tags"] = json!(["1.0", "2.0", "3.0", "4.0"])),
+        |site| {
+            let subject = site.entry("1.0")["digest"].as_str().unwrap().to_string();
+            site.edit(&format!("v2/app/referrers/{subject}"), |list| list["manifests"] = json!([]));
+        },
+        |site| {
+            let subject = site.entry("1.0")["digest"].as_str().unwrap().to_string();
+            site.remove(&format!("v2/app/referrers/{subject}"));
+        },
+        |site| site.write("v2/app/_manifests/1.0.oci-manifest", "{}"),
+    ];
+    for break_it in breaks {
+        let site = GoodSite::with(&["--registry"]);
+        break_it(&site);
+        assert_eq!(verify(&[&site.arg()]).rules(), ["registry-differs"].into());
+    }
+}
+
+#[test]
+fn a_ref_of_several_platforms_is_a_tag_too() {
+    // Given a ref with an entry for each platform, whose tag leads to an index made for it.
+    let site = GoodSite::with(&["--registry"]);
+    let layouts: Vec<String> = ["amd64", "arm64"]
+        .map(|architecture| {
+            let mut layout = Layout::new(site.directory.path().join(architecture));
+            let image = layout.image_with(architecture, json!({"os": "linux", "architecture": architecture}));
+            layout.add("1.0", image);
+            format!("example.com/both={}", layout.arg())
+        })
+        .into();
+    publish(&site.root(), &layouts.iter().map(String::as_str).collect::<Vec<_>>());
+    verify(&[&site.arg(), "--deep", "--strict"]).assert_clean();
+    // When it is another one.
+    site.write("v2/both/manifests/1.0", "{}");
+    assert_eq!(verify(&[&site.arg()]).rules(), ["registry-differs"].into());
+}
+
 #[test]
 fn catalogue_differs() {
     // Given a site with a catalogue.
@@ -187,6 +258,7 @@ fn a_good_site_has_no_finding() {
 fn every_rule_has_a_test() {
     let elsewhere = ["blob-digest", "ref-missing", "blob-elsewhere", "catalogue-differs"].map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
+    tested.extend(OF_REGISTRY.iter().map(|name| name.replace('_', "-")));
     tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));
     let mut rules: Vec<&str> = rule::ALL.iter().map(|rule| rule.id).collect();
     tested.sort();
@@ -196,7 +268,7 @@ fn every_rule_has_a_test() {
 
 #[test]
 fn rules_of_a_server_are_tested_on_a_server() {
-    for name in IN_TABLE {
+    for name in IN_TABLE.iter().chain(OF_REGISTRY) {
         let rule = rule::find(&name.replace('_', "-")).unwrap();
         assert_ne!(rule.scope, Scope::Server, "{name}");
     }

@@ -1,0 +1,253 @@
+//! The registry view, where a site says that it has one: whether `docker pull` gets what discovery finds.
+//!
+//! A publish writes blobs, then manifests, then tags, then lists, and a removal the other way round; both write the index last.
+//! So the view always holds what it lists, and that it does not is an error. That it says something else than the index is a
+//! warning: a publish is running, or was interrupted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use url::Url;
+
+use super::finding::Finding;
+use super::rule;
+use super::source::{Document, Fault, Said, Source};
+use crate::digest::Digest;
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::{Descriptor, manifest, media_type};
+use crate::site::path::PathError;
+use crate::site::{SitePath, registry};
+
+/// What a client says it can read: every type that a manifest of the view can have.
+fn accepted() -> String {
+    registry::TYPED_ENDINGS.map(|(_, media_type)| media_type).join(", ")
+}
+
+/// The URL of a path of the view, on the host where an image is found.
+fn url(source: &dyn Source, image: &ImageName, path: &str) -> Url {
+    let mut url = source.ref_engines_url(image);
+    url.set_path(path);
+    url
+}
+
+/// Checks that the API says it is there.
+pub fn check_ping(source: &dyn Source, image: &ImageName) -> Option<Finding> {
+    let ping = registry::ping_path().ok()?;
+    let path = if source.is_live() { "v2/" } else { ping.as_str() };
+    let url = url(source, image, path);
+    let fault = source.document(&url, media_type::JSON, MAX_MANIFEST_BYTES).err()?;
+    fault.finding(source.object(&url), "an answer to clients of a registry", &rule::REGISTRY_PING)
+}
+
+/// The repository of an image.
+#[derive(Clone, Copy)]
+pub struct Repository<'a> {
+    source: &'a dyn Source,
+    image: &'a ImageName,
+}
+
+impl<'a> Repository<'a> {
+    /// None: the image's path is no name of a repository, and the view leaves it out.
+    pub fn new(source: &'a dyn Source, image: &'a ImageName) -> Option<Repository<'a>> {
+        registry::is_name(image.path()).then_some(Repository { source, image })
+    }
+
+    fn name(&self) -> &'a str {
+        self.image.path()
+    }
+
+    fn url(&self, path: &SitePath) -> Url {
+        url(self.source, self.image, path.as_str())
+    }
+
+    fn read(&self, path: &SitePath, accept: &str, limit: u64) -> Result<Document, Fault> {
+        self.source.document(&self.url(path), accept, limit)
+    }
+
+    /// Compares the list of tags with the refs of the index. Gives the listed ones of them, whose manifests should be there.
+    pub fn check_list(&self, refs: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> BTreeSet<String> {
+        let listed = match self.tags() {
+            Ok(listed) => listed,
+            Err(finding) => {
+                findings.extend(finding);
+                return BTreeSet::new();
+            }
+        };
+        // A name with a fragment means some of the entries only.
+        let is_all = self.image.fragment().is_none();
+        let lacking = refs.iter().find(|tag| !listed.contains(**tag));
+        let extra = listed.iter().find(|tag| is_all && !refs.contains(tag.as_str()));
+        let difference = match (lacking, extra) {
+            (Some(tag), _) => Some((format!("the tag {tag}, as in the index"), "a list without it".to_string())),
+            (None, Some(tag)) => Some(("refs of the index only".to_string(), format!("the tag {tag}"))),
+            (None, None) => None,
+        };
+        if let (Some((expected, found)), Ok(path)) = (difference, self.list_path()) {
+            let object = self.source.object(&self.url(&path));
+            findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
+        }
+        listed.into_iter().filter(|tag| refs.contains(tag.as_str())).collect()
+    }
+
+    fn list_path(&self) -> Result<SitePath, PathError> {
+        registry::tags_list_path(self.name())
+    }
+
+    /// The tags that are listed.
+    fn tags(&self) -> Result<BTreeSet<String>, Option<Finding>> {
+        #[derive(Deserialize)]
+        struct List {
+            tags: BTreeSet<String>,
+        }
+        let path = self.list_path().map_err(|_| None)?;
+        let object = || self.source.object(&self.url(&path));
+        let expected = "a list of tags";
+        let document = self.read(&path, media_type::JSON, MAX_INDEX_BYTES);
+        let document = document.map_err(|fault| fault.finding(object(), expected, &rule::REGISTRY_TAGS_LIST))?;
+        let list: Result<List, _> = serde_json::from_slice(&document.bytes);
+        let wrong = |error| Some(Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {error}")));
+        list.map(|list| list.tags).map_err(wrong)
+    }
+
+    /// Checks that a listed tag leads to what the entries of its ref say.
+    pub fn check_tag(&self, tag: &Tag, findings: &mut Vec<Finding>) {
+        let Ok(path) = registry::manifest_path(self.name(), &tag.name) else { return };
+        let object = self.source.object(&self.url(&path));
+        let document = match self.read(&path, &accepted(), MAX_MANIFEST_BYTES) {
+            Ok(document) => document,
+            Err(fault) => {
+                // A removal takes a tag out of the list before it takes the tag away.
+                if fault == Fault::Absent && self.tags().is_ok_and(|tags| !tags.contains(&tag.name)) {
+                    return;
+                }
+                let expected = format!("{}, which is listed as a tag", tag.digest);
+                findings.extend(fault.finding(object, &expected, &rule::REGISTRY_TAG));
+                return;
+            }
+        };
+        let found = Digest::of(tag.digest.algorithm(), &document.bytes);
+        if found != tag.digest {
+            let expected = format!("{}, as in the index", tag.digest);
+            findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found.to_string()));
+            return;
+        }
+        self.check_type(&document, &object, &tag.media_type, findings);
+        if !self.source.is_live() {
+            self.check_typed(tag, &document.bytes, findings);
+        }
+    }
+
+    fn check_type(&self, document: &Document, object: &str, expected: &str, findings: &mut Vec<Finding>) {
+        let found = match &document.content_type {
+            Said::Nobody => return,
+            Said::Type(found) if found.media_type == expected => return,
+            Said::Type(found) => found.media_type.clone(),
+            Said::Nothing => "no Content-Type".into(),
+        };
+        findings.push(Finding::new(&rule::REGISTRY_MEDIA_TYPE, object, expected, found));
+    }
+
+    /// Web servers learn a manifest's type from the name under which it lies a second time.
+    fn check_typed(&self, tag: &Tag, bytes: &[u8], findings: &mut Vec<Finding>) {
+        let Some(Ok(path)) = registry::typed_manifest_path(self.name(), &tag.name, &tag.media_type) else { return };
+        let object = self.source.object(&self.url(&path));
+        match self.read(&path, &tag.media_type, MAX_MANIFEST_BYTES) {
+            Ok(document) if document.bytes == bytes => {}
+            Ok(_) => {
+                let (expected, found) = (format!("{}, as in the index", tag.digest), "other bytes");
+                findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
+            }
+            Err(fault) => {
+                findings.extend(fault.finding(object, &format!("{}, a second time", tag.digest), &rule::REGISTRY_TAG));
+            }
+        }
+    }
+
+    /// Checks that a manifest or blob is there under its digest.
+    pub fn check_blob(&self, descriptor: (&Digest, u64, &str), is_manifest: bool) -> Option<Finding> {
+        let (digest, size, media_type) = descriptor;
+        let mut paths = Vec::new();
+        match is_manifest {
+            false => paths.extend(registry::blob_path(self.name(), digest)),
+            true => {
+                let typed = registry::typed_manifest_path(self.name(), digest.as_str(), media_type);
+                paths.extend(typed.filter(|_| !self.source.is_live()).into_iter().flatten());
+                paths.extend(registry::manifest_path(self.name(), digest.as_str()));
+            }
+        }
+        paths.iter().find_map(|path| {
+            let url = self.url(path);
+            let expected = format!("{size} bytes");
+            match self.source.size(&url) {
+                Ok(found) if found.is_none_or(|found| found == size) => None,
+                Ok(found) => {
+                    let found = format!("{} bytes", found.unwrap_or_default());
+                    Some(Finding::new(&rule::REGISTRY_BLOB, self.source.object(&url), expected, found))
+                }
+                Err(fault) => fault.finding(self.source.object(&url), &expected, &rule::REGISTRY_BLOB),
+            }
+        })
+    }
+
+    /// Checks that the list of what refers to a digest has these referrers.
+    pub fn check_referrers(&self, subject: &Digest, referrers: &BTreeSet<Digest>, findings: &mut Vec<Finding>) {
+        let Ok(path) = registry::referrers_path(self.name(), subject) else { return };
+        let object = self.source.object(&self.url(&path));
+        let (listed, document) = match self.read(&path, media_type::INDEX, MAX_INDEX_BYTES) {
+            Ok(document) => {
+                let links = manifest::links(media_type::INDEX, &document.bytes).unwrap_or_default();
+                (links.children.into_iter().map(|child| child.digest).collect(), Some(document))
+            }
+            Err(Fault::Absent) => (BTreeSet::new(), None),
+            Err(fault) => return findings.extend(fault.finding(object, "a referrers list", &rule::REGISTRY_DIFFERS)),
+        };
+        if let Some(lacking) = referrers.iter().find(|referrer| !listed.contains(referrer)) {
+            let found = if document.is_some() { "a list without it" } else { "nothing" };
+            findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, format!("the referrer {lacking}"), found));
+        } else if let Some(document) = document {
+            self.check_type(&document, &object, media_type::INDEX, findings);
+        }
+    }
+}
+
+/// A tag, as the entries of its ref say it should be.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    /// The ref.
+    pub name: String,
+    /// Its manifest.
+    pub digest: Digest,
+    /// The manifest's media type.
+    pub media_type: String,
+}
+
+/// The entries of an index, collected by those refs that can be tags.
+#[derive(Debug, Default)]
+pub struct Refs(BTreeMap<String, Vec<Descriptor>>);
+
+impl Refs {
+    /// Adds an entry.
+    pub fn add(&mut self, descriptor: &Descriptor) {
+        if let Some(reference) = descriptor.ref_name().filter(|reference| registry::is_tag(reference)) {
+            self.0.entry(reference.to_string()).or_default().push(descriptor.clone());
+        }
+    }
+
+    /// The refs.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    /// Those of them that are listed, as tags.
+    pub fn tags(self, listed: &BTreeSet<String>) -> impl Iterator<Item = Tag> {
+        let listed_refs = self.0.into_iter().filter(|(name, _)| listed.contains(name));
+        listed_refs.map(|(name, descriptors)| match <[Descriptor; 1]>::try_from(descriptors) {
+            Ok([descriptor]) => Tag { name, digest: descriptor.digest, media_type: descriptor.media_type },
+            Err(descriptors) => {
+                let (digest, _) = registry::index_of_platforms(descriptors);
+                Tag { name, digest, media_type: media_type::INDEX.into() }
+            }
+        })
+    }
+}
