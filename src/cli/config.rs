@@ -13,6 +13,7 @@ use crate::publish::Input;
 use crate::publish::input::split_reference;
 use crate::site::Preset;
 use crate::store::directory::LinkMode;
+use crate::store::{Location, LocationError};
 
 /// The file that `ocisite publish` reads when it is given nothing to publish.
 pub const DEFAULT_FILE: &str = "ocisite.toml";
@@ -21,8 +22,11 @@ pub const DEFAULT_FILE: &str = "ocisite.toml";
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// The site's directory.
-    pub site: Option<PathBuf>,
+    /// The file it was read from.
+    #[serde(skip)]
+    path: PathBuf,
+    /// The site's directory, or the URL of its bucket.
+    pub site: Option<String>,
     /// The host of images that are named by their path.
     pub host: Option<String>,
     /// The pair of templates.
@@ -31,6 +35,8 @@ pub struct Config {
     pub index_template: Option<String>,
     /// The CAS template.
     pub cas_template: Option<String>,
+    /// The path on the host below which a new site is.
+    pub base_path: Option<String>,
     /// Whether each host gets a root of its own.
     #[serde(default)]
     pub root_per_host: bool,
@@ -46,9 +52,9 @@ pub struct Config {
     /// Whether missing blobs are no error.
     #[serde(default)]
     pub allow_missing: bool,
-    /// Directories by origin.
+    /// Directories, or URLs of buckets, by origin.
     #[serde(default)]
-    pub store: BTreeMap<String, PathBuf>,
+    pub store: BTreeMap<String, String>,
     /// Folders of layouts.
     #[serde(default)]
     pub folders: Vec<PathBuf>,
@@ -98,6 +104,17 @@ pub enum ConfigError {
         /// A known key that looks like it.
         nearest: Option<&'static str>,
     },
+    /// A place that is none.
+    #[error("the configuration {} has a wrong place in {key:?}", .path.display())]
+    Location {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: LocationError,
+    },
     /// A key of `[store]` is no origin.
     #[error("the configuration {} has a wrong [store]: {problem}", .path.display())]
     Store {
@@ -124,12 +141,13 @@ fn suggestion(nearest: &Option<&str>) -> String {
     }
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "site",
     "host",
     "preset",
     "index-template",
     "cas-template",
+    "base-path",
     "root-per-host",
     "registry",
     "catalogue",
@@ -150,7 +168,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut config = Config::parse(path, &text)?;
-        config.check_origins(path)?;
+        config.path = path.into();
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -174,21 +192,23 @@ impl Config {
         toml::from_str(text).map_err(wrong)
     }
 
-    /// Brings the origins of `[store]` into their normal form.
-    fn check_origins(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let wrong = |problem| ConfigError::Store { path: path.into(), problem };
-        self.store = std::mem::take(&mut self.store)
-            .into_iter()
-            .map(|(origin, directory)| Ok((parse_origin(&origin).map_err(wrong)?, directory)))
-            .collect::<Result<_, ConfigError>>()?;
-        Ok(())
+    /// Where the site is.
+    pub fn location(&self) -> Result<Option<Location>, ConfigError> {
+        self.site.as_deref().map(|site| location(&self.path, "site", site)).transpose()
+    }
+
+    /// Where other origins are, by their normal forms.
+    pub fn stores(&self) -> Result<BTreeMap<String, Location>, ConfigError> {
+        let store = |(origin, text): (&String, &String)| {
+            let wrong = |problem| ConfigError::Store { path: self.path.clone(), problem };
+            Ok((parse_origin(origin).map_err(wrong)?, location(&self.path, "store", text)?))
+        };
+        self.store.iter().map(store).collect()
     }
 
     fn resolve_paths(&mut self, base: &Path) {
-        self.site = self.site.take().map(|site| base.join(site));
         self.template_dir = self.template_dir.take().map(|directory| base.join(directory));
         self.folders.iter_mut().for_each(|folder| *folder = base.join(&*folder));
-        self.store.values_mut().for_each(|directory| *directory = base.join(&*directory));
         for image in &mut self.images {
             image.layout = base.join(&image.layout).to_string_lossy().into_owned();
         }
@@ -205,6 +225,13 @@ impl Config {
         }
         Ok(inputs)
     }
+}
+
+/// Read here and not by the parser, whose messages repeat the line: a URL may have a secret in it.
+fn location(config: &Path, key: &'static str, text: &str) -> Result<Location, ConfigError> {
+    let location =
+        Location::parse(text).map_err(|source| ConfigError::Location { path: config.into(), key, source })?;
+    Ok(location.relative_to(config.parent().unwrap_or(Path::new(""))))
 }
 
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
@@ -227,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_list_of_keys_is_what_the_struct_reads() {
-        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nroot-per-host=true\nregistry=true\ncatalogue=false\n\
+        let text = "site='s'\nhost='h'\npreset='cas'\nindex-template='i'\ncas-template='c'\nbase-path='/b'\nroot-per-host=true\nregistry=true\ncatalogue=false\n\
                     template-dir='t'\nlink='hard'\nallow-missing=true\nfolders=[]\n[store]\n[[image]]\nname='n'\nlayout='l'\n";
         let config = Config::parse(Path::new("ocisite.toml"), text).unwrap();
         assert_eq!(config.images.len(), 1);

@@ -1,12 +1,11 @@
 //! `ocisite gc`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bucket::{BucketArgs, site_place};
 use super::output::{self, Verbosity, bytes, count};
-use super::publish::parse_store;
 use crate::housekeeping::gc::{self, Freed, Options};
 use crate::parallel;
 
@@ -16,18 +15,18 @@ use crate::parallel;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite gc site --dry-run\n  ocisite gc site --grace 7d")]
 pub struct Args {
-    /// The directory of the site.
+    /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
-    site: PathBuf,
+    site: String,
     /// Keep what is younger: a number with s, m, h or d.
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
     grace: Age,
     /// Say what would go, and remove nothing.
     #[arg(long)]
     dry_run: bool,
-    /// The directory of another origin that the site's templates lead to.
-    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
-    store: Vec<(String, PathBuf)>,
+    /// The directory or bucket of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR|URL")]
+    store: Vec<String>,
     /// How many things to work on at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -65,13 +64,13 @@ fn parse_age(text: &str) -> Result<Age, String> {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = Options {
-        stores: args.store.clone(),
         grace: args.grace.duration,
         dry_run: args.dry_run,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
     };
-    let freed = gc::gc(&args.site, &options)?;
+    let place = site_place(&args.site, &args.store, &BucketArgs::default())?;
+    let freed = gc::gc(&place, &options)?;
     if args.json {
         output::print_json(&freed)?;
     } else if !args.verbosity.quiet {
@@ -87,7 +86,7 @@ fn report(args: &Args, freed: &Freed) -> String {
     }
     let verb = if freed.dry_run { "Would remove" } else { "Removed" };
     let blobs = count(freed.blobs.objects, "blob", "blobs");
-    text.push_str(&format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site.display()));
+    text.push_str(&format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site));
     if freed.registry > 0 {
         text.push_str(&format!(", and {} of the registry view", count(freed.registry, "file", "files")));
     }
@@ -95,7 +94,16 @@ fn report(args: &Args, freed: &Freed) -> String {
         let young = count(freed.young.objects, "blob", "blobs");
         text.push_str(&format!("; kept {young} ({}) younger than {}", bytes(freed.young.bytes), args.grace.text));
     }
-    text + ".\n"
+    text.push_str(".\n");
+    match &freed.uploads {
+        Some(0) => {}
+        Some(uploads) => text.push_str(&format!("{verb} {}.\n", count(*uploads, "unfinished upload", "unfinished uploads"))),
+        None => text.push_str(
+            "Unfinished uploads cannot be listed here: let a lifecycle rule of the bucket abort those that are older than a \
+             day (AbortIncompleteMultipartUpload).\n",
+        ),
+    }
+    text
 }
 
 #[cfg(test)]

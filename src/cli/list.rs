@@ -1,10 +1,9 @@
 //! `ocisite list`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::bucket::{BucketArgs, site_place};
 use super::output::{self, bytes};
-use super::publish::parse_store;
 use crate::housekeeping::list::{self, Image, ListedEntry};
 use crate::parallel;
 
@@ -18,12 +17,12 @@ const MAX_REF_WIDTH: usize = 24;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite list site\n  ocisite list site --json | jq -r '.[].name'")]
 pub struct Args {
-    /// The directory of the site.
+    /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
-    site: PathBuf,
-    /// The directory of another origin that the site's templates lead to.
-    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
-    store: Vec<(String, PathBuf)>,
+    site: String,
+    /// The directory or bucket of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR|URL")]
+    store: Vec<String>,
     /// Print [{name, entries: [{ref, platforms, digest, mediaType, size}]}] as JSON.
     #[arg(long)]
     json: bool,
@@ -31,7 +30,7 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let images = list::list(&args.site, &args.store, parallel::default_jobs())?;
+    let images = list::list(&site_place(&args.site, &args.store, &BucketArgs::default())?, parallel::default_jobs())?;
     match args.json {
         true => output::print_json(&images)?,
         false => output::print(&table(&images))?,

@@ -1,8 +1,10 @@
 //! The command line: one file per subcommand, each parses its arguments, calls the library once, and says what happened.
 
+pub mod bucket;
 pub mod catalogue;
 pub mod completions;
 pub mod config;
+pub mod copy;
 pub mod discovery;
 pub mod gc;
 pub mod list;
@@ -42,6 +44,7 @@ enum Command {
     List(list::Args),
     Remove(remove::Args),
     Gc(gc::Args),
+    Copy(copy::Args),
     Resolve(resolve::Args),
     Pull(Box<pull::Args>),
     ServerConfig(server_config::Args),
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args),
         Command::Remove(args) => remove::run(args),
         Command::Gc(args) => gc::run(args),
+        Command::Copy(args) => copy::run(args),
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(*args),
         Command::ServerConfig(args) => server_config::run(args),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::bucket::BucketArgs;
 use super::config::{Config, DEFAULT_FILE};
 use super::output::{self, Verbosity, bytes, count, seconds};
 use super::progress;
@@ -18,6 +19,7 @@ use crate::publish::{self, Input, Request, Summary};
 use crate::site::Preset;
 use crate::site::index::Merge;
 use crate::store::directory::LinkMode;
+use crate::store::{self, Location};
 
 const EXAMPLES: &str = "Examples:
   ocisite publish --site site example.com/app=layouts/app
@@ -34,9 +36,9 @@ pub struct Args {
     /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts whose relative paths become the images' paths.
     #[arg(value_name = "IMAGE|FOLDER")]
     inputs: Vec<String>,
-    /// The directory of the site: a web root. It is made when it is not there.
-    #[arg(long, value_name = "DIR")]
-    site: Option<PathBuf>,
+    /// The directory of the site (a web root, made when it is not there), or a bucket: s3://BUCKET[/PREFIX], gs://, az://.
+    #[arg(long, value_name = "DIR|URL")]
+    site: Option<String>,
     /// The host of images that are named by their path in a folder.
     #[arg(long)]
     host: Option<String>,
@@ -52,9 +54,13 @@ pub struct Args {
     /// Where blobs are: an RFC 6570 template over digest, algorithm and encoded, and over name, host and path.
     #[arg(long, value_name = "TEMPLATE")]
     cas_template: Option<String>,
-    /// The directory of another origin that a template leads to.
-    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
-    store: Vec<(String, PathBuf)>,
+    /// Keep indexes and blobs below this path of the host: for a new site whose host serves other things too. Such a site has
+    /// no catalogue unless told to.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["index_template", "cas_template"])]
+    base_path: Option<String>,
+    /// The directory or bucket of another origin that a template leads to.
+    #[arg(long, value_name = "ORIGIN=DIR|URL")]
+    store: Vec<String>,
     /// Give each host a root of its own: DIR/HOST.
     #[arg(long)]
     root_per_host: bool,
@@ -99,22 +105,30 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    bucket: BucketArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
-/// Parses `ORIGIN=DIR`.
-pub(super) fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
-    let (origin, directory) = text.split_once('=').ok_or("expected ORIGIN=DIR, such as https://cdn.example.net=cdn")?;
-    Ok((parse_origin(origin)?, directory.into()))
+/// Parses `ORIGIN=DIR`. Not by clap, which repeats a value that it refuses: a URL may have a secret in it.
+pub(super) fn parse_store(text: &str) -> anyhow::Result<(String, Location)> {
+    let Some((origin, location)) = text.split_once('=') else {
+        bail!("--store has no =: expected ORIGIN=DIR, such as https://cdn.example.net=cdn");
+    };
+    let origin = parse_origin(origin).map_err(anyhow::Error::msg).context("--store has a wrong origin")?;
+    Ok((origin, Location::parse(location).context("--store leads to no store")?))
 }
 
 /// The normal form of an origin.
 pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
+    // A URL with a user name may have a password, too, and is not repeated.
+    if origin.contains('@') {
+        return Err("it is no origin: it has a user name or password".into());
+    }
     let url = url::Url::parse(origin).map_err(|error| format!("{origin} is no origin: {error}"))?;
     let origin = url.origin().ascii_serialization();
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let is_open = url.username().is_empty() && url.password().is_none();
-    if !is_bare || !is_open || !origin.starts_with("http") {
+    if !is_bare || !origin.starts_with("http") {
         return Err(format!("{url} is no origin: expected scheme and host only, such as https://cdn.example.net"));
     }
     Ok(origin)
@@ -145,13 +159,21 @@ fn request(args: &Args) -> anyhow::Result<Request> {
     for text in &args.inputs {
         inputs.push(Input::parse(text)?);
     }
-    let Some(site) = args.site.clone().or(config.site) else {
-        bail!("no site: say where to publish with `--site DIR`");
+    let given = args.site.as_deref().map(Location::parse).transpose()?;
+    let Some(site) = given.map_or_else(|| config.location(), |site| Ok(Some(site)))? else {
+        bail!("no site: say where to publish with `--site DIR`, or `--site s3://BUCKET`");
     };
+    let stores = stores(args, config.stores()?)?;
     let host = args.host.clone().or(config.host);
     if let Some(host) = &host {
         ImageName::new(host, "any", None).with_context(|| format!("--host {host} is no host"))?;
     }
+    let locations = stores.iter().map(|(_, location)| location).chain([&site]);
+    let options = store::Options {
+        link: args.link.or(config.link).unwrap_or_default(),
+        adopt: args.adopt,
+        ..args.bucket.options(locations)?
+    };
     Ok(Request {
         site,
         inputs,
@@ -159,7 +181,8 @@ fn request(args: &Args) -> anyhow::Result<Request> {
         preset: args.preset.or(config.preset),
         index_template: args.index_template.clone().or(config.index_template),
         cas_template: args.cas_template.clone().or(config.cas_template),
-        stores: stores(args, config.store)?,
+        base_path: args.base_path.clone().or(config.base_path),
+        stores,
         root_per_host: args.root_per_host || config.root_per_host,
         registry: args.registry || config.registry,
         catalogue: match (args.catalogue, args.no_catalogue) {
@@ -174,22 +197,22 @@ fn request(args: &Args) -> anyhow::Result<Request> {
             _ => Merge::ReplaceRefs,
         },
         allow_missing: args.allow_missing || config.allow_missing,
-        link: args.link.or(config.link).unwrap_or_default(),
-        adopt: args.adopt,
+        options,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
     })
 }
 
 /// The directories of other origins. The command line has the last word on each.
-fn stores(args: &Args, config: BTreeMap<String, PathBuf>) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let mut stores: Vec<(String, PathBuf)> = Vec::new();
-    for (origin, directory) in &args.store {
-        match stores.iter().find(|(known, _)| known == origin) {
-            Some((_, other)) if other != directory => {
-                bail!("--store gives {origin} two directories, {} and {}", other.display(), directory.display())
+fn stores(args: &Args, config: BTreeMap<String, Location>) -> anyhow::Result<Vec<(String, Location)>> {
+    let mut stores: Vec<(String, Location)> = Vec::new();
+    for text in &args.store {
+        let (origin, directory) = parse_store(text)?;
+        match stores.iter().find(|(known, _)| *known == origin) {
+            Some((_, other)) if *other != directory => {
+                bail!("--store gives {origin} two stores, {other} and {directory}")
             }
-            _ => stores.push((origin.clone(), directory.clone())),
+            _ => stores.push((origin, directory)),
         }
     }
     for (origin, directory) in config {
@@ -242,12 +265,12 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> String {
     let images = count(summary.images.len() as u64, "image", "images");
     let refs = count(summary.refs as u64, "entry", "entries");
     if summary.is_nothing_written() {
-        lines.push(format!("Nothing to do: {} has {images} with {refs} already.", request.site.display()));
+        lines.push(format!("Nothing to do: {} has {images} with {refs} already.", request.site));
     } else {
-        lines.push(format!("Published {images} with {refs} to {} in {}.", request.site.display(), seconds(took)));
+        lines.push(format!("Published {images} with {refs} to {} in {}.", request.site, seconds(took)));
         let blobs = [
             (summary.blobs_written, "written"),
-            (summary.blobs_linked, "linked"),
+            (summary.blobs_linked, linked(&request.site)),
             (summary.blobs_present, "already there"),
         ];
         let blobs = blobs.iter().filter(|(count, _)| count.objects > 0);
@@ -259,11 +282,22 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> String {
             summary.documents_written.objects, summary.documents_unchanged.objects
         ));
     }
+    if summary.retries > 0 {
+        lines.push(format!("  retries    {} (other publishers came first)", summary.retries));
+    }
     let mut text = lines.join("\n") + "\n" + &left_out(&summary.missing, &summary.skipped);
     if let Some(next) = next(request, summary) {
         text += &format!("Next: {next}\n");
     }
     text
+}
+
+/// What a blob's second place costs: nothing on a directory; on a bucket its room, though nothing is sent.
+fn linked(site: &Location) -> &'static str {
+    match site {
+        Location::Directory(_) => "linked",
+        Location::Bucket(_) => "stored once more, copied in the bucket",
+    }
 }
 
 /// The lines for what was not published.
@@ -277,7 +311,9 @@ fn left_out(missing: &[MissingBlob], skipped: &[Skipped]) -> String {
 /// The command to try next; None when nothing changed.
 fn next(request: &Request, summary: &Summary) -> Option<String> {
     let host = summary.images.first()?.split('/').next()?;
-    let root = if request.root_per_host { request.site.join(host) } else { request.site.clone() };
+    // The preview serves directories; a bucket serves itself.
+    let Location::Directory(site) = &request.site else { return None };
+    let root = if request.root_per_host { site.join(host) } else { site.clone() };
     (!summary.is_nothing_written()).then(|| format!("ocisite serve {}", root.display()))
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bucket::{BucketArgs, site_place};
 use super::output::{self, Verbosity, count};
-use super::publish::parse_store;
 use crate::housekeeping::remove;
 use crate::name::ImageName;
 
@@ -15,15 +15,15 @@ use crate::name::ImageName;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite remove site example.com/app#1.0\n  ocisite remove site example.com/app")]
 pub struct Args {
-    /// The directory of the site.
+    /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
-    site: PathBuf,
+    site: String,
     /// The images to remove, or with a ref that ref only.
     #[arg(required = true, value_name = "NAME[#REF]")]
     names: Vec<ImageName>,
-    /// The directory of another origin that the site's templates lead to.
-    #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
-    store: Vec<(String, PathBuf)>,
+    /// The directory or bucket of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR|URL")]
+    store: Vec<String>,
     /// Make the catalogue's pages with the templates in this directory, as in `ocisite publish`.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
@@ -34,18 +34,16 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    bucket: BucketArgs,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let removed = remove::remove(
-        &args.site,
-        &args.store,
-        args.template_dir.as_deref(),
-        &args.names,
-        Duration::from_secs(args.wait),
-    )?;
+    let mut place = site_place(&args.site, &args.store, &args.bucket)?;
+    place.template_dir.clone_from(&args.template_dir);
+    let removed = remove::remove(&place, &args.names, Duration::from_secs(args.wait))?;
     if args.json {
         output::print_json(&removed)?;
     } else if !args.verbosity.quiet {
@@ -53,9 +51,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let entries = count(removed.entries as u64, "entry", "entries");
         let text = format!(
             "Removed {entries} from {}:\n{}Next: ocisite gc {}\n",
-            args.site.display(),
+            args.site,
             names.collect::<String>(),
-            args.site.display()
+            args.site
         );
         output::print(&text)?;
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use super::output;
-use super::publish::parse_store;
+use super::publish::parse_origin;
 use crate::publish;
 use crate::server_config::address::{Listen, ServerName};
 use crate::server_config::{self, Options, Tls, WebServer};
@@ -106,6 +106,12 @@ struct SiteArgs {
     /// The directory of another origin that the site's templates lead to, if this server serves it too.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
+}
+
+/// Parses `ORIGIN=DIR`: a web server serves directories only.
+fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
+    let (origin, directory) = text.split_once('=').ok_or("expected ORIGIN=DIR, such as https://cdn.example.net=cdn")?;
+    Ok((parse_origin(origin)?, directory.into()))
 }
 
 /// Runs the subcommand.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use url::Url;
 
+use super::bucket::{BucketArgs, site_place};
 use super::discovery::Requests;
 use super::output::{self, Verbosity, bytes};
-use super::{FOUND_PROBLEMS, progress, publish};
+use super::{FOUND_PROBLEMS, progress};
 use crate::client::http::{self, Address};
 use crate::name::ImageName;
 use crate::parallel;
@@ -28,7 +29,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A directory with a site, or the URL of its root (http:// or https://).
+    /// A directory or bucket with a site (s3://, gs://, az://), or the URL of its root (http:// or https://).
     #[arg(value_name = "DIR|URL", required_unless_present = "rules")]
     site: Option<String>,
     /// The names to check, each with or without a ref [default: all that the site lists].
@@ -49,9 +50,9 @@ pub struct Args {
     /// The host of a directory that does not say which it serves.
     #[arg(long)]
     host: Option<String>,
-    /// The directory of another origin that a directory's templates lead to.
-    #[arg(long, value_name = "ORIGIN=DIR", value_parser = publish::parse_store)]
-    store: Vec<(String, PathBuf)>,
+    /// The directory or bucket of another origin that the site's templates lead to.
+    #[arg(long, value_name = "ORIGIN=DIR|URL")]
+    store: Vec<String>,
     /// Send the requests for the site's hosts to this address, such as a preview or a staging server.
     #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<Address>,
@@ -92,7 +93,8 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
         Options { names: args.names.clone(), deep: args.deep, jobs: args.jobs.unwrap_or_else(parallel::default_jobs) };
     let progress = progress::for_terminal(args.verbosity);
     if !site.starts_with("http://") && !site.starts_with("https://") {
-        let directory = Directory { path: site.into(), stores: args.store.clone(), host: args.host.clone() };
+        let place = site_place(site, &args.store, &BucketArgs::default())?;
+        let directory = Directory { place, host: args.host.clone() };
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
     }
     let url: Url = site.parse().with_context(|| format!("{site} is no URL"))?;

@@ -17,7 +17,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -30,9 +29,9 @@ use crate::name::ImageName;
 use crate::oci::manifest;
 use crate::oci::{Descriptor, media_type};
 use crate::parallel;
-use crate::publish::Site;
 use crate::publish::collect::fallback_tag;
 use crate::publish::execute::Count;
+use crate::publish::{Site, SitePlace};
 use crate::seen::{Key, Seen, key};
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
@@ -42,8 +41,6 @@ use crate::store::{Listed, StoreError};
 /// What is asked of a gc.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directories of other origins.
-    pub stores: Vec<(String, PathBuf)>,
     /// How old something must be to go.
     pub grace: Duration,
     /// Whether nothing is removed.
@@ -66,18 +63,20 @@ pub struct Freed {
     pub registry: u64,
     /// Blobs of the CAS that nothing needs and that are too young to go.
     pub young: Count,
+    /// Unfinished uploads that were given up; None: the store cannot tell which there are.
+    pub uploads: Option<u64>,
     /// The paths of what went.
     pub paths: Vec<String>,
 }
 
 /// Removes what no index reaches and is older than the grace.
-pub fn gc(path: &Path, options: &Options) -> Result<Freed, HousekeepingError> {
+pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, HousekeepingError> {
     let _locks = match options.dry_run {
         true => vec![],
-        false => super::open(path, &options.stores, None)?.lock(options.wait)?,
+        false => super::open(place)?.lock(options.wait)?,
     };
     // Opened after the locks are ours: another publisher may have written before.
-    let site = super::open(path, &options.stores, None)?;
+    let site = super::open(place)?;
     let gc = Gc { site: &site, options, now: SystemTime::now() };
     let listing = gc.list()?;
     let marks = gc.mark(&listing)?;
@@ -86,6 +85,7 @@ pub fn gc(path: &Path, options: &Options) -> Result<Freed, HousekeepingError> {
     if !options.dry_run {
         gc.remove(victims)?;
     }
+    freed.uploads = gc.abort_uploads()?;
     Ok(freed)
 }
 
@@ -346,6 +346,22 @@ impl Gc<'_> {
             self.site.flush()?;
         }
         Ok(())
+    }
+}
+
+impl Gc<'_> {
+    /// Gives up uploads that are older than the grace, and says how many. None: a store cannot tell.
+    fn abort_uploads(&self) -> Result<Option<u64>, StoreError> {
+        let before = self.now.checked_sub(self.options.grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut count = 0;
+        for store in self.site.stores() {
+            let Some(uploads) = store.abandoned_uploads(before)? else { return Ok(None) };
+            if !self.options.dry_run {
+                uploads.iter().try_for_each(|upload| store.abort_upload(upload))?;
+            }
+            count += uploads.len() as u64;
+        }
+        Ok(Some(count))
     }
 }
 

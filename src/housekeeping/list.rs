@@ -1,7 +1,6 @@
 //! What a site has: its images, their refs, and what stands behind each.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use super::graph::Published;
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::parallel;
-use crate::publish::Site;
+use crate::publish::{Site, SitePlace};
 use crate::site::index::Entry;
 
 /// The platform that BuildKit gives attestations, which are for none.
@@ -56,8 +55,8 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// Lists the images of a site, sorted by name.
-pub fn list(path: &Path, stores: &[(String, PathBuf)], jobs: NonZeroUsize) -> Result<Vec<Image>, HousekeepingError> {
-    let site = super::open(path, stores, None)?;
+pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, HousekeepingError> {
+    let site = super::open(place)?;
     parallel::map(&site.images, jobs, |image| list_image(&site, image))
 }
 

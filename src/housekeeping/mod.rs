@@ -1,34 +1,51 @@
 //! Keeping a site in order: what it has ([`list`]), taking images and refs out ([`remove`]), and freeing what nothing needs any
-//! more ([`gc`]).
+//! more ([`gc`]), and copying a site to another place ([`copy`]).
 //!
 //! All of it goes through the [`crate::store::Store`] of the site, so that it works on whatever holds one. Removal is publishing in
 //! reverse: what leads to something goes before what it leads to, and blobs are left to the gc: a reader that holds an
 //! index from before can still fetch them.
 
+pub mod copy;
 pub mod gc;
 pub mod graph;
 pub mod list;
 pub mod remove;
 
-use std::path::{Path, PathBuf};
-
 use crate::digest::ContentError;
 use crate::name::ImageName;
 use crate::oci::manifest::ManifestError;
-use crate::publish::{PlanError, PublishError, Site};
+use crate::publish::{PlanError, PublishError, Site, SitePlace};
+use crate::site::SitePath;
 use crate::site::index::IndexError;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
-use crate::store::StoreError;
+use crate::store::{Location, StoreError};
 
 /// Why a site could not be kept in order.
 #[derive(Debug, thiserror::Error)]
 pub enum HousekeepingError {
     /// No site there.
-    #[error("{} is no site: expected a directory with a file ocisite.json, which `ocisite publish` writes", .path.display())]
+    #[error("{place} is no site: expected a file ocisite.json in it, which `ocisite publish` writes")]
     NoSite {
-        /// The directory.
-        path: PathBuf,
+        /// The directory or bucket.
+        place: Location,
+    },
+    /// A site in several roots.
+    #[error(
+        "{place} keeps a part of its files at {origin}, and only what is in one root can be copied; copy that part with the \
+         tools of its store, or publish to the destination instead"
+    )]
+    OtherOrigin {
+        /// The site.
+        place: Location,
+        /// The origin.
+        origin: String,
+    },
+    /// Others changed the same document again and again.
+    #[error("{path} was changed by other publishers each time it was to be written; run the command again")]
+    Contended {
+        /// The document.
+        path: SitePath,
     },
     /// The site cannot be opened.
     #[error(transparent)]
@@ -106,7 +123,19 @@ fn or_similar(similar: &Option<ImageName>) -> String {
     similar.as_ref().map(|similar| format!("; it has {similar}")).unwrap_or_default()
 }
 
+impl HousekeepingError {
+    /// The document that another publisher changed, if that is what went wrong.
+    fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            HousekeepingError::Store(StoreError::Conflict { path })
+            | HousekeepingError::Plan(PlanError::Store(StoreError::Conflict { path })) => Some(path),
+            HousekeepingError::Site(error) => error.conflict(),
+            _ => None,
+        }
+    }
+}
+
 /// Opens a site that is there.
-fn open(path: &Path, stores: &[(String, PathBuf)], template_dir: Option<&Path>) -> Result<Site, HousekeepingError> {
-    Site::open_existing(path, stores, template_dir)?.ok_or_else(|| HousekeepingError::NoSite { path: path.into() })
+fn open(place: &SitePlace) -> Result<Site, HousekeepingError> {
+    Site::open_existing(place)?.ok_or_else(|| HousekeepingError::NoSite { place: place.root.clone() })
 }

@@ -4,7 +4,6 @@
 //! left to the gc. What refers to an image (its signatures, say) goes with its last ref.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,13 +17,14 @@ use crate::oci::manifest::{self, Links};
 use crate::oci::{Descriptor, media_type};
 use crate::publish::collect::{fallback_tag, is_fallback_tag};
 use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
-use crate::publish::{self, Site};
+use crate::publish::{self, Site, SitePlace};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
-use crate::store::Expected;
+use crate::store::retry::Retries;
+use crate::store::{Expected, Store};
 
 /// What was taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,39 +37,54 @@ pub struct Removed {
     pub entries: usize,
 }
 
-/// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref. The
-/// catalogue's pages are made with the templates in `template_dir`, where it is given.
-pub fn remove(
-    path: &Path,
-    stores: &[(String, PathBuf)],
-    template_dir: Option<&Path>,
-    names: &[ImageName],
-    wait: Duration,
-) -> Result<Removed, HousekeepingError> {
-    let _locks = super::open(path, stores, template_dir)?.lock(wait)?;
-    // Opened again: another publisher may have written before the lock was ours.
-    let site = super::open(path, stores, template_dir)?;
-    let mut changes = Vec::new();
-    for (image, refs) in by_image(names) {
-        changes.push(Change::plan(&site, &image, &refs)?);
-    }
+/// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref.
+///
+/// Where other publishers cannot be kept out, what they change meanwhile is read again, for as long as `wait`.
+pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<Removed, HousekeepingError> {
+    let _locks = super::open(place)?.lock(wait)?;
+    let mut left = by_image(names);
     let mut removed = Removed::default();
+    let mut retries = Retries::new(wait);
+    loop {
+        // Opened again each time: another publisher may have written before.
+        let site = super::open(place)?;
+        let error = match remove_from(&site, &mut left, &mut removed) {
+            Ok(()) => return Ok(removed),
+            Err(error) => error,
+        };
+        match error.conflict() {
+            Some(_) if site.stores().all(Store::has_lock) => return Err(error),
+            Some(path) if !retries.pause() => return Err(HousekeepingError::Contended { path: path.clone() }),
+            Some(_) => {}
+            None => return Err(error),
+        }
+    }
+}
+
+/// Removes what is left to remove, and notes what is done. An image's own index is written last, so that what is left can
+/// still be found after any failure.
+fn remove_from(
+    site: &Site,
+    left: &mut BTreeMap<ImageName, Vec<String>>,
+    removed: &mut Removed,
+) -> Result<(), HousekeepingError> {
+    let changes = left.iter().map(|(image, refs)| Change::plan(site, image, refs)).collect::<Result<Vec<_>, _>>()?;
+    let kept = changes.iter().filter(|change| !change.is_all());
+    let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
+    let gone: Vec<ImageName> =
+        changes.iter().filter(|change| change.is_all()).map(|change| change.image.clone()).collect();
+    publish::catalogue::rewrite(site, &kept, &gone)?;
+    forget(site, &gone)?;
     for change in &changes {
+        change.carry_out(site)?;
         removed.entries += change.index.before.len() - change.index.after.entries().len();
         match change.is_all() {
             true => removed.images.push(change.image.clone()),
             false => removed.refs.extend(change.refs.iter().filter_map(|r| change.image.with_fragment(Some(r)).ok())),
         }
+        left.remove(&change.image);
     }
-    let kept = changes.iter().filter(|change| !change.is_all());
-    let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
-    publish::catalogue::rewrite(&site, &kept, &removed.images)?;
-    forget(&site, &removed.images)?;
-    for change in &changes {
-        change.carry_out(&site)?;
-    }
-    site.flush()?;
-    Ok(removed)
+    Ok(site.flush()?)
 }
 
 /// The refs to remove of each image; none: all of it.
@@ -103,8 +118,8 @@ fn forget(site: &Site, images: &[ImageName]) -> Result<(), HousekeepingError> {
     }
     let description = Description { settings: site.map.settings().clone(), images: kept };
     let path = SitePath::new(DESCRIPTION)?;
-    let there = site.own.read_document(&path, publish::MAX_DESCRIPTION_BYTES)?;
-    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+    let there = site.description.as_ref();
+    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version.clone()));
     site.own.write_document(&path, &Kind::Description, &description.to_bytes(), &expected)?;
     Ok(site.own.flush()?)
 }
@@ -156,6 +171,10 @@ impl Change {
         if !self.is_all() {
             let bytes = self.index.after.to_bytes();
             return Ok(store.write_document(&place.path, &Kind::Index, &bytes, &self.expected)?);
+        }
+        if !store.has_lock() && self.expected != Expected::Absent {
+            // A store has no condition for removing. Emptied under one, the index is nobody's but ours to remove.
+            store.write_document(&place.path, &Kind::Index, &self.index.after.to_bytes(), &self.expected)?;
         }
         store.delete(&place.path)?;
         let blobs = site.map.blob_places(&self.image)?;

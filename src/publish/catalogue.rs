@@ -12,7 +12,9 @@ use std::num::NonZeroUsize;
 
 use super::collect::Image;
 use super::execute::{Tally, write_documents};
-use super::plan::{PlanError, PlannedDocument, document_from, planned, read_index};
+use super::plan::{
+    PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
+};
 use super::{PublishError, Site};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, Row};
 use crate::catalogue::layers::{self, Change, LayersDocument};
@@ -38,8 +40,12 @@ pub struct CataloguePlan {
     pub pages: Vec<PlannedPage>,
     /// Documents of layers that nobody has any more go before the images' own documents, which say that somebody had them.
     pub emptied: Vec<SitePath>,
-    /// Documents of images and layers, then the list: as a page, and as a document.
+    /// Documents that follow from the changed images', then those, then the list: as a page, and as a document.
     pub documents: Vec<PlannedDocument>,
+    /// Where in them the changed images' own begin.
+    own: usize,
+    /// Where in them the list begins.
+    list: usize,
     /// What is no longer of the catalogue.
     pub removals: Vec<SitePath>,
 }
@@ -58,6 +64,8 @@ pub(crate) struct Planner<'a> {
     site: &'a Site,
     layouts: &'a [Layout],
     list: ListDocument,
+    /// The list as it was read.
+    list_there: Option<Document>,
     /// Whether nothing that is there can be built upon.
     is_anew: bool,
     /// Whether the pages that are there were made in another way.
@@ -91,14 +99,14 @@ impl<'a> Planner<'a> {
     /// Looks at the catalogue that is there.
     pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
         let there = read(site, &SitePath::new(catalogue::LIST)?)?;
-        let found = there.and_then(|there| ListDocument::parse(&there.bytes));
+        let found = there.as_ref().and_then(|there| ListDocument::parse(&there.bytes));
         let templates = site.pages.templates().digest().to_string();
         let mut list = ListDocument::new(site.map.settings().views.registry, templates);
         let is_other_way =
             found.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
         let is_anew = found.is_none();
         list.images = found.map(|found| found.images).unwrap_or_default();
-        Ok(Planner { site, layouts, list, is_anew, is_other_way, images: BTreeMap::new() })
+        Ok(Planner { site, layouts, list, list_there: there, is_anew, is_other_way, images: BTreeMap::new() })
     }
 
     /// What becomes of an image that is published now. None: it can have no page.
@@ -220,7 +228,7 @@ impl<'a> Planner<'a> {
     }
 
     fn plan(self, gone: &[ImageName], shards: Shards) -> Result<CataloguePlan, PlanError> {
-        let Planner { site, mut list, is_anew, images, .. } = self;
+        let Planner { site, mut list, list_there, is_anew, images, .. } = self;
         let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
         let mut rows: BTreeMap<ImageName, Row> = list.images.into_iter().map(|row| (row.name.clone(), row)).collect();
         for name in gone {
@@ -234,12 +242,14 @@ impl<'a> Planner<'a> {
         let (documents, emptied) = shards.documents();
         plan.documents.extend(documents);
         plan.emptied = emptied;
+        plan.own = plan.documents.len();
         for (name, changed) in own {
             rows.insert(name.clone(), changed.document.row()?);
             plan.add_image(&name, changed)?;
         }
         list.images = rows.into_values().collect();
-        plan.add_list(site, &list)?;
+        plan.list = plan.documents.len();
+        plan.add_list(site, &list, list_there)?;
         if is_anew {
             plan.remove_strays(site)?;
         }
@@ -272,14 +282,17 @@ impl CataloguePlan {
         Ok(())
     }
 
-    fn add_list(&mut self, site: &Site, list: &ListDocument) -> Result<(), PlanError> {
+    fn add_list(&mut self, site: &Site, list: &ListDocument, there: Option<Document>) -> Result<(), PlanError> {
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
         let page = site.pages.list(list, &site.map.settings().hosts)?;
         let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, page)?;
-        let document = planned(site, place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes())?;
+        // Merged from what was read then, so written only if it is still that.
+        let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
         if !site.views_before.catalogue {
             for ours in [&page, &document] {
                 if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
+                    // Not foreign, if another publisher made the catalogue since the description was read.
+                    refuse_changed_description(site)?;
                     return Err(PlanError::ForeignPage { path: ours.place.path.clone() });
                 }
             }
@@ -382,13 +395,19 @@ impl Shards<'_> {
         Ok(())
     }
 
-    /// What is written, and the paths of documents that have nothing to say any more.
+    /// What is written, and the paths of documents that have nothing to say any more. Without a lock such a document stays,
+    /// empty: its removal could not be refused when another publisher has just written into it.
     fn documents(self) -> (Vec<PlannedDocument>, Vec<SitePath>) {
         let (mut documents, mut emptied) = (Vec::new(), Vec::new());
+        let can_remove = self.site.own.has_lock();
         for (path, (document, there)) in self.read {
-            if document.layers.is_empty() {
-                emptied.extend(there.map(|_| path));
-                continue;
+            match there {
+                None if document.layers.is_empty() => continue,
+                Some(_) if document.layers.is_empty() && can_remove => {
+                    emptied.push(path);
+                    continue;
+                }
+                _ => {}
             }
             let place = Place { origin: None, path };
             documents.push(document_from(place, Kind::CatalogueDocument, document.to_bytes(), there));
@@ -398,12 +417,22 @@ impl Shards<'_> {
 }
 
 /// Writes what a plan says of the catalogue.
-pub(super) fn write(plan: &CataloguePlan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
-    write_documents(&plan.assets, tally)?;
-    write_pages(plan, jobs, tally)?;
-    let site = tally.site;
+pub(super) fn write(
+    site: &Site,
+    plan: &CataloguePlan,
+    jobs: NonZeroUsize,
+    tally: &Tally<'_>,
+) -> Result<(), PublishError> {
+    write_documents(site, &plan.assets, jobs, tally)?;
+    write_pages(site, plan, jobs, tally)?;
     plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
-    write_documents(&plan.documents, tally)?;
+    let (followers, rest) = plan.documents.split_at(plan.own);
+    let (own, list) = rest.split_at(plan.list - plan.own);
+    write_documents(site, followers, jobs, tally)?;
+    write_documents(site, own, jobs, tally)?;
+    for document in list {
+        write_documents(site, [document], jobs, tally)?;
+    }
     plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
     Ok(())
 }
@@ -422,7 +451,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     }
     let images = site.images.iter().filter(|name| !gone.contains(name)).cloned().collect();
     let plan = planner.finish(&images)?;
-    write(&plan, parallel::default_jobs(), &mut Tally::new(site, &Silent))
+    write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent))
 }
 
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
@@ -435,8 +464,14 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     let plan = planner.finish(&site.images.iter().cloned().collect())?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
     let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
-    let mut paths: Vec<SitePath> =
-        documents.map(|document| document.place.path.clone()).chain(plan.emptied).chain(plan.removals).collect();
+    let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.emptied).collect();
+    let nothing = LayersDocument::default().to_bytes();
+    for path in plan.removals {
+        // A bucket keeps layers' documents that were emptied, and so does a directory that is a copy of one.
+        if read(site, &path)?.is_none_or(|there| there.bytes != nothing) {
+            paths.push(path);
+        }
+    }
     let list_page = SitePath::new(catalogue::LIST_PAGE)?;
     for path in plan.pages.iter().map(|page| &page.path).chain([&list_page]) {
         if site.own.stat(path)?.is_none() {
@@ -448,20 +483,21 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
 }
 
 /// Renders the pages and writes those that differ from what is there.
-fn write_pages(plan: &CataloguePlan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
-    let site = tally.site;
-    let write = |page: &PlannedPage| -> Result<(bool, u64), PublishError> {
+fn write_pages(site: &Site, plan: &CataloguePlan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
+    let write = |page: &PlannedPage| -> Result<(), PublishError> {
         let bytes = plan.page(site, page)?;
         let there = read(site, &page.path)?;
-        if there.as_ref().is_some_and(|there| there.bytes == bytes) {
-            return Ok((false, bytes.len() as u64));
+        let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
+        if !is_unchanged {
+            let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+            site.own.write_document(&page.path, &Kind::CataloguePage, &bytes, &expected)?;
         }
-        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-        site.own.write_document(&page.path, &Kind::CataloguePage, &bytes, &expected)?;
-        Ok((true, bytes.len() as u64))
+        tally.document(site, Place { origin: None, path: page.path.clone() }, !is_unchanged, bytes.len() as u64);
+        // A document that is going to be written is compared then; of one that is right already, another publisher may have
+        // made a newer page.
+        plan.documents.get(page.document).map_or(Ok(()), |document| refuse_change(site, document))?;
+        Ok(())
     };
-    for (page, (is_written, bytes)) in plan.pages.iter().zip(parallel::map(&plan.pages, jobs, write)?) {
-        tally.count_document(&Place { origin: None, path: page.path.clone() }, is_written, bytes);
-    }
+    parallel::map(&plan.pages, jobs, write)?;
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Carrying a plan out: phase by phase, each durable before the next begins.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -10,11 +12,12 @@ use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
 use super::{PublishError, Site, catalogue, registry};
 use crate::digest::Digest;
-use crate::oci::layout::{Blob, Layout, LayoutError, blob_path};
+use crate::name::ImageName;
+use crate::oci::layout::{Layout, LayoutError, blob_path};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::site::Place;
-use crate::store::{BlobSource, Written};
+use crate::site::{Place, Settings, SitePath};
+use crate::store::{BlobSource, Content, Store, StoreError, Written};
 
 /// What a publish did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +37,8 @@ pub struct Summary {
     pub documents_written: Count,
     /// Documents that had the right bytes already.
     pub documents_unchanged: Count,
+    /// How often documents were merged anew, because another publisher had changed them meanwhile.
+    pub retries: u32,
     /// Blobs that the layouts lack.
     pub missing: Vec<MissingBlob>,
     /// What looked like a layout and was left alone.
@@ -74,6 +79,7 @@ impl Summary {
         self.blobs_present.join(other.blobs_present);
         self.documents_written.join(other.documents_written);
         self.documents_unchanged.join(other.documents_unchanged);
+        self.retries += other.retries;
         self.missing.extend(other.missing);
         self.skipped.extend(other.skipped);
         self.warnings.extend(other.warnings);
@@ -89,120 +95,156 @@ impl Summary {
     }
 }
 
-/// Writes what a plan says.
-///
-/// # Errors
-/// Something could not be written. What was written until then is there; `Site::give_up` puts everything back.
-pub fn execute(
-    site: &Site,
-    plan: Plan,
-    layouts: &[Layout],
-    jobs: NonZeroUsize,
-    progress: &dyn Progress,
-) -> Result<Summary, PublishError> {
-    let summary = Summary {
-        images: plan.images.iter().map(ToString::to_string).collect(),
-        refs: plan.refs,
-        missing: plan.missing.clone(),
-        warnings: plan.warnings.clone(),
-        ..Summary::default()
-    };
-    let mut tally = Tally { site, progress, summary, flushed: 0 };
-    write_blobs(&plan, layouts, jobs, &mut tally)?;
-    write_documents(&plan.markers, &mut tally)?;
-    tally.flush()?;
-    registry::write_tags(&plan, &mut tally)?;
-    write_documents(&plan.lists, &mut tally)?;
-    for path in &plan.removals {
-        site.own.remove_document(path)?;
-    }
-    write_documents(&plan.indexes, &mut tally)?;
-    tally.flush()?;
-    write_documents(&plan.discovery, &mut tally)?;
-    tally.flush()?;
-    catalogue::write(&plan.catalogue, jobs, &mut tally)?;
-    tally.flush()?;
-    Ok(tally.summary)
-}
-
-/// What was written to a site so far.
-pub(super) struct Tally<'a> {
-    pub(super) site: &'a Site,
+/// What one publish has done to one site, over all attempts it takes.
+pub struct Tally<'a> {
     progress: &'a dyn Progress,
-    summary: Summary,
+    /// What the blobs of an earlier attempt were placed for. Nothing removes them since, so they are not looked for again.
+    placed_for: Option<(Settings, Vec<ImageName>)>,
+    blobs: Blobs,
+    /// The documents, with whether they were written, and their size.
+    documents: Mutex<BTreeMap<Place, (bool, u64)>>,
     /// How many objects had been written when the stores were last made durable.
     flushed: u64,
 }
 
+#[derive(Debug, Default)]
+struct Blobs {
+    written: Count,
+    linked: Count,
+    present: Count,
+}
+
 impl<'a> Tally<'a> {
     /// Nothing was written yet.
-    pub(super) fn new(site: &'a Site, progress: &'a dyn Progress) -> Tally<'a> {
-        Tally { site, progress, summary: Summary::default(), flushed: 0 }
+    pub fn new(progress: &'a dyn Progress) -> Tally<'a> {
+        Tally { progress, placed_for: None, blobs: Blobs::default(), documents: Mutex::default(), flushed: 0 }
     }
 
-    /// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
-    fn flush(&mut self) -> Result<(), PublishError> {
-        let written = self.summary.objects_written();
-        if written > std::mem::replace(&mut self.flushed, written) {
-            self.site.stores().try_for_each(|store| store.flush())?;
-        }
-        Ok(())
-    }
-
-    /// Counts a document that was written, or had the right bytes already.
-    pub(super) fn count_document(&mut self, place: &Place, is_written: bool, bytes: u64) {
+    /// Notes a document that was written, or had the right bytes already.
+    pub(super) fn document(&self, site: &Site, place: Place, is_written: bool, bytes: u64) {
         if is_written {
-            self.summary.documents_written.add(bytes);
-            self.tell(Written::Copied, place);
-        } else {
-            self.summary.documents_unchanged.add(bytes);
+            self.tell(site, Written::Copied, &place);
         }
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = documents.entry(place).or_default();
+        *known = (known.0 || is_written, bytes);
     }
 
-    fn count_blob(&mut self, how: Written, size: u64) {
-        match how {
-            Written::Copied => self.summary.blobs_written.add(size),
-            Written::Linked => self.summary.blobs_linked.add(size),
-        }
-    }
-
-    fn tell(&self, how: Written, place: &Place) {
+    fn tell(&self, site: &Site, how: Written, place: &Place) {
         let how = match how {
             Written::Copied => "written",
             Written::Linked => "linked",
         };
-        self.progress.wrote(&format_args!("{how:7}  {}", self.site.map.show(place)));
+        self.progress.wrote(&format_args!("{how:7}  {}", site.map.show(place)));
+    }
+
+    fn count_blob(&mut self, how: Written, size: u64) {
+        match how {
+            Written::Copied => self.blobs.written.add(size),
+            Written::Linked => self.blobs.linked.add(size),
+        }
+    }
+
+    /// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
+    fn flush(&mut self, site: &Site) -> Result<(), PublishError> {
+        let documents = self.documents.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let documents = documents.values().filter(|(is_written, _)| *is_written).count() as u64;
+        let written = self.blobs.written.objects + self.blobs.linked.objects + documents;
+        if written > std::mem::replace(&mut self.flushed, written) {
+            site.stores().try_for_each(|store| store.flush())?;
+        }
+        Ok(())
+    }
+
+    /// What was done.
+    pub fn summary(&self, plan: &Plan) -> Summary {
+        let mut summary = Summary {
+            images: plan.images.iter().map(ToString::to_string).collect(),
+            refs: plan.refs,
+            missing: plan.missing.clone(),
+            warnings: plan.warnings.clone(),
+            blobs_written: self.blobs.written,
+            blobs_linked: self.blobs.linked,
+            blobs_present: self.blobs.present,
+            ..Summary::default()
+        };
+        for (is_written, bytes) in self.documents.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let count = if *is_written { &mut summary.documents_written } else { &mut summary.documents_unchanged };
+            count.add(*bytes);
+        }
+        summary
     }
 }
 
-fn write_blobs(plan: &Plan, layouts: &[Layout], jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
-    let (site, progress) = (tally.site, tally.progress);
-    let place = |blob: &PlannedBlob| plan.blob_place(blob);
-    let is_there = |blob: &&PlannedBlob| -> Result<bool, PublishError> {
-        let place = place(blob)?;
-        Ok(site.store(place.origin).stat(&place.path)?.is_some_and(|stat| stat.size == blob.size))
-    };
-    let all: Vec<&PlannedBlob> = plan.blobs.iter().collect();
-    let there = parallel::map(&all, jobs, is_there)?;
-    let mut absent = Vec::new();
-    for (blob, there) in all.into_iter().zip(there) {
-        match there {
-            true => tally.summary.blobs_present.add(blob.size),
-            false => absent.push(blob),
-        }
+/// Writes what a plan says.
+///
+/// # Errors
+/// Something could not be written. What was written until then is there; [`Site::give_up`] puts everything back, where the
+/// store can. [`StoreError::Conflict`]: another publisher changed a document since the plan was made. Nothing is wrong with
+/// the site then, and a new plan can be carried out with the same `run`.
+pub fn execute(
+    site: &Site,
+    plan: &Plan,
+    layouts: &[Layout],
+    jobs: NonZeroUsize,
+    tally: &mut Tally<'_>,
+) -> Result<(), PublishError> {
+    let settings = Settings { hosts: vec![], ..site.map.settings().clone() };
+    let places = Some((settings, plan.images.clone()));
+    if tally.placed_for != places {
+        write_blobs(site, plan, layouts, jobs, tally)?;
+        tally.placed_for = places;
     }
+    write_documents(site, &plan.markers, jobs, tally)?;
+    tally.flush(site)?;
+    // An index says which refs there were, so behind a lock it is written last, and a publish that is killed before can be
+    // done again. Without a lock it is what publishers compare, and nothing may follow from one that was never written.
+    if site.stores().all(Store::has_lock) {
+        write_registry(site, plan, jobs, tally)?;
+        write_documents(site, &plan.indexes, jobs, tally)?;
+    } else {
+        write_documents(site, &plan.indexes, jobs, tally)?;
+        write_registry(site, plan, jobs, tally)?;
+    }
+    tally.flush(site)?;
+    for document in &plan.discovery {
+        write_documents(site, [document], jobs, tally)?;
+    }
+    tally.flush(site)?;
+    catalogue::write(site, &plan.catalogue, jobs, tally)?;
+    tally.flush(site)
+}
+
+/// The registry view's tags, then the lists that name them; then what it says of refs that are no more goes.
+fn write_registry(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
+    registry::write_tags(site, plan, jobs, tally)?;
+    write_documents(site, &plan.lists, jobs, tally)?;
+    plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
+    Ok(())
+}
+
+fn write_blobs(
+    site: &Site,
+    plan: &Plan,
+    layouts: &[Layout],
+    jobs: NonZeroUsize,
+    tally: &mut Tally<'_>,
+) -> Result<(), PublishError> {
+    let (present, mut absent) = which_are_there(site, plan, jobs)?;
+    present.iter().for_each(|blob| tally.blobs.present.add(blob.size));
     // The largest first: two workers that end with a large one each would wait for the slower.
     absent.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let (copies, links): (Vec<_>, Vec<_>) = absent.into_iter().partition(|blob| blob.same_as.is_none());
+    let (progress, told) = (tally.progress, &*tally);
     progress.start("blobs", copies.iter().map(|blob| blob.size).sum());
     let write = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
-        let place = place(blob)?;
+        let place = plan.blob_place(blob)?;
         let Some(layout) = blob.layout.and_then(|position| layouts.get(position)) else {
             return Err(PlanError::Vanished { path: place.path, digest: blob.digest.clone() }.into());
         };
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
-        tally.tell(how, &place);
+        told.tell(site, how, &place);
         site.remember(place);
         Ok(how)
     };
@@ -210,11 +252,11 @@ fn write_blobs(plan: &Plan, layouts: &[Layout], jobs: NonZeroUsize, tally: &mut 
     progress.finish();
     let written = written?;
     let link = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
-        let (to, first) = (place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
-        let from = first.map(place).transpose()?.filter(|from| from.origin == to.origin);
+        let (to, first) = (plan.blob_place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
+        let from = first.map(|first| plan.blob_place(first)).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
-        let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind())?;
-        tally.tell(how, &to);
+        let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind(), &blob.digest)?;
+        told.tell(site, how, &to);
         site.remember(to);
         Ok(how)
     };
@@ -225,15 +267,48 @@ fn write_blobs(plan: &Plan, layouts: &[Layout], jobs: NonZeroUsize, tally: &mut 
     Ok(())
 }
 
-/// Writes the documents that do not have the right bytes already.
-pub(super) fn write_documents(documents: &[PlannedDocument], tally: &mut Tally<'_>) -> Result<(), PublishError> {
-    for document in documents {
+/// The blobs that are at their places with the right size, and the others.
+fn which_are_there<'a>(
+    site: &Site,
+    plan: &'a Plan,
+    jobs: NonZeroUsize,
+) -> Result<(Vec<&'a PlannedBlob>, Vec<&'a PlannedBlob>), PublishError> {
+    let mut by_origin: BTreeMap<Option<usize>, (Vec<&PlannedBlob>, Vec<SitePath>)> = BTreeMap::new();
+    for blob in &plan.blobs {
+        let place = plan.blob_place(blob)?;
+        let (blobs, paths) = by_origin.entry(place.origin).or_default();
+        blobs.push(blob);
+        paths.push(place.path);
+    }
+    let (mut present, mut absent) = (Vec::new(), Vec::new());
+    for (origin, (blobs, paths)) in by_origin {
+        for (blob, stat) in blobs.into_iter().zip(site.store(origin).stats(&paths, jobs)?) {
+            let list = if stat.is_some_and(|stat| stat.size == blob.size) { &mut present } else { &mut absent };
+            list.push(blob);
+        }
+    }
+    Ok((present, absent))
+}
+
+/// Writes the documents that do not have the right bytes already, in any order.
+pub(super) fn write_documents<'a, I>(
+    site: &Site,
+    documents: I,
+    jobs: NonZeroUsize,
+    tally: &Tally<'_>,
+) -> Result<(), PublishError>
+where
+    I: IntoIterator<Item = &'a PlannedDocument, IntoIter: ExactSizeIterator + Send>,
+{
+    let write = |document: &PlannedDocument| -> Result<(), StoreError> {
         let PlannedDocument { place, kind, new_bytes, expected, size } = document;
         if let Some(bytes) = new_bytes {
-            tally.site.store(place.origin).write_document(&place.path, kind, bytes, expected)?;
+            site.store(place.origin).write_document(&place.path, kind, bytes, expected)?;
         }
-        tally.count_document(place, new_bytes.is_some(), *size);
-    }
+        tally.document(site, place.clone(), new_bytes.is_some(), *size);
+        Ok(())
+    };
+    parallel::map(documents, jobs, write)?;
     Ok(())
 }
 
@@ -253,12 +328,13 @@ impl BlobSource for LayoutBlob<'_> {
         self.size
     }
 
-    fn open(&self) -> Result<Blob, LayoutError> {
-        self.layout.open_blob(self.digest, self.size)?.ok_or_else(|| LayoutError::Read {
+    fn open(&self) -> Result<Content, StoreError> {
+        let blob = self.layout.open_blob(self.digest, self.size)?.ok_or_else(|| LayoutError::Read {
             path: PathBuf::from(self.layout.path()).join(blob_path(self.digest)),
             // It was there when the layout was read, so whoever changes the layout should hear of it.
             source: std::io::Error::new(std::io::ErrorKind::NotFound, "the blob vanished while it was being published"),
-        })
+        })?;
+        Ok(Content::File(blob))
     }
 
     fn advanced(&self, bytes: u64) {

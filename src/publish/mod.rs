@@ -28,13 +28,15 @@ use crate::site::index::Merge;
 use crate::site::map::{MapError, SiteMap};
 use crate::site::settings::Views;
 use crate::site::{Place, Preset, Settings, SitePath};
-use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::{Document, Lock, Store, StoreError, Version};
+use crate::store::retry::Retries;
+use crate::store::{self, BucketLocation, Document, Location, Lock, Store, StoreError};
 use crate::template::{Template, TemplateError};
 
 pub use collect::CollectError;
 pub use execute::Summary;
+use execute::Tally;
 pub use input::{Input, InputError};
+use plan::EntriesBefore;
 pub use plan::{Object, Plan, PlanError};
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
@@ -43,8 +45,8 @@ pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
 /// What to publish, where, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The site's directory.
-    pub site: PathBuf,
+    /// Where the site is.
+    pub site: Location,
     /// The images, and the folders to look for layouts in.
     pub inputs: Vec<Input>,
     /// The host for images that are named by their path in a folder; also a host that the site serves.
@@ -55,9 +57,11 @@ pub struct Request {
     pub index_template: Option<String>,
     /// A CAS template of one's own.
     pub cas_template: Option<String>,
-    /// Directories for other origins.
-    pub stores: Vec<(String, PathBuf)>,
-    /// Whether each host gets a root of its own, below the site's directory.
+    /// The path on its host below which a new site keeps all but its discovery documents: `/images`.
+    pub base_path: Option<String>,
+    /// Where other origins are.
+    pub stores: Vec<(String, Location)>,
+    /// Whether each host gets a root of its own, below the site's own.
     pub root_per_host: bool,
     /// Whether the site gets the registry view; one that has it keeps it.
     pub registry: bool,
@@ -69,10 +73,8 @@ pub struct Request {
     pub merge: Merge,
     /// Whether blobs that a layout lacks are no error.
     pub allow_missing: bool,
-    /// How blobs get into a directory.
-    pub link: LinkMode,
-    /// Whether a directory may hold other things.
-    pub adopt: bool,
+    /// How the stores are used.
+    pub options: store::Options,
     /// How many files are worked on at once.
     pub jobs: NonZeroUsize,
     /// How long to wait for another publisher.
@@ -118,6 +120,27 @@ pub enum PublishError {
         #[source]
         source: DescriptionError,
     },
+    /// Others changed the same document again and again.
+    #[error(
+        "{path} was changed by other publishers each time it was to be written, {retries} times in {} s; \
+         publish again, or wait longer with --wait SECONDS", .waited.as_secs()
+    )]
+    Contended {
+        /// The document.
+        path: SitePath,
+        /// How often it was tried again.
+        retries: u32,
+        /// For how long.
+        waited: Duration,
+    },
+    /// A base path that no URI has.
+    #[error("the base path {path} cannot be used: {problem}; expected a path such as /images")]
+    BasePath {
+        /// What was given.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// The site exists and has other templates.
     #[error(
         "{site} was published with the {what} {found}: expected {expected}, as given now; \
@@ -133,6 +156,17 @@ pub enum PublishError {
         /// The one that was given.
         expected: String,
     },
+}
+
+impl PublishError {
+    /// The document that another publisher changed, if that is what went wrong.
+    pub fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            PublishError::Store(StoreError::Conflict { path })
+            | PublishError::Plan(PlanError::Store(StoreError::Conflict { path })) => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// Publishes. When anything goes wrong, every site is left, or put back, as it was.
@@ -181,14 +215,77 @@ fn publish_locked(
     // Every site's plan is made before the first is written: most errors are found here.
     let mut plans = Vec::new();
     for (site, group) in sites.iter_mut().zip(groups) {
-        site.reload(request, &group.images)?;
-        plans.push(plan::plan(site, request.merge, group.images, layouts, request.jobs)?);
+        let mut attempts = Attempts::new(request, site, &group);
+        let mut plan = attempts.plan(site, request, layouts, group.images)?;
+        plan.warnings.extend(site.description.is_none().then(|| prefix_warning(&group.root)).flatten());
+        plans.push((plan, attempts));
     }
     let mut summary = Summary::default();
-    for (site, plan) in sites.iter().zip(plans) {
-        summary.add(execute::execute(site, plan, layouts, request.jobs, progress)?);
+    for (site, (mut plan, mut attempts)) in sites.iter_mut().zip(plans) {
+        let mut tally = Tally::new(progress);
+        while let Err(error) = execute::execute(site, &plan, layouts, request.jobs, &mut tally) {
+            let images = attempts.again(error)?;
+            plan = attempts.plan(site, request, layouts, images)?;
+        }
+        summary.add(Summary { retries: attempts.retries.count, ..tally.summary(&plan) });
     }
     Ok(summary)
+}
+
+/// What the owner of a new site below a prefix has to know.
+fn prefix_warning(root: &Location) -> Option<String> {
+    let Location::Bucket(BucketLocation { prefix: Some(prefix), .. }) = root else { return None };
+    Some(format!(
+        "the site's root is {root}: clients look for /.well-known at the root of the host, so whatever serves the bucket has \
+         to map that to /{prefix}; where it cannot, publish to the bucket's root with --base-path /{prefix}"
+    ))
+}
+
+/// The attempts to publish to a site that others publish to at the same time, where no lock keeps them apart.
+struct Attempts {
+    retries: Retries,
+    before: EntriesBefore,
+    /// What is published, where it may have to be merged more than once. Under a lock it need not, and the images are let go
+    /// of as soon as they are planned: there may be many.
+    images: Option<Vec<collect::Image>>,
+}
+
+impl Attempts {
+    fn new(request: &Request, site: &Site, group: &Group) -> Attempts {
+        let images = (!site.stores().all(Store::has_lock)).then(|| group.images.clone());
+        Attempts { retries: Retries::new(request.wait), before: EntriesBefore::default(), images }
+    }
+
+    /// Plans from what is there now.
+    fn plan(
+        &mut self,
+        site: &mut Site,
+        request: &Request,
+        layouts: &[Layout],
+        mut images: Vec<collect::Image>,
+    ) -> Result<Plan, PublishError> {
+        loop {
+            site.reload(request, &images)?;
+            match plan::plan(site, request.merge, images, layouts, &mut self.before, request.jobs) {
+                Ok(plan) => return Ok(plan),
+                Err(error) => images = self.again(error.into())?,
+            }
+        }
+    }
+
+    /// Waits, if trying again can help, and gives what is to be published once more.
+    fn again(&mut self, error: PublishError) -> Result<Vec<collect::Image>, PublishError> {
+        let Some(images) = &self.images else { return Err(error) };
+        let path = match error.conflict() {
+            Some(path) => path.clone(),
+            None => return Err(error),
+        };
+        if !self.retries.pause() {
+            let Retries { count: retries, wait: waited, .. } = self.retries;
+            return Err(PublishError::Contended { path, retries, waited });
+        }
+        Ok(images.clone())
+    }
 }
 
 /// Decides everything that [`publish`] would write, without writing, locking or creating anything.
@@ -197,7 +294,8 @@ pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
     let mut preview = Preview { skipped, ..Preview::default() };
     for group in groups {
         let site = Site::open(request, &group.root, &group.images)?;
-        let plan = plan::plan(&site, request.merge, group.images, &layouts, request.jobs)?;
+        let mut before = EntriesBefore::default();
+        let plan = plan::plan(&site, request.merge, group.images, &layouts, &mut before, request.jobs)?;
         preview.objects.extend(plan.objects(&site)?);
         preview.missing.extend(plan.missing);
         preview.warnings.extend(plan.warnings);
@@ -226,7 +324,7 @@ struct Prepared {
 
 /// The images that go to one root.
 struct Group {
-    root: PathBuf,
+    root: Location,
     images: Vec<collect::Image>,
 }
 
@@ -247,7 +345,24 @@ fn groups(request: &Request, images: Vec<collect::Image>) -> Result<Vec<Group>, 
         let wrong = |source| MapError::Path { subject: image.name.to_string(), source };
         groups.entry(SitePath::new(image.name.host()).map_err(wrong)?).or_default().push(image);
     }
-    Ok(groups.into_iter().map(|(host, images)| Group { root: request.site.join(host.as_str()), images }).collect())
+    let group = |(host, images): (SitePath, _)| {
+        let wrong = |source| MapError::Path { subject: host.to_string(), source };
+        Ok(Group { root: request.site.join(host.as_str()).map_err(wrong)?, images })
+    };
+    groups.into_iter().map(group).collect()
+}
+
+/// Where a site is that exists, and how it is worked on.
+#[derive(Clone, Debug)]
+pub struct SitePlace {
+    /// Its own root.
+    pub root: Location,
+    /// Where other origins are.
+    pub stores: Vec<(String, Location)>,
+    /// The templates of the catalogue's pages, where they are not the built-in ones.
+    pub template_dir: Option<PathBuf>,
+    /// How the stores are used.
+    pub options: store::Options,
 }
 
 /// A site that is being published to: its stores, and what it says of itself.
@@ -258,64 +373,53 @@ pub struct Site {
     pub others: Vec<Box<dyn Store>>,
     /// Where everything lives.
     pub map: SiteMap,
+    /// Its description as it was read, which is what is compared when it is written.
+    pub description: Option<Document>,
     /// The images it has already.
     pub images: Vec<ImageName>,
     /// What the site offered before this publish; a view that is new has to be made for all images.
     pub views_before: Views,
     /// What renders the catalogue's pages.
     pub pages: Pages,
-    /// The version of the description that all this was read from; None: there was none.
-    version: Option<Version>,
     /// The blobs that were written.
     written: Mutex<Vec<Place>>,
 }
 
 impl Site {
-    /// Opens a site as it is, to keep it in order. `stores` are the directories of other origins. None: there is no site.
-    ///
-    /// The catalogue's pages are made with the built-in templates, and with those in `template_dir`.
-    pub fn open_existing(
-        root: &Path,
-        stores: &[(String, PathBuf)],
-        template_dir: Option<&Path>,
-    ) -> Result<Option<Site>, PublishError> {
-        let own = DirectoryStore::new(root, LinkMode::Copy, true)?;
-        let Some(there) = read_description(&own)? else { return Ok(None) };
-        let Description { settings, images } = parse_description(&own, &there)?;
-        let mut others: Vec<Box<dyn Store>> = Vec::new();
-        for origin in &settings.origins {
-            let Some((_, directory)) = stores.iter().find(|(known, _)| known == origin) else {
-                return Err(PlanError::StoreNeeded { site: own.name(), origin: origin.clone() }.into());
-            };
-            others.push(Box::new(DirectoryStore::new(directory, LinkMode::Copy, true)?));
-        }
-        let views_before = settings.views;
-        let (own, map) = (Box::new(own), SiteMap::new(settings)?);
-        let pages = pages(template_dir)?;
-        let version = Some(there.version);
-        Ok(Some(Site { own, others, map, images, views_before, pages, version, written: Mutex::default() }))
+    /// Opens a site as it is, to keep it in order. None: there is no site.
+    pub fn open_existing(place: &SitePlace) -> Result<Option<Site>, PublishError> {
+        let options = store::Options { adopt: true, ..place.options.clone() };
+        let own = store::open(&place.root, &options)?;
+        let document = read_description(&*own)?;
+        let Some(Description { settings, images }) = parse_description(&*own, document.as_ref())? else {
+            return Ok(None);
+        };
+        let others = open_others(&*own, &settings, &place.stores, &options)?;
+        Ok(Some(Site {
+            own,
+            others,
+            views_before: settings.views,
+            map: SiteMap::new(settings)?,
+            description: document,
+            images,
+            pages: pages(place.template_dir.as_deref())?,
+            written: Mutex::default(),
+        }))
     }
 
-    fn open(request: &Request, root: &Path, images: &[collect::Image]) -> Result<Site, PublishError> {
-        let own = DirectoryStore::new(root, request.link, request.adopt)?;
-        let there = read_description(&own)?;
-        let version = there.as_ref().map(|document| document.version.clone());
-        let (settings, images, views_before) = settings(request, &own, there, images)?;
-        let mut others: Vec<Box<dyn Store>> = Vec::new();
-        for origin in &settings.origins {
-            let Some((_, directory)) = request.stores.iter().find(|(known, _)| known == origin) else {
-                return Err(PlanError::StoreNeeded { site: own.name(), origin: origin.clone() }.into());
-            };
-            others.push(Box::new(DirectoryStore::new(directory, request.link, true)?));
-        }
+    fn open(request: &Request, root: &Location, images: &[collect::Image]) -> Result<Site, PublishError> {
+        let own = store::open(root, &request.options)?;
+        let Known { settings, images, views_before, document } =
+            known(request, &*own, read_description(&*own)?, images)?;
+        let others = open_others(&*own, &settings, &request.stores, &request.options)?;
         Ok(Site {
-            own: Box::new(own),
+            own,
             others,
             map: SiteMap::new(settings)?,
+            description: document,
             images,
             views_before,
             pages: pages(request.template_dir.as_deref())?,
-            version,
             written: Mutex::default(),
         })
     }
@@ -323,13 +427,15 @@ impl Site {
     /// Reads the description again, now that the lock is held: another publisher may have written since.
     fn reload(&mut self, request: &Request, images: &[collect::Image]) -> Result<(), PublishError> {
         let there = read_description(&*self.own)?;
-        if there.as_ref().map(|document| &document.version) == self.version.as_ref() {
+        let version = |document: &Option<Document>| document.as_ref().map(|document| document.version.clone());
+        if version(&there) == version(&self.description) {
             return Ok(());
         }
-        let (settings, images, views_before) = settings(request, &*self.own, there, images)?;
+        let Known { settings, images, views_before, document } = known(request, &*self.own, there, images)?;
         if settings.origins != self.map.settings().origins {
             return Err(StoreError::Conflict { path: description_path()? }.into());
         }
+        self.description = document;
         self.views_before = views_before;
         self.map = SiteMap::new(settings)?;
         self.images = images;
@@ -342,7 +448,7 @@ impl Site {
     }
 
     /// All stores, the site's own first.
-    fn stores(&self) -> impl Iterator<Item = &dyn Store> {
+    pub fn stores(&self) -> impl Iterator<Item = &dyn Store> {
         std::iter::once(&self.own).chain(&self.others).map(|store| store.as_ref())
     }
 
@@ -377,6 +483,23 @@ impl Site {
     }
 }
 
+/// The stores of other origins, in the order of the settings. They may hold other things.
+fn open_others(
+    own: &dyn Store,
+    settings: &Settings,
+    stores: &[(String, Location)],
+    options: &store::Options,
+) -> Result<Vec<Box<dyn Store>>, PublishError> {
+    let options = store::Options { adopt: true, ..options.clone() };
+    let open = |origin: &String| {
+        let Some((_, location)) = stores.iter().find(|(known, _)| known == origin) else {
+            return Err(PlanError::StoreNeeded { site: own.name(), origin: origin.clone() }.into());
+        };
+        Ok(store::open(location, &options)?)
+    };
+    settings.origins.iter().map(open).collect()
+}
+
 fn pages(template_dir: Option<&Path>) -> Result<Pages, PageError> {
     match template_dir {
         Some(directory) => Pages::new(Templates::with_overrides(directory)?),
@@ -384,19 +507,39 @@ fn pages(template_dir: Option<&Path>) -> Result<Pages, PageError> {
     }
 }
 
+/// What is known of a site when its description was read.
+struct Known {
+    /// The settings it has, or gets.
+    settings: Settings,
+    /// The images it has.
+    images: Vec<ImageName>,
+    /// The views it has.
+    views_before: Views,
+    /// The description itself.
+    document: Option<Document>,
+}
+
 /// The settings a site has, or gets: what it was made with, what was given, and the preset for the rest.
-fn settings(
+fn known(
     request: &Request,
     own: &dyn Store,
-    there: Option<Document>,
+    document: Option<Document>,
     images: &[collect::Image],
-) -> Result<(Settings, Vec<ImageName>, Views), PublishError> {
+) -> Result<Known, PublishError> {
     let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
     let preset = request.preset.unwrap_or_default();
-    let given_index = request.index_template.as_deref().or(request.preset.map(Preset::index_template));
-    let given_cas = request.cas_template.as_deref().or(request.preset.map(Preset::cas_template));
-    let there = there.map(|document| parse_description(own, &document)).transpose()?;
-    let (mut settings, known, views_before) = match there {
+    let base = request.base_path.as_deref().map(base_path).transpose()?;
+    if let (Some(path), Preset::Registry) = (base, preset) {
+        let problem = "the preset registry keeps blobs below /v2, which clients look for at the host's root";
+        return Err(PublishError::BasePath { path: path.into(), problem });
+    }
+    let placed = |template: &str| base.map_or(template.to_string(), |base| below(base, template));
+    let is_given = request.preset.is_some() || base.is_some();
+    let preset_index = is_given.then(|| placed(preset.index_template()));
+    let preset_cas = is_given.then(|| placed(preset.cas_template()));
+    let given_index = request.index_template.as_deref().or(preset_index.as_deref());
+    let given_cas = request.cas_template.as_deref().or(preset_cas.as_deref());
+    let (mut settings, known, views_before) = match parse_description(own, document.as_ref())? {
         Some(Description { settings, images }) => {
             for (what, found, given) in [
                 ("index template", &settings.index_template, given_index),
@@ -417,7 +560,8 @@ fn settings(
                 index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
                 cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
                 origins: vec![],
-                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(true) },
+                // Its page is the host's first, which is somebody else's where the site has but a part of the host.
+                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(base.is_none()) },
             };
             (settings, vec![], Views::default())
         }
@@ -433,21 +577,43 @@ fn settings(
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();
-    Ok((settings, known, views_before))
+    Ok(Known { settings, images: known, views_before, document })
+}
+
+/// A base path with a slash before it and none behind it.
+fn base_path(text: &str) -> Result<&str, PublishError> {
+    let wrong = |problem| PublishError::BasePath { path: text.into(), problem };
+    let path = text.trim_end_matches('/');
+    let inner = path.strip_prefix('/').ok_or_else(|| wrong("it begins with no slash, or is only one"))?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    if !inner.chars().all(is_plain) {
+        return Err(wrong("it has a character that would have to be encoded"));
+    }
+    SitePath::new(inner).map_err(|_| wrong("it has an empty segment, `.` or `..`"))?;
+    Ok(path)
+}
+
+/// A preset's template below a base path: behind the host, where it begins with one.
+fn below(base: &str, template: &str) -> String {
+    const HOST: &str = "https://{host}";
+    match template.strip_prefix(HOST) {
+        Some(path) => format!("{HOST}{base}{path}"),
+        None => format!("{base}{template}"),
+    }
 }
 
 /// What a site says of itself. None: there is no site yet.
 pub fn description(store: &dyn Store) -> Result<Option<Description>, PublishError> {
-    read_description(store)?.map(|document| parse_description(store, &document)).transpose()
+    parse_description(store, read_description(store)?.as_ref())
 }
 
 fn read_description(store: &dyn Store) -> Result<Option<Document>, PublishError> {
     Ok(store.read_document(&description_path()?, MAX_DESCRIPTION_BYTES)?)
 }
 
-fn parse_description(store: &dyn Store, document: &Document) -> Result<Description, PublishError> {
-    let wrong = |source| PublishError::Description { site: store.name(), source };
-    Description::parse(&document.bytes).map_err(wrong)
+fn parse_description(store: &dyn Store, document: Option<&Document>) -> Result<Option<Description>, PublishError> {
+    let parse = |document: &Document| Description::parse(&document.bytes);
+    document.map(parse).transpose().map_err(|source| PublishError::Description { site: store.name(), source })
 }
 
 fn description_path() -> Result<SitePath, PublishError> {

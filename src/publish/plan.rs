@@ -98,6 +98,21 @@ pub struct PlannedTag {
     pub digest: Digest,
     /// The manifest's media type.
     pub media_type: String,
+    /// The names it is served under.
+    pub names: Vec<PlannedName>,
+}
+
+/// One name of a tag.
+#[derive(Clone, Debug)]
+pub struct PlannedName {
+    /// The path.
+    pub path: SitePath,
+    /// What is there now.
+    pub expected: Expected,
+    /// The size of that in bytes.
+    pub size: u64,
+    /// Whether that is the manifest already.
+    pub is_unchanged: bool,
 }
 
 /// A document with its new bytes, and what it has to be when they are written.
@@ -244,12 +259,20 @@ pub enum PlanError {
     },
 }
 
+/// The entries that the published images had before this publish, kept from one attempt to the next: what an earlier attempt
+/// took out of an index is no longer in it, and still has to go from the registry view.
+pub type EntriesBefore = HashMap<ImageName, Vec<Entry>>;
+
 /// Decides what is written to publish `images` of `layouts` to `site`, with up to `jobs` threads reading what is there.
+///
+/// # Errors
+/// Besides what is wrong with the site: [`StoreError::Conflict`] when another publisher changed it while it was being read.
 pub fn plan(
     site: &Site,
     merge: Merge,
     images: Vec<Image>,
     layouts: &[Layout],
+    before: &mut EntriesBefore,
     jobs: NonZeroUsize,
 ) -> Result<Plan, PlanError> {
     refuse_mixed_hosts(site, &images)?;
@@ -268,13 +291,14 @@ pub fn plan(
         plan.missing.extend(planned.missing);
         plan.warnings.extend(planned.warnings);
         plan.markers.extend(planned.marker);
-        plan.indexes.push(planned.index);
-        if let Some((image, change)) = planned.for_registry {
+        if let Some((image, mut change)) = planned.for_registry {
+            remember_entries(before, &image.name, &mut change);
             registry::plan_image(site, merge, position, &image, &change, &mut originals, &mut plan)?;
         }
         if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
             planner.add(changed);
         }
+        plan.indexes.push(planned.index);
     }
     if has_registry {
         registry::plan_site(site, &mut originals, &mut plan)?;
@@ -285,6 +309,10 @@ pub fn plan(
         None if site.views_before.catalogue => CataloguePlan::without(site)?,
         None => CataloguePlan::default(),
     };
+    if has_registry || has_catalogue {
+        let sources: Vec<&PlannedDocument> = plan.indexes.iter().chain(&plan.discovery).collect();
+        parallel::map(sources, jobs, |document| refuse_change(site, document))?;
+    }
     Ok(plan)
 }
 
@@ -330,6 +358,38 @@ fn plan_image(
     })
 }
 
+fn remember_entries(before: &mut EntriesBefore, image: &ImageName, change: &mut IndexChange) {
+    let known = before.entry(image.clone()).or_default();
+    known.append(&mut change.before);
+    known.sort_unstable();
+    known.dedup();
+    change.before.clone_from(known);
+}
+
+/// Finds out whether another publisher has changed what the site says of itself, since that was read.
+pub(super) fn refuse_changed_description(site: &Site) -> Result<(), PlanError> {
+    let path = SitePath::new(path::DESCRIPTION)?;
+    let there = site.own.read_document(&path, super::MAX_DESCRIPTION_BYTES)?;
+    match there.map(|there| there.version) == site.description.as_ref().map(|there| there.version.clone()) {
+        true => Ok(()),
+        false => Err(StoreError::Conflict { path }.into()),
+    }
+}
+
+/// What follows from a document is planned after the document was read. A document that is going to be written is compared
+/// then; one that is right already is compared here, so that nothing is made from a document that has changed since.
+pub(super) fn refuse_change(site: &Site, document: &PlannedDocument) -> Result<(), StoreError> {
+    let store = site.store(document.place.origin);
+    if store.has_lock() || document.new_bytes.is_some() {
+        return Ok(());
+    }
+    let there = store.read_document(&document.place.path, MAX_INDEX_BYTES)?;
+    match there.map_or(Expected::Absent, |there| Expected::Version(there.version)) == document.expected {
+        true => Ok(()),
+        false => Err(StoreError::Conflict { path: document.place.path.clone() }),
+    }
+}
+
 impl Plan {
     /// The objects in the order in which they are written, with how they are served.
     pub fn objects(&self, site: &Site) -> Result<Vec<Object>, PlanError> {
@@ -340,8 +400,8 @@ impl Plan {
         }
         for tag in &self.tags {
             let size = self.blobs.iter().find(|blob| blob.digest == tag.digest).map_or(0, |blob| blob.size);
-            for path in registry::tag_paths(self.images[tag.image].path(), tag)? {
-                let place = Place { origin: None, path };
+            for name in &tag.names {
+                let place = Place { origin: None, path: name.path.clone() };
                 objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), size));
             }
         }
@@ -518,11 +578,15 @@ fn plan_discovery(site: &Site, images: &[ImageName]) -> Result<Vec<PlannedDocume
     all.sort();
     all.dedup();
     let description = Description { settings: site.map.settings().clone(), images: all };
-    let description = planned(site, own(path::DESCRIPTION)?, Kind::Description, description.to_bytes())?;
+    // Merged from what was read then, so written only if it is still that.
+    let there = site.description.clone();
+    let description = document_from(own(path::DESCRIPTION)?, Kind::Description, description.to_bytes(), there);
     let bytes = ref_engines::document(&site.map);
     let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
     let is_new_site = description.expected == Expected::Absent;
     if is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent {
+        // Not foreign, if another publisher made the site between the two reads.
+        refuse_changed_description(site)?;
         return Err(PlanError::Foreign { path: ref_engines.place.path });
     }
     Ok(vec![description, ref_engines])

@@ -5,19 +5,23 @@
 //! refs from before, the rest is read back from the site itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::collect::{Image, fallback_tag};
 use super::execute::Tally;
-use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedTag, planned, read_index};
+use super::plan::{
+    BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag, planned, read_index,
+};
 use super::{PublishError, Site};
 use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::{Descriptor, manifest, media_type};
+use crate::parallel;
 use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
-use crate::store::{Expected, StoreError};
+use crate::store::{Document, Expected};
 
 /// The document that answers at `/v2/`.
 const PING: &[u8] = b"{}";
@@ -186,10 +190,25 @@ impl Repository {
     }
 }
 
-/// The names under which a tag is served.
-pub fn tag_paths(name: &str, tag: &PlannedTag) -> Result<Vec<SitePath>, PlanError> {
-    let typed = registry::typed_manifest_path(name, &tag.tag, &tag.media_type).transpose()?;
-    Ok(typed.into_iter().chain([registry::manifest_path(name, &tag.tag)?]).collect())
+/// The names under which a tag is served, with what is there now.
+fn tag_names(
+    site: &Site,
+    name: &str,
+    tag: &str,
+    media_type: &str,
+    digest: &Digest,
+) -> Result<Vec<PlannedName>, PlanError> {
+    let typed = registry::typed_manifest_path(name, tag, media_type).transpose()?;
+    let paths = typed.into_iter().chain([registry::manifest_path(name, tag)?]);
+    let planned = |path: SitePath| {
+        let there = site.own.read_document(&path, MAX_MANIFEST_BYTES)?;
+        let is_it = |there: &Document| Digest::of(digest.algorithm(), &there.bytes) == *digest;
+        let is_unchanged = there.as_ref().is_some_and(is_it);
+        let size = there.as_ref().map_or(0, |there| there.bytes.len() as u64);
+        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+        Ok(PlannedName { path, expected, size, is_unchanged })
+    };
+    paths.map(planned).collect()
 }
 
 /// The entries of an index by ref.
@@ -245,9 +264,12 @@ fn plan_tag(
     plan: &mut Plan,
 ) -> Result<Option<PlannedTag>, PlanError> {
     let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
-    let tag = |digest: Digest, media_type: String| PlannedTag { image, tag: reference.into(), digest, media_type };
+    let tag = |digest: Digest, media_type: String| {
+        let names = tag_names(site, name.path(), reference, &media_type, &digest)?;
+        Ok(Some(PlannedTag { image, tag: reference.into(), digest, media_type, names }))
+    };
     if let [descriptor] = descriptors.as_slice() {
-        return Ok(Some(tag(descriptor.digest.clone(), descriptor.media_type.clone())));
+        return tag(descriptor.digest.clone(), descriptor.media_type.clone());
     }
     let (digest, bytes) = registry::index_of_platforms(descriptors);
     let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
@@ -258,7 +280,7 @@ fn plan_tag(
     for place in places {
         plan.markers.push(planned(site, place, kind.clone(), bytes.clone())?);
     }
-    Ok(Some(tag(digest, media_type::INDEX.into())))
+    tag(digest, media_type::INDEX.into())
 }
 
 fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> Result<(), PlanError> {
@@ -323,37 +345,35 @@ fn plan_referrers(
 }
 
 /// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS.
-pub(super) fn write_tags(plan: &Plan, tally: &mut Tally<'_>) -> Result<(), PublishError> {
-    let site = tally.site;
-    for tag in &plan.tags {
-        let name = &plan.images[tag.image];
-        let place = plan.blob_places[tag.image].place(&tag.digest)?;
-        let Some(manifest) = site.store(place.origin).read_document(&place.path, MAX_MANIFEST_BYTES)? else {
-            // The manifest is one that the layout lacks and was allowed to.
-            continue;
-        };
-        let paths = tag_paths(name.path(), tag)?;
-        for path in &paths {
-            write_tag(tag, path, &manifest.bytes, tally)?;
-        }
-        // A tag that changed its type has its old typed name still, until here.
-        for (path, _) in registry::typed_manifest_paths(name.path(), &tag.tag) {
-            if !paths.contains(&path) {
-                site.own.remove_document(&path)?;
-            }
-        }
-    }
+pub(super) fn write_tags(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
+    parallel::map(&plan.tags, jobs, |tag| write_tag(site, plan, tag, tally))?;
     Ok(())
 }
 
-fn write_tag(tag: &PlannedTag, path: &SitePath, bytes: &[u8], tally: &mut Tally<'_>) -> Result<(), StoreError> {
-    let own = &tally.site.own;
-    let there = own.read_document(path, MAX_MANIFEST_BYTES)?;
-    let is_new = there.as_ref().is_none_or(|there| there.bytes != bytes);
-    if is_new {
-        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-        own.write_document(path, &Kind::RegistryTag(Some(tag.media_type.clone())), bytes, &expected)?;
+fn write_tag(site: &Site, plan: &Plan, tag: &PlannedTag, tally: &Tally<'_>) -> Result<(), PublishError> {
+    let place = |path: &SitePath| Place { origin: None, path: path.clone() };
+    for name in tag.names.iter().filter(|name| name.is_unchanged) {
+        tally.document(site, place(&name.path), false, name.size);
     }
-    tally.count_document(&Place { origin: None, path: path.clone() }, is_new, bytes.len() as u64);
+    let changed: Vec<&PlannedName> = tag.names.iter().filter(|name| !name.is_unchanged).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let cas = plan.blob_places[tag.image].place(&tag.digest)?;
+    let Some(manifest) = site.store(cas.origin).read_document(&cas.path, MAX_MANIFEST_BYTES)? else {
+        // The manifest is one that the layout lacks and was allowed to.
+        return Ok(());
+    };
+    let kind = Kind::RegistryTag(Some(tag.media_type.clone()));
+    for name in changed {
+        site.own.write_document(&name.path, &kind, &manifest.bytes, &name.expected)?;
+        tally.document(site, place(&name.path), true, manifest.bytes.len() as u64);
+    }
+    // A tag that changed its type has its old typed name still, until here.
+    for (path, _) in registry::typed_manifest_paths(plan.images[tag.image].path(), &tag.tag) {
+        if tag.names.iter().all(|name| name.path != path) && site.own.stat(&path)?.is_some() {
+            site.own.remove_document(&path)?;
+        }
+    }
     Ok(())
 }

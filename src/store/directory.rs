@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{BlobSource, Document, Expected, Listed, Lock, Stat, Store, StoreError, Version, Written};
+use super::{BlobSource, Content, Document, Expected, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written};
 use crate::digest::{Algorithm, Digest, VerifyingReader};
-use crate::oci::layout::{Blob, content_error};
+use crate::oci::layout::Blob;
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};
 
@@ -221,11 +221,16 @@ impl DirectoryStore {
         }
     }
 
-    fn copy(&self, blob: Blob, source: &dyn BlobSource, path: &SitePath) -> Result<(), StoreError> {
+    fn copy(
+        &self,
+        reader: impl Read,
+        from: &Origin,
+        source: &dyn BlobSource,
+        path: &SitePath,
+    ) -> Result<(), StoreError> {
         let mut temporary = self.temporary()?;
-        let from = blob.path.clone();
-        let mut reader = VerifyingReader::new(blob.reader(), source.digest(), source.size());
-        pump(&mut reader, source, &from, |chunk| {
+        let mut reader = VerifyingReader::new(reader, source.digest(), source.size());
+        pump(&mut reader, source, from, |chunk| {
             temporary.write_all(chunk).map_err(|error| fault("write", &self.file(path), error))
         })?;
         self.rename(temporary, path)
@@ -242,7 +247,7 @@ impl DirectoryStore {
         }
         let file = temporary.reopen().map_err(|source| fault("read", temporary.path(), source))?;
         let mut reader = VerifyingReader::new(file, source.digest(), source.size());
-        pump(&mut reader, source, &blob.path, |_| Ok(()))?;
+        pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
         self.rename(temporary, path)?;
         Ok(true)
     }
@@ -260,7 +265,7 @@ impl DirectoryStore {
         let (true, Ok(link)) = (readable, name) else { return Ok(false) };
         let file = File::open(link.path()).map_err(|source| fault("read", link.path(), source))?;
         let mut reader = VerifyingReader::new(file, source.digest(), source.size());
-        pump(&mut reader, source, &blob.path, |_| Ok(()))?;
+        pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
         let target = self.file(path);
         if let Some(parent) = target.parent() {
             self.make_directory(parent)?;
@@ -351,18 +356,26 @@ impl Store for DirectoryStore {
     }
 
     fn write_blob(&self, path: &SitePath, _kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
-        let blob = source.open()?;
+        let blob = match source.open()? {
+            Content::File(blob) => blob,
+            stream @ Content::Stream { .. } => {
+                let (reader, from) = stream.into_reader();
+                self.copy(reader, &from, source, path)?;
+                return Ok(Written::Copied);
+            }
+        };
         if self.hard_link(&blob, source, path)? {
             return Ok(Written::Linked);
         }
         if self.reflink(&blob, source, path)? {
             return Ok(Written::Copied);
         }
-        self.copy(blob, source, path)?;
+        let (reader, from) = Content::File(blob).into_reader();
+        self.copy(reader, &from, source, path)?;
         Ok(Written::Copied)
     }
 
-    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind) -> Result<Written, StoreError> {
+    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind, _digest: &Digest) -> Result<Written, StoreError> {
         let target = self.file(to);
         if let Some(parent) = target.parent() {
             self.make_directory(parent)?;
@@ -517,7 +530,7 @@ fn version_of(bytes: &[u8]) -> Version {
 fn pump(
     reader: &mut impl Read,
     source: &dyn BlobSource,
-    from: &Path,
+    from: &Origin,
     mut sink: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -526,7 +539,7 @@ fn pump(
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(content_error(from.into(), error).into()),
+            Err(error) => return Err(from.error(error)),
         };
         sink(&buffer[..count])?;
         source.advanced(count as u64);

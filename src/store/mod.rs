@@ -5,15 +5,84 @@
 //! final name only after its bytes matched, so that presence means verified. A *document* changes: it is replaced whole,
 //! atomically, and only if it still is what the writer had read.
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod directory;
+pub mod location;
+pub mod retry;
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::digest::Digest;
-use crate::oci::layout::LayoutError;
+use crate::digest::{ContentError, Digest};
+use crate::oci::layout::{Blob, LayoutError, content_error};
+use crate::parallel;
 use crate::site::{Kind, SitePath};
+
+pub use location::{BucketLocation, Location, LocationError, Provider};
+
+/// Blobs larger than this are sent to a bucket in parts of this size, in bytes, when nobody says otherwise.
+pub const DEFAULT_PART_SIZE: u64 = 8 * 1024 * 1024;
+/// The smallest part that S3 takes, in bytes; only the last part of a blob may be smaller.
+pub const MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
+/// The largest part that is sent, in bytes: a part is in memory while it is sent.
+pub const MAX_PART_SIZE: u64 = 2 * 1024 * 1024 * 1024;
+
+/// How a store is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How blobs get into a directory.
+    pub link: directory::LinkMode,
+    /// Whether a directory may hold other things.
+    pub adopt: bool,
+    /// From how many bytes on, and in parts of how many bytes, a blob is sent to a bucket in parts.
+    pub part_size: u64,
+    /// Whether documents of a bucket are written only under a condition. Without, publishers can undo each other's work.
+    pub conditional: bool,
+    /// What stops work on a bucket in an orderly way.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            link: directory::LinkMode::default(),
+            adopt: false,
+            part_size: DEFAULT_PART_SIZE,
+            conditional: true,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
+/// A flag that a signal sets: whoever is sending something stops, and takes back what is half sent.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(pub Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Whether the work is to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens a store, without changing anything in it.
+///
+/// # Errors
+/// The location cannot hold a site, or its credentials are incomplete.
+pub fn open(location: &Location, options: &Options) -> Result<Box<dyn Store>, StoreError> {
+    match location {
+        Location::Directory(path) => Ok(Box::new(directory::DirectoryStore::new(path, options.link, options.adopt)?)),
+        #[cfg(feature = "bucket")]
+        Location::Bucket(location) => Ok(Box::new(bucket::BucketStore::open(location, options)?)),
+        #[cfg(not(feature = "bucket"))]
+        Location::Bucket(location) => Err(StoreError::NoBuckets { location: location.to_string() }),
+    }
+}
 
 /// A place for a site's objects.
 pub trait Store: Send + Sync {
@@ -22,6 +91,11 @@ pub trait Store: Send + Sync {
 
     /// The size and age of an object. None: it is not there.
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError>;
+
+    /// What [`Store::stat`] says of many objects, in their order, with as few requests as the store allows.
+    fn stats(&self, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
+        parallel::map(paths, jobs, |path| self.stat(path))
+    }
 
     /// A document, up to `limit` bytes, with the version that [`Store::write_document`] compares. None: it is not there.
     fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError>;
@@ -40,7 +114,7 @@ pub trait Store: Send + Sync {
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;
 
     /// Makes a blob that the store already has appear at a second path, without a second copy where the store can.
-    fn link_blob(&self, from: &SitePath, to: &SitePath, kind: &Kind) -> Result<Written, StoreError>;
+    fn link_blob(&self, from: &SitePath, to: &SitePath, kind: &Kind, digest: &Digest) -> Result<Written, StoreError>;
 
     /// Removes an object; that it is not there is no error.
     fn delete(&self, path: &SitePath) -> Result<(), StoreError>;
@@ -51,7 +125,8 @@ pub trait Store: Send + Sync {
     }
 
     /// Undoes what this process did, when it gives up: puts documents back as they were, where the store can, and then
-    /// removes `blobs`, which it wrote.
+    /// removes `blobs`, which it wrote. A store that other writers use at the same time leaves all as it is: one of them may
+    /// have found the blobs there and refer to them by now.
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError>;
 
     /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order. Private state
@@ -63,11 +138,46 @@ pub trait Store: Send + Sync {
         self.name()
     }
 
+    /// Whether the store keeps how an object is served beside it, and serves it so itself.
+    fn keeps_media_types(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Store::lock`] keeps other writers out. Where it does not, documents change under a writer's hands, and it has
+    /// to expect [`StoreError::Conflict`].
+    fn has_lock(&self) -> bool {
+        true
+    }
+
     /// Keeps other writers out until the result is dropped, where the store has a way to; waits for them at most `wait`.
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError>;
 
     /// Makes all that was written so far durable: the end of a phase.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// Uploads in parts that were begun before a time and neither finished nor given up; they cost room and are in no
+    /// listing. None: the store cannot tell, and a lifecycle rule of the bucket has to remove them.
+    fn abandoned_uploads(&self, before: SystemTime) -> Result<Option<Vec<Upload>>, StoreError> {
+        let _ = before;
+        Ok(Some(vec![]))
+    }
+
+    /// Gives an upload up, whoever began it; that it is gone already is no error.
+    fn abort_upload(&self, upload: &Upload) -> Result<(), StoreError> {
+        let _ = upload;
+        Ok(())
+    }
+}
+
+/// An upload in parts that is not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// What is being uploaded.
+    pub path: SitePath,
+    /// How the store calls the upload.
+    pub id: String,
+    /// When it was begun.
+    pub begun: SystemTime,
 }
 
 /// Held while a store is being changed.
@@ -80,9 +190,70 @@ pub trait BlobSource: Sync {
     /// The number of bytes there must be.
     fn size(&self) -> u64;
     /// Opens the bytes from their beginning.
-    fn open(&self) -> Result<crate::oci::layout::Blob, LayoutError>;
+    fn open(&self) -> Result<Content, StoreError>;
     /// Tells how many bytes more were read, for progress.
     fn advanced(&self, bytes: u64);
+}
+
+/// A blob's bytes, opened.
+pub enum Content {
+    /// In a file of this machine, which a directory can link to.
+    File(Blob),
+    /// From elsewhere.
+    Stream {
+        /// The bytes.
+        reader: Box<dyn Read + Send>,
+        /// Where they come from, for messages.
+        from: String,
+    },
+}
+
+/// Where a blob's bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file of a layout.
+    Layout(PathBuf),
+    /// An object of a store, by its name.
+    Store(String),
+}
+
+impl Content {
+    /// An object of a store.
+    pub fn of(store: &dyn Store, path: &SitePath) -> Result<Content, StoreError> {
+        let from = format!("{}/{path}", store.name());
+        match store.open(path)? {
+            Some(reader) => Ok(Content::Stream { reader, from }),
+            None => Err(StoreError::Vanished { path: from }),
+        }
+    }
+
+    /// The bytes, and where they come from.
+    pub fn into_reader(self) -> (Box<dyn Read + Send>, Origin) {
+        match self {
+            Content::File(blob) => {
+                let origin = Origin::Layout(blob.path.clone());
+                (Box::new(blob.reader()), origin)
+            }
+            Content::Stream { reader, from } => (reader, Origin::Store(from)),
+        }
+    }
+}
+
+impl Origin {
+    /// What an error of a [`VerifyingReader`](crate::digest::VerifyingReader) over these bytes means.
+    pub fn error(&self, error: io::Error) -> StoreError {
+        match self {
+            Origin::Layout(path) => content_error(path.clone(), error).into(),
+            Origin::Store(path) => match ContentError::of(&error) {
+                Some(source) => StoreError::Damaged { path: path.clone(), source: source.clone() },
+                // A store's reader has its own errors inside.
+                None => match error.downcast::<StoreError>() {
+                    Ok(inner) => inner,
+                    Err(source) => StoreError::Io { action: "read", path: path.into(), source },
+                },
+            },
+        }
+    }
 }
 
 /// What is known of an object without reading it.
@@ -195,6 +366,59 @@ pub enum StoreError {
         /// The path.
         path: PathBuf,
     },
+    /// An object that was there a moment ago.
+    #[error("{path} vanished while it was being copied; run the command again")]
+    Vanished {
+        /// The object.
+        path: String,
+    },
+    /// A blob in a store is not what its path says.
+    #[error("the blob {} is damaged", .path)]
+    Damaged {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: ContentError,
+    },
+    /// An object store refused a request, or could not be reached.
+    #[error("cannot {action} {object}: {problem}")]
+    Bucket {
+        /// What was being done: `read`, `write`, `list`, …
+        action: &'static str,
+        /// The object's URL, or the bucket's.
+        object: String,
+        /// What is wrong, and what to do.
+        problem: BucketProblem,
+    },
+    /// An object store that writes although the condition does not hold.
+    #[error(
+        "{store} does not honour conditional writes ({condition}): two publishers at the same time would undo each \
+         other's work; use another store, or make sure that there is only one publisher and add --no-conditional"
+    )]
+    Unconditional {
+        /// The store.
+        store: String,
+        /// The condition that it ignored.
+        condition: &'static str,
+    },
+    /// A signal asked to stop.
+    #[error(
+        "interrupted while writing to {store}: what was half sent is taken back, and the site is as it was or whole"
+    )]
+    Interrupted {
+        /// The store.
+        store: String,
+    },
+    /// A bucket, in a program that was built without them.
+    #[error("{location} is a bucket: this ocisite was built without object stores; build it with the feature `bucket`")]
+    NoBuckets {
+        /// The location.
+        location: String,
+    },
+    /// The location is malformed.
+    #[error(transparent)]
+    Location(#[from] LocationError),
     /// Something that is no regular file stands where an object belongs.
     #[error("{} is {found}: expected a regular file of the site, or nothing; move it away", .path.display())]
     InTheWay {
@@ -202,6 +426,72 @@ pub enum StoreError {
         path: PathBuf,
         /// What is there.
         found: &'static str,
+    },
+}
+
+/// What is wrong between this program and an object store, in words that help. Nothing that the store sent is repeated but
+/// its error code: its answers can hold key ids, tokens and what was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BucketProblem {
+    /// No credentials were found.
+    #[error("no credentials: {hint}")]
+    NoCredentials {
+        /// Where they are looked for.
+        hint: &'static str,
+    },
+    /// The store does not accept the credentials.
+    #[error("the credentials are wrong ({code}): {hint}")]
+    Credentials {
+        /// The store's error code.
+        code: String,
+        /// What to check.
+        hint: &'static str,
+    },
+    /// The credentials are accepted, and not enough.
+    #[error("the credentials do not permit it ({code}): {hint}")]
+    Forbidden {
+        /// The store's error code.
+        code: String,
+        /// What to check.
+        hint: &'static str,
+    },
+    /// There is no such bucket.
+    #[error("there is no bucket {bucket} ({code}): check its name, and the region, endpoint and account")]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+        /// The store's error code.
+        code: String,
+    },
+    /// The bucket is in another region.
+    #[error("the region is wrong ({code}): the bucket is not in {region}; set AWS_REGION to the region it is in")]
+    Region {
+        /// The store's error code.
+        code: String,
+        /// The region that was asked.
+        region: String,
+    },
+    /// The settings in the environment make no client.
+    #[error("the settings in the environment are incomplete or wrong ({what})")]
+    Settings {
+        /// What is wrong, without values.
+        what: String,
+    },
+    /// The store answered with another error, after retries where they could help.
+    #[error("the store answered {code}{}", if *.is_temporary { ", and again to each retry; try later" } else { "" })]
+    Answer {
+        /// The error code, or the HTTP status.
+        code: String,
+        /// Whether the store may answer otherwise at another time.
+        is_temporary: bool,
+    },
+    /// No answer came, after retries.
+    #[error("no answer from {endpoint} ({cause}); check the endpoint and the network")]
+    Unreachable {
+        /// The endpoint.
+        endpoint: String,
+        /// What happened to the connection.
+        cause: String,
     },
 }
 

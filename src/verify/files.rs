@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -16,8 +16,7 @@ use crate::publish;
 use crate::seen::{Key, key};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
-use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Location, Store, StoreError};
 
 /// The directories of a site.
 pub struct Files {
@@ -41,10 +40,14 @@ pub struct Root {
 }
 
 impl Root {
-    /// A directory.
-    pub fn directory(path: &Path) -> Result<Root, StoreError> {
-        let store = DirectoryStore::new(path, LinkMode::Copy, true)?;
-        Ok(Root { store: Box::new(store), directory: Some(path.into()) })
+    /// Opens a directory or a bucket.
+    pub fn at(location: &Location, options: &store::Options) -> Result<Root, StoreError> {
+        let options = store::Options { adopt: true, ..options.clone() };
+        let directory = match location {
+            Location::Directory(path) => Some(path.clone()),
+            Location::Bucket(_) => None,
+        };
+        Ok(Root { store: store::open(location, &options)?, directory })
     }
 
     /// The file that a symbolic link at a path leads to.

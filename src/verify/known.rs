@@ -73,9 +73,9 @@ impl Known {
     fn undescribed(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
         let ref_engines = read_ref_engines(files).map_err(|error| Stop::Error(error.into()))?;
         if ref_engines.is_none() && options.names.is_empty() {
-            return Err(Stop::Error(VerifyError::NoSite { path: directory.path.clone() }));
+            return Err(Stop::Error(VerifyError::NoSite { place: directory.place.root.clone() }));
         }
-        let origins = directory.stores.iter().map(|(origin, _)| origin.clone()).collect();
+        let origins = directory.place.stores.iter().map(|(origin, _)| origin.clone()).collect();
         let host = options.names.first().map(|name| name.host()).or(directory.host.as_deref());
         let guess = ref_engines.as_ref().and_then(|object| guess_settings(object, host, origins));
         let Some((map, knows_cas)) = guess else {
@@ -107,7 +107,7 @@ pub fn unusable_description(problem: &str) -> Finding {
 }
 
 fn names_needed(directory: &Directory) -> Stop {
-    let (site, host_helps) = (directory.path.display().to_string(), directory.host.is_none());
+    let (site, host_helps) = (directory.place.root.to_string(), directory.host.is_none());
     Stop::Error(VerifyError::NamesNeeded { site, host_helps })
 }
 

@@ -39,10 +39,11 @@ use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::progress::Progress;
 use crate::publish;
+use crate::publish::SitePlace;
 use crate::seen::Seen;
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
 use crate::site::{Settings, SiteMap};
-use crate::store::StoreError;
+use crate::store::{Location, StoreError};
 
 use deep::Readings;
 use discovery::Discovery;
@@ -65,13 +66,11 @@ pub struct Options {
     pub jobs: NonZeroUsize,
 }
 
-/// A directory to verify.
+/// A directory or bucket to verify.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// The site's own root.
-    pub path: PathBuf,
-    /// The directories of other origins.
-    pub stores: Vec<(String, PathBuf)>,
+    /// The site's own root, and those of other origins.
+    pub place: SitePlace,
     /// The host of a site that does not say which it serves.
     pub host: Option<String>,
 }
@@ -89,10 +88,10 @@ pub enum VerifyError {
         source: std::io::Error,
     },
     /// A directory without a site in it.
-    #[error("{} holds no site: expected {REF_ENGINES} or {DESCRIPTION} in it", .path.display())]
+    #[error("{place} holds no site: expected {REF_ENGINES} or {DESCRIPTION} in it")]
     NoSite {
-        /// The directory.
-        path: PathBuf,
+        /// The directory or bucket.
+        place: Location,
     },
     /// A site of which nobody knows what to check.
     #[error("{site} has no {DESCRIPTION} that lists its images: give the names of the images to check{}", hint(*.host_helps))]
@@ -122,15 +121,20 @@ fn hint(host_helps: bool) -> &'static str {
     if host_helps { ", or the host that the site serves with --host" } else { "" }
 }
 
-/// Verifies the files of a directory.
+/// Verifies the files of a directory, or the objects of a bucket.
 pub fn verify_directory(
     directory: &Directory,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
-    std::fs::read_dir(&directory.path)
-        .map_err(|source| VerifyError::NoDirectory { path: directory.path.clone(), source })?;
-    let site = directory.path.display().to_string();
+    let own = match &directory.place.root {
+        Location::Directory(path) => Some(path.as_path()),
+        Location::Bucket(_) => None,
+    };
+    if let Some(path) = own {
+        std::fs::read_dir(path).map_err(|source| VerifyError::NoDirectory { path: path.into(), source })?;
+    }
+    let site = directory.place.root.to_string();
     let findings = Findings::default();
     let mut files = open(directory)?;
     let Known { map, is_described, knows_cas, mut images, hosts } = match Known::find(&files, directory, options) {
@@ -147,8 +151,10 @@ pub fn verify_directory(
     if let Some(map) = map.as_ref().filter(|_| is_described && is_whole) {
         add_unlisted(&files, map, &mut images, &findings)?;
     }
-    tree::look_at_files(&directory.path, map.as_ref().filter(|_| knows_cas), &findings);
-    tree::look_for_leftovers(&directory.path, &findings);
+    if let Some(path) = own {
+        tree::look_at_files(path, map.as_ref().filter(|_| knows_cas), &findings);
+        tree::look_for_leftovers(path, &findings);
+    }
     let mut wrong = Vec::new();
     let discovery = Discovery::read(&files, &images, &mut wrong);
     if let (Some(discovery), Some(map), true) = (&discovery, &map, is_described) {
@@ -174,7 +180,7 @@ pub fn verify_directory(
 
 /// Compares the catalogue with the indexes. What cannot be read for it was found by the walk already.
 fn compare_catalogue(directory: &Directory, findings: &Findings) {
-    let Ok(Some(site)) = publish::Site::open_existing(&directory.path, &directory.stores, None) else { return };
+    let Ok(Some(site)) = publish::Site::open_existing(&directory.place) else { return };
     for path in publish::catalogue::differences(&site).unwrap_or_default() {
         let (expected, found) = ("what the indexes say", "something else");
         findings.push(Finding::new(&rule::CATALOGUE_DIFFERS, path.to_string(), expected, found));
@@ -314,8 +320,9 @@ fn walk<'a>(
 
 fn open(directory: &Directory) -> Result<Files, VerifyError> {
     let mut others = Vec::new();
-    for (origin, path) in &directory.stores {
-        others.push((origin.clone(), Root::directory(path)?));
+    let SitePlace { root, stores, options, .. } = &directory.place;
+    for (origin, location) in stores {
+        others.push((origin.clone(), Root::at(location, options)?));
     }
-    Ok(Files { own: Root::directory(&directory.path)?, others, hosts: BTreeSet::new(), origins: vec![] })
+    Ok(Files { own: Root::at(root, options)?, others, hosts: BTreeSet::new(), origins: vec![] })
 }

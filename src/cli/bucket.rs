@@ -1,0 +1,93 @@
+//! What all subcommands that can work on a bucket have in common.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::COULD_NOT_RUN;
+use super::publish::parse_store;
+use crate::publish::SitePlace;
+use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, Options};
+
+/// Options for buckets.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Buckets")]
+pub struct BucketArgs {
+    /// Send blobs that are larger than this in parts of this size, such as 64MiB.
+    #[arg(long, value_name = "SIZE", value_parser = part_size, default_value = "8MiB")]
+    part_size: u64,
+    /// Write to a store that cannot compare before it writes: two publishers at the same time can undo each other's work.
+    #[arg(long)]
+    no_conditional: bool,
+}
+
+impl Default for BucketArgs {
+    fn default() -> BucketArgs {
+        BucketArgs { part_size: DEFAULT_PART_SIZE, no_conditional: false }
+    }
+}
+
+impl BucketArgs {
+    /// The options for opening stores. Where one of them is a bucket, Ctrl-C stops the work in good order.
+    pub fn options<'a>(&self, stores: impl IntoIterator<Item = &'a Location>) -> anyhow::Result<Options> {
+        let (part_size, conditional) = (self.part_size, !self.no_conditional);
+        // Work on a directory can be killed at any moment, and should be.
+        let has_bucket = stores.into_iter().any(|store| matches!(store, Location::Bucket(_)));
+        let interrupt = if has_bucket { on_signal()? } else { Interrupt::default() };
+        Ok(Options { part_size, conditional, interrupt, ..Options::default() })
+    }
+}
+
+/// A site that exists, as its subcommands are given it: by its directory or URL, with those of other origins.
+pub fn site_place(site: &str, stores: &[String], bucket: &BucketArgs) -> anyhow::Result<SitePlace> {
+    let root = Location::parse(site)?;
+    let stores = stores.iter().map(|text| parse_store(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let options = bucket.options(stores.iter().map(|(_, location)| location).chain([&root]))?;
+    Ok(SitePlace { root, stores, template_dir: None, options })
+}
+
+/// A flag that the first Ctrl-C sets. The second one ends the program at once.
+fn on_signal() -> anyhow::Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    for signal in [SIGINT, SIGTERM] {
+        // In this order, so that the signal that sets the flag does not find it set.
+        signal_hook::flag::register_conditional_shutdown(signal, COULD_NOT_RUN.into(), Arc::clone(&interrupt.0))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt.0)))
+            .context("cannot wait for signals")?;
+    }
+    Ok(interrupt)
+}
+
+/// Reads a size in bytes: `8388608`, `8MiB`, `1GiB`.
+fn part_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        unit => return Err(format!("{unit:?} is no unit: expected KiB, MiB or GiB")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| "expected a number and a unit, such as 64MiB".to_string())?;
+    let size = number.saturating_mul(unit);
+    if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&size) {
+        return Err(format!("expected {} MiB to {} MiB", MIN_PART_SIZE >> 20, MAX_PART_SIZE >> 20));
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units_and_limits() {
+        assert_eq!(part_size("8MiB"), Ok(8 << 20));
+        assert_eq!(part_size("8388608"), Ok(8 << 20));
+        assert_eq!(part_size("1g"), Ok(1 << 30));
+        assert!(part_size("1MiB").unwrap_err().contains("5 MiB to 2048 MiB"));
+        assert!(part_size("8MB").unwrap_err().contains("no unit"));
+        assert!(part_size("MiB").unwrap_err().contains("expected a number"));
+    }
+}

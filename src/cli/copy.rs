@@ -1,0 +1,91 @@
+//! `ocisite copy`.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::bucket::BucketArgs;
+use super::output::{self, Verbosity, bytes, seconds};
+use super::progress;
+use crate::housekeeping::copy::{self, Copied, Options};
+use crate::parallel;
+use crate::publish::SitePlace;
+use crate::store::Location;
+
+const EXAMPLES: &str = "Examples:
+  ocisite copy site s3://BUCKET
+  ocisite copy s3://STAGING s3://PRODUCTION --delete
+  ocisite copy site /mnt/mirror --dry-run";
+
+/// Copy a site to another place: what differs, verified, and in an order that is safe while both are in use.
+///
+/// An image or document that both have becomes the source's. What only the destination has stays, unless --delete is given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The directory of the site, or the URL of its bucket.
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Where it is copied to: a directory, or the URL of a bucket.
+    #[arg(value_name = "DESTINATION")]
+    destination: String,
+    /// Remove what the source does not have, when all else is in place.
+    #[arg(long)]
+    delete: bool,
+    /// List what would be copied and removed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// How many objects to work on at once [default: one per core].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// How many seconds to wait for other publishers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    bucket: BucketArgs,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let [source, destination] = [Location::parse(&args.source)?, Location::parse(&args.destination)?];
+    let store_options = args.bucket.options([&source, &destination])?;
+    let place = |root| SitePlace { root, stores: vec![], template_dir: None, options: store_options.clone() };
+    let options = Options {
+        delete: args.delete,
+        dry_run: args.dry_run,
+        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+        wait: Duration::from_secs(args.wait),
+    };
+    let start = Instant::now();
+    let progress = progress::for_terminal(args.verbosity);
+    let copied = copy::copy(&place(source), &place(destination), &options, &*progress)?;
+    if args.json {
+        output::print_json(&copied)?;
+    } else if !args.verbosity.quiet {
+        output::print(&report(&args, &copied, start.elapsed()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(args: &Args, copied: &Copied, took: Duration) -> String {
+    let mut text = String::new();
+    if args.verbosity.verbose || copied.dry_run {
+        copied.paths.iter().for_each(|path| text.push_str(&format!("  copy    {path}\n")));
+        copied.removed_paths.iter().for_each(|path| text.push_str(&format!("  remove  {path}\n")));
+    }
+    let verb = if copied.dry_run { "Would copy" } else { "Copied" };
+    text.push_str(&format!("{verb} {} to {} in {}.\n", args.source, args.destination, seconds(took)));
+    for (what, count) in [("blobs", copied.blobs), ("documents", copied.documents)] {
+        text.push_str(&format!("  {what:<9}  {} ({})\n", count.objects, bytes(count.bytes)));
+    }
+    text.push_str(&format!("  unchanged  {} ({})\n", copied.unchanged.objects, bytes(copied.unchanged.bytes)));
+    if args.delete {
+        text.push_str(&format!("  removed    {} ({})\n", copied.removed.objects, bytes(copied.removed.bytes)));
+    }
+    text
+}

@@ -1,0 +1,424 @@
+//! A site to a site: a directory to a bucket, staging to production.
+//!
+//! Both may be in use. What keeps a reader safe is the same as in a publish: the documents of the source are read first, so
+//! that every blob they lead to is in the listing that follows; the blobs are copied before the documents, and the documents
+//! in the order in which a publish writes them. What the destination has and the source does not goes last, when nothing
+//! leads to it any more.
+//!
+//! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
+//! checked against them on the way; documents are compared whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::HousekeepingError;
+use super::graph::Published;
+use crate::digest::{Algorithm, Digest};
+use crate::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::parallel;
+use crate::progress::Progress;
+use crate::publish::execute::Count;
+use crate::publish::{self, PublishError, Site, SitePlace};
+use crate::site::description::Description;
+use crate::site::registry::Endpoint;
+use crate::site::{Kind, Phase, SitePath};
+use crate::store::retry::Retries;
+use crate::store::{self, BlobSource, Content, Document, Expected, Store, StoreError};
+
+/// What is asked of a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether what the source does not have is removed from the destination.
+    pub delete: bool,
+    /// Whether nothing is changed.
+    pub dry_run: bool,
+    /// How many things are worked on at once.
+    pub jobs: NonZeroUsize,
+    /// How long to wait for other publishers.
+    pub wait: Duration,
+}
+
+/// What a copy did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Copied {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Blobs that were copied.
+    pub blobs: Count,
+    /// Documents that were written.
+    pub documents: Count,
+    /// Objects that the destination had already.
+    pub unchanged: Count,
+    /// Objects that were removed.
+    pub removed: Count,
+    /// The paths of what was copied and written, in the order of writing.
+    pub paths: Vec<String>,
+    /// The paths of what was removed.
+    pub removed_paths: Vec<String>,
+}
+
+/// Copies a site.
+pub fn copy(
+    source: &SitePlace,
+    destination: &SitePlace,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Copied, HousekeepingError> {
+    let from = super::open(source)?;
+    if let Some(origin) = from.map.settings().origins.first() {
+        return Err(HousekeepingError::OtherOrigin { place: source.root.clone(), origin: origin.clone() });
+    }
+    let to = store::open(&destination.root, &destination.options)?;
+    let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
+    refuse_other_templates(&from, &*to)?;
+    let mut copy = Copy { from: &from, to: &*to, options, media_types: MediaTypes::default() };
+    let documents = copy.read_documents()?;
+    if to.keeps_media_types() {
+        copy.media_types = copy.media_types(&documents)?;
+    }
+    let listing = copy.list_blobs()?;
+    let mut copied = Copied { dry_run: options.dry_run, ..Copied::default() };
+    copy.copy_blobs(&listing, progress, &mut copied)?;
+    copy.write_documents(&documents, &mut copied)?;
+    if options.delete {
+        copy.delete(&documents, &listing, &mut copied)?;
+    }
+    Ok(copied)
+}
+
+/// A site's objects are where its templates say, so two sites with other templates have nothing in common.
+fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), HousekeepingError> {
+    let Some(there) = publish::description(to)? else { return Ok(()) };
+    let (ours, theirs) = (from.map.settings(), there.settings);
+    for (what, found, expected) in [
+        ("index template", &theirs.index_template, &ours.index_template),
+        ("CAS template", &theirs.cas_template, &ours.cas_template),
+    ] {
+        if found != expected {
+            let (found, expected) = (found.to_string(), expected.to_string());
+            return Err(PublishError::OtherTemplate { site: to.name(), what, found, expected }.into());
+        }
+    }
+    Ok(())
+}
+
+struct Copy<'a> {
+    from: &'a Site,
+    to: &'a dyn Store,
+    options: &'a Options,
+    /// The media types of what the site has, where the destination has to know them.
+    media_types: MediaTypes,
+}
+
+/// The media types of blobs: one blob can be of two, in two images.
+#[derive(Debug, Default)]
+struct MediaTypes {
+    /// By the path of the image's name, which is its repository in the registry view.
+    by_image: HashMap<(String, Digest), String>,
+    /// For all images.
+    by_digest: HashMap<Digest, String>,
+}
+
+impl MediaTypes {
+    fn add(&mut self, image: &ImageName, digest: Digest, media_type: String) {
+        self.by_digest.entry(digest.clone()).or_insert_with(|| media_type.clone());
+        self.by_image.entry((image.path().to_string(), digest)).or_insert(media_type);
+    }
+
+    /// The media type of what lies at a path.
+    fn at(&self, path: &SitePath, digest: &Digest) -> Option<&String> {
+        let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
+        let own = repository.and_then(|name| self.by_image.get(&(name.to_string(), digest.clone())));
+        own.or_else(|| self.by_digest.get(digest))
+    }
+}
+
+/// A document of the source, and what the destination has in its place.
+struct Compared {
+    path: SitePath,
+    kind: Kind,
+    bytes: Vec<u8>,
+    there: Option<Document>,
+}
+
+/// A blob of the source.
+#[derive(Clone, Debug)]
+struct Blob {
+    path: SitePath,
+    kind: Kind,
+    digest: Digest,
+    size: u64,
+}
+
+impl Copy<'_> {
+    /// All documents of the source, in the order of writing.
+    fn read_documents(&self) -> Result<Vec<Compared>, HousekeepingError> {
+        let mut paths = Vec::new();
+        self.from.own.list("", &mut |object| match self.from.map.kind_of(&object.path) {
+            Some(kind) if !kind.is_immutable() => paths.push((rank(&kind), object.path, kind)),
+            _ => {}
+        })?;
+        paths.sort();
+        let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, StoreError> {
+            let limit = MAX_INDEX_BYTES.max(publish::MAX_DESCRIPTION_BYTES);
+            // Removed since it was listed: no longer a part of the site.
+            let Some(document) = self.from.own.read_document(&path, limit)? else { return Ok(None) };
+            let there = self.to.read_document(&path, limit)?;
+            Ok(Some(Compared { path, kind, bytes: document.bytes, there }))
+        };
+        let documents = parallel::map(paths, self.options.jobs, read)?;
+        Ok(documents.into_iter().flatten().collect())
+    }
+
+    /// All blobs of the source, listed after its documents were read; the CAS first, from which others can be linked.
+    fn list_blobs(&self) -> Result<Vec<Blob>, HousekeepingError> {
+        let mut blobs = Vec::new();
+        let map = &self.from.map;
+        self.from.own.list("", &mut |object| {
+            let kind = map.kind_of(&object.path).filter(Kind::is_immutable);
+            if let (Some(kind), Some(digest)) = (kind, map.digest_at(&object.path).or_else(|| digest_of(&object.path)))
+            {
+                blobs.push(Blob { path: object.path, kind, digest, size: object.stat.size });
+            }
+        })?;
+        blobs.sort_by_key(|blob| (map.digest_at(&blob.path).is_none(), blob.path.clone()));
+        for blob in &mut blobs {
+            if let Some(media_type) = self.media_types.at(&blob.path, &blob.digest) {
+                blob.kind = blob.kind.clone().with_media_type(media_type);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// The media types of everything that the images reach. A directory has them nowhere but in the graph.
+    fn media_types(&self, documents: &[Compared]) -> Result<MediaTypes, HousekeepingError> {
+        let walk = |image| -> Result<Vec<(Digest, String)>, HousekeepingError> {
+            let published = Published { site: self.from, image };
+            let mut found = Vec::new();
+            let Some((index, _)) = published.index()? else { return Ok(found) };
+            for entry in index.entries() {
+                let Ok(descriptor) = entry.descriptor() else { continue };
+                published.reach(descriptor, &mut |reached, _| {
+                    found.push((reached.digest.clone(), reached.media_type.clone()));
+                })?;
+            }
+            Ok(found)
+        };
+        let mut media_types = MediaTypes::default();
+        let found = parallel::map(&self.from.images, self.options.jobs, walk)?;
+        for (image, found) in self.from.images.iter().zip(found) {
+            found.into_iter().for_each(|(digest, media_type)| media_types.add(image, digest, media_type));
+        }
+        // Indexes that were merged for a tag are in no graph; they say themselves what they are.
+        for document in documents.iter().filter(|document| matches!(document.kind, Kind::RegistryTag(_))) {
+            if let Some(media_type) = own_media_type(&document.bytes) {
+                let digest = Digest::of(Algorithm::Sha256, &document.bytes);
+                media_types.by_digest.entry(digest).or_insert(media_type);
+            }
+        }
+        Ok(media_types)
+    }
+
+    fn copy_blobs(
+        &self,
+        listing: &[Blob],
+        progress: &dyn Progress,
+        copied: &mut Copied,
+    ) -> Result<(), HousekeepingError> {
+        let paths: Vec<SitePath> = listing.iter().map(|blob| blob.path.clone()).collect();
+        let there = self.to.stats(&paths, self.options.jobs)?;
+        let mut missing = Vec::new();
+        for (blob, there) in listing.iter().zip(there) {
+            match there.is_some_and(|there| there.size == blob.size) {
+                true => copied.unchanged.add(blob.size),
+                false => missing.push(blob),
+            }
+        }
+        let (cas, others): (Vec<&Blob>, Vec<&Blob>) =
+            missing.into_iter().partition(|blob| self.from.map.digest_at(&blob.path).is_some());
+        let originals: HashMap<&Digest, &SitePath> = listing
+            .iter()
+            .filter(|blob| self.from.map.digest_at(&blob.path).is_some())
+            .map(|blob| (&blob.digest, &blob.path))
+            .collect();
+        for blob in cas.iter().chain(&others) {
+            copied.blobs.add(blob.size);
+            copied.paths.push(blob.path.to_string());
+        }
+        if self.options.dry_run {
+            return Ok(());
+        }
+        progress.start("blobs", cas.iter().map(|blob| blob.size).sum());
+        let write = |blob: &&Blob| -> Result<(), StoreError> {
+            let source = StoredBlob { store: &*self.from.own, blob, progress };
+            self.to.write_blob(&blob.path, &blob.kind, &source).map(drop)
+        };
+        let written = parallel::map(&cas, self.options.jobs, write);
+        progress.finish();
+        written?;
+        parallel::map(&others, self.options.jobs, |blob| match originals.get(&blob.digest) {
+            Some(original) => self.to.link_blob(original, &blob.path, &blob.kind, &blob.digest).map(drop),
+            None => write(blob),
+        })?;
+        Ok(self.to.flush()?)
+    }
+
+    fn write_documents(&self, documents: &[Compared], copied: &mut Copied) -> Result<(), HousekeepingError> {
+        for phase in documents.chunk_by(|a, b| rank(&a.kind) == rank(&b.kind)) {
+            let written = parallel::map(phase, self.options.jobs, |document| self.write_document(document))?;
+            for (document, written) in phase.iter().zip(written) {
+                match written {
+                    Some(size) => {
+                        copied.documents.add(size);
+                        copied.paths.push(document.path.to_string());
+                    }
+                    None => copied.unchanged.add(document.bytes.len() as u64),
+                }
+            }
+            if !self.options.dry_run {
+                self.to.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A tag is a copy of a manifest, whose media type is known by its digest.
+    fn kind_of(&self, document: &Compared) -> Kind {
+        if !matches!(document.kind, Kind::RegistryTag(None)) {
+            return document.kind.clone();
+        }
+        let digests = Algorithm::ALL.iter().map(|algorithm| Digest::of(*algorithm, &document.bytes));
+        let media_type = digests.into_iter().find_map(|digest| self.media_types.at(&document.path, &digest));
+        media_type.map_or(document.kind.clone(), |media_type| document.kind.clone().with_media_type(media_type))
+    }
+
+    /// Writes a document if it differs, again if another publisher came first. Gives its size if it was written.
+    fn write_document(&self, document: &Compared) -> Result<Option<u64>, HousekeepingError> {
+        let mut there = document.there.clone();
+        let mut retries = Retries::new(self.options.wait);
+        let kind = self.kind_of(document);
+        loop {
+            let bytes = match document.kind {
+                Kind::Description if !self.options.delete => self.merged_description(there.as_ref())?,
+                _ => document.bytes.clone(),
+            };
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                return Ok(None);
+            }
+            if self.options.dry_run {
+                return Ok(Some(bytes.len() as u64));
+            }
+            let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+            match self.to.write_document(&document.path, &kind, &bytes, &expected) {
+                Ok(()) => return Ok(Some(bytes.len() as u64)),
+                Err(StoreError::Conflict { .. }) if retries.pause() => {
+                    there = self.to.read_document(&document.path, publish::MAX_DESCRIPTION_BYTES)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The destination keeps the images that it has, so it goes on listing them.
+    fn merged_description(&self, there: Option<&Document>) -> Result<Vec<u8>, HousekeepingError> {
+        let mut description =
+            Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
+        if let Some(there) = there {
+            let wrong = |source| PublishError::Description { site: self.to.name(), source };
+            let theirs = Description::parse(&there.bytes).map_err(wrong)?;
+            description.settings.hosts.extend(theirs.settings.hosts);
+            description.settings.hosts.sort();
+            description.settings.hosts.dedup();
+            description.images.extend(theirs.images);
+            description.images.sort();
+            description.images.dedup();
+        }
+        Ok(description.to_bytes())
+    }
+
+    /// Removes what the source does not have, what leads to something before what it leads to.
+    fn delete(&self, documents: &[Compared], listing: &[Blob], copied: &mut Copied) -> Result<(), HousekeepingError> {
+        let kept: BTreeSet<&SitePath> =
+            documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path)).collect();
+        let mut victims: BTreeMap<(std::cmp::Reverse<Rank>, SitePath), u64> = BTreeMap::new();
+        self.to.list("", &mut |object| {
+            if let Some(kind) = self.from.map.kind_of(&object.path).filter(|_| !kept.contains(&object.path)) {
+                victims.insert((std::cmp::Reverse(rank(&kind)), object.path), object.stat.size);
+            }
+        })?;
+        let victims: Vec<((_, SitePath), u64)> = victims.into_iter().collect();
+        for ((_, path), size) in &victims {
+            copied.removed.add(*size);
+            copied.removed_paths.push(path.to_string());
+        }
+        if self.options.dry_run {
+            return Ok(());
+        }
+        for phase in victims.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
+            parallel::map(phase, self.options.jobs, |((_, path), _)| self.to.delete(path))?;
+        }
+        Ok(self.to.flush()?)
+    }
+}
+
+type Rank = (Phase, u8);
+
+/// When an object is written among those of its phase: tags follow from indexes, lists from tags, and the ref-engines object
+/// leads to all of them.
+fn rank(kind: &Kind) -> Rank {
+    let within = match kind {
+        Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::Index | Kind::Description => 0,
+        Kind::LayoutMarker | Kind::RegistryTag(_) | Kind::RefEngines => 1,
+        _ => 2,
+    };
+    (kind.phase(), within)
+}
+
+/// The digest in a path of the registry view.
+fn digest_of(path: &SitePath) -> Option<Digest> {
+    match Endpoint::parse(path.as_str())? {
+        Endpoint::Blob { digest, .. } => Some(digest),
+        Endpoint::Manifest { reference, .. } | Endpoint::TypedManifest { reference, .. } => {
+            Digest::parse(reference).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What a manifest says it is.
+fn own_media_type(bytes: &[u8]) -> Option<String> {
+    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+        return None;
+    }
+    json::parse(bytes).ok()?.get("mediaType").and_then(Value::as_str).map(str::to_string)
+}
+
+struct StoredBlob<'a> {
+    store: &'a dyn Store,
+    blob: &'a Blob,
+    progress: &'a dyn Progress,
+}
+
+impl BlobSource for StoredBlob<'_> {
+    fn digest(&self) -> &Digest {
+        &self.blob.digest
+    }
+
+    fn size(&self) -> u64 {
+        self.blob.size
+    }
+
+    fn open(&self) -> Result<Content, StoreError> {
+        Content::of(self.store, &self.blob.path)
+    }
+
+    fn advanced(&self, bytes: u64) {
+        self.progress.advance(bytes);
+    }
+}

@@ -1,0 +1,226 @@
+//! From a location and the environment to a client of the store.
+//!
+//! Credentials, region and endpoint come the ways each provider's own tools take them: environment variables, or the role
+//! of the instance or task. The client keeps them; nothing here stores or prints one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::list::PaginatedListStore;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+
+use super::problem::Failure;
+use crate::store::{BucketLocation, BucketProblem, Provider, StoreError};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long may pass without an answer, or between two pieces of one: a part has to be sent in this time.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long one request may take in all, with the body of its answer: the largest blobs over slow lines.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+/// How often a request is repeated after an answer that says to try again, and a broken connection.
+const MAX_RETRIES: usize = 8;
+/// How long requests are repeated.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The client of a bucket, as the parts of the library that are needed.
+pub struct Client {
+    /// Objects.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Pages of listings.
+    pub pages: Arc<dyn PaginatedListStore>,
+    /// Where unfinished uploads are listed, which is S3's alone.
+    pub s3: Option<AmazonS3>,
+    /// Whether a listing comes in the order of its keys and can begin at any.
+    pub has_offsets: bool,
+    /// Whom messages speak of.
+    pub endpoint: Endpoint,
+}
+
+/// What messages may say of the other side.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Whose protocol it speaks.
+    pub provider: Provider,
+    /// The bucket.
+    pub bucket: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The host, and the port where it is given.
+    pub host: String,
+    /// Whether the environment has credentials, as opposed to the machine's role.
+    pub has_credentials: bool,
+}
+
+/// Environment variables: what a process gets from whoever starts it.
+pub type Variables = Vec<(String, String)>;
+
+/// The variables of this process. Those that are no UTF-8 set nothing of a store.
+pub fn process_variables() -> Variables {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The variables that begin with a prefix, in the form in which the library knows settings.
+fn settings_of<'a>(variables: &'a Variables, prefix: &str) -> impl Iterator<Item = (String, &'a String)> {
+    let begins = move |name: &&(String, String)| name.0.starts_with(prefix) && !name.1.is_empty();
+    variables.iter().filter(begins).map(|(name, value)| (name.to_ascii_lowercase(), value))
+}
+
+/// Makes the client. No request is sent.
+pub fn connect(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+    // The HTTP client takes the process's cryptography; that somebody chose one before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match location.provider {
+        Provider::S3 => s3(location, variables),
+        Provider::Gcs => gcs(location, variables),
+        Provider::Azure => azure(location, variables),
+    }
+}
+
+fn s3(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+    let mut builder = AmazonS3Builder::new();
+    for (key, value) in settings_of(variables, "AWS_") {
+        if let Ok(key) = key.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder = builder.with_bucket_name(&location.bucket).with_retry(retries());
+    let value = |builder: &AmazonS3Builder, key| builder.get_config_value(&key).filter(|value| !value.is_empty());
+    let region = value(&builder, AmazonS3ConfigKey::Region)
+        .or_else(|| value(&builder, AmazonS3ConfigKey::DefaultRegion))
+        .unwrap_or("us-east-1".into());
+    let given = value(&builder, AmazonS3ConfigKey::S3Endpoint).or(value(&builder, AmazonS3ConfigKey::Endpoint));
+    if value(&builder, AmazonS3ConfigKey::Checksum).is_none() {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    let endpoint = Endpoint {
+        provider: Provider::S3,
+        bucket: location.bucket.clone(),
+        host: host(given.as_deref()).unwrap_or(format!("s3.{region}.amazonaws.com")),
+        region,
+        has_credentials: value(&builder, AmazonS3ConfigKey::AccessKeyId).is_some(),
+    };
+    for (key, value) in client_settings(given.as_deref()) {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+    }
+    let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
+    // Directory buckets of S3 Express list in an order of their own.
+    let has_offsets = !location.bucket.ends_with("--x-s3");
+    let objects = Arc::new(store.clone());
+    Ok(Client { pages: objects.clone(), objects, s3: Some(store), has_offsets, endpoint })
+}
+
+fn gcs(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+    let mut builder = GoogleCloudStorageBuilder::new();
+    for (key, value) in settings_of(variables, "GOOGLE_") {
+        if let Ok(key) = key.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder = builder.with_bucket_name(&location.bucket).with_retry(retries());
+    let has = |name: &str| variables.iter().any(|(known, _)| known == name);
+    let endpoint = Endpoint {
+        provider: Provider::Gcs,
+        bucket: location.bucket.clone(),
+        region: "its region".into(),
+        host: "storage.googleapis.com".into(),
+        has_credentials: has("GOOGLE_APPLICATION_CREDENTIALS") || has("GOOGLE_SERVICE_ACCOUNT"),
+    };
+    for (key, value) in client_settings(None) {
+        builder = builder.with_config(GoogleConfigKey::Client(key), value);
+    }
+    let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
+    let objects = Arc::new(store);
+    Ok(Client { pages: objects.clone(), objects, s3: None, has_offsets: true, endpoint })
+}
+
+fn azure(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (key, value) in settings_of(variables, "AZURE_") {
+        if let Ok(key) = key.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder = builder.with_container_name(&location.bucket).with_retry(retries());
+    if let Some((_, endpoint)) = variables.iter().find(|(name, _)| name == "MSI_ENDPOINT") {
+        builder = builder.with_msi_endpoint(endpoint);
+    }
+    let value = |key: AzureConfigKey| builder.get_config_value(&key).filter(|value| !value.is_empty());
+    let given = value(AzureConfigKey::Endpoint);
+    let is_emulator = value(AzureConfigKey::UseEmulator).is_some_and(|value| value == "true");
+    let account = value(AzureConfigKey::AccountName).unwrap_or("devstoreaccount1".into());
+    let emulator = variables.iter().find(|(name, _)| name == "AZURITE_BLOB_STORAGE_URL").map(|(_, url)| url.clone());
+    let emulator = emulator.unwrap_or("http://127.0.0.1:10000".into());
+    let given = given.or(is_emulator.then_some(emulator));
+    let endpoint = Endpoint {
+        provider: Provider::Azure,
+        bucket: location.bucket.clone(),
+        region: "its region".into(),
+        host: host(given.as_deref()).unwrap_or(format!("{account}.blob.core.windows.net")),
+        has_credentials: is_emulator
+            || value(AzureConfigKey::AccessKey).is_some()
+            || value(AzureConfigKey::SasKey).is_some(),
+    };
+    for (key, value) in client_settings(given.as_deref()) {
+        builder = builder.with_config(AzureConfigKey::Client(key), value);
+    }
+    let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
+    let objects = Arc::new(store);
+    // Listing from a key on is new to Azure, and not everywhere.
+    Ok(Client { pages: objects.clone(), objects, s3: None, has_offsets: false, endpoint })
+}
+
+fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(10), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT }
+}
+
+/// Settings of the HTTP client, over those that the environment gives.
+fn client_settings(endpoint: Option<&str>) -> Vec<(ClientConfigKey, String)> {
+    let seconds = |duration: Duration| format!("{} seconds", duration.as_secs());
+    let mut settings = vec![
+        (ClientConfigKey::ConnectTimeout, seconds(CONNECT_TIMEOUT)),
+        (ClientConfigKey::ReadTimeout, seconds(READ_TIMEOUT)),
+        (ClientConfigKey::Timeout, seconds(WHOLE_TIMEOUT)),
+    ];
+    // Whoever names an endpoint without TLS means it: it is on this machine, or behind something that has TLS.
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        settings.push((ClientConfigKey::AllowHttp, "true".into()));
+    }
+    settings
+}
+
+fn host(endpoint: Option<&str>) -> Option<String> {
+    let url = url::Url::parse(endpoint?).ok()?;
+    let host = url.host_str()?;
+    Some(url.port().map_or(host.to_string(), |port| format!("{host}:{port}")))
+}
+
+fn settings(location: &BucketLocation, endpoint: &Endpoint, error: &object_store::Error) -> StoreError {
+    // The library's sentences name variables and quote values; which of its errors it is says enough.
+    let text = error.to_string();
+    let what = match endpoint.provider {
+        _ if text.contains("Missing AccessKeyId") || text.contains("Missing access key") => {
+            "AWS_SECRET_ACCESS_KEY is set, AWS_ACCESS_KEY_ID is not".to_string()
+        }
+        _ if text.contains("Missing SecretAccessKey") || text.contains("Missing secret") => {
+            "AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not".to_string()
+        }
+        Provider::S3 => "one of the AWS_ variables has a wrong form".to_string(),
+        Provider::Gcs => "the GOOGLE_ variables, or the file they name".to_string(),
+        Provider::Azure if text.to_lowercase().contains("account") => {
+            "AZURE_STORAGE_ACCOUNT_NAME is missing, or the key has a wrong form".to_string()
+        }
+        Provider::Azure => "one of the AZURE_ variables has a wrong form".to_string(),
+    };
+    let problem = match Failure::of(error) {
+        failure if failure == Failure::default() => BucketProblem::Settings { what },
+        failure => failure.problem(endpoint),
+    };
+    StoreError::Bucket { action: "open", object: location.to_string(), problem }
+}

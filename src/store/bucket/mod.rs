@@ -1,0 +1,548 @@
+//! A bucket of an object store as a store: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+//!
+//! Many machines publish into one bucket at once, and a bucket has no lock. So documents are changed by compare-and-swap:
+//! written only if they still have the ETag they were read with. Blobs need no such care, because their paths carry their
+//! digests: whoever writes one writes the same bytes. What this process wrote is never taken back, because another
+//! publisher may have found it there and refer to it.
+//!
+//! The rest of the program is synchronous. The runtime that the client needs is private to the store; a call blocks its
+//! thread until the answer is there, and several threads may call at once.
+
+mod connect;
+mod presence;
+mod problem;
+mod upload;
+mod uploads;
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::ops::AsyncFn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf, Bytes};
+use futures_util::future::{Either, select};
+use futures_util::stream::{BoxStream, StreamExt};
+use object_store::path::Path as Key;
+use object_store::{
+    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+pub use self::connect::Variables;
+use self::connect::{Client, connect};
+use self::problem::Failure;
+use super::{
+    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Listed, Lock, MIN_PART_SIZE, Options,
+    Stat, Store, StoreError, Upload, Version, Written,
+};
+use crate::digest::{Digest, VerifyingReader};
+use crate::site::path::PRIVATE_DIRECTORY;
+use crate::site::{Kind, SitePath};
+
+/// Threads of the runtime: they wait for sockets, the hashing happens on the callers' threads.
+const RUNTIME_THREADS: usize = 2;
+/// How often a waiting call looks whether it was interrupted.
+const INTERRUPT_POLL: Duration = Duration::from_millis(50);
+/// How often a call is repeated after its connection broke, above what the client itself repeats.
+const MAX_ATTEMPTS: u32 = 5;
+/// How long to wait before the first repetition; each further one waits up to twice as long.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The largest object that S3 copies in one request.
+const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// The object on which a store is asked whether it honours conditions.
+const PROBE: &str = ".ocisite/conditional-writes";
+/// The content of that object.
+const PROBE_CONTENT: &[u8] = b"ocisite writes this object to learn whether the store honours conditional writes.\n";
+/// A version that no object has: an ETag, and a generation for the store that counts those.
+const NO_VERSION: &str = "\"00000000000000000000000000000000\"";
+
+/// A bucket, or the part of one below a prefix.
+pub struct BucketStore {
+    location: BucketLocation,
+    client: Client,
+    runtime: Runtime,
+    part_size: u64,
+    conditional: bool,
+    interrupt: Interrupt,
+    /// Bounds the memory of parts that are being sent.
+    parts_in_flight: Arc<Semaphore>,
+    /// The conditions that the store was seen to honour.
+    honoured: Mutex<Honoured>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Honoured {
+    create: bool,
+    update: bool,
+}
+
+/// Why a call has no result.
+enum Stop {
+    Failed(object_store::Error),
+    Interrupted,
+}
+
+impl fmt::Debug for BucketStore {
+    // By hand, because the client's own has the credentials in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BucketStore").field(&self.location.to_string()).finish()
+    }
+}
+
+impl BucketStore {
+    /// Makes a client for the bucket, with the settings in this process's environment. No request is sent.
+    ///
+    /// # Errors
+    /// The settings are incomplete.
+    pub fn open(location: &BucketLocation, options: &Options) -> Result<BucketStore, StoreError> {
+        BucketStore::with_settings(location, options, &connect::process_variables())
+    }
+
+    /// The same with settings as they would stand in an environment: `AWS_REGION`, `AZURE_STORAGE_ACCOUNT_NAME`, …
+    ///
+    /// # Errors
+    /// The settings are incomplete.
+    pub fn with_settings(
+        location: &BucketLocation,
+        options: &Options,
+        settings: &Variables,
+    ) -> Result<BucketStore, StoreError> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build().map_err(
+                |source| StoreError::Io { action: "start the threads for", path: location.to_string().into(), source },
+            )?;
+        Ok(BucketStore {
+            location: location.clone(),
+            client: connect(location, settings)?,
+            runtime,
+            part_size: options.part_size.max(MIN_PART_SIZE),
+            conditional: options.conditional,
+            interrupt: options.interrupt.clone(),
+            parts_in_flight: Arc::new(Semaphore::new(upload::PARTS_IN_FLIGHT)),
+            honoured: Mutex::default(),
+        })
+    }
+
+    /// The key of a path.
+    fn key(&self, path: &str) -> Result<Key, StoreError> {
+        let text = match &self.location.prefix {
+            Some(prefix) => format!("{prefix}/{path}"),
+            None => path.to_string(),
+        };
+        Key::parse(&text).map_err(|_| StoreError::Bucket {
+            action: "use",
+            object: self.url(path),
+            problem: BucketProblem::Settings { what: "the path is no key of an object store".into() },
+        })
+    }
+
+    /// The path of a key; None: it is not below the prefix, or nothing that a site can have.
+    fn path(&self, key: &str) -> Option<SitePath> {
+        let relative = match &self.location.prefix {
+            Some(prefix) => key.strip_prefix(prefix.as_str())?.strip_prefix('/')?,
+            None => key,
+        };
+        SitePath::new(relative).ok()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.location)
+    }
+
+    /// Waits for one call, or for an interruption.
+    fn wait<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T, Stop> {
+        let interrupted = async {
+            while !self.interrupt.is_set() {
+                tokio::time::sleep(INTERRUPT_POLL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            match select(pin!(call), pin!(interrupted)).await {
+                Either::Left((result, _)) => result.map_err(Stop::Failed),
+                Either::Right(_) => Err(Stop::Interrupted),
+            }
+        })
+    }
+
+    /// Makes a call that may be repeated, until an answer came or the attempts are used up.
+    fn run<T>(&self, call: impl AsyncFn() -> object_store::Result<T>) -> Result<T, Stop> {
+        let mut attempt = 1;
+        loop {
+            match self.wait(call()) {
+                Err(Stop::Failed(error)) if attempt < MAX_ATTEMPTS && Failure::of(&error).is_transport() => {
+                    self.pause(attempt);
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits before a repetition: longer each time, and never two publishers for the same time.
+    fn pause(&self, attempt: u32) {
+        let most = FIRST_DELAY * 2_u32.pow(attempt);
+        let delay = most.mul_f64(0.5 + fastrand::f64() / 2.0);
+        // The delay is short; whether it was interrupted is seen by the call that follows.
+        std::thread::sleep(delay);
+    }
+
+    fn stopped(&self, action: &'static str, path: &str, stop: Stop) -> StoreError {
+        match stop {
+            Stop::Interrupted => StoreError::Interrupted { store: self.name() },
+            Stop::Failed(error) => {
+                let problem = Failure::of(&error).problem(&self.client.endpoint);
+                StoreError::Bucket { action, object: self.url(path), problem }
+            }
+        }
+    }
+
+    /// An object that is not there, as opposed to a bucket that is not there.
+    fn is_absent(&self, stop: &Stop) -> bool {
+        let Stop::Failed(error @ object_store::Error::NotFound { .. }) = stop else { return false };
+        !matches!(Failure::of(error).problem(&self.client.endpoint), BucketProblem::NoBucket { .. })
+    }
+
+    /// The attributes that make the bucket's own HTTP endpoint serve the object rightly.
+    fn attributes(kind: &Kind) -> Attributes {
+        [(Attribute::ContentType, kind.content_type().into_owned()), (Attribute::CacheControl, kind.cache_control())]
+            .into_iter()
+            .collect()
+    }
+
+    fn put(&self, key: &Key, attributes: &Attributes, bytes: &Bytes, mode: PutMode) -> Result<(), Stop> {
+        let options = || PutOptions { mode: mode.clone(), attributes: attributes.clone(), ..PutOptions::default() };
+        let call = async || self.client.objects.put_opts(key, PutPayload::from_bytes(bytes.clone()), options()).await;
+        // Overwriting can be repeated. A conditional write can not: the first may have succeeded unheard.
+        let result = if mode == PutMode::Overwrite { self.run(call) } else { self.wait(call()) };
+        result.map(|_| ())
+    }
+
+    /// A conditional write whose answer is lost is looked after: it is there, or it is tried again, or somebody else came.
+    fn put_conditionally(
+        &self,
+        path: &SitePath,
+        kind: &Kind,
+        bytes: &[u8],
+        expected: &Expected,
+    ) -> Result<(), StoreError> {
+        let key = self.key(path.as_str())?;
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mode = match expected {
+            Expected::Absent => PutMode::Create,
+            Expected::Version(version) => PutMode::Update(version.into()),
+        };
+        let mut attempt = 1;
+        loop {
+            let stop = match self.put(&key, &Self::attributes(kind), &bytes, mode.clone()) {
+                Ok(()) => return Ok(()),
+                Err(stop) if is_conflict(&stop) => return Err(StoreError::Conflict { path: path.clone() }),
+                Err(stop) => stop,
+            };
+            let is_unheard = matches!(&stop, Stop::Failed(error) if Failure::of(error).is_transport());
+            if !is_unheard || attempt == MAX_ATTEMPTS {
+                return Err(self.stopped("write", path.as_str(), stop));
+            }
+            self.pause(attempt);
+            attempt += 1;
+            let there = self.read_document(path, u64::MAX)?;
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                return Ok(());
+            }
+            if there.map_or(Expected::Absent, |there| Expected::Version(there.version)) != *expected {
+                return Err(StoreError::Conflict { path: path.clone() });
+            }
+        }
+    }
+
+    /// Compares and writes in two steps, for stores that cannot do it in one.
+    fn put_without_condition(
+        &self,
+        path: &SitePath,
+        kind: &Kind,
+        bytes: &[u8],
+        expected: &Expected,
+    ) -> Result<(), StoreError> {
+        let there = self.read_document(path, u64::MAX)?;
+        if there.map_or(Expected::Absent, |there| Expected::Version(there.version)) != *expected {
+            return Err(StoreError::Conflict { path: path.clone() });
+        }
+        let (key, attributes) = (self.key(path.as_str())?, Self::attributes(kind));
+        self.put(&key, &attributes, &Bytes::copy_from_slice(bytes), PutMode::Overwrite)
+            .map_err(|stop| self.stopped("write", path.as_str(), stop))
+    }
+
+    /// Asks the store once whether it refuses a write whose condition does not hold.
+    fn check_condition(&self, expected: &Expected) -> Result<(), StoreError> {
+        let mut honoured = self.honoured.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let key = self.key(PROBE)?;
+        let content = Bytes::from_static(PROBE_CONTENT);
+        let is_refused = |mode: PutMode| match self.put(&key, &Attributes::default(), &content, mode) {
+            Ok(()) => Ok(false),
+            Err(stop) if is_conflict(&stop) => Ok(true),
+            Err(Stop::Failed(object_store::Error::NotImplemented { .. })) => Ok(false),
+            Err(stop) => Err(self.stopped("write", PROBE, stop)),
+        };
+        let condition = match expected {
+            Expected::Absent if honoured.create => return Ok(()),
+            Expected::Version(_) if honoured.update => return Ok(()),
+            // The first write makes the object, unless an earlier publish did; the second has to be refused.
+            Expected::Absent if is_refused(PutMode::Create)? || is_refused(PutMode::Create)? => {
+                honoured.create = true;
+                return Ok(());
+            }
+            Expected::Version(_) if is_refused(PutMode::Update((&Version(NO_VERSION.into())).into()))? => {
+                honoured.update = true;
+                return Ok(());
+            }
+            Expected::Absent => "If-None-Match",
+            Expected::Version(_) => "If-Match",
+        };
+        Err(StoreError::Unconditional { store: self.name(), condition })
+    }
+
+    /// The stat of an object and how it is served.
+    fn head(&self, path: &SitePath) -> Result<Option<(ObjectMeta, Attributes)>, StoreError> {
+        let key = self.key(path.as_str())?;
+        let call = async || {
+            let result = self.client.objects.get_opts(&key, GetOptions { head: true, ..GetOptions::default() }).await?;
+            Ok((result.meta, result.attributes))
+        };
+        match self.run(call) {
+            Ok(found) => Ok(Some(found)),
+            Err(stop) if self.is_absent(&stop) => Ok(None),
+            Err(stop) => Err(self.stopped("look at", path.as_str(), stop)),
+        }
+    }
+}
+
+impl Store for BucketStore {
+    fn name(&self) -> String {
+        self.location.to_string()
+    }
+
+    fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError> {
+        Ok(self.head(path)?.map(|(meta, _)| stat(&meta)))
+    }
+
+    fn stats(&self, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
+        presence::stats(self, paths, jobs)
+    }
+
+    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
+        let key = self.key(path.as_str())?;
+        let call = async || {
+            let result = self.client.objects.get_opts(&key, GetOptions::default()).await?;
+            let meta = result.meta.clone();
+            let bytes = if meta.size > limit { None } else { Some(result.bytes().await?) };
+            Ok((meta, bytes))
+        };
+        match self.run(call) {
+            Ok((meta, Some(bytes))) => Ok(Some(Document { bytes: bytes.into(), version: version(&meta) })),
+            Ok((_, None)) => Err(StoreError::TooLarge { path: self.url(path.as_str()).into(), limit }),
+            Err(stop) if self.is_absent(&stop) => Ok(None),
+            Err(stop) => Err(self.stopped("read", path.as_str(), stop)),
+        }
+    }
+
+    fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        let key = self.key(path.as_str())?;
+        match self.run(async || self.client.objects.get(&key).await) {
+            Ok(result) => Ok(Some(Box::new(Reader {
+                runtime: self.runtime.handle().clone(),
+                chunks: result.into_stream(),
+                chunk: Bytes::new(),
+                url: self.url(path.as_str()),
+                endpoint: self.client.endpoint.clone(),
+            }))),
+            Err(stop) if self.is_absent(&stop) => Ok(None),
+            Err(stop) => Err(self.stopped("read", path.as_str(), stop)),
+        }
+    }
+
+    fn write_document(
+        &self,
+        path: &SitePath,
+        kind: &Kind,
+        bytes: &[u8],
+        expected: &Expected,
+    ) -> Result<(), StoreError> {
+        if !self.conditional {
+            return self.put_without_condition(path, kind, bytes, expected);
+        }
+        self.check_condition(expected)?;
+        self.put_conditionally(path, kind, bytes, expected)
+    }
+
+    fn write_blob(&self, path: &SitePath, kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
+        let (reader, origin) = source.open()?.into_reader();
+        let mut reader = VerifyingReader::new(reader, source.digest(), source.size());
+        self.upload(path, kind, &mut reader, source, &origin)?;
+        Ok(Written::Copied)
+    }
+
+    fn link_blob(&self, from: &SitePath, to: &SitePath, kind: &Kind, digest: &Digest) -> Result<Written, StoreError> {
+        let gone = || self.stopped("copy", from.as_str(), Stop::Failed(not_found(from)));
+        let (meta, attributes) = self.head(from)?.ok_or_else(gone)?;
+        // A copy inside the store keeps how the object is served, so it does only where that is right.
+        let is_served_alike = Self::attributes(kind).iter().all(|(name, value)| attributes.get(name) == Some(value));
+        if is_served_alike && meta.size <= MAX_COPY_BYTES {
+            let (from, to_key) = (self.key(from.as_str())?, self.key(to.as_str())?);
+            return match self.run(async || self.client.objects.copy(&from, &to_key).await) {
+                Ok(()) => Ok(Written::Linked),
+                Err(stop) => Err(self.stopped("copy to", to.as_str(), stop)),
+            };
+        }
+        self.write_blob(to, kind, &StoredBlob { store: self, path: from, digest, size: meta.size })
+    }
+
+    fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
+        let key = self.key(path.as_str())?;
+        match self.run(async || self.client.objects.delete(&key).await) {
+            Ok(()) => Ok(()),
+            Err(stop) if self.is_absent(&stop) => Ok(()),
+            Err(stop) => Err(self.stopped("remove", path.as_str(), stop)),
+        }
+    }
+
+    fn take_back(&self, _blobs: &[SitePath]) -> Result<(), StoreError> {
+        // Another publisher may have found them and refer to them. What nobody refers to is gc's to remove.
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        let start = match (&self.location.prefix, prefix) {
+            (None, "") => String::new(),
+            (None, prefix) => prefix.to_string(),
+            (Some(own), prefix) => format!("{own}/{prefix}"),
+        };
+        let mut page_token = None;
+        loop {
+            let page = self.page(&start, None, page_token).map_err(|stop| self.stopped("list", prefix, stop))?;
+            for meta in page.result.objects {
+                let Some(path) = self.path(meta.location.as_ref()) else { continue };
+                if path.top() != PRIVATE_DIRECTORY {
+                    visit(Listed { path, stat: stat(&meta) });
+                }
+            }
+            page_token = page.page_token;
+            if page_token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn keeps_media_types(&self) -> bool {
+        true
+    }
+
+    fn has_lock(&self) -> bool {
+        false
+    }
+
+    fn lock(&self, _wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
+        // A lock in a bucket would outlive a holder that is killed. Writers meet at the documents instead.
+        Ok(Box::new(NoLock))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        // A store answers when it has the object.
+        Ok(())
+    }
+
+    fn abandoned_uploads(&self, before: SystemTime) -> Result<Option<Vec<Upload>>, StoreError> {
+        self.uploads_before(before)
+    }
+
+    fn abort_upload(&self, upload: &Upload) -> Result<(), StoreError> {
+        self.abort(upload)
+    }
+}
+
+#[derive(Debug)]
+struct NoLock;
+
+impl Lock for NoLock {}
+
+/// A blob of the store itself, as the source of another.
+struct StoredBlob<'a> {
+    store: &'a BucketStore,
+    path: &'a SitePath,
+    digest: &'a Digest,
+    size: u64,
+}
+
+impl BlobSource for StoredBlob<'_> {
+    fn digest(&self) -> &Digest {
+        self.digest
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> Result<super::Content, StoreError> {
+        super::Content::of(self.store, self.path)
+    }
+
+    fn advanced(&self, _bytes: u64) {}
+}
+
+/// An object that is read while it arrives.
+struct Reader {
+    runtime: tokio::runtime::Handle,
+    chunks: BoxStream<'static, object_store::Result<Bytes>>,
+    chunk: Bytes,
+    url: String,
+    endpoint: connect::Endpoint,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.runtime.block_on(self.chunks.next()) {
+                None => return Ok(0),
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(error)) => {
+                    let problem = Failure::of(&error).problem(&self.endpoint);
+                    let error = StoreError::Bucket { action: "read", object: self.url.clone(), problem };
+                    return Err(io::Error::other(error));
+                }
+            }
+        }
+        let count = self.chunk.len().min(buffer.len());
+        self.chunk.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn stat(meta: &ObjectMeta) -> Stat {
+    Stat { size: meta.size, modified: meta.last_modified.into() }
+}
+
+/// A version is what the store compares: an ETag, or on Google's store a generation. Kept as both, one a line.
+fn version(meta: &ObjectMeta) -> Version {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    Version(format!("{}\n{}", part(&meta.e_tag), part(&meta.version)))
+}
+
+impl From<&Version> for UpdateVersion {
+    fn from(version: &Version) -> UpdateVersion {
+        let (e_tag, generation) = version.0.split_once('\n').unwrap_or((&version.0, "1"));
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
+        UpdateVersion { e_tag: some(e_tag), version: some(generation) }
+    }
+}
+
+fn is_conflict(stop: &Stop) -> bool {
+    use object_store::Error;
+    matches!(stop, Stop::Failed(Error::AlreadyExists { .. } | Error::Precondition { .. }))
+}
+
+fn not_found(path: &SitePath) -> object_store::Error {
+    object_store::Error::NotFound { path: path.to_string(), source: "status code: 404".into() }
+}

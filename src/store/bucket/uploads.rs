@@ -1,0 +1,124 @@
+//! Uploads in parts that somebody began and never finished.
+//!
+//! Their parts are in no listing of objects and cost room until the upload is given up. S3 can list them; the client library
+//! has no call for that, but it signs any request, so the two requests are made here. Azure discards unfinished blocks after
+//! a week by itself. On Google's store it is for a lifecycle rule of the bucket.
+
+use std::time::{Duration, SystemTime};
+
+use http::Method;
+use object_store::aws::AmazonS3;
+use object_store::client::{ClientOptions, HttpClient, HttpConnector, HttpRequestBody, ReqwestConnector};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path as Key;
+use object_store::signer::{SignedUrlOptions, Signer};
+use serde::Deserialize;
+
+use super::{BucketStore, Stop};
+use crate::store::{Provider, StoreError, Upload};
+
+/// How long the signature of a request is good for.
+const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
+
+/// An answer of ListMultipartUploads.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Page {
+    #[serde(rename = "Upload")]
+    uploads: Vec<Entry>,
+    is_truncated: bool,
+    next_key_marker: String,
+    next_upload_id_marker: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    key: String,
+    upload_id: String,
+    initiated: String,
+}
+
+impl BucketStore {
+    /// The unfinished uploads below the prefix that were begun before a time. None: the store cannot list them.
+    pub(super) fn uploads_before(&self, before: SystemTime) -> Result<Option<Vec<Upload>>, StoreError> {
+        let Some(s3) = &self.client.s3 else {
+            return Ok((self.client.endpoint.provider == Provider::Azure).then(Vec::new));
+        };
+        let stopped = |stop| self.stopped("list the unfinished uploads of", "", stop);
+        let options = ClientOptions::new().with_allow_http(true);
+        let http = ReqwestConnector::default().connect(&options).map_err(|error| stopped(Stop::Failed(error)))?;
+        let mut uploads = Vec::new();
+        let mut markers = (String::new(), String::new());
+        loop {
+            let Some(page) = self.run(async || self.uploads_page(s3, &http, &markers).await).map_err(stopped)? else {
+                return Ok(None);
+            };
+            uploads.extend(page.uploads.into_iter().filter_map(|entry| self.old_upload(entry, before)));
+            if !page.is_truncated {
+                return Ok(Some(uploads));
+            }
+            markers = (page.next_key_marker, page.next_upload_id_marker);
+        }
+    }
+
+    fn old_upload(&self, entry: Entry, before: SystemTime) -> Option<Upload> {
+        let begun = chrono::DateTime::parse_from_rfc3339(&entry.initiated).ok()?;
+        let begun = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(begun.timestamp()).ok()?);
+        if begun >= before {
+            return None;
+        }
+        Some(Upload { path: self.path(&entry.key)?, id: entry.upload_id, begun })
+    }
+
+    /// One page, or None where the store has no such request.
+    async fn uploads_page(
+        &self,
+        s3: &AmazonS3,
+        http: &HttpClient,
+        (key_marker, upload_id_marker): &(String, String),
+    ) -> object_store::Result<Option<Page>> {
+        let prefix = self.location.prefix.as_ref().map(|prefix| format!("{prefix}/"));
+        let query = [
+            ("uploads", ""),
+            ("prefix", prefix.as_deref().unwrap_or_default()),
+            ("key-marker", key_marker),
+            ("upload-id-marker", upload_id_marker),
+        ];
+        let query = query.into_iter().filter(|(name, value)| *name == "uploads" || !value.is_empty());
+        let options = SignedUrlOptions::new().with_query(query);
+        let url = s3.signed_url_opts(Method::GET, &Key::default(), SIGNATURE_LIFE, &options).await?;
+        let request = http::Request::get(url.as_str()).body(HttpRequestBody::empty()).map_err(|_| generic("a URL"))?;
+        let response = http
+            .execute(request)
+            .await
+            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .bytes()
+            .await
+            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
+        let body = String::from_utf8_lossy(&body);
+        match status.as_u16() {
+            200 => quick_xml::de::from_str(&body).map(Some).map_err(|_| generic("an answer that is no listing")),
+            405 | 501 => Ok(None),
+            status => Err(generic(&format!("status code: {status}: {body}"))),
+        }
+    }
+
+    /// Gives an upload up.
+    pub(super) fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
+        let Some(s3) = &self.client.s3 else { return Ok(()) };
+        let key = self.key(upload.path.as_str())?;
+        match self.run(async || s3.abort_multipart(&key, &upload.id).await) {
+            Ok(()) => Ok(()),
+            Err(stop) if self.is_absent(&stop) => Ok(()),
+            Err(stop) => Err(self.stopped("give up the upload of", upload.path.as_str(), stop)),
+        }
+    }
+}
+
+fn generic(text: &str) -> object_store::Error {
+    object_store::Error::Generic { store: "S3", source: text.to_string().into() }
+}
