@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,6 +99,12 @@ fn ports(readme: &str) -> BTreeMap<String, String> {
     held.iter().map(|(port, free)| (port.clone(), free.local_addr().unwrap().port().to_string())).collect()
 }
 
+/// Where `scripts/bucket-test-tools` installs.
+fn tools() -> PathBuf {
+    std::env::var_os("OCISITE_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from)
+}
+
 /// The directory in which the commands are run, and the commands themselves. They end with the value.
 struct Playground {
     directory: tempfile::TempDir,
@@ -126,7 +132,9 @@ impl Playground {
     fn start(&self, command: &str, output: &Path) -> Child {
         let output = File::create(output).unwrap();
         let program = Path::new(PROGRAM);
-        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+        let mut path = vec![program.parent().unwrap().to_path_buf(), tools().join("python/bin")];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let path = std::env::join_paths(path).unwrap();
         let mut bash = Command::new("bash");
         bash.args(["-c", command]).current_dir(self.directory.path()).stdin(Stdio::null());
         bash.env("PATH", path).env("OCISITE", program).env("HOME", self.directory.path()).env("LC_ALL", "C.UTF-8");

@@ -58,6 +58,7 @@ fn the_same_as_json() {
         "blobsLinked": nothing,
         "blobsPresent": nothing,
         "documentsUnchanged": nothing,
+        "retries": 0,
         "missing": [],
         "skipped": [],
         "warnings": [],

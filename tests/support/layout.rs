@@ -95,9 +95,15 @@ impl Layout {
     }
 
     /// Adds an entry with a ref to `index.json`.
-    pub fn add(&mut self, reference: &str, mut descriptor: Value) {
+    pub fn add(&mut self, reference: &str, descriptor: Value) {
+        self.add_unwritten(reference, descriptor);
+        self.write_index();
+    }
+
+    /// The same for when many follow; [`Layout::write_index`] is called after the last.
+    pub fn add_unwritten(&mut self, reference: &str, mut descriptor: Value) {
         descriptor["annotations"][REF_NAME] = reference.into();
-        self.add_untagged(descriptor);
+        self.entries.push(descriptor);
     }
 
     /// Where the bytes of a blob are.
@@ -123,7 +129,8 @@ impl Layout {
         self.path.to_str().unwrap()
     }
 
-    fn write_index(&self) {
+    /// Writes `index.json`.
+    pub fn write_index(&self) {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.entries});
         self.write("index.json", index.to_string());
     }

@@ -1,0 +1,15 @@
+//! Sites in buckets: the same as in directories, whoever else publishes, and whatever goes wrong.
+
+mod support;
+
+mod bucket {
+    mod concurrency;
+    mod endpoint;
+    mod faults;
+    mod housekeeping;
+    mod proxy;
+    mod publish;
+    mod s3fs;
+    mod store;
+    mod tools;
+}
