@@ -179,7 +179,7 @@ impl<'a> Tally<'a> {
 /// Writes what a plan says.
 ///
 /// # Errors
-/// Something could not be written. What was written until then is there; [`Site::give_up`] puts everything back, where the
+/// Something could not be written. What was written until then is there; `Site::give_up` puts everything back, where the
 /// store can. [`StoreError::Conflict`]: another publisher changed a document since the plan was made. Nothing is wrong with
 /// the site then, and a new plan can be carried out with the same `run`.
 pub fn execute(
