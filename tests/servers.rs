@@ -8,6 +8,7 @@ mod servers {
     mod nginx;
     mod preview;
     mod registry;
+    mod round_trip;
     mod seed;
     mod walk;
 }

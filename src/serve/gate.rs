@@ -124,34 +124,37 @@ impl Gate {
         client.set_read_timeout(Some(SILENCE))?;
         client.set_write_timeout(Some(STALL))?;
         let Some(head) = read_head(&mut client)? else { return Ok(()) };
+        // `tiny_http` gives a connection to a thread when it accepts it, so this too is done by one at a time.
+        let entrance = self.entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let server = Arc::new(TcpStream::connect(self.inner)?);
         let address = server.local_addr()?;
         self.open().insert(address, Arc::clone(&server));
-        let passed = self.enter(&server, &head).and_then(|beginning| pass_both_ways(&client, &server, &beginning));
+        let entered = begin(&server, &head);
+        drop(entrance);
+        let passed = entered.and_then(|beginning| pass_both_ways(&client, &server, &beginning));
         self.open().remove(&address);
         self.closed.notify_all();
         passed
     }
 
-    /// Hands a request to the server, and waits for the beginning of the answer while nobody else enters.
-    fn enter(&self, mut server: &TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
-        let _guard = self.entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        server.set_nodelay(true)?;
-        server.write_all(head)?;
-        server.set_read_timeout(Some(ENTRY))?;
-        let mut beginning = vec![0; BUFFER_BYTES];
-        let count = match server.read(&mut beginning) {
-            // It thinks longer than the others should wait.
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => 0,
-            result => result?,
-        };
-        beginning.truncate(count);
-        Ok(beginning)
-    }
-
     fn open(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<TcpStream>>> {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Hands a request to the server, and waits for the beginning of the answer.
+fn begin(mut server: &TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
+    server.set_nodelay(true)?;
+    server.write_all(head)?;
+    server.set_read_timeout(Some(ENTRY))?;
+    let mut beginning = vec![0; BUFFER_BYTES];
+    let count = match server.read(&mut beginning) {
+        // It thinks longer than the others should wait.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => 0,
+        result => result?,
+    };
+    beginning.truncate(count);
+    Ok(beginning)
 }
 
 fn pass_both_ways(mut client: &TcpStream, server: &TcpStream, beginning: &[u8]) -> io::Result<()> {
