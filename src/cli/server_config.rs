@@ -53,7 +53,7 @@ const APACHE_EXAMPLES: &str = "Examples:
 
 /// For Apache httpd 2.4: virtual hosts to include, or a whole configuration with --standalone.
 ///
-/// The modules allowmethods, headers and rewrite are needed (`a2enmod allowmethods headers rewrite`), and ssl with TLS.
+/// The modules headers and rewrite are needed (`a2enmod headers rewrite`), and ssl with TLS.
 #[derive(Debug, clap::Args)]
 #[command(after_help = APACHE_EXAMPLES)]
 struct ApacheArgs {

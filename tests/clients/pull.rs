@@ -1,0 +1,148 @@
+//! skopeo, podman, buildah and umoci, from nginx, Caddy and the preview.
+//!
+//! Not asked of skopeo: digests of other algorithms than SHA-256, and indexes in indexes, which skopeo 1.9 does not know.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::fixtures::{self, Site, readable_directory};
+use crate::support::http::Base;
+use crate::support::preview::Preview;
+use crate::support::web_server::{CADDY, NGINX, WebServer};
+
+/// An image of the fixtures that these clients know, with a tag.
+const IMAGES: [(&str, &str); 5] =
+    [("app", "1.0"), ("team/app", "2.0"), ("zstd", "1.0"), ("docker", "list"), ("attested", "1.0")];
+
+/// A policy that lets images without signatures in, whatever this machine's own says.
+fn policy(directory: &Path) -> std::path::PathBuf {
+    let file = directory.join("policy.json");
+    std::fs::write(&file, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
+    file
+}
+
+fn skopeo(directory: &Path) -> Command {
+    let mut skopeo = Command::new("skopeo");
+    skopeo.arg("--policy").arg(policy(directory));
+    skopeo
+}
+
+fn source(base: &Base, name: &str, reference: &str) -> String {
+    let mark = if reference.contains(':') { '@' } else { ':' };
+    format!("docker://{}/{name}{mark}{reference}", base.address)
+}
+
+/// The digest that a tag of an image leads to.
+fn digest(directory: &Path, base: &Base, name: &str, tag: &str) -> String {
+    let raw =
+        fixtures::run(skopeo(directory).args(["inspect", "--tls-verify=false", "--raw"]).arg(source(base, name, tag)));
+    let file = directory.join("raw.json");
+    std::fs::write(&file, raw).unwrap();
+    fixtures::run(skopeo(directory).arg("manifest-digest").arg(&file)).trim().to_string()
+}
+
+/// Copies with `skopeo copy --all` to an OCI layout or a directory; both keep what came byte by byte. Gives the files.
+fn copy(directory: &Path, base: &Base, name: &str, reference: &str) -> BTreeMap<String, Vec<u8>> {
+    let target = directory.join(format!("{name}-{reference}").replace(['/', ':'], "_"));
+    let copy = ["copy", "--quiet", "--all", "--preserve-digests", "--src-tls-verify=false"];
+    let to = format!("dir:{}", target.display());
+    fixtures::run(skopeo(directory).args(copy).arg(source(base, name, reference)).arg(to));
+    let files = walkdir::WalkDir::new(&target).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file() && entry.file_name() != "version");
+    files.map(|entry| (entry.path().display().to_string(), std::fs::read(entry.path()).unwrap())).collect()
+}
+
+fn skopeo_copies_every_image_by_tag_and_by_digest(base: &Base) {
+    let directory = readable_directory();
+    let blobs: Vec<Vec<u8>> = fixtures::blobs().into_values().collect();
+    for (name, tag) in IMAGES {
+        let digest = digest(directory.path(), base, name, tag);
+        for reference in [tag, &digest] {
+            let copied = copy(directory.path(), base, name, reference);
+            assert!(copied.len() >= 2, "{name} {reference}");
+            for (file, bytes) in copied {
+                assert!(blobs.contains(&bytes), "{file} is in no layout");
+            }
+        }
+    }
+}
+
+fn skopeo_inspects_and_lists_tags(base: &Base) {
+    let directory = readable_directory();
+    let inspect = ["inspect", "--tls-verify=false", "--override-os=linux", "--override-arch=amd64"];
+    let said = fixtures::run(skopeo(directory.path()).args(inspect).arg(source(base, "app", "1.0")));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["RepoTags"], serde_json::json!(["1.0", "1.1"]));
+    let repository = format!("docker://{}/team/app", base.address);
+    let said = fixtures::run(skopeo(directory.path()).args(["list-tags", "--tls-verify=false"]).arg(repository));
+    assert!(serde_json::from_str::<Value>(&said).unwrap()["Tags"].as_array().unwrap().contains(&"2.0".into()));
+}
+
+/// podman and buildah keep what they pull in stores of their own, so that the machine's stay as they are.
+fn engines_pull_and_see_a_publish_between_two_pulls(base: &Base) {
+    for engine in ["podman", "buildah"] {
+        let directory = readable_directory();
+        let policy = policy(directory.path());
+        let pull = |name: &str| {
+            let mut command = Command::new(engine);
+            command.arg("--root").arg(directory.path().join("root")).arg("--runroot").arg(directory.path().join("run"));
+            command.args(["--storage-driver=vfs", "pull", "--quiet", "--tls-verify=false", "--signature-policy"]);
+            command.arg(&policy).args(["--os=linux", "--arch=amd64"]).arg(source(base, name, "1.0"));
+            command
+        };
+        let new = format!("new-{engine}");
+        assert!(!pull(&new).output().unwrap().status.success(), "{new} is not there yet");
+        let first = fixtures::run(&mut pull("zstd"));
+        let image = format!("example.com/{new}={}", fixtures::layouts().join("zstd").display());
+        fixtures::run(
+            Command::new(fixtures::PROGRAM).args(["publish", "--quiet", "--site"]).arg(&base.root).arg(image),
+        );
+        let second = fixtures::run(&mut pull(&new));
+        assert_eq!(first, second, "{engine} gives the same image the same identity");
+    }
+}
+
+fn umoci_unpacks_what_skopeo_copied(base: &Base) {
+    let directory = readable_directory();
+    let layout = directory.path().join("layout");
+    let copy = ["--override-os=linux", "--override-arch=amd64", "copy", "--quiet", "--src-tls-verify=false"];
+    let to = format!("oci:{}:1.0", layout.display());
+    fixtures::run(skopeo(directory.path()).args(copy).arg(source(base, "app", "1.0")).arg(to));
+    let image = format!("{}:1.0", layout.display());
+    let bundle = directory.path().join("bundle");
+    fixtures::run(Command::new("umoci").args(["unpack", "--rootless", "--image", &image]).arg(&bundle));
+    assert!(std::fs::read_dir(bundle.join("rootfs")).unwrap().next().is_some());
+}
+
+macro_rules! clients {
+    ($($server:ident: $start:expr;)*) => {
+        $(clients!(@checks $server, $start, [
+            skopeo_copies_every_image_by_tag_and_by_digest,
+            skopeo_inspects_and_lists_tags,
+            engines_pull_and_see_a_publish_between_two_pulls,
+            umoci_unpacks_what_skopeo_copied,
+        ]);)*
+    };
+    (@checks $server:ident, $start:expr, [$($check:ident),* $(,)?]) => {
+        mod $server {
+            use super::*;
+
+            $(
+                #[test]
+                fn $check() {
+                    let site = Site::of_fixtures(&["--registry"]);
+                    super::$check(&$start(&site));
+                }
+            )*
+        }
+    };
+}
+
+clients! {
+    preview: |site: &Site| Preview::start(&site.root());
+    nginx: |site: &Site| WebServer::start(&NGINX, &site.root(), &["--server-name", "127.0.0.1"]);
+    caddy: |site: &Site| WebServer::start(&CADDY, &site.root(), &["--server-name", "127.0.0.1"]);
+}
