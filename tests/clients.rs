@@ -3,6 +3,7 @@
 mod support;
 
 mod clients {
+    mod containerd;
     mod disk;
     mod pull;
 }

@@ -28,6 +28,9 @@ enum Server {
     Nginx(NginxArgs),
     Apache(ApacheArgs),
     Caddy(CaddyArgs),
+    Lighttpd(LighttpdArgs),
+    /// Print the Lua script that a configuration of lighttpd calls. It is the same for every site.
+    LighttpdScript,
 }
 
 const NGINX_EXAMPLES: &str = "Examples:
@@ -79,6 +82,28 @@ struct CaddyArgs {
     standalone: Option<PathBuf>,
 }
 
+const LIGHTTPD_EXAMPLES: &str = "Examples:
+  ocisite server-config lighttpd-script > /etc/lighttpd/ocisite.lua
+  ocisite server-config lighttpd --site site > /etc/lighttpd/conf-enabled/90-site.conf
+  ocisite server-config lighttpd --site site --listen 127.0.0.1:8080 --standalone /tmp/lighttpd > lighttpd.conf";
+
+/// For lighttpd 1.4.60 or later: a part to include, or a whole configuration with --standalone.
+///
+/// The module magnet is needed (Debian's package lighttpd-modules-lua), and openssl with TLS; and the script that `ocisite
+/// server-config lighttpd-script` prints, which finds the files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = LIGHTTPD_EXAMPLES)]
+struct LighttpdArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Print a whole configuration that needs no privileges and keeps its logs and state in this directory.
+    #[arg(long, value_name = "DIR")]
+    standalone: Option<PathBuf>,
+    /// Where the script lies on the machine that serves [default: ocisite.lua in /etc/lighttpd, or in --standalone].
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+}
+
 /// What every server needs to know.
 #[derive(Debug, clap::Args)]
 struct SiteArgs {
@@ -116,13 +141,20 @@ fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (server, site, standalone) = match args.server {
-        Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone),
-        Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone),
-        Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone),
+    let (server, site, standalone, script) = match args.server {
+        Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone, None),
+        Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone, None),
+        Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone, None),
+        Server::Lighttpd(lighttpd) => (WebServer::Lighttpd, lighttpd.site, lighttpd.standalone, lighttpd.script),
+        Server::LighttpdScript => {
+            output::print(server_config::lighttpd::SCRIPT)?;
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     let map = SiteMap::new(settings(&site.site)?)?;
     let mut options = options(site, map.settings())?;
+    let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
+    options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
     output::print(&server_config::render(server, &map, &options)?)?;
     Ok(ExitCode::SUCCESS)
@@ -156,5 +188,6 @@ fn options(args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
         listen_http: args.listen_http,
         stores: args.store,
         standalone: None,
+        script: PathBuf::new(),
     })
 }

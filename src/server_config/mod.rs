@@ -8,6 +8,7 @@
 pub mod address;
 pub mod apache;
 pub mod caddy;
+pub mod lighttpd;
 pub mod nginx;
 pub mod registry;
 pub mod rules;
@@ -35,6 +36,8 @@ pub enum WebServer {
     Apache,
     /// Caddy 2, as a Caddyfile.
     Caddy,
+    /// lighttpd 1.4, with the script [`lighttpd::SCRIPT`].
+    Lighttpd,
 }
 
 /// What a configuration needs to know beside the site itself.
@@ -54,6 +57,8 @@ pub struct Options {
     pub stores: Vec<(String, PathBuf)>,
     /// Make a configuration that needs no other and no privileges, with its state in this directory, absolute.
     pub standalone: Option<PathBuf>,
+    /// Where lighttpd's script lies on the machine that serves, absolute. The other servers have none.
+    pub script: PathBuf,
 }
 
 /// A TLS certificate and its key, as absolute paths on the machine that serves.
@@ -144,6 +149,7 @@ impl WebServer {
             WebServer::Nginx => &nginx::DIALECT,
             WebServer::Apache => &apache::DIALECT,
             WebServer::Caddy => &caddy::DIALECT,
+            WebServer::Lighttpd => &lighttpd::DIALECT,
         }
     }
 }
@@ -152,6 +158,7 @@ impl WebServer {
 #[derive(Debug, Serialize)]
 struct Context<'a> {
     standalone: Option<&'a str>,
+    script: &'a str,
     /// All ports of all hosts and of the redirect.
     listens: Vec<Port>,
     hosts: Vec<VirtualHost<'a>>,
@@ -207,9 +214,10 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
     }
     let redirect = tls.map(|_| redirect(options, &hosts));
     let standalone = options.standalone.as_deref().map(|path| absolute("--standalone", path)).transpose()?;
+    let script = absolute("--script", &options.script)?;
     render_template(
         server.dialect(),
-        &Context { standalone, listens: all_ports(&hosts, redirect.as_ref()), hosts, redirect },
+        &Context { standalone, script, listens: all_ports(&hosts, redirect.as_ref()), hosts, redirect },
     )
 }
 

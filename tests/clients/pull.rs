@@ -1,4 +1,4 @@
-//! skopeo, podman, buildah and umoci, from nginx, Caddy and the preview.
+//! skopeo, podman, buildah, containerd and umoci, from every web server and from the preview.
 //!
 //! Not asked of skopeo: digests of other algorithms than SHA-256, and indexes in indexes, which skopeo 1.9 does not know.
 
@@ -8,10 +8,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::containerd::Containerd;
 use crate::support::fixtures::{self, Site, readable_directory};
 use crate::support::http::Base;
 use crate::support::preview::Preview;
-use crate::support::web_server::{CADDY, NGINX, WebServer};
+use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
 /// An image of the fixtures that these clients know, with a tag.
 const IMAGES: [(&str, &str); 5] =
@@ -81,6 +82,11 @@ fn skopeo_inspects_and_lists_tags(base: &Base) {
     assert!(serde_json::from_str::<Value>(&said).unwrap()["Tags"].as_array().unwrap().contains(&"2.0".into()));
 }
 
+fn publish_zstd_as(base: &Base, name: &str) {
+    let image = format!("example.com/{name}={}", fixtures::layouts().join("zstd").display());
+    fixtures::run(Command::new(fixtures::PROGRAM).args(["publish", "--quiet", "--site"]).arg(&base.root).arg(image));
+}
+
 /// podman and buildah keep what they pull in stores of their own, so that the machine's stay as they are.
 fn engines_pull_and_see_a_publish_between_two_pulls(base: &Base) {
     for engine in ["podman", "buildah"] {
@@ -96,12 +102,28 @@ fn engines_pull_and_see_a_publish_between_two_pulls(base: &Base) {
         let new = format!("new-{engine}");
         assert!(!pull(&new).output().unwrap().status.success(), "{new} is not there yet");
         let first = fixtures::run(&mut pull("zstd"));
-        let image = format!("example.com/{new}={}", fixtures::layouts().join("zstd").display());
-        fixtures::run(
-            Command::new(fixtures::PROGRAM).args(["publish", "--quiet", "--site"]).arg(&base.root).arg(image),
-        );
+        publish_zstd_as(base, &new);
         let second = fixtures::run(&mut pull(&new));
         assert_eq!(first, second, "{engine} gives the same image the same identity");
+    }
+}
+
+fn containerd_pulls_by_tag_and_by_digest_and_sees_a_publish(base: &Base) {
+    let directory = readable_directory();
+    let containerd = Containerd::start();
+    let image = |name: &str, reference: &str| source(base, name, reference).replace("docker://", "");
+    for (name, tag) in IMAGES {
+        containerd.fetch(&image(name, tag));
+        containerd.fetch(&image(name, &digest(directory.path(), base, name, tag)));
+    }
+    assert!(!containerd.pull(&image("new", "1.0")).output().unwrap().status.success(), "it is not there yet");
+    publish_zstd_as(base, "new");
+    fixtures::run(&mut containerd.pull(&image("new", "1.0")));
+    fixtures::run(&mut containerd.pull(&image("team/app", "2.0")));
+    let (pulled, expected) = (containerd.blobs(), fixtures::blobs());
+    assert!(pulled.len() > 20, "the images have many blobs");
+    for (digest, bytes) in pulled {
+        assert_eq!(expected.get(&digest), Some(&bytes), "{digest}");
     }
 }
 
@@ -123,6 +145,7 @@ macro_rules! clients {
             skopeo_copies_every_image_by_tag_and_by_digest,
             skopeo_inspects_and_lists_tags,
             engines_pull_and_see_a_publish_between_two_pulls,
+            containerd_pulls_by_tag_and_by_digest_and_sees_a_publish,
             umoci_unpacks_what_skopeo_copied,
         ]);)*
     };
@@ -144,5 +167,7 @@ macro_rules! clients {
 clients! {
     preview: |site: &Site| Preview::start(&site.root());
     nginx: |site: &Site| WebServer::start(&NGINX, &site.root(), &["--server-name", "127.0.0.1"]);
+    apache: |site: &Site| WebServer::start(&APACHE, &site.root(), &["--server-name", "127.0.0.1"]);
     caddy: |site: &Site| WebServer::start(&CADDY, &site.root(), &["--server-name", "127.0.0.1"]);
+    lighttpd: |site: &Site| WebServer::start(&LIGHTTPD, &site.root(), &["--server-name", "127.0.0.1"]);
 }

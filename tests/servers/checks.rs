@@ -129,13 +129,11 @@ pub fn a_range_outside_of_the_blob_is_refused(base: &Base) {
     let (path, bytes) = blob(base);
     let response = base.get_with(&path, &[("Range", &format!("bytes={}-", bytes.len()))]);
     assert_eq!(response.status, 416);
-    // Which servers leave it out is in the table of capabilities.
+    // Which servers leave it out, and nosniff with it, is in the table of capabilities.
     if let Some(range) = response.header("Content-Range") {
         assert_eq!(range, format!("bytes */{}", bytes.len()));
     }
     assert_ne!(response.body, bytes);
-    // nginx says it twice here: it finds out about the range when it has added its headers already.
-    assert!(response.headers.contains(&("X-Content-Type-Options".into(), "nosniff".into())));
 }
 
 pub fn several_ranges_may_get_the_whole(base: &Base) {
@@ -143,6 +141,11 @@ pub fn several_ranges_may_get_the_whole(base: &Base) {
     let response = base.get_with(&path, &[("Range", "bytes=0-1,5-6")]);
     match response.status {
         200 => assert_eq!(response.body, bytes),
+        // Ranges that are near each other may be made one (RFC 9110, section 15.3.7.2).
+        206 if response.header("Content-Range").is_some() => {
+            assert_eq!(response.expect("Content-Range"), format!("bytes 0-6/{}", bytes.len()));
+            assert_eq!(response.body, bytes[..=6]);
+        }
         206 => assert!(response.expect("Content-Type").starts_with("multipart/byteranges")),
         other => panic!("status {other}"),
     }

@@ -3,7 +3,7 @@
 use super::checks;
 use crate::support::fixtures::{PRESETS, Site};
 use crate::support::preview::Preview;
-use crate::support::web_server::{APACHE, CADDY, NGINX, WebServer};
+use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
 /// A module of tests per server. `$start` gives something that dereferences to [`crate::support::http::Base`].
 macro_rules! conformity {
@@ -43,8 +43,10 @@ macro_rules! conformity_of_all {
                 a_date_saves_the_body,
                 an_encoded_slash_is_a_slash,
                 a_path_is_decoded_once,
+                pages_are_served_with_their_policy,
                 what_is_not_published_is_not_found,
                 nothing_outside_of_the_site_is_served,
+                other_methods_are_not_allowed,
                 a_publish_is_seen_at_once,
                 a_part_is_sent_only_of_what_the_client_knows,
                 a_malformed_path_is_refused,
@@ -64,22 +66,5 @@ conformity_of_all! {
     nginx: |site: &Site| WebServer::start(&NGINX, &site.root(), &[]);
     apache: |site: &Site| WebServer::start(&APACHE, &site.root(), &[]);
     caddy: |site: &Site| WebServer::start(&CADDY, &site.root(), &[]);
-}
-
-/// What the configurations of Apache and Caddy do not do yet: serve the catalogue at `/` with its policy, and in Apache name
-/// the methods that are allowed in every refusal.
-mod preview_and_nginx {
-    use super::*;
-
-    conformity!(
-        preview,
-        |site: &Site| Preview::start(&site.root()),
-        [pages_are_served_with_their_policy, other_methods_are_not_allowed,]
-    );
-    conformity!(
-        nginx,
-        |site: &Site| WebServer::start(&NGINX, &site.root(), &[]),
-        [pages_are_served_with_their_policy, other_methods_are_not_allowed,]
-    );
-    conformity!(caddy, |site: &Site| WebServer::start(&CADDY, &site.root(), &[]), [other_methods_are_not_allowed]);
+    lighttpd: |site: &Site| WebServer::start(&LIGHTTPD, &site.root(), &[]);
 }

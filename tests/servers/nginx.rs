@@ -191,6 +191,7 @@ fn options(name: &str, root: &str) -> Option<Options> {
         listen_http: vec![],
         stores: vec![],
         standalone: None,
+        script: "/etc/lighttpd/ocisite.lua".into(),
     })
 }
 

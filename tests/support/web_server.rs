@@ -22,19 +22,35 @@ pub struct Kind {
     pub run: (&'static [&'static str], &'static [&'static str]),
     /// The same for a check of the configuration.
     pub check: (&'static [&'static str], &'static [&'static str]),
+    /// What the configuration calls: the subcommand that prints it, and its name beside the configuration.
+    pub script: Option<(&'static str, &'static str)>,
 }
 
-pub const NGINX: Kind =
-    Kind { name: "nginx", program: "nginx", run: (&["-c"], &["-g", "daemon off;"]), check: (&["-t", "-c"], &[]) };
+pub const NGINX: Kind = Kind {
+    name: "nginx",
+    program: "nginx",
+    run: (&["-c"], &["-g", "daemon off;"]),
+    check: (&["-t", "-c"], &[]),
+    script: None,
+};
 
 pub const APACHE: Kind =
-    Kind { name: "apache", program: "apache2", run: (&["-X", "-f"], &[]), check: (&["-t", "-f"], &[]) };
+    Kind { name: "apache", program: "apache2", run: (&["-X", "-f"], &[]), check: (&["-t", "-f"], &[]), script: None };
 
 pub const CADDY: Kind = Kind {
     name: "caddy",
     program: "caddy",
     run: (&["run", "--adapter", "caddyfile", "--config"], &[]),
     check: (&["validate", "--adapter", "caddyfile", "--config"], &[]),
+    script: None,
+};
+
+pub const LIGHTTPD: Kind = Kind {
+    name: "lighttpd",
+    program: "lighttpd",
+    run: (&["-D", "-f"], &[]),
+    check: (&["-tt", "-f"], &[]),
+    script: Some(("lighttpd-script", "ocisite.lua")),
 };
 
 /// Between two looks at whether nginx listens, or has ended.
@@ -154,6 +170,10 @@ pub fn write_config(kind: &Kind, root: &Path, state: &Path, args: &[&str]) -> Pa
     command.args(["server-config", kind.name, "--site"]).arg(root).arg("--standalone").arg(state).args(args);
     let file = state.join("server.conf");
     std::fs::write(&file, run(&mut command)).unwrap();
+    if let Some((subcommand, name)) = kind.script {
+        let script = run(Command::new(PROGRAM).args(["server-config", subcommand]));
+        std::fs::write(state.join(name), script).unwrap();
+    }
     file
 }
 

@@ -1,0 +1,115 @@
+-- Made by `ocisite server-config lighttpd-script`; the same for every site.
+--
+-- lighttpd's configuration says by regular expressions what a path can be, and with which headers that is served: in the
+-- request's environment, as OCISITE_FIND and `OCISITE_HEADER NAME`. Here the file is found. A path of which the configuration
+-- says nothing is not of the site.
+
+local request = lighty.r
+local environment, headers = request.req_env, request.resp_header
+local root, path = request.req_attr["physical.doc-root"], request.req_attr["uri.path"]
+local method = request.req_attr["request.method"]
+
+local function fail(status, code, message)
+    headers["Content-Type"] = "application/json; charset=utf-8"
+    headers["Cache-Control"] = "no-store"
+    request.resp_body.set('{"errors":[{"code":"' .. code .. '","message":"' .. message .. '"}]}')
+    return status
+end
+
+local function is_file(candidate)
+    local found = lighty.c.stat(root .. candidate)
+    return found and found.is_file
+end
+
+-- How a file is found, for each value of OCISITE_FIND: gives its path, and its media type where the file decides that.
+local find = {}
+
+function find.path()
+    return is_file(path) and path
+end
+
+-- One file, whatever the path is.
+function find.file()
+    local file = environment["OCISITE_FILE"]
+    return is_file(file) and file
+end
+
+-- A manifest's media type is the ending of the name under which it is found.
+function find.manifest()
+    local name, reference = path:match("^/v2/(.+)/manifests/([^/]+)$")
+    for ending, media_type in environment["OCISITE_TYPES"]:gmatch("(%S+)=(%S+)") do
+        local typed = "/v2/" .. name .. "/_manifests/" .. reference .. "." .. ending
+        if is_file(typed) then
+            return typed, media_type
+        end
+    end
+    return find.path()
+end
+
+find.blob = find.path
+
+-- The tags after ?last=TAG, if it can be a tag at all, or all.
+function find.tags()
+    local query = "&" .. (request.req_attr["uri.query"] or "")
+    local last = query:match("&last=([%w_][%w._-]*)&") or query:match("&last=([%w_][%w._-]*)$")
+    if last and #last <= 128 then
+        local after = path:match("^(.*)list$") .. "_last/" .. last
+        if is_file(after) then
+            return after
+        end
+    end
+    return find.path()
+end
+
+-- Nothing refers to a digest where there is no list.
+function find.referrers()
+    return find.path() or find.file()
+end
+
+local missing = {
+    manifest = { "MANIFEST_UNKNOWN", "the repository has no such manifest" },
+    blob = { "BLOB_UNKNOWN", "the repository has no such blob" },
+    tags = { "NAME_UNKNOWN", "there is no such repository" },
+}
+
+if method ~= "GET" and method ~= "HEAD" then
+    headers["Allow"] = "GET, HEAD"
+    return fail(405, "UNSUPPORTED", "this site is static: only GET and HEAD are supported")
+end
+
+-- lighttpd would take a percent sign without two digits for itself.
+local target = request.req_attr["request.orig-uri"]:match("^[^?]*")
+if target:gsub("%%%x%x", ""):find("%", 1, true) then
+    return fail(400, "NAME_INVALID", "the path is malformed")
+end
+
+local what = environment["OCISITE_FIND"]
+local file, media_type
+if what then
+    file, media_type = find[what]()
+end
+if not file then
+    local reason = missing[what] or { "NOT_FOUND", "nothing is at this path" }
+    return fail(404, reason[1], reason[2])
+end
+
+for name, value in pairs(environment) do
+    local header = name:match("^OCISITE_HEADER (.+)$")
+    if header then
+        headers[header] = value
+    end
+end
+if media_type then
+    headers["Content-Type"] = media_type
+end
+if what == "manifest" or what == "blob" then
+    local digest = path:match("/([^/]+:[^/]+)$")
+    if digest then
+        headers["Docker-Content-Digest"] = digest
+    end
+end
+if not environment["OCISITE_MAY_BE_COMPRESSED"] then
+    -- Bytes go out as they are: compressing would break digests, ranges and lengths.
+    request.req_header["Accept-Encoding"] = nil
+end
+request.req_attr["physical.path"] = root .. file

@@ -1,0 +1,73 @@
+//! What is particular to lighttpd: what its configuration language gives a meaning, and TLS.
+
+use std::process::Command;
+
+use crate::support::consumer::Consumer;
+use crate::support::fixtures::{self, PROGRAM, Site, readable_directory};
+use crate::support::web_server::{LIGHTTPD, WebServer, free_port, test_config, write_config};
+
+#[test]
+fn a_root_with_all_that_lighttpd_gives_a_meaning_is_served() {
+    let directory = readable_directory();
+    let root = directory.path().join(r#"a "b" 'c'; } # {d} \e \\n \" + var.x ${y} %1"#);
+    let image = format!("example.com/app={}", fixtures::layouts().join("app").display());
+    fixtures::run(Command::new(PROGRAM).args(["publish", "--site"]).arg(&root).arg(image));
+    let lighttpd = WebServer::start(&LIGHTTPD, &root, &[]);
+    assert!(!Consumer::new(&lighttpd).walk("app", Some("1.0")).is_empty());
+}
+
+#[test]
+fn templates_with_all_that_lighttpd_gives_a_meaning_are_served() {
+    let index = "https://{host}/%22%27;%7D%20%7Badd_header%20x%20y;%7D$host(a).*[b]+%3F%3Cc%3E/{+path}";
+    let site = Site::of_fixtures(&["--index-template", index]);
+    let lighttpd = WebServer::start(&LIGHTTPD, &site.root(), &[]);
+    assert!(!Consumer::new(&lighttpd).walk("team/app", Some("2.0")).is_empty());
+}
+
+#[test]
+fn another_host_s_paths_are_not_of_the_site() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let lighttpd = WebServer::start(&LIGHTTPD, &site.root(), &["--server-name", "*.example.com", "[::1]"]);
+    for (host, status) in [
+        ("www.example.com", 200),
+        ("a.b.example.com", 200),
+        ("[::1]", 200),
+        ("[::1]:80", 200),
+        ("example.com.example.net", 404),
+        ("wwwXexample.com", 404),
+        ("example.net", 404),
+    ] {
+        assert_eq!(lighttpd.request_to(host, "GET", "/v2/app/manifests/1.0", &[]).status, status, "{host}");
+    }
+}
+
+#[test]
+fn lighttpd_takes_a_configuration_with_tls_and_redirects() {
+    let (site, state) = (Site::of_fixtures(&["--registry"]), readable_directory());
+    let (http, https) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let file = |name: &str| state.path().join(name).to_str().unwrap().to_string();
+    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com", "-out"]);
+    fixtures::run(openssl.arg(&certificate).arg("-keyout").arg(&key));
+    let tls = ["--listen", &https, "--listen-http", &http, "--tls-certificate", &certificate, "--tls-key", &key];
+    let file = write_config(&LIGHTTPD, &site.root(), state.path(), &tls);
+    test_config(&LIGHTTPD, &file).unwrap_or_else(|said| panic!("{said}"));
+}
+
+#[test]
+fn what_cannot_be_said_safely_is_refused() {
+    let site = Site::of_fixtures(&[]);
+    for (option, value, words) in [
+        ("--root", "/srv/a\\", "backslash"),
+        ("--root", "/srv/a\nb", "control character"),
+        ("--script", "x", "--script"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["server-config", "lighttpd", "--site"]).arg(site.root()).args([option, value]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{value:?}: {said}");
+        assert!(said.contains(words), "{value:?}: {said}");
+    }
+}
