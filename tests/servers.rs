@@ -5,6 +5,7 @@ mod support;
 mod servers {
     mod checks;
     mod conformity;
+    mod headers;
     mod lighttpd;
     mod nginx;
     mod preview;

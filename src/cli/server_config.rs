@@ -10,8 +10,9 @@ use super::output;
 use super::publish::parse_origin;
 use crate::publish;
 use crate::server_config::address::{Listen, ServerName};
-use crate::server_config::{self, Options, Tls, WebServer};
+use crate::server_config::{self, Options, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
+use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
 
 /// Print the configuration with which a web server serves a site.
@@ -31,6 +32,7 @@ enum Server {
     Lighttpd(LighttpdArgs),
     /// Print the Lua script that a configuration of lighttpd calls. It is the same for every site.
     LighttpdScript,
+    Headers(HeadersArgs),
 }
 
 const NGINX_EXAMPLES: &str = "Examples:
@@ -104,6 +106,38 @@ struct LighttpdArgs {
     script: Option<PathBuf>,
 }
 
+const HEADERS_EXAMPLES: &str = "Examples:
+  ocisite server-config headers --site site --format netlify > site/_headers
+  ocisite server-config headers --site site --format json | jq '.\"/oci-index/*\"'";
+
+/// For a host that knows nothing but a list: headers by path, made from what is published.
+///
+/// A path with `/*` at its end is about all below it, and no two lines are about one path. The CAS and the indexes take one
+/// line each; only manifests of the registry view have a line of their own, so with that view the list is made anew after each
+/// publish. It says nothing of the files of the catalogue but what their endings do not say.
+///
+/// What such a host cannot do: find /v2/ (its file is /v2/_ping.json), an empty list of referrers (/v2/_no-referrers.json) and
+/// tags after a tag, unless it can be told to serve one path as another.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HEADERS_EXAMPLES)]
+struct HeadersArgs {
+    /// The directory of the site.
+    #[arg(long, value_name = "DIR")]
+    site: PathBuf,
+    /// How the list is written.
+    #[arg(long, value_enum)]
+    format: HeadersFormat,
+}
+
+/// How a list of headers is written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum HeadersFormat {
+    /// An object: headers by path.
+    Json,
+    /// The file `_headers` of Netlify, and of hosts that read the same.
+    Netlify,
+}
+
 /// What every server needs to know.
 #[derive(Debug, clap::Args)]
 struct SiteArgs {
@@ -150,6 +184,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             output::print(server_config::lighttpd::SCRIPT)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Server::Headers(args) => return print_headers(&args),
     };
     let map = SiteMap::new(settings(&site.site)?)?;
     let mut options = options(site, map.settings())?;
@@ -157,6 +192,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
     output::print(&server_config::render(server, &map, &options)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
+    let map = SiteMap::new(settings(&args.site)?)?;
+    let mut paths = Vec::new();
+    DirectoryStore::new(&args.site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
+    let list = headers::header_list(&map, &paths);
+    output::print(&match args.format {
+        HeadersFormat::Json => headers::to_json(&list),
+        HeadersFormat::Netlify => headers::to_netlify(&list),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

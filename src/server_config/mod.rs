@@ -8,6 +8,7 @@
 pub mod address;
 pub mod apache;
 pub mod caddy;
+pub mod headers;
 pub mod lighttpd;
 pub mod nginx;
 pub mod registry;

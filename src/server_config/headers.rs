@@ -1,0 +1,229 @@
+//! A list of headers by path, for hosts that know nothing but such a list.
+//!
+//! What one rule says of a path, no other may say: such hosts join the values of all rules that match. So the list is made
+//! from the objects that there are: a directory below which all have the same headers becomes one rule, `DIRECTORY/*`, and
+//! only what differs from its neighbours gets a line of its own. These are the manifests of the registry view, whose media
+//! types no path tells; the CAS and the indexes take one line each, however many images there are.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::rules;
+use crate::site::path::{DESCRIPTION, SitePath, WELL_KNOWN};
+use crate::site::registry::{self, Endpoint};
+use crate::site::{Kind, Phase, SiteMap, catalogue};
+
+/// The headers of a path, by name.
+pub type Headers = BTreeMap<&'static str, String>;
+
+/// Headers by path: one path, or with `/*` at its end all below it. No two match the same path.
+pub type HeaderList = BTreeMap<String, Headers>;
+
+/// What a path of a URL cannot have as it is, and `*`, which is a pattern. A colon is as clients send it: `sha256:…`.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'*')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Objects that lie in one directory.
+#[derive(Debug, Default)]
+struct Directory {
+    files: BTreeMap<String, Headers>,
+    directories: BTreeMap<String, Directory>,
+}
+
+/// The list for the objects of a site's own root that have these paths; what is not of the site is left out.
+pub fn header_list(map: &SiteMap, paths: &[SitePath]) -> HeaderList {
+    let media_types: BTreeMap<String, &str> = paths.iter().filter_map(|path| manifest_type(map, path)).collect();
+    let mut root = Directory::default();
+    for path in paths {
+        // The names by which servers find a manifest's media type are asked for by nobody.
+        if map.settings().views.registry && manifest_type(map, path).is_some() {
+            continue;
+        }
+        if let Some(kind) = map.kind_of(path) {
+            let kind = match media_types.get(path.as_str()) {
+                Some(media_type) => kind.with_media_type(media_type),
+                None => kind,
+            };
+            root.insert(path.as_str(), headers(path, &kind));
+        }
+    }
+    let mut list = HeaderList::new();
+    root.write("", &mut list);
+    add_other_names(&mut list);
+    list
+}
+
+/// The plain path of a manifest and its media type, read from the name that tells it.
+fn manifest_type(map: &SiteMap, path: &SitePath) -> Option<(String, &'static str)> {
+    match Endpoint::parse(path.as_str())? {
+        Endpoint::TypedManifest { name, reference, media_type } if map.settings().views.registry => {
+            Some((registry::manifest_path(name, reference).ok()?.as_str().into(), media_type))
+        }
+        _ => None,
+    }
+}
+
+/// How an object is served. The catalogue's files have endings by which every host knows their media types; so all of them
+/// have the same headers here, the pages' policy included, which does nothing elsewhere.
+fn headers(path: &SitePath, kind: &Kind) -> Headers {
+    let is_of_catalogue = kind.phase() == Phase::Catalogue;
+    let served = rules::Headers::of(kind);
+    let mut headers =
+        Headers::from([("Cache-Control", served.cache_control), ("X-Content-Type-Options", "nosniff".into())]);
+    if !is_of_catalogue {
+        headers.insert("Content-Type", served.content_type);
+    }
+    let others = if is_of_catalogue { Kind::CataloguePage.headers() } else { served.others };
+    headers.extend(others.iter().map(|(name, value)| (*name, value.to_string())));
+    match kind {
+        Kind::RegistryManifest(_) => {
+            let digest = path.as_str().rsplit('/').next().unwrap_or_default();
+            headers.insert("Docker-Content-Digest", digest.into());
+        }
+        Kind::RegistryPing => {
+            headers.insert("Docker-Distribution-Api-Version", "registry/2.0".into());
+        }
+        _ => {}
+    }
+    headers
+}
+
+/// Two files are asked for by another name, where the host is told so: `/`, and `/v2/`.
+fn add_other_names(list: &mut HeaderList) {
+    let ping = registry::ping_path().map(|path| format!("/{path}")).unwrap_or_default();
+    for (file, name) in [(format!("/{}", catalogue::LIST_PAGE), "/"), (ping, "/v2/")] {
+        if let Some(headers) = list.get(&file).cloned() {
+            list.insert(name.into(), headers);
+        }
+    }
+}
+
+impl Directory {
+    fn insert(&mut self, path: &str, headers: Headers) {
+        match path.split_once('/') {
+            Some((directory, rest)) => self.directories.entry(directory.into()).or_default().insert(rest, headers),
+            None => drop(self.files.insert(path.into(), headers)),
+        }
+    }
+
+    /// The headers that everything below has. None: they differ.
+    fn common(&self) -> Option<&Headers> {
+        let mut all = self.files.values().map(Some).chain(self.directories.values().map(Directory::common));
+        let first = all.next()??;
+        all.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// Adds the rules for all below, `path` being the way here, without a slash at its end. The root and the well-known
+    /// resources are shared with others, so no rule is about all of them.
+    fn write(&self, path: &str, list: &mut HeaderList) {
+        let is_shared = path.is_empty() || path == format!("/{WELL_KNOWN}");
+        if let Some(headers) = self.common().filter(|_| !is_shared) {
+            list.insert(format!("{path}/*"), headers.clone());
+            return;
+        }
+        for (name, headers) in &self.files {
+            list.insert(format!("{path}/{}", encode(name)), headers.clone());
+        }
+        for (name, directory) in &self.directories {
+            directory.write(&format!("{path}/{}", encode(name)), list);
+        }
+    }
+}
+
+/// A segment as it stands in a URL. A colon at its beginning would begin a placeholder.
+fn encode(segment: &str) -> String {
+    let encoded = utf8_percent_encode(segment, PATH).to_string();
+    match encoded.strip_prefix(':') {
+        Some(rest) => format!("%3A{rest}"),
+        None => encoded,
+    }
+}
+
+/// The list as a JSON object: headers by path.
+pub fn to_json(list: &HeaderList) -> String {
+    format!("{:#}\n", serde_json::json!(list))
+}
+
+/// The list as Netlify reads it from a file `_headers`: a path on its own line, and below it, indented, its headers.
+pub fn to_netlify(list: &HeaderList) -> String {
+    let mut text =
+        format!("# Made by `ocisite server-config headers` from the site whose {DESCRIPTION} is beside this file.\n");
+    for (path, headers) in list {
+        text += &format!("{path}\n");
+        for (name, value) in headers {
+            text += &format!("  {name}: {value}\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::settings::Views;
+    use crate::site::{Preset, Settings};
+    use crate::template::Template;
+
+    fn list(paths: &[&str]) -> HeaderList {
+        let settings = Settings {
+            hosts: vec!["example.com".into()],
+            index_template: Template::parse(Preset::Cas.index_template()).unwrap(),
+            cas_template: Template::parse(Preset::Cas.cas_template()).unwrap(),
+            origins: vec![],
+            views: Views { catalogue: true, registry: true },
+        };
+        let paths: Vec<SitePath> = paths.iter().map(|path| SitePath::new(path).unwrap()).collect();
+        header_list(&SiteMap::new(settings).unwrap(), &paths)
+    }
+
+    #[test]
+    fn neighbours_with_the_same_headers_are_one_rule() {
+        let digest = "a".repeat(64);
+        let blob = format!("oci-cas/sha256/aa/{digest}");
+        let list = list(&["oci-index/app", "oci-index/team/tool", &blob, "ocisite.json", "other.txt"]);
+        assert_eq!(list.keys().collect::<Vec<_>>(), ["/oci-cas/*", "/oci-index/*", "/ocisite.json"]);
+        assert_eq!(list["/oci-index/*"]["Cache-Control"], "public, max-age=60");
+    }
+
+    #[test]
+    fn what_is_shared_with_others_gets_no_rule_as_a_whole() {
+        let list = list(&[".well-known/oci-host-ref-engines", "index.html"]);
+        assert_eq!(list.keys().collect::<Vec<_>>(), ["/", "/.well-known/oci-host-ref-engines", "/index.html"]);
+    }
+
+    #[test]
+    fn a_manifest_has_the_type_that_its_other_name_tells() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let (manifests, typed) = ("v2/app/manifests/", "v2/app/_manifests/");
+        let list = list(&[
+            &format!("{manifests}1.0"),
+            &format!("{typed}1.0.oci-index"),
+            &format!("{manifests}{digest}"),
+            &format!("{typed}{digest}.oci-index"),
+        ]);
+        assert_eq!(list.len(), 2);
+        assert_eq!(list["/v2/app/manifests/1.0"]["Content-Type"], crate::oci::media_type::INDEX);
+        assert_eq!(list[&format!("/v2/app/manifests/{digest}")]["Docker-Content-Digest"], digest);
+    }
+
+    #[test]
+    fn no_segment_is_a_pattern() {
+        assert_eq!([":a", "a:b", "*", "a b"].map(encode), ["%3Aa", "a:b", "%2A", "a%20b"]);
+    }
+}
