@@ -24,7 +24,7 @@ struct Capability {
     shows: fn(&Base) -> bool,
 }
 
-const CAPABILITIES: [Capability; 8] = [
+const CAPABILITIES: [Capability; 9] = [
     Capability {
         what: "`Docker-Content-Digest` where the request names a digest",
         shows: |base| {
@@ -54,6 +54,15 @@ const CAPABILITIES: [Capability; 8] = [
     Capability {
         what: "`Content-Length` of an error in the response to HEAD",
         shows: |base| base.request("HEAD", "/v2/app/manifests/none", &[]).header("Content-Length").is_some(),
+    },
+    Capability {
+        what: "`Content-Length` of an empty blob in the response to HEAD",
+        shows: |base| {
+            let empty = format!("sha256:{}", sha256(b""));
+            let response = base.request("HEAD", &format!("/v2/artifact/blobs/{empty}"), &[]);
+            assert_eq!((response.status, response.header("Docker-Content-Digest")), (200, Some(&*empty)));
+            response.header("Content-Length") == Some("0")
+        },
     },
     Capability {
         what: "`Content-Range` in the refusal of a range",
@@ -92,10 +101,12 @@ fn table(servers: &[(&str, &Base)]) -> String {
 
 /// The digest of what a tag names, found as a client finds it: by hashing what the server sends.
 fn digest_of_tag(base: &Base, name: &str, tag: &str) -> String {
+    format!("sha256:{}", sha256(&base.get(&format!("/v2/{name}/manifests/{tag}")).body))
+}
+
+fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    let body = base.get(&format!("/v2/{name}/manifests/{tag}")).body;
-    let hash = sha2::Sha256::digest(&body);
-    format!("sha256:{}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
