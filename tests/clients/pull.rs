@@ -14,9 +14,16 @@ use crate::support::http::Base;
 use crate::support::preview::Preview;
 use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
-/// An image of the fixtures that these clients know, with a tag.
-const IMAGES: [(&str, &str); 5] =
-    [("app", "1.0"), ("team/app", "2.0"), ("zstd", "1.0"), ("docker", "list"), ("attested", "1.0")];
+/// Images of the fixtures that these clients know, each with a tag. The last has referrers of kinds that they do not know.
+const IMAGES: [(&str, &str); 7] = [
+    ("app", "1.0"),
+    ("team/app", "2.0"),
+    ("zstd", "1.0"),
+    ("docker", "1.0"),
+    ("docker", "list"),
+    ("attested", "1.0"),
+    ("artifact", "1.0"),
+];
 
 /// A policy that lets images without signatures in, whatever this machine's own says.
 fn policy(directory: &Path) -> std::path::PathBuf {
