@@ -4,6 +4,7 @@ mod support;
 
 mod servers {
     mod checks;
+    mod configurations;
     mod conformity;
     mod headers;
     mod lighttpd;

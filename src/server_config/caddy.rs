@@ -2,7 +2,8 @@
 //!
 //! Between backticks everything is plain but the backtick, which a regular expression can write by its number. In double
 //! quotes a backslash before a quote could not be written. Braces begin a placeholder wherever Caddy takes a text, so they
-//! are refused there; in a regular expression only `{$`, which is replaced before the file is read, has a meaning.
+//! are refused there; in a regular expression only `{$`, which is replaced before the file is read, has a meaning. Where
+//! Caddy looks for a file it takes the directory for a pattern, so a path cannot have what a pattern gives a meaning.
 
 use super::{Dialect, QuoteError};
 
@@ -21,6 +22,9 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     }
     if text.contains('`') {
         return Err(refuse(text, "it has a backtick, which Caddy's quotes cannot hold"));
+    }
+    if text.starts_with('/') && text.contains(['*', '?', '[', '\\']) {
+        return Err(refuse(text, "Caddy would read *, ?, [ or a backslash in a path as a part of a pattern"));
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:-+*[]".contains(&b);
     if !text.is_empty() && text.bytes().all(is_plain) {
@@ -52,13 +56,13 @@ mod tests {
     #[test]
     fn quotes_are_used_where_they_are_needed() {
         assert_eq!(quote("/srv/example.com").unwrap(), "/srv/example.com");
-        assert_eq!(quote(r#"/srv/a "b" \"#).unwrap(), r#"`/srv/a "b" \`"#);
+        assert_eq!(quote(r#"/srv/a "b" #"#).unwrap(), r#"`/srv/a "b" #`"#);
         assert_eq!(quote("").unwrap(), "``");
     }
 
     #[test]
     fn what_cannot_be_written_is_refused() {
-        for text in ["/srv/{host}", "/srv/{$HOME}", "/srv/a`b", "/srv/a\nb"] {
+        for text in ["/srv/{host}", "/srv/{$HOME}", "/srv/a`b", "/srv/a\nb", r"/srv/a\b", "/srv/*", "/srv/[a]"] {
             assert!(quote(text).is_err(), "{text}");
         }
         assert!(quote_regex("{$HOME}").is_err());

@@ -1,10 +1,10 @@
-//! What is particular to lighttpd: what its configuration language gives a meaning, and TLS.
+//! What is particular to lighttpd: what its configuration language gives a meaning, and other hosts.
 
 use std::process::Command;
 
 use crate::support::consumer::Consumer;
 use crate::support::fixtures::{self, PROGRAM, Site, readable_directory};
-use crate::support::web_server::{LIGHTTPD, WebServer, free_port, test_config, write_config};
+use crate::support::web_server::{LIGHTTPD, WebServer};
 
 #[test]
 fn a_root_with_all_that_lighttpd_gives_a_meaning_is_served() {
@@ -14,14 +14,6 @@ fn a_root_with_all_that_lighttpd_gives_a_meaning_is_served() {
     fixtures::run(Command::new(PROGRAM).args(["publish", "--site"]).arg(&root).arg(image));
     let lighttpd = WebServer::start(&LIGHTTPD, &root, &[]);
     assert!(!Consumer::new(&lighttpd).walk("app", Some("1.0")).is_empty());
-}
-
-#[test]
-fn templates_with_all_that_lighttpd_gives_a_meaning_are_served() {
-    let index = "https://{host}/%22%27;%7D%20%7Badd_header%20x%20y;%7D$host(a).*[b]+%3F%3Cc%3E/{+path}";
-    let site = Site::of_fixtures(&["--index-template", index]);
-    let lighttpd = WebServer::start(&LIGHTTPD, &site.root(), &[]);
-    assert!(!Consumer::new(&lighttpd).walk("team/app", Some("2.0")).is_empty());
 }
 
 #[test]
@@ -39,20 +31,6 @@ fn another_host_s_paths_are_not_of_the_site() {
     ] {
         assert_eq!(lighttpd.request_to(host, "GET", "/v2/app/manifests/1.0", &[]).status, status, "{host}");
     }
-}
-
-#[test]
-fn lighttpd_takes_a_configuration_with_tls_and_redirects() {
-    let (site, state) = (Site::of_fixtures(&["--registry"]), readable_directory());
-    let (http, https) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-    let file = |name: &str| state.path().join(name).to_str().unwrap().to_string();
-    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com", "-out"]);
-    fixtures::run(openssl.arg(&certificate).arg("-keyout").arg(&key));
-    let tls = ["--listen", &https, "--listen-http", &http, "--tls-certificate", &certificate, "--tls-key", &key];
-    let file = write_config(&LIGHTTPD, &site.root(), state.path(), &tls);
-    test_config(&LIGHTTPD, &file).unwrap_or_else(|said| panic!("{said}"));
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! What is particular to nginx: TLS, and that nothing gets into its configuration that does not belong there.
+//! What is particular to nginx: that nothing gets into its configuration that does not belong there.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ocisite::server_config::address::ServerName;
@@ -10,38 +9,8 @@ use ocisite::template::Template;
 use proptest::prelude::*;
 
 use crate::support::consumer::Consumer;
-use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory};
-use crate::support::http::Base;
-use crate::support::nginx::{Nginx, test_config, write_config};
-use crate::support::web_server::free_port;
-
-/// A certificate that nobody trusts, for localhost and example.com.
-fn certificate(directory: &Path) -> [String; 4] {
-    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com", "-out"]);
-    fixtures::run(openssl.arg(&certificate).arg("-keyout").arg(&key));
-    let text = |path: PathBuf| path.to_str().unwrap().to_string();
-    ["--tls-certificate".into(), text(certificate), "--tls-key".into(), text(key)]
-}
-
-#[test]
-fn nginx_takes_every_configuration() {
-    let tls = readable_directory();
-    let tls = certificate(tls.path());
-    for preset in PRESETS {
-        let site = Site::of_fixtures(&["--preset", preset]);
-        let (http, https) = (format!("127.0.0.1:{}", free_port()), format!("[::1]:{}", free_port()));
-        let redirected: Vec<&str> =
-            tls.iter().map(String::as_str).chain(["--listen", &https, "--listen-http", &http]).collect();
-        let names = ["--listen", &http, "--server-name", "*.example.com", "127.0.0.1", "[::1]", "_"];
-        for args in [&["--listen", &http][..], &redirected, &names] {
-            let state = readable_directory();
-            let file = write_config(&site.root(), state.path(), args);
-            test_config(&file).unwrap_or_else(|said| panic!("{preset} {args:?}: {said}"));
-        }
-    }
-}
+use crate::support::fixtures::{self, PROGRAM, Site, readable_directory};
+use crate::support::nginx::Nginx;
 
 #[test]
 fn without_a_name_the_site_answers_for_the_hosts_of_its_images() {
@@ -49,28 +18,6 @@ fn without_a_name_the_site_answers_for_the_hosts_of_its_images() {
     let rendered = fixtures::run(Command::new(PROGRAM).args(["server-config", "nginx", "--site"]).arg(site.root()));
     assert!(rendered.contains("server_name example.com;"), "{rendered}");
     assert!(rendered.contains(&format!("root {};", site.root().display())), "{rendered}");
-}
-
-#[test]
-fn plain_http_is_redirected_to_https() {
-    let site = Site::of_fixtures(&[]);
-    let directory = readable_directory();
-    let tls = certificate(directory.path());
-    let plain = format!("127.0.0.1:{}", free_port());
-    let args: Vec<&str> = tls.iter().map(String::as_str).chain(["--listen-http", &plain]).collect();
-    let nginx = Nginx::start(&site.root(), &args);
-    let path = "/oci-index/team/app";
-    let base = Base { address: plain.parse().unwrap(), ..(*nginx).clone() };
-    let redirect = base.get(&format!("{path}?a=b"));
-    assert_eq!(redirect.status, 301);
-    let port = nginx.address.port();
-    assert_eq!(redirect.expect("Location"), format!("https://example.com:{port}{path}?a=b"));
-
-    // Who trusts the certificate is not the question here.
-    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
-    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().tls_config(tls).build());
-    let body = agent.get(format!("https://localhost:{port}{path}")).call().unwrap().body_mut().read_to_vec().unwrap();
-    assert_eq!(body, std::fs::read(site.root().join("oci-index/team/app")).unwrap());
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! What every server does with its configuration: it takes each that can be rendered, speaks TLS, and is not misled by names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::consumer::Consumer;
+use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory};
+use crate::support::http::Base;
+use crate::support::web_server::{
+    APACHE, CADDY, Kind, LIGHTTPD, NGINX, WebServer, free_port, test_config, write_config,
+};
+
+const KINDS: [&Kind; 4] = [&NGINX, &APACHE, &CADDY, &LIGHTTPD];
+
+/// A certificate that nobody trusts, for localhost and example.com.
+fn certificate(directory: &Path) -> [String; 4] {
+    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com", "-out"]);
+    fixtures::run(openssl.arg(&certificate).arg("-keyout").arg(&key));
+    let text = |path: PathBuf| path.to_str().unwrap().to_string();
+    ["--tls-certificate".into(), text(certificate), "--tls-key".into(), text(key)]
+}
+
+#[test]
+fn a_server_takes_every_configuration() {
+    let tls = readable_directory();
+    let tls = certificate(tls.path());
+    for preset in PRESETS {
+        let site = Site::of_fixtures(&["--registry", "--preset", preset]);
+        let (http, https) = (format!("127.0.0.1:{}", free_port()), format!("[::1]:{}", free_port()));
+        let redirected: Vec<&str> =
+            tls.iter().map(String::as_str).chain(["--listen", &https, "--listen-http", &http]).collect();
+        let names = ["--listen", &http, "--server-name", "*.example.com", "127.0.0.1", "[::1]"];
+        for args in [&["--listen", &http][..], &redirected, &names] {
+            for kind in KINDS {
+                let state = readable_directory();
+                let file = write_config(kind, &site.root(), state.path(), args);
+                test_config(kind, &file).unwrap_or_else(|said| panic!("{} {preset} {args:?}: {said}", kind.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn plain_http_is_redirected_to_https() {
+    let site = Site::of_fixtures(&[]);
+    let directory = readable_directory();
+    let tls = certificate(directory.path());
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let plain = format!("127.0.0.1:{}", free_port());
+        let args: Vec<&str> =
+            tls.iter().map(String::as_str).chain(["--listen-http", &plain, "--server-name", "localhost"]).collect();
+        let server = WebServer::start(kind, &site.root(), &args);
+        let path = "/oci-index/team/app";
+        let base = Base { address: plain.parse().unwrap(), host: "localhost".into(), root: site.root() };
+        let redirect = base.get(&format!("{path}?a=b"));
+        assert_eq!(redirect.status, 301);
+        let port = server.address.port();
+        assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}{path}?a=b"));
+
+        // Who trusts the certificate is not the question here.
+        let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
+        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().tls_config(tls).build());
+        let mut response = agent.get(format!("https://localhost:{port}{path}")).call().unwrap();
+        let body = response.body_mut().read_to_vec().unwrap();
+        assert_eq!(body, std::fs::read(site.root().join("oci-index/team/app")).unwrap());
+    }
+}
+
+/// What a server has to refuse is tested beside its way of quoting.
+#[test]
+fn a_root_with_what_configurations_give_a_meaning_is_served() {
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let directory = readable_directory();
+        let pattern = if kind.name == "caddy" { "" } else { r"\e \\n [f]? *" };
+        let root = directory.path().join(format!(r#"a "b" 'c'; # <d> + %1 ~ ^ {pattern}z"#));
+        let image = format!("example.com/app={}", fixtures::layouts().join("app").display());
+        fixtures::run(Command::new(PROGRAM).args(["publish", "--site"]).arg(&root).arg(image));
+        let server = WebServer::start(kind, &root, &[]);
+        assert!(!Consumer::new(&server).walk("app", Some("1.0")).is_empty());
+    }
+}
+
+#[test]
+fn templates_with_what_configurations_give_a_meaning_are_served() {
+    let index = "https://{host}/%22%27;%7D%20%7Badd_header%20x%20y;%7D$host(a).*[b]+%3F%3Cc%3E/{+path}";
+    let site = Site::of_fixtures(&["--index-template", index]);
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let server = WebServer::start(kind, &site.root(), &[]);
+        assert!(!Consumer::new(&server).walk("team/app", Some("2.0")).is_empty());
+        assert_eq!(server.get("/oci-cas/").header("x"), None);
+    }
+}
