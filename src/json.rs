@@ -4,8 +4,12 @@
 //! the parser, so that no document can exhaust the stack. What goes out is canonical JSON (sorted keys, no white space),
 //! so that the same content always has the same bytes.
 
-use std::io::Read;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
 
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
 use serde_json::{Map, Value};
 
 /// The most bytes a manifest may have: the limit that registries settled on (distribution-spec, "Pushing Manifests").
@@ -55,10 +59,110 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
     Ok(bytes)
 }
 
-/// The canonical bytes of a value: keys sorted, no white space, no trailing newline.
-pub fn canonical(value: &Value) -> Vec<u8> {
-    // serde_json's map is a BTreeMap (its feature `preserve_order` is off), so keys come out sorted.
-    serde_json::to_vec(value).unwrap_or_default()
+/// The canonical bytes of a document: keys sorted, no white space, no trailing newline.
+///
+/// Keys are sorted in the bytes. A tree of values would sort them, too, but it takes many times the memory, and documents can
+/// have tens of megabytes.
+pub fn canonical(document: &impl Serialize) -> Vec<u8> {
+    let bytes = RefCell::new(Vec::new());
+    let sorting = SortKeys { bytes: &bytes, members: vec![], objects: vec![] };
+    let mut serializer = serde_json::Serializer::with_formatter(Shared(&bytes), sorting);
+    // Writing to memory cannot fail, and all that is written here has strings for keys.
+    match document.serialize(&mut serializer) {
+        Ok(()) => bytes.into_inner(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// A writer to bytes that a formatter looks at, too.
+struct Shared<'a>(&'a RefCell<Vec<u8>>);
+
+impl Write for Shared<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts the members of each object into the order of their keys, when the object ends.
+struct SortKeys<'a> {
+    bytes: &'a RefCell<Vec<u8>>,
+    /// The members of the objects that have begun.
+    members: Vec<Member>,
+    /// How many members there were when each object that has not ended began.
+    objects: Vec<usize>,
+}
+
+/// Where a member of an object stands.
+#[derive(Clone, Copy)]
+struct Member {
+    start: usize,
+    key_end: usize,
+    end: usize,
+}
+
+impl SortKeys<'_> {
+    fn position(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+
+    fn sort(&self, members: &[Member]) {
+        let Some(first) = members.first() else { return };
+        let mut bytes = self.bytes.borrow_mut();
+        let key = |member: &Member| key(&bytes[member.start..member.key_end]);
+        if members.is_sorted_by_key(key) {
+            return;
+        }
+        let mut sorted = members.to_vec();
+        sorted.sort_by_cached_key(|member| key(member).into_owned());
+        let texts: Vec<&[u8]> = sorted.iter().map(|member| &bytes[member.start..member.end]).collect();
+        let joined = texts.join(&b',');
+        bytes[first.start..].copy_from_slice(&joined);
+    }
+}
+
+/// A key, as it was before it was written. Keys that need escapes are rare.
+fn key(json: &[u8]) -> Cow<'_, [u8]> {
+    match json.contains(&b'\\') {
+        true => Cow::Owned(serde_json::from_slice::<String>(json).unwrap_or_default().into_bytes()),
+        false => Cow::Borrowed(&json[1..json.len() - 1]),
+    }
+}
+
+impl Formatter for SortKeys<'_> {
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.objects.push(self.members.len());
+        CompactFormatter.begin_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        CompactFormatter.begin_object_key(writer, first)?;
+        let start = self.position();
+        self.members.push(Member { start, key_end: start, end: start });
+        Ok(())
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        let key_end = self.position();
+        self.members.last_mut().into_iter().for_each(|member| member.key_end = key_end);
+        Ok(())
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        let end = self.position();
+        self.members.last_mut().into_iter().for_each(|member| member.end = end);
+        Ok(())
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        let begun = self.objects.pop().unwrap_or_default();
+        self.sort(&self.members[begun..]);
+        self.members.truncate(begun);
+        CompactFormatter.end_object(writer)
+    }
 }
 
 /// The canonical text of an object.
@@ -89,11 +193,43 @@ pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn canonical_json_sorts_keys_and_has_no_white_space() {
         let value = parse(br#"{ "b": [1, 2], "a": {"d": null, "c": "x y"} }"#).unwrap();
         assert_eq!(canonical(&value), br#"{"a":{"c":"x y","d":null},"b":[1,2]}"#);
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "kind")]
+    enum Shape {
+        Box { width: u8, depth: Option<u8>, inside: Vec<Shape> },
+    }
+
+    #[test]
+    fn canonical_json_of_a_struct_is_that_of_its_value() {
+        let inner = Shape::Box { width: 3, depth: None, inside: vec![] };
+        let shape = Shape::Box { width: 1, depth: Some(2), inside: vec![inner] };
+        let expected =
+            br#"{"depth":2,"inside":[{"depth":null,"inside":[],"kind":"Box","width":3}],"kind":"Box","width":1}"#;
+        assert_eq!(canonical(&shape), expected);
+        assert_eq!(canonical(&serde_json::to_value(&shape).unwrap()), expected);
+    }
+
+    #[test]
+    fn keys_are_sorted_by_what_they_are_and_not_by_how_they_are_escaped() {
+        // A quotation mark comes before a letter; the backslash that escapes it does not.
+        let pairs = [("B", 1), ("\"", 2), ("\n", 3)];
+        let map: BTreeMap<&str, u8> = pairs.into_iter().collect();
+        assert_eq!(canonical(&map), br#"{"\n":3,"\"":2,"B":1}"#);
+        struct Unsorted([(&'static str, u8); 3]);
+        impl Serialize for Unsorted {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0)
+            }
+        }
+        assert_eq!(canonical(&Unsorted(pairs)), canonical(&map));
     }
 
     #[test]

@@ -34,6 +34,8 @@ const MAX_DEPTH: usize = 32;
 #[serde(rename_all = "camelCase")]
 pub struct ImageDocument {
     catalogue: u32,
+    /// The digest of the index that it was made from, so that an image whose index stays as it is can be left alone.
+    pub index: Digest,
     /// The image's name.
     pub name: ImageName,
     /// Its refs, newest first.
@@ -121,6 +123,8 @@ pub struct ListDocument {
     pub registry: bool,
     /// The digest of the templates that the pages were rendered with.
     pub templates: String,
+    /// The hosts that the site serves. A page of one host needs not name it with each image.
+    pub hosts: Vec<String>,
     /// The images, sorted by name.
     pub images: Vec<Row>,
 }
@@ -159,18 +163,47 @@ pub struct Row {
 
 impl ListDocument {
     /// An empty list of pages that are made in this way.
-    pub fn new(registry: bool, templates: String) -> ListDocument {
-        ListDocument { catalogue: VERSION, registry, templates, images: vec![] }
+    pub fn new(registry: bool, templates: String, hosts: Vec<String>) -> ListDocument {
+        ListDocument { catalogue: VERSION, registry, templates, hosts, images: vec![] }
+    }
+
+    /// The row of an image.
+    pub fn row(&self, image: &ImageName) -> Option<&Row> {
+        self.position(image).ok().map(|position| &self.images[position])
+    }
+
+    /// Sets the row of an image. Returns whether that changes the list.
+    pub fn set(&mut self, row: Row) -> bool {
+        match self.position(&row.name) {
+            Ok(position) if self.images[position] == row => return false,
+            Ok(position) => self.images[position] = row,
+            Err(position) => self.images.insert(position, row),
+        }
+        true
+    }
+
+    /// Takes out the row of an image, where it has one.
+    pub fn remove(&mut self, image: &ImageName) {
+        if let Ok(position) = self.position(image) {
+            self.images.remove(position);
+        }
+    }
+
+    fn position(&self, image: &ImageName) -> Result<usize, usize> {
+        self.images.binary_search_by(|row| row.name.cmp(image))
     }
 
     /// Reads a list. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<ListDocument> {
-        serde_json::from_slice(bytes).ok().filter(|list: &ListDocument| list.catalogue == VERSION)
+        let is_usable = |list: &ListDocument| {
+            list.catalogue == VERSION && list.images.is_sorted_by(|row, next| row.name < next.name)
+        };
+        serde_json::from_slice(bytes).ok().filter(is_usable)
     }
 
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical(self)
+        json::canonical(self)
     }
 }
 
@@ -182,7 +215,12 @@ impl ImageDocument {
 
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canonical(self)
+        json::canonical(self)
+    }
+
+    /// Whether nothing was missing when it was made. Otherwise there may be more to say by now.
+    pub fn is_complete(&self) -> bool {
+        self.refs.iter().all(|one| !one.incomplete)
     }
 
     /// The layers of the images that are told in full.
@@ -237,24 +275,21 @@ impl ImageDocument {
     }
 }
 
-fn canonical(document: &impl Serialize) -> Vec<u8> {
-    // Strings, numbers and lists: a struct of them always becomes JSON, and through Value its keys are sorted.
-    json::canonical(&serde_json::to_value(document).unwrap_or_default())
-}
-
-/// Makes the document of an image from the entries of its index. `old` is the one that is there; `read` gives the verified
+/// Makes the document of an image from the entries of its index, whose bytes have the digest `index`. `old` is the one that is there; `read` gives the verified
 /// bytes of a manifest or config, or None where the site does not have it. Which layers are shared is left as it was.
 ///
 /// # Errors
 /// Those of `read`.
 pub fn build<E>(
     name: &ImageName,
+    index: Digest,
     entries: &[Entry],
     old: Option<ImageDocument>,
     read: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<ImageDocument, E> {
     let old = old.unwrap_or_else(|| ImageDocument {
         catalogue: VERSION,
+        index: index.clone(),
         name: name.clone(),
         refs: vec![],
         manifests: BTreeMap::new(),
@@ -262,22 +297,25 @@ pub fn build<E>(
         shared_layers: BTreeSet::new(),
     });
     let mut manifests = Manifests { known: old.manifests, found: BTreeMap::new(), read };
-    let known_refs: BTreeMap<Option<String>, Ref> =
+    let mut known_refs: BTreeMap<Option<String>, Ref> =
         old.refs.into_iter().map(|known| (known.reference.clone(), known)).collect();
     let mut referrers = Referrers::new(old.referrers);
-    let mut by_ref: BTreeMap<Option<&str>, Vec<&Entry>> = BTreeMap::new();
+    let mut tagged: Vec<&Entry> = Vec::with_capacity(entries.len());
     let mut fallback: Vec<(&str, &Entry)> = Vec::new();
     for entry in entries {
         match entry.reference.as_deref() {
             Some(tag) if is_fallback_tag(tag) => fallback.push((tag, entry)),
             None if referrers.add_untagged(&mut manifests, entry)? => {}
-            reference => by_ref.entry(reference).or_default().push(entry),
+            _ => tagged.push(entry),
         }
     }
-    let mut refs = Vec::with_capacity(by_ref.len());
-    for (reference, entries) in by_ref {
-        let known = known_refs.get(&reference.map(str::to_string));
-        refs.push(manifests.sum_up(reference, &entries, known)?);
+    // A stable sort: the entries of one ref keep the order they have in the index.
+    tagged.sort_by_key(|entry| entry.reference.as_deref());
+    let mut refs = Vec::with_capacity(tagged.len());
+    for entries in tagged.chunk_by(|one, next| one.reference == next.reference) {
+        let reference = entries[0].reference.as_deref();
+        let known = known_refs.remove(&reference.map(str::to_string));
+        refs.push(manifests.sum_up(reference, entries, known)?);
     }
     refs.sort_by(newest_first);
     let told = manifests.tell(&refs, entries)?;
@@ -286,6 +324,7 @@ pub fn build<E>(
     let shared_layers = old.shared_layers;
     Ok(ImageDocument {
         catalogue: VERSION,
+        index,
         name: name.clone(),
         refs,
         manifests: told,
@@ -330,10 +369,10 @@ impl<E> Manifests<'_, E> {
         Ok(facts)
     }
 
-    fn sum_up(&mut self, reference: Option<&str>, entries: &[&Entry], known: Option<&Ref>) -> Result<Ref, E> {
+    fn sum_up(&mut self, reference: Option<&str>, entries: &[&Entry], known: Option<Ref>) -> Result<Ref, E> {
         let listed: Vec<RefEntry> = entries.iter().map(|entry| ref_entry(entry)).collect();
         if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete) {
-            return Ok(known.clone());
+            return Ok(known);
         }
         let mut sum = Ref {
             reference: reference.map(str::to_string),
@@ -598,10 +637,11 @@ mod tests {
     fn build_from(blobs: &Blobs, entries: &[Entry], old: Option<ImageDocument>) -> (ImageDocument, usize) {
         let name = ImageName::parse("example.com/app").unwrap();
         let reads = Cell::new(0);
-        let document = build::<Infallible>(&name, entries, old, &mut |descriptor| {
-            reads.set(reads.get() + 1);
-            Ok(blobs.get(&descriptor.digest).cloned())
-        });
+        let document =
+            build::<Infallible>(&name, Digest::of(Algorithm::Sha256, b"index"), entries, old, &mut |descriptor| {
+                reads.set(reads.get() + 1);
+                Ok(blobs.get(&descriptor.digest).cloned())
+            });
         (document.unwrap(), reads.get())
     }
 

@@ -32,8 +32,7 @@ impl LayersDocument {
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let document = LayersDocument { catalogue: VERSION, layers: self.layers.clone() };
-        // Strings and numbers: a struct of them always becomes JSON.
-        json::canonical(&serde_json::to_value(document).unwrap_or_default())
+        json::canonical(&document)
     }
 }
 

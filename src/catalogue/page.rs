@@ -1,8 +1,10 @@
 //! From documents to HTML. What a template sees is prepared here as plain data; what it may do with text is decided here,
 //! too: everything is escaped unless it is HTML of our own, and only http and https links become links.
 
+use std::sync::Arc;
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value as TemplateValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -116,28 +118,26 @@ impl Pages {
     }
 
     /// The page that lists all images.
-    pub fn list(&self, list: &ListDocument, hosts: &[String]) -> Result<Vec<u8>, PageError> {
-        let [host] = hosts else { return self.list_of(list, None) };
-        self.list_of(list, Some(host))
-    }
-
-    fn list_of(&self, list: &ListDocument, host: Option<&String>) -> Result<Vec<u8>, PageError> {
+    pub fn list(&self, list: &Arc<ListDocument>) -> Result<Vec<u8>, PageError> {
         let page = SitePath::new(catalogue::LIST_PAGE)?;
-        let site = host.map_or("Images", String::as_str);
+        let host = match list.hosts.as_slice() {
+            [host] => Some(host.as_str()),
+            _ => None,
+        };
         let view = ListView {
-            page: PageView::new(&page, site),
+            page: PageView::new(&page, host.unwrap_or("Images")),
             // Within one host, the host before every name would only be in the way.
             is_one_host: host.is_some(),
             count: list.images.len() as u64,
-            boxes: list.images.chunks(ROWS_PER_BOX).collect(),
+            boxes: TemplateValue::from_object(Boxes(list.clone())),
         };
         self.render(templates::LIST, view)
     }
 
     /// The page of an image.
-    pub fn image(&self, document: &ImageDocument, registry: bool) -> Result<Vec<u8>, PageError> {
+    pub fn image(&self, document: &Arc<ImageDocument>, registry: bool) -> Result<Vec<u8>, PageError> {
         let page = catalogue::page_path(&document.name)?;
-        let (detailed, older) = document.refs.split_at(document.refs.len().min(MAX_DETAILED_REFS));
+        let detailed = &document.refs[..document.refs.len().min(MAX_DETAILED_REFS)];
         let mut releases: Vec<ReleaseView> = Vec::new();
         for (reference, before) in detailed.iter().zip([None].into_iter().chain(detailed.iter().map(Some))) {
             match releases.last_mut().filter(|_| before.is_some_and(|before| before.entries == reference.entries)) {
@@ -156,7 +156,7 @@ impl Pages {
             document: catalogue::url(&document_path),
             count: document.refs.iter().filter(|one| one.reference.is_some()).count() as u64,
             releases,
-            older: older.iter().collect(),
+            older: TemplateValue::from_object(OlderRefs(document.clone())),
         };
         self.render(templates::IMAGE, view)
     }
@@ -203,11 +203,50 @@ impl PageView {
 }
 
 #[derive(Serialize)]
-struct ListView<'a> {
+struct ListView {
     page: PageView,
     is_one_host: bool,
     count: u64,
-    boxes: Vec<&'a [super::document::Row]>,
+    boxes: TemplateValue,
+}
+
+/// The rows of the list, by [`ROWS_PER_BOX`]. They become values when the template comes to them, box by box: as values, all of
+/// them would take ten times the memory.
+#[derive(Debug)]
+struct Boxes(Arc<ListDocument>);
+
+impl Object for Boxes {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.images.len().div_ceil(ROWS_PER_BOX))
+    }
+
+    fn get_value(self: &Arc<Self>, index: &TemplateValue) -> Option<TemplateValue> {
+        let rows = self.0.images.chunks(ROWS_PER_BOX).nth(index.as_usize()?)?;
+        Some(TemplateValue::from(Serde(rows)))
+    }
+}
+
+/// The refs that are only summed up, each a value when the template comes to it.
+#[derive(Debug)]
+struct OlderRefs(Arc<ImageDocument>);
+
+impl Object for OlderRefs {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.refs.len().saturating_sub(MAX_DETAILED_REFS))
+    }
+
+    fn get_value(self: &Arc<Self>, index: &TemplateValue) -> Option<TemplateValue> {
+        let reference = self.0.refs.get(MAX_DETAILED_REFS..)?.get(index.as_usize()?)?;
+        Some(TemplateValue::from(Serde(reference)))
+    }
 }
 
 #[derive(Serialize)]
@@ -225,7 +264,7 @@ struct ImageView<'a> {
     /// The newest refs, those that are the same thing together.
     releases: Vec<ReleaseView<'a>>,
     /// The refs that are only summed up.
-    older: Vec<&'a Ref>,
+    older: TemplateValue,
 }
 
 /// Refs that lead to the same entries.
@@ -517,13 +556,14 @@ mod tests {
     }
 
     /// A document of one image, all of whose texts are `text`.
-    fn document(text: &str) -> ImageDocument {
+    fn document(text: &str) -> Arc<ImageDocument> {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let annotations: serde_json::Map<String, serde_json::Value> =
             crate::catalogue::facts::ANNOTATIONS.iter().map(|key| (key.to_string(), text.into())).collect();
         let texts = json!([text, text]);
         let document = json!({
             "catalogue": crate::catalogue::VERSION,
+            "index": digest,
             "name": "example.com/team/app",
             "refs": [{
                 "ref": text, "entries": [{"digest": digest}], "created": "2024-01-02T03:04:05Z", "size": 1,
@@ -540,14 +580,14 @@ mod tests {
             "referrers": {digest: [{"artifactType": text, "digest": digest, "size": 1, "declared": true}]},
             "sharedLayers": [],
         });
-        ImageDocument::parse(&json::canonical(&document)).unwrap()
+        Arc::new(ImageDocument::parse(&json::canonical(&document)).unwrap())
     }
 
-    fn list(text: &str) -> ListDocument {
-        let mut list = ListDocument::new(true, "sha256:".into());
+    fn list(text: &str) -> Arc<ListDocument> {
+        let mut list = ListDocument::new(true, "sha256:".into(), vec!["example.com".into()]);
         let row = Row { description: Some(text.into()), ..document(text).row().unwrap() };
         list.images = vec![Row { artifact_type: Some(text.into()), platforms: vec![], ..row.clone() }, row];
-        list
+        Arc::new(list)
     }
 
     /// The elements of a page with the names of their attributes: what the page is made of, whatever its text says.
@@ -566,7 +606,6 @@ mod tests {
         fn no_text_changes_what_a_page_is_made_of(text in "[a-z<>&\"'/=`{}%#!;: \t\n\u{202e}🦀-]{1,40}") {
             prop_assume!(link(&text).is_none() && !text.trim().is_empty());
             let pages = Pages::new(Templates::built_in()).unwrap();
-            let hosts = ["example.com".to_string()];
             // Harmless text that has the same effects: it is no fragment of a name, and no tag.
             let harmless = "a b";
             prop_assume!(!crate::name::is_fragment(&text));
@@ -575,8 +614,8 @@ mod tests {
                 structure(&pages.image(&document(harmless), true).unwrap())
             );
             prop_assert_eq!(
-                structure(&pages.list(&list(&text), &hosts).unwrap()),
-                structure(&pages.list(&list(harmless), &hosts).unwrap())
+                structure(&pages.list(&list(&text)).unwrap()),
+                structure(&pages.list(&list(harmless)).unwrap())
             );
         }
     }

@@ -397,7 +397,7 @@ fn index_document(mut others: Map<String, Value>, entries: &[Value]) -> Vec<u8> 
     others.entry("schemaVersion").or_insert_with(|| 2.into());
     others.entry("mediaType").or_insert_with(|| media_type::INDEX.into());
     others.insert("manifests".into(), entries.into());
-    json::canonical(&others.into())
+    json::canonical(&others)
 }
 
 #[cfg(test)]

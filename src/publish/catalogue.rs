@@ -1,14 +1,17 @@
 //! What a publish does for the catalogue (see [`crate::catalogue`]): documents and pages of the images that changed, of the
 //! few that share a layer with them now, and the list.
 //!
-//! The cost follows the change. `catalogue.json` says how the pages that are there were made; when it is not there, or they
-//! were made in another way (with other templates, or without the registry view's commands), all are made again.
+//! The cost follows the change. An image's document says which index it was made from, and while the image keeps that index,
+//! its document and its page are left alone. `catalogue.json` says how the pages that are there were made; when it is not
+//! there, or they were made in another way (with other templates, or without the registry view's commands), all are made
+//! again.
 //!
 //! The order of writing makes an interrupted publish harmless: an image's own document is written after everything that
 //! follows from it, so that the next publish of the image finds the same change to make; the list comes last.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::collect::Image;
 use super::execute::{Tally, write_documents};
@@ -16,7 +19,7 @@ use super::plan::{
     PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
 };
 use super::{PublishError, Site};
-use crate::catalogue::document::{self, ImageDocument, ListDocument, Row};
+use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row};
 use crate::catalogue::layers::{self, Change, LayersDocument};
 use crate::catalogue::templates;
 use crate::digest::{Algorithm, Digest};
@@ -26,7 +29,7 @@ use crate::oci::Descriptor;
 use crate::oci::layout::Layout;
 use crate::parallel;
 use crate::progress::Silent;
-use crate::site::index::{Entry, Index};
+use crate::site::index::Index;
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
 use crate::store::{Document, Expected, Version};
@@ -63,27 +66,37 @@ pub struct PlannedPage {
 pub(crate) struct Planner<'a> {
     site: &'a Site,
     layouts: &'a [Layout],
+    /// The list as it is going to be.
     list: ListDocument,
+    /// Whether the list that is there says something else.
+    is_list_changed: bool,
     /// The list as it was read.
     list_there: Option<Document>,
     /// Whether nothing that is there can be built upon.
     is_anew: bool,
     /// Whether the pages that are there were made in another way.
     is_other_way: bool,
-    images: BTreeMap<ImageName, Changed>,
+    images: BTreeMap<ImageName, NewDocument>,
+    layers: Vec<Change>,
 }
 
 /// An image whose documents may have to be written.
-#[derive(Debug)]
 pub(crate) struct Changed {
-    document: ImageDocument,
-    there: Option<There>,
-    /// The layers it had, and those of them that were marked as shared. None: only a mark changes.
-    before: Option<(BTreeSet<Digest>, BTreeSet<Digest>)>,
+    row: Row,
+    layers: Change,
+    document: NewDocument,
 }
 
-/// A document that is there, without its bytes: there may be thousands.
-#[derive(Debug)]
+/// The document of an image as it is going to be. Its bytes are kept, and not what they say, which takes several times the
+/// memory: there may be thousands.
+struct NewDocument {
+    size: u64,
+    /// The bytes. None: it has them already.
+    bytes: Option<Vec<u8>>,
+    there: Option<There>,
+}
+
+/// A document that is there, without its bytes.
 struct There {
     digest: Digest,
     version: Version,
@@ -95,25 +108,68 @@ impl There {
     }
 }
 
+impl NewDocument {
+    fn new(document: &ImageDocument, there: Option<There>) -> NewDocument {
+        let bytes = document.to_bytes();
+        let is_there = there.as_ref().is_some_and(|there| there.digest == Digest::of(Algorithm::Sha256, &bytes));
+        NewDocument { size: bytes.len() as u64, bytes: (!is_there).then_some(bytes), there }
+    }
+
+    /// Changes which layers are said to be shared.
+    fn share(&mut self, site: &Site, name: &ImageName, shared: BTreeSet<Digest>) -> Result<(), PlanError> {
+        let bytes = match self.bytes.take() {
+            Some(bytes) => Some(bytes),
+            None => read(site, &catalogue::document_path(name)?)?.map(|there| there.bytes),
+        };
+        if let Some(mut document) = bytes.and_then(|bytes| ImageDocument::parse(&bytes)) {
+            document.shared_layers = shared;
+            *self = NewDocument::new(&document, self.there.take());
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Planner<'a> {
     /// Looks at the catalogue that is there.
     pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
         let there = read(site, &SitePath::new(catalogue::LIST)?)?;
         let found = there.as_ref().and_then(|there| ListDocument::parse(&there.bytes));
         let templates = site.pages.templates().digest().to_string();
-        let mut list = ListDocument::new(site.map.settings().views.registry, templates);
+        let settings = site.map.settings();
+        let mut list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
         let is_other_way =
             found.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
+        let is_list_changed = is_other_way || found.as_ref().is_none_or(|found| found.hosts != list.hosts);
         let is_anew = found.is_none();
         list.images = found.map(|found| found.images).unwrap_or_default();
-        Ok(Planner { site, layouts, list, list_there: there, is_anew, is_other_way, images: BTreeMap::new() })
+        Ok(Planner {
+            site,
+            layouts,
+            list,
+            list_there: there,
+            is_list_changed,
+            is_anew,
+            is_other_way,
+            images: BTreeMap::new(),
+            layers: vec![],
+        })
+    }
+
+    /// Whether the document, the page and the row of an image were made from the index with these bytes, and are there.
+    pub(crate) fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, PlanError> {
+        let Some(row) = self.list.row(image).filter(|_| !self.is_other_way) else { return Ok(false) };
+        let there = read(self.site, &catalogue::document_path(image)?)?;
+        let Some(document) = there.and_then(|there| ImageDocument::parse(&there.bytes)) else { return Ok(false) };
+        let is_of_index = document.index == Digest::of(Algorithm::Sha256, index) && document.is_complete();
+        // A publish that was killed may have left a row that is older than the document.
+        Ok(is_of_index && *row == document.row()? && self.site.own.stat(&catalogue::page_path(image)?)?.is_some())
     }
 
     /// What becomes of an image that is published now. None: it can have no page.
     pub(crate) fn published(&self, image: &Image, index: &Index) -> Result<Option<Changed>, PlanError> {
         let by_digest: HashMap<&Digest, usize> =
             image.blobs.iter().map(|found| (&found.blob.digest, found.layout)).collect();
-        self.changed(&image.name, index.entries(), &|descriptor| match by_digest
+        self.changed(&image.name, index, &|descriptor| match by_digest
             .get(&descriptor.digest)
             .and_then(|position| self.layouts.get(*position))
         {
@@ -124,29 +180,36 @@ impl<'a> Planner<'a> {
 
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
     pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
-        self.changed(name, index.entries(), &|_| Ok(None))
+        self.changed(name, index, &|_| Ok(None))
     }
 
     fn changed(
         &self,
         name: &ImageName,
-        entries: &[Entry],
+        index: &Index,
         published: &dyn Fn(&Descriptor) -> Result<Option<Vec<u8>>, PlanError>,
     ) -> Result<Option<Changed>, PlanError> {
         let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
+        let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
         let there = read(self.site, &path)?;
         let old = there.as_ref().filter(|_| !self.is_anew).and_then(|there| ImageDocument::parse(&there.bytes));
-        let before = old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
-        let document = document::build(name, entries, old, &mut |descriptor| match published(descriptor)? {
-            Some(bytes) => Ok(Some(bytes)),
-            None => read_blob(self.site, name, descriptor),
-        })?;
-        Ok(Some(Changed { document, there: there.as_ref().map(There::of), before: Some(before) }))
+        let there = there.map(|there| There::of(&there));
+        let (before, shared_before) =
+            old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
+        let document =
+            document::build(name, digest, index.entries(), old, &mut |descriptor| match published(descriptor)? {
+                Some(bytes) => Ok(Some(bytes)),
+                None => read_blob(self.site, name, descriptor),
+            })?;
+        let layers = Change { image: name.clone(), before, shared_before, after: document.layers() };
+        Ok(Some(Changed { row: document.row()?, layers, document: NewDocument::new(&document, there) }))
     }
 
     /// Adds an image.
     pub(crate) fn add(&mut self, changed: Changed) {
-        self.images.insert(changed.document.name.clone(), changed);
+        self.images.insert(changed.row.name.clone(), changed.document);
+        self.is_list_changed |= self.list.set(changed.row);
+        self.layers.push(changed.layers);
     }
 
     /// Decides what is written, now that all changes are known. `images` are those that the site will have.
@@ -154,39 +217,30 @@ impl<'a> Planner<'a> {
         self.add_images_from_before(images)?;
         let gone: Vec<ImageName> =
             self.list.images.iter().map(|row| row.name.clone()).filter(|name| !images.contains(name)).collect();
-        let mut changes = self.changes();
-        changes.extend(self.changes_of_those_that_are_gone(&gone)?);
+        self.remove(&gone)?;
         let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
-        let outcome = layers::share(&changes, |layer| shards.owners(layer))?;
-        for (name, shared) in outcome.shared {
-            if let Some(changed) = self.images.get_mut(&name) {
-                changed.document.shared_layers = shared;
+        let mut outcome = layers::share(&self.layers, |layer| shards.owners(layer))?;
+        for Change { image, shared_before, .. } in std::mem::take(&mut self.layers) {
+            let shared = outcome.shared.remove(&image).filter(|shared| *shared != shared_before);
+            if let (Some(shared), Some(document)) = (shared, self.images.get_mut(&image)) {
+                document.share(self.site, &image, shared)?;
             }
         }
+        let mut marked = BTreeMap::new();
         for (name, marks) in outcome.others {
-            self.mark(&name, marks)?;
+            let document = self.mark(&name, marks)?;
+            marked.extend(document.map(|document| (name, document)));
         }
         shards.set(outcome.owners)?;
-        self.plan(&gone, shards)
-    }
-
-    fn changes(&self) -> Vec<Change> {
-        let changes = self.images.iter().map(|(name, changed)| {
-            let (before, shared_before) = changed.before.clone().unwrap_or_default();
-            Change { image: name.clone(), before, shared_before, after: changed.document.layers() }
-        });
-        changes.collect()
+        self.plan(&gone, marked, shards)
     }
 
     /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
     /// without.
     fn add_images_from_before(&mut self, images: &BTreeSet<ImageName>) -> Result<(), PlanError> {
-        let listed: BTreeSet<ImageName> = match self.is_other_way {
-            true => BTreeSet::new(),
-            false => self.list.images.iter().map(|row| row.name.clone()).collect(),
-        };
         for name in images {
-            if listed.contains(name) || self.images.contains_key(name) {
+            let is_listed = !self.is_other_way && self.list.row(name).is_some();
+            if is_listed || self.images.contains_key(name) {
                 continue;
             }
             if let Some(index) = read_index(self.site, name)?
@@ -198,23 +252,25 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn changes_of_those_that_are_gone(&self, gone: &[ImageName]) -> Result<Vec<Change>, PlanError> {
-        let mut changes = Vec::new();
+    /// Takes images out that are no more.
+    fn remove(&mut self, gone: &[ImageName]) -> Result<(), PlanError> {
         for name in gone {
+            self.list.remove(name);
+            self.is_list_changed = true;
             let there = read(self.site, &catalogue::document_path(name)?)?;
             if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
                 let (before, shared_before) = (old.layers(), old.shared_layers);
-                changes.push(Change { image: name.clone(), before, shared_before, after: BTreeSet::new() });
+                self.layers.push(Change { image: name.clone(), before, shared_before, after: BTreeSet::new() });
             }
         }
-        Ok(changes)
+        Ok(())
     }
 
-    /// Sets or takes away marks on an image that does not change otherwise.
-    fn mark(&mut self, name: &ImageName, marks: BTreeMap<Digest, bool>) -> Result<(), PlanError> {
+    /// The document of an image that does not change otherwise, with marks set or taken away.
+    fn mark(&self, name: &ImageName, marks: BTreeMap<Digest, bool>) -> Result<Option<NewDocument>, PlanError> {
         let there = read(self.site, &catalogue::document_path(name)?)?;
         let Some(mut document) = there.as_ref().and_then(|there| ImageDocument::parse(&there.bytes)) else {
-            return Ok(());
+            return Ok(None);
         };
         let has = document.layers();
         for (layer, is_shared) in marks {
@@ -223,33 +279,35 @@ impl<'a> Planner<'a> {
                 false => document.shared_layers.remove(&layer),
             };
         }
-        self.images.insert(name.clone(), Changed { document, there: there.as_ref().map(There::of), before: None });
-        Ok(())
+        Ok(Some(NewDocument::new(&document, there.as_ref().map(There::of))))
     }
 
-    fn plan(self, gone: &[ImageName], shards: Shards) -> Result<CataloguePlan, PlanError> {
-        let Planner { site, mut list, list_there, is_anew, images, .. } = self;
+    fn plan(
+        self,
+        gone: &[ImageName],
+        marked: BTreeMap<ImageName, NewDocument>,
+        shards: Shards,
+    ) -> Result<CataloguePlan, PlanError> {
+        let Planner { site, list, list_there, is_list_changed, is_anew, images, .. } = self;
         let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
-        let mut rows: BTreeMap<ImageName, Row> = list.images.into_iter().map(|row| (row.name.clone(), row)).collect();
         for name in gone {
-            rows.remove(name);
             plan.removals.extend([catalogue::page_path(name)?, catalogue::document_path(name)?]);
         }
-        let (own, others): (Vec<_>, Vec<_>) = images.into_iter().partition(|(_, changed)| changed.before.is_some());
-        for (name, changed) in others {
-            plan.add_image(&name, changed)?;
+        for (name, document) in marked {
+            plan.add_image(&name, document)?;
         }
         let (documents, emptied) = shards.documents();
         plan.documents.extend(documents);
         plan.emptied = emptied;
         plan.own = plan.documents.len();
-        for (name, changed) in own {
-            rows.insert(name.clone(), changed.document.row()?);
-            plan.add_image(&name, changed)?;
+        for (name, document) in images {
+            plan.add_image(&name, document)?;
         }
-        list.images = rows.into_values().collect();
         plan.list = plan.documents.len();
-        plan.add_list(site, &list, list_there)?;
+        match is_list_changed || site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?.is_none() {
+            true => plan.add_list(site, list, list_there)?,
+            false => plan.keep_list(site)?,
+        }
         if is_anew {
             plan.remove_strays(site)?;
         }
@@ -266,26 +324,23 @@ impl CataloguePlan {
         Ok(plan)
     }
 
-    fn add_image(&mut self, name: &ImageName, changed: Changed) -> Result<(), PathError> {
-        let Changed { document, there, .. } = changed;
+    fn add_image(&mut self, name: &ImageName, document: NewDocument) -> Result<(), PathError> {
+        let NewDocument { size, bytes, there } = document;
         self.pages.push(PlannedPage { path: catalogue::page_path(name)?, document: self.documents.len() });
-        let place = Place { origin: None, path: catalogue::document_path(name)? };
-        let bytes = document.to_bytes();
-        let is_unchanged = there.as_ref().is_some_and(|there| there.digest == Digest::of(Algorithm::Sha256, &bytes));
         self.documents.push(PlannedDocument {
-            place,
+            place: Place { origin: None, path: catalogue::document_path(name)? },
             kind: Kind::CatalogueDocument,
-            size: bytes.len() as u64,
-            new_bytes: (!is_unchanged).then_some(bytes),
+            size,
+            new_bytes: bytes,
             expected: there.map_or(Expected::Absent, |there| Expected::Version(there.version)),
         });
         Ok(())
     }
 
-    fn add_list(&mut self, site: &Site, list: &ListDocument, there: Option<Document>) -> Result<(), PlanError> {
+    fn add_list(&mut self, site: &Site, list: ListDocument, there: Option<Document>) -> Result<(), PlanError> {
+        let list = Arc::new(list);
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
-        let page = site.pages.list(list, &site.map.settings().hosts)?;
-        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, page)?;
+        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
         // Merged from what was read then, so written only if it is still that.
         let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
         if !site.views_before.catalogue {
@@ -298,9 +353,27 @@ impl CataloguePlan {
             }
         }
         self.documents.extend([page, document]);
-        // A template that cannot render one page can render none: found here, before anything is written.
-        if let Some(first) = self.pages.first() {
-            self.page(site, first)?;
+        self.try_templates(site)
+    }
+
+    /// The list stays as it is.
+    fn keep_list(&mut self, site: &Site) -> Result<(), PlanError> {
+        for (path, kind) in [(catalogue::LIST_PAGE, Kind::CataloguePage), (catalogue::LIST, Kind::CatalogueDocument)] {
+            let place = Place { origin: None, path: SitePath::new(path)? };
+            let size = site.own.stat(&place.path)?.map_or(0, |stat| stat.size);
+            self.documents.push(PlannedDocument { place, kind, size, new_bytes: None, expected: Expected::Absent });
+        }
+        self.try_templates(site)
+    }
+
+    /// A template that cannot render one page can render none: found here, before anything is written.
+    fn try_templates(&self, site: &Site) -> Result<(), PlanError> {
+        if let Some(first) = self.pages.first()
+            && let Some(mut document) = self.document(site, first)?
+        {
+            // One ref that is only summed up is as good as thousands.
+            document.refs.truncate(MAX_DETAILED_REFS + 1);
+            site.pages.image(&Arc::new(document), site.map.settings().views.registry)?;
         }
         Ok(())
     }
@@ -321,16 +394,21 @@ impl CataloguePlan {
 
     /// The bytes of a page.
     pub fn page(&self, site: &Site, page: &PlannedPage) -> Result<Vec<u8>, PlanError> {
-        let Some(planned) = self.documents.get(page.document) else { return Ok(vec![]) };
+        match self.document(site, page)? {
+            Some(document) => Ok(site.pages.image(&Arc::new(document), site.map.settings().views.registry)?),
+            // Somebody took the document away since it was looked at. The next publish makes it again.
+            None => Ok(vec![]),
+        }
+    }
+
+    /// What a page is made from.
+    fn document(&self, site: &Site, page: &PlannedPage) -> Result<Option<ImageDocument>, PlanError> {
+        let Some(planned) = self.documents.get(page.document) else { return Ok(None) };
         let there = match planned.new_bytes {
             Some(_) => None,
             None => read(site, &planned.place.path)?.map(|there| there.bytes),
         };
-        match planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| ImageDocument::parse(bytes)) {
-            Some(document) => Ok(site.pages.image(&document, site.map.settings().views.registry)?),
-            // Somebody took the document away since it was looked at. The next publish makes it again.
-            None => Ok(vec![]),
-        }
+        Ok(planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| ImageDocument::parse(bytes)))
     }
 }
 
@@ -459,8 +537,8 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
 pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     let mut planner = Planner::new(site, &[])?;
     let found = read(site, &SitePath::new(catalogue::LIST)?)?.and_then(|there| ListDocument::parse(&there.bytes));
-    planner.list = ListDocument { images: vec![], ..found.unwrap_or(planner.list) };
-    (planner.is_anew, planner.is_other_way) = (true, true);
+    planner.list = ListDocument { images: vec![], hosts: planner.list.hosts.clone(), ..found.unwrap_or(planner.list) };
+    (planner.is_anew, planner.is_other_way, planner.is_list_changed) = (true, true, true);
     let plan = planner.finish(&site.images.iter().cloned().collect())?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
     let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());

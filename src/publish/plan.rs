@@ -340,7 +340,7 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
-    let (index, change) = plan_index(site, merge, &mut image, place)?;
+    let (index, change) = plan_index(site, merge, &mut image, place, catalogue)?;
     let for_catalogue =
         catalogue.zip(change.as_ref()).map(|(planner, change)| planner.published(&image, &change.after)).transpose()?;
     let has_registry = site.map.settings().views.registry;
@@ -523,11 +523,15 @@ pub struct IndexChange {
 }
 
 /// Plans the index, which takes the image's entries. What changes is told where the site has a view that asks.
+///
+/// An index that stays as it is need not be parsed, and can be large; only the registry view asks for its entries all the same,
+/// and a catalogue that was not made from it.
 fn plan_index(
     site: &Site,
     merge: Merge,
     image: &mut Image,
     place: Place,
+    catalogue: Option<&Planner>,
 ) -> Result<(PlannedDocument, Option<IndexChange>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
     let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
@@ -538,11 +542,13 @@ fn plan_index(
         list.push(entry.with_cas_engine(&cas_engine));
     }
     let mut there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-    // Only the views ask for the entries, and an index can be large.
-    if site.map.settings().views.is_none()
-        && let Some(there) = there.take_if(|there| there.bytes == published.alone())
+    if !site.map.settings().views.registry
+        && let Some(same) = there.take_if(|there| there.bytes == published.alone())
     {
-        return Ok((unchanged(place, Kind::Index, there), None));
+        match catalogue.map_or(Ok(true), |catalogue| catalogue.is_current(&image.name, &same.bytes))? {
+            true => return Ok((unchanged(place, Kind::Index, same), None)),
+            false => there = Some(same),
+        }
     }
     let mut index = match &there {
         None => Index::default(),

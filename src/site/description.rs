@@ -83,6 +83,6 @@ impl Description {
         let images = self.images.clone();
         let document = Document { ocisite: VERSION, hosts, index_template, cas_template, origins, views, images };
         // Plain strings and numbers: a struct of them always becomes JSON, and through Value its keys are sorted.
-        json::canonical(&serde_json::to_value(document).unwrap_or_default())
+        json::canonical(&document)
     }
 }

@@ -211,7 +211,9 @@ impl DirectoryStore {
 
     /// Removes the directories that this process made, as far as nobody else has put something into them.
     fn remove_made_directories(&self) {
-        let Journal { directories, is_locked, .. } = std::mem::take(&mut *self.journal());
+        let Journal { mut directories, is_locked, .. } = std::mem::take(&mut *self.journal());
+        // Threads make directories side by side, so what was noted last need not be the deepest.
+        directories.sort();
         self.known_directories().clear();
         if is_locked && directories.contains(&self.root.join(PRIVATE_DIRECTORY)) {
             let _ = std::fs::remove_file(self.private("lock"));
