@@ -304,10 +304,12 @@ impl<'a> Planner<'a> {
             plan.add_image(&name, document)?;
         }
         plan.list = plan.documents.len();
-        match is_list_changed || site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?.is_none() {
-            true => plan.add_list(site, list, list_there)?,
-            false => plan.keep_list(site)?,
+        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?;
+        match list_page.zip(list_there.as_ref()).filter(|_| !is_list_changed) {
+            Some((page, list)) => plan.keep_list(page.size, list.bytes.len() as u64)?,
+            None => plan.add_list(site, list, list_there)?,
         }
+        plan.try_templates(site)?;
         if is_anew {
             plan.remove_strays(site)?;
         }
@@ -353,17 +355,18 @@ impl CataloguePlan {
             }
         }
         self.documents.extend([page, document]);
-        self.try_templates(site)
+        Ok(())
     }
 
-    /// The list stays as it is.
-    fn keep_list(&mut self, site: &Site) -> Result<(), PlanError> {
-        for (path, kind) in [(catalogue::LIST_PAGE, Kind::CataloguePage), (catalogue::LIST, Kind::CatalogueDocument)] {
+    /// The list stays as it is: a page and a document of these sizes.
+    fn keep_list(&mut self, page: u64, document: u64) -> Result<(), PathError> {
+        let page = (catalogue::LIST_PAGE, Kind::CataloguePage, page);
+        for (path, kind, size) in [page, (catalogue::LIST, Kind::CatalogueDocument, document)] {
             let place = Place { origin: None, path: SitePath::new(path)? };
-            let size = site.own.stat(&place.path)?.map_or(0, |stat| stat.size);
+            // Nothing is expected of what is not written.
             self.documents.push(PlannedDocument { place, kind, size, new_bytes: None, expected: Expected::Absent });
         }
-        self.try_templates(site)
+        Ok(())
     }
 
     /// A template that cannot render one page can render none: found here, before anything is written.
