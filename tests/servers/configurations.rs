@@ -43,6 +43,23 @@ fn a_server_takes_every_configuration() {
 }
 
 #[test]
+fn a_configuration_does_not_change_with_what_is_published() {
+    for preset in PRESETS {
+        let site = Site::of_fixtures(&["--registry", "--preset", preset]);
+        let configurations = || {
+            KINDS.map(|kind| {
+                let mut command = Command::new(PROGRAM);
+                fixtures::run(command.args(["server-config", kind.name, "--site"]).arg(site.root()))
+            })
+        };
+        let before = configurations();
+        let image = format!("example.com/another={}", fixtures::layouts().join("zstd").display());
+        site.publish(&[&image]);
+        assert_eq!(configurations(), before);
+    }
+}
+
+#[test]
 fn plain_http_is_redirected_to_https() {
     let site = Site::of_fixtures(&[]);
     let directory = readable_directory();
