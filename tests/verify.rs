@@ -13,12 +13,14 @@ mod server;
 mod verify {
     mod broken_server;
     mod broken_site;
+    mod faults;
     mod good_site;
     mod hostile;
     mod housekeeping;
     mod killed;
     mod live;
     mod program;
+    mod races;
     mod reports;
     mod seed;
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use url::Url;
 
-use super::fetch::{Engines, FetchError, fetch_bytes};
+use super::fetch::{Engines, fetch_bytes};
 use super::http::Http;
 use super::pull::PullError;
 use super::remark::Remark;
@@ -99,10 +99,9 @@ impl<'a> Manifests<'a> {
             return Ok(());
         }
         let (bytes, _) = self.bytes(found)?;
-        let failed = |source| FetchError::Sink { digest: digest.clone(), source };
         let mut blob = self.layout.begin(digest)?;
-        blob.restart().map_err(failed)?;
-        blob.write_all(&bytes).map_err(failed)?;
+        let written = blob.restart().and_then(|()| blob.write_all(&bytes));
+        written.map_err(|source| blob.error(source))?;
         Ok(blob.commit()?)
     }
 

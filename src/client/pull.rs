@@ -352,7 +352,7 @@ impl Pull<'_> {
         let mut blob = self.layout.begin(&descriptor.digest)?;
         if let Some(bytes) = self.manifests.cached(&descriptor.digest) {
             let written = blob.restart().and_then(|()| blob.write_all(&bytes));
-            written.map_err(|source| FetchError::Sink { digest: descriptor.digest.clone(), source })?;
+            written.map_err(|source| blob.error(source))?;
             part.at(descriptor.size);
             blob.commit()?;
             return Ok(None);
@@ -365,6 +365,7 @@ impl Pull<'_> {
             Err(error @ (FetchError::NoEngine { .. } | FetchError::Unavailable { .. })) if descriptor.is_foreign() => {
                 return Ok(Some(Remark::LeftOut(chain(&error))));
             }
+            Err(FetchError::Sink { source, .. }) => return Err(blob.error(source).into()),
             Err(error) => return Err(error.into()),
         }
         Ok(None)

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::path::Path;
 
 use super::HousekeepingError;
 use crate::digest::{ContentError, Digest, VerifyingReader};
@@ -58,7 +59,7 @@ impl Published<'_> {
             &error,
         ) {
             Some(problem) => HousekeepingError::Damaged { path: path.clone(), source: problem.clone() },
-            None => StoreError::Io { action: "read", path: path.as_str().into(), source: error }.into(),
+            None => StoreError::Io { action: "read", path: Path::new(&store.name()).join(&path), source: error }.into(),
         })?;
         manifest::links(media_type, &bytes).map(Some).map_err(|source| HousekeepingError::Manifest { path, source })
     }

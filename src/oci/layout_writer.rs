@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use super::graph::{GraphError, Walk};
 use super::layout::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path};
@@ -132,10 +131,13 @@ impl LayoutWriter {
     pub fn prepare(&self) -> Result<(), WriteError> {
         let blobs = self.root.join("blobs");
         fs::create_dir_all(&blobs).map_err(fault("create the directory", &blobs))?;
-        if let Some(archive) = &self.archive {
-            let directory = File::open(&self.root).map_err(fault("open", &self.root))?;
-            directory.try_lock().map_err(|_| WriteError::Busy { path: archive.path.clone() })?;
-            let _ = archive.lock.set(directory);
+        let directory = File::open(&self.root).map_err(fault("open", &self.root))?;
+        match &self.archive {
+            Some(archive) => {
+                directory.try_lock().map_err(|_| WriteError::Busy { path: archive.path.clone() })?;
+                let _ = archive.lock.set(directory);
+            }
+            None => directory.lock().map_err(fault("lock", &self.root))?,
         }
         for (name, content) in [(INDEX_FILE, index_document(Map::new(), &[])), (LAYOUT_FILE, LAYOUT_MARKER.to_vec())] {
             if !self.root.join(name).exists() {
@@ -166,7 +168,6 @@ impl LayoutWriter {
     /// Begins a blob, or goes on with what a killed program left of it.
     pub fn begin(&self, digest: &Digest) -> Result<UnfinishedBlob<'_>, WriteError> {
         let directory = self.root.join(UNFINISHED);
-        fs::create_dir_all(&directory).map_err(fault("create the directory", &directory))?;
         let name = format!("{}-{}", digest.algorithm(), digest.encoded());
         let shared = directory.join(&name);
         for _ in 0..LOCK_TRIES {
@@ -179,8 +180,8 @@ impl LayoutWriter {
         }
         // Another program is at it: each its own file, and the first to end puts it in place.
         let own = directory.join(format!("{name}.{}", std::process::id()));
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&own);
-        let file = file.map_err(fault("create", &own))?;
+        let open = || File::options().read(true).write(true).create(true).truncate(true).open(&own);
+        let file = create_below(&own, open)?;
         Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, path: own })
     }
 
@@ -211,13 +212,14 @@ impl LayoutWriter {
         self.write_file(INDEX_FILE, &index_document(others, &change(entries)))
     }
 
+    /// Replaces a file of the layout. The caller holds the lock, so that what a killed program left under the unfinished name is
+    /// nobody's.
     fn write_file(&self, name: &str, content: &[u8]) -> Result<(), WriteError> {
-        let path = self.root.join(name);
-        let mut file = temporary_beside(&path)?;
-        file.write_all(content).map_err(fault("write", &path))?;
-        file.as_file().sync_all().map_err(fault("sync", &path))?;
-        file.persist(&path).map_err(|error| fault("replace", &path)(error.error))?;
-        Ok(())
+        let (path, unfinished) = (self.root.join(name), self.root.join(UNFINISHED).join(name));
+        let mut file = create_below(&unfinished, || File::create(&unfinished))?;
+        file.write_all(content).map_err(fault("write", &unfinished))?;
+        file.sync_all().map_err(fault("sync", &unfinished))?;
+        fs::rename(&unfinished, &path).map_err(fault("replace", &path))
     }
 
     /// Copies what the entries of the old archive reach and is not here.
@@ -245,7 +247,8 @@ impl LayoutWriter {
     /// Writes the archive: names sorted, and nothing in it that tells when or by whom.
     fn pack(&self, archive: &Archive) -> Result<(), WriteError> {
         let failed = || fault("write", &archive.path);
-        let file = temporary_beside(&archive.path)?;
+        let unfinished = self.root.join("archive.tar");
+        let file = File::create(&unfinished).map_err(fault("create", &unfinished))?;
         let mut builder = tar::Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
         for name in files_of(&self.root)? {
             let path = self.root.join(&name);
@@ -259,9 +262,8 @@ impl LayoutWriter {
         }
         let file = builder.into_inner().map_err(failed())?;
         let file = file.into_inner().map_err(|error| failed()(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed())?;
-        file.persist(&archive.path).map_err(|error| failed()(error.error))?;
-        Ok(())
+        file.sync_all().map_err(failed())?;
+        fs::rename(&unfinished, &archive.path).map_err(failed())
     }
 }
 
@@ -309,6 +311,11 @@ impl UnfinishedBlob<'_> {
         }
     }
 
+    /// What an error of writing to it means.
+    pub fn error(&self, source: io::Error) -> WriteError {
+        fault("write", &self.path)(source)
+    }
+
     /// Throws away what was written.
     pub fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -344,8 +351,8 @@ impl Drop for UnfinishedBlob<'_> {
 
 /// Opens or creates a file and locks it. None: someone else has the lock, or the file was renamed before it was locked.
 fn lock_existing(path: &Path) -> Result<Option<File>, WriteError> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(fault("create", path))?;
+    let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let file = create_below(path, open)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -371,14 +378,17 @@ fn foreign_file(path: &Path) -> Result<Option<String>, WriteError> {
     Ok(names.into_iter().min())
 }
 
-fn temporary_beside(path: &Path) -> Result<NamedTempFile, WriteError> {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new()
-        .prefix(".ocisite-")
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(directory);
-    file.map_err(fault("create a file in", directory))
+/// Creates a file in a directory that another program removes when it finds it empty.
+fn create_below<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> Result<T, WriteError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut tries = 0;
+    loop {
+        fs::create_dir_all(directory).map_err(fault("create the directory", directory))?;
+        match create() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < LOCK_TRIES => tries += 1,
+            created => return created.map_err(fault("create", path)),
+        }
+    }
 }
 
 /// The files that belong to a layout, sorted, with `oci-layout` and `index.json` in front for who reads the archive once.

@@ -104,6 +104,10 @@ impl<'a> Repository<'a> {
         let object = || self.source.object(&self.url(&path));
         let expected = "a list of tags";
         let document = self.read(&path, media_type::JSON, MAX_INDEX_BYTES);
+        // A removal takes the image out of the site's description, then the repository's documents away, and then the index.
+        if document == Err(Fault::Absent) && !self.source.still_lists(self.image) {
+            return Err(None);
+        }
         let document = document.map_err(|fault| fault.finding(object(), expected, &rule::REGISTRY_TAGS_LIST))?;
         let list: Result<List, _> = serde_json::from_slice(&document.bytes);
         let wrong = |error| Some(Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {error}")));
@@ -118,7 +122,9 @@ impl<'a> Repository<'a> {
             Ok(document) => document,
             Err(fault) => {
                 // A removal takes a tag out of the list before it takes the tag away.
-                if fault == Fault::Absent && self.tags().is_ok_and(|tags| !tags.contains(&tag.name)) {
+                if fault == Fault::Absent
+                    && self.tags().map_or_else(|found| found.is_none(), |tags| !tags.contains(&tag.name))
+                {
                     return;
                 }
                 let expected = format!("{}, which is listed as a tag", tag.digest);

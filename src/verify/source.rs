@@ -50,7 +50,7 @@ pub trait Source: Sync {
 }
 
 /// A document as it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Where it is, after redirects.
     pub url: Url,

@@ -1,21 +1,13 @@
 //! A publish that is killed, or fails, at each system call with which it changes the site.
-//!
-//! `strace` counts the calls of one run and then injects a fault into the n-th of the next. By default every fifth call is
-//! tried, beginning elsewhere for each of them; with `OCISITE_FAULTS=all` in the environment it is every one.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{PROGRAM, publish, text};
+use crate::support::program::{publish, text};
 use crate::support::site::Snapshot;
-
-/// The calls that change a file system, and some that a change needs.
-const CALLS: &str = "openat,write,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,chmod,fchmod,\
-                     fchmodat,ftruncate,syncfs,flock";
+use crate::support::strace::{CHANGES, NEEDS, Run, replace};
 
 struct Scene {
     directory: TempDir,
@@ -42,7 +34,7 @@ fn scene() -> Scene {
     let (first, args) = (args("1.0"), args("2.0"));
     let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
     publish(&old, &borrowed(&first));
-    copy(&old, &new);
+    replace(&new, &old);
     publish(&new, &borrowed(&args));
     Scene { new: Snapshot::public(&new), directory, old, args }
 }
@@ -51,58 +43,32 @@ fn borrowed(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").args(["-a", text(from), text(to)]).status().unwrap().success());
-}
-
 impl Scene {
     fn site(&self) -> PathBuf {
         self.directory.path().join("site")
     }
 
-    /// Publishes to a fresh copy of the old site, with a fault where one is given.
-    fn publish_with(&self, fault: Option<&str>) -> Output {
+    /// Goes through the faults of a publish, each into a fresh copy of the old site.
+    fn each_fault(
+        &self,
+        calls: &str,
+        first: usize,
+        faults: fn(&crate::support::strace::Call) -> Vec<String>,
+        check: &dyn Fn(&str, std::process::Output),
+    ) {
         let site = self.site();
-        if site.exists() {
-            std::fs::remove_dir_all(&site).unwrap();
+        let args: Vec<String> = ["publish", "--quiet", "--site", text(&site)]
+            .map(String::from)
+            .into_iter()
+            .chain(self.args.clone())
+            .collect();
+        let trace = self.directory.path().join("trace");
+        let run = Run { args: &args, within: &[&site], calls, trace };
+        replace(&site, &self.old);
+        for fault in run.calls(first).iter().flat_map(faults) {
+            replace(&site, &self.old);
+            check(&fault, run.with(Some(&fault)));
         }
-        copy(&self.old, &site);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-qq", "-o", text(&self.trace()), "-e", &format!("trace={CALLS}")]);
-        if let Some(fault) = fault {
-            command.args(["-e", &format!("inject={fault}")]);
-        }
-        command.args([PROGRAM, "publish", "--quiet", "--site", text(&site)]).args(&self.args);
-        command.output().expect("strace has to be installed")
-    }
-
-    fn trace(&self) -> PathBuf {
-        self.directory.path().join("trace")
-    }
-
-    /// The calls that touch the site: each a name, and its number among those of that name.
-    fn calls(&self) -> Vec<(String, usize)> {
-        let output = self.publish_with(None);
-        assert!(output.status.success(), "strace cannot trace here: {}", String::from_utf8_lossy(&output.stderr));
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let mut calls = Vec::new();
-        for line in std::fs::read_to_string(self.trace()).unwrap().lines() {
-            let Some((before, _)) = line.split_once('(') else { continue };
-            let name = before.split_whitespace().last().unwrap_or_default().to_string();
-            let count = counts.entry(name.clone()).or_default();
-            *count += 1;
-            if line.contains(text(&self.site())) {
-                calls.push((name, *count));
-            }
-        }
-        assert!(calls.len() > 100, "{calls:?}");
-        calls
-    }
-
-    /// The calls to try.
-    fn chosen(&self, first: usize) -> Vec<(String, usize)> {
-        let step = if std::env::var_os("OCISITE_FAULTS").is_some_and(|value| value == "all") { 1 } else { 5 };
-        self.calls().into_iter().skip(first % step).step_by(step).collect()
     }
 }
 
@@ -110,9 +76,7 @@ impl Scene {
 fn killed_at_any_call_it_leaves_old_or_new_documents_and_the_next_run_completes() {
     let scene = scene();
     let old = Snapshot::public(&scene.old);
-    for (call, number) in scene.chosen(1) {
-        let fault = format!("{call}:signal=KILL:when={number}");
-        scene.publish_with(Some(&fault));
+    scene.each_fault(CHANGES, 1, |call| vec![call.kill()], &|fault, _| {
         let found = Snapshot::public(&scene.site());
         for (path, item) in &found.0 {
             let is_known = [&old, &scene.new].iter().any(|whole| whole.0.get(path) == Some(item));
@@ -123,16 +87,14 @@ fn killed_at_any_call_it_leaves_old_or_new_documents_and_the_next_run_completes(
         }
         publish(&scene.site(), &borrowed(&scene.args));
         scene.new.assert_same(&Snapshot::public(&scene.site()));
-    }
+    });
 }
 
 #[test]
 fn failing_at_any_call_it_says_so_and_leaves_the_site_as_it_was() {
     let scene = scene();
     let old = Snapshot::of(&scene.old);
-    for (call, number) in scene.chosen(3) {
-        let fault = format!("{call}:error=ENOSPC:when={number}");
-        let output = scene.publish_with(Some(&fault));
+    scene.each_fault(&format!("{CHANGES},{NEEDS}"), 3, |call| call.errors(), &|fault, output| {
         let message = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
             // Some things can be done without: a hard link, the removal of a temporary file.
@@ -143,5 +105,5 @@ fn failing_at_any_call_it_says_so_and_leaves_the_site_as_it_was() {
                 old.assert_unchanged(&scene.site());
             }
         }
-    }
+    });
 }

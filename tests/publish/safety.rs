@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::layout::Layout;
 use crate::support::program::{PROGRAM, fails, ocisite, publish, text};
 use crate::support::site::{Snapshot, assert_whole, json, refs};
+use crate::support::soak;
 
 /// A process that does not outlive its test.
 struct Running(Child);
@@ -150,12 +151,12 @@ fn a_publisher_that_is_killed_leaves_no_reference_without_a_target() {
     let one_publish = start_time.elapsed();
     publish(&expected, &[&inputs[1]]);
 
-    const KILLS: u32 = 12;
-    for kill in 0..KILLS {
+    let kills = soak::kills();
+    for kill in 0..kills {
         let site = directory.path().join(format!("site-{kill}"));
         for input in &inputs {
             let running = start(&site, &[input]);
-            std::thread::sleep(one_publish * kill / KILLS);
+            std::thread::sleep(one_publish * kill / kills);
             drop(running);
             if site.join("oci-index/team/app").exists() {
                 let site_as_seen = Snapshot::public(&site);

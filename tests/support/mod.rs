@@ -11,4 +11,6 @@ pub mod nginx;
 pub mod preview;
 pub mod program;
 pub mod site;
+pub mod soak;
+pub mod strace;
 pub mod web_server;

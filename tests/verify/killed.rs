@@ -1,4 +1,5 @@
-//! `gc` and `remove`, killed at any moment: what is left verifies clean, and the next run completes.
+//! `gc`, `remove`, `copy` and `pull`, killed at any moment: what is left is whole, and the next run completes. (For `publish`,
+//! see `tests/publish/safety.rs`.)
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,18 +9,20 @@ use serde_json::json;
 
 use super::good_site::GoodSite;
 use super::program::{ocisite, verify};
-use crate::support::program::PROGRAM;
+use crate::support::layout::Layout;
+use crate::support::preview::Preview;
+use crate::support::program::{PROGRAM, publish, text};
 use crate::support::site::{Snapshot, json as read_json};
+use crate::support::soak;
+use crate::support::strace::replace;
 
 /// The files that a reader can see; a kill between the removal of a file and that of its directory leaves the directory.
-fn files(root: &Path) -> Snapshot {
+pub fn files(root: &Path) -> Snapshot {
     let Snapshot(mut items) = Snapshot::public(root);
     items.retain(|_, item| item.bytes.is_some());
     Snapshot(items)
 }
 
-/// How often each is killed.
-const KILLS: u32 = 12;
 /// So many blobs of nobody give a gc enough to do.
 const ORPHANS: usize = 200;
 
@@ -40,12 +43,13 @@ fn duration(args: &[&str]) -> Duration {
 
 /// Points that are spread over the whole duration, and a little beyond.
 fn parts() -> impl Iterator<Item = f64> {
-    (0..KILLS).map(|kill| 1.1 * f64::from(kill) / f64::from(KILLS))
+    let kills = soak::kills();
+    (0..kills).map(move |kill| 1.1 * f64::from(kill) / f64::from(kills))
 }
 
 /// No consumer fails, and nothing is wrong but what the next run puts right: the catalogue and the registry view are rewritten
 /// before that which they tell of is removed.
-fn assert_whole(site: &Path) {
+pub fn assert_whole(site: &Path) {
     let verified = verify(&[site.to_str().unwrap(), "--deep"]);
     let warnings = verified.of_severity("warning");
     assert_eq!(verified.report["errors"], json!(0), "{:#}", verified.report);
@@ -98,4 +102,52 @@ fn remove() {
         }
         assert!(killed > 0, "each removal ended before it could be killed");
     }
+}
+
+/// Kills a command again and again, each time with the directory that it changes as it was before.
+fn kill_and_complete(args: &[&str], before: Option<&Path>, target: &Path, is_whole: &dyn Fn(&Path)) {
+    let restore = || match before {
+        Some(before) => replace(target, before),
+        None => drop(std::fs::remove_dir_all(target)),
+    };
+    restore();
+    let usual = duration(args);
+    let expected = files(target);
+    let mut killed = 0;
+    for part in parts() {
+        restore();
+        killed += u32::from(kill_at(args, usual, part));
+        is_whole(target);
+        ocisite().args(args).assert().success();
+        expected.assert_same(&files(target));
+    }
+    assert!(killed > 0, "each run ended before it could be killed");
+}
+
+#[test]
+fn copy() {
+    // Given an older state of a site where it is copied to.
+    let site = GoodSite::with(&["--registry"]);
+    let (before, source, target) =
+        (site.directory.path().join("before"), site.root(), site.directory.path().join("target"));
+    replace(&before, &source);
+    let mut layout = Layout::new(site.directory.path().join("more"));
+    for number in 0..20 {
+        let image = layout.image(&format!("content {number}"));
+        layout.add(&format!("1.{number}"), image);
+    }
+    publish(&source, &["--replace", &format!("example.com/app={}", layout.arg())]);
+    let args = ["copy", text(&source), text(&target), "--delete"];
+    kill_and_complete(&args, Some(&before), &target, &assert_whole);
+}
+
+#[test]
+fn pull() {
+    let site = GoodSite::new();
+    let server = Preview::start(&site.root());
+    let (address, target) = (server.address.to_string(), site.directory.path().join("pulled"));
+    let name = "example.com/app#2.0";
+    let to = ["--connect-to", &address, "--to", text(&target)];
+    let args = [&["pull", "--no-xdg", "--protocol", "http", "--all-platforms", name], &to[..]].concat();
+    kill_and_complete(&args, None, &target, &super::faults::assert_layout_whole);
 }
