@@ -10,6 +10,7 @@ use url::Url;
 use super::output::Verbosity;
 use crate::client::discovery::{Protocol, Settings};
 use crate::client::http::{self, Address, ConnectTo, Http, HttpError, Method, Observer};
+use crate::client::reach::Reach;
 use crate::client::{Remark, xdg};
 use crate::name::ImageName;
 
@@ -34,14 +35,15 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The client for these names.
-    pub fn http(&self, names: &[ImageName], verbosity: Verbosity) -> Result<Http, HttpError> {
+    /// The client for these names. What a local configuration says is what the user says, so then nothing is out of reach.
+    pub fn http(&self, names: &[ImageName], settings: &Settings, verbosity: Verbosity) -> Result<Http, HttpError> {
         let hosts: BTreeSet<String> =
             names.iter().flat_map(ImageName::discovery_hosts).map(str::to_ascii_lowercase).collect();
+        let reach = settings.configuration.is_empty().then(|| Arc::new(Reach::new(hosts.clone())));
         let connect_to =
             self.connect_to.clone().map(|address| ConnectTo { hosts: hosts.into_iter().collect(), address });
         let observer: Option<Arc<dyn Observer>> = verbosity.verbose.then(|| Arc::new(Requests) as _);
-        Http::new(http::Options { time: Some(Duration::from_secs(self.timeout)), connect_to, observer })
+        Http::new(http::Options { time: Some(Duration::from_secs(self.timeout)), connect_to, reach, observer })
     }
 
     /// How ref engines are discovered. Reads the local configuration, and tells what is wrong with it.

@@ -65,8 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, false) => Platforms::ThisMachine,
     };
     let Args { name, to: target, referrers, jobs, .. } = args;
-    let http = args.discovery.http(std::slice::from_ref(&name), args.verbosity)?;
     let settings = args.discovery.settings();
+    let http = args.discovery.http(std::slice::from_ref(&name), &settings, args.verbosity)?;
     let request = Request { name, target, platforms, referrers, jobs };
     let start = Instant::now();
     let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {

@@ -36,8 +36,8 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let names: Vec<ImageName> = args.names.iter().map(|name| ImageName::parse(name)).collect::<Result<_, _>>()?;
-    let http = args.discovery.http(&names, args.verbosity)?;
     let settings = args.discovery.settings();
+    let http = args.discovery.http(&names, &settings, args.verbosity)?;
     let mut resolved: BTreeMap<&str, Vec<Root>> = BTreeMap::new();
     for (text, name) in args.names.iter().zip(&names) {
         if resolved.contains_key(text.as_str()) {

@@ -28,6 +28,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy, http};
 use url::Url;
 
+use super::reach::Reach;
 use crate::json::{self, JsonError};
 
 /// Redirects followed for one request, as many as curl's and browsers' habits leave room for in practice.
@@ -56,6 +57,8 @@ pub struct Options {
     pub time: Option<Duration>,
     /// Where the requests for some hosts really go.
     pub connect_to: Option<ConnectTo>,
+    /// Where a site may lead to; none: anywhere.
+    pub reach: Option<Arc<Reach>>,
     /// Hears of every request and its outcome.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -302,7 +305,10 @@ impl HttpError {
     pub fn may_pass(&self) -> bool {
         match self {
             HttpError::Exchange { source, .. } => {
-                matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed) && !is_about_tls(source)
+                let is_refused =
+                    matches!(&**source, ureq::Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied);
+                let is_connection = matches!(**source, ureq::Error::Io(_) | ureq::Error::ConnectionFailed);
+                is_connection && !is_refused && !is_about_tls(source)
             }
             HttpError::Body { .. } => true,
             _ => false,
@@ -371,7 +377,8 @@ impl Http {
             .proxy(proxy)
             .tls_config(TlsConfig::builder().root_certs(root_certificates()?).build())
             .build();
-        let resolver = Redirector { connect_to: options.connect_to, dns: DefaultResolver::default() };
+        let Options { connect_to, reach, .. } = options;
+        let resolver = Redirector { connect_to, reach, dns: DefaultResolver::default() };
         let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
         Ok(Http { agent, time, observer: options.observer })
     }
@@ -497,10 +504,12 @@ fn root_certificates() -> Result<RootCerts, HttpError> {
     }
 }
 
-/// The resolver of [`ConnectTo`]: a look-up of another name for some hosts, of their own for all others.
+/// The resolver of [`ConnectTo`] and [`Reach`]: a look-up of another name for some hosts, of their own for all others, and a look
+/// at what was found.
 #[derive(Debug)]
 struct Redirector {
     connect_to: Option<ConnectTo>,
+    reach: Option<Arc<Reach>>,
     dns: DefaultResolver,
 }
 
@@ -513,14 +522,19 @@ impl Resolver for Redirector {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         let target = self.connect_to.as_ref().filter(|connect_to| connect_to.hosts.contains(&host));
-        match target {
+        let found = match target {
             Some(connect_to) => {
                 let target =
                     http::Uri::builder().scheme("http").authority(connect_to.address.0.clone()).path_and_query("/");
-                self.dns.resolve(&target.build()?, config, timeout)
+                self.dns.resolve(&target.build()?, config, timeout)?
             }
-            None => self.dns.resolve(uri, config, timeout),
+            None => self.dns.resolve(uri, config, timeout)?,
+        };
+        if let Some(reach) = &self.reach {
+            let checked = reach.check(&host, found.iter().map(|address| address.ip()));
+            checked.map_err(|refused| io::Error::new(io::ErrorKind::PermissionDenied, refused))?;
         }
+        Ok(found)
     }
 }
 

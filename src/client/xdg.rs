@@ -42,6 +42,11 @@ struct Key {
 }
 
 impl Configuration {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Reads and merges files, the most preferred first. Files that are not there are passed over; what is wrong is kept
     /// as remarks.
     pub fn read(paths: &[PathBuf]) -> Configuration {

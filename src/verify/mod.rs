@@ -30,11 +30,13 @@ pub mod walk;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use url::Url;
 
 use crate::client::http::{self, ConnectTo, Http, HttpError};
+use crate::client::reach::Reach;
 use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::progress::Progress;
@@ -220,9 +222,10 @@ pub fn verify_url(
     };
     let client_for = |names: &[ImageName]| {
         let hosts: BTreeSet<String> = names.iter().map(|name| name.host().to_string()).chain([host.into()]).collect();
+        let reach = Some(Arc::new(Reach::new(hosts.clone())));
         let address = connect_to.clone();
         let connect_to = address.map(|address| ConnectTo { hosts: hosts.into_iter().collect(), address });
-        Http::new(http::Options { connect_to, ..client.clone() })
+        Http::new(http::Options { connect_to, reach, ..client.clone() })
     };
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());
