@@ -3,6 +3,7 @@
 mod support;
 
 mod bucket {
+    mod clients;
     mod concurrency;
     mod endpoint;
     mod faults;

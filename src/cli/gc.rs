@@ -82,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn report(args: &Args, freed: &Freed) -> String {
     let mut text = String::new();
     if args.verbosity.verbose || freed.dry_run {
-        freed.paths.iter().for_each(|path| text.push_str(&format!("  {path}\n")));
+        freed.objects.iter().for_each(|object| text.push_str(&format!("{:>12}  {}\n", object.size, object.path)));
     }
     let verb = if freed.dry_run { "Would remove" } else { "Removed" };
     let blobs = count(freed.blobs.objects, "blob", "blobs");

@@ -8,7 +8,7 @@
 //! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
 //! checked against them on the way; documents are compared whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -20,13 +20,16 @@ use super::graph::Published;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
+use crate::oci::{Descriptor, manifest, media_type};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SitePlace};
 use crate::site::description::Description;
+use crate::site::index::Index;
 use crate::site::registry::Endpoint;
 use crate::site::{Kind, Phase, SitePath};
+use crate::store::gc_mark::{Since, Watch};
 use crate::store::retry::Retries;
 use crate::store::{self, BlobSource, Content, Document, Expected, Store, StoreError};
 
@@ -84,8 +87,12 @@ pub fn copy(
     }
     let listing = copy.list_blobs()?;
     let mut copied = Copied { dry_run: options.dry_run, ..Copied::default() };
-    copy.copy_blobs(&listing, progress, &mut copied)?;
+    let mut gcs = Watch::begin(std::iter::once(&*to))?;
+    copied.unchanged = copy.copy_blobs(&listing, progress, &mut copied)?;
     copy.write_documents(&documents, &mut copied)?;
+    if !options.dry_run {
+        copy.send_what_a_gc_removed(&mut gcs, &listing, progress, &mut copied)?;
+    }
     if options.delete {
         copy.delete(&documents, &listing, &mut copied)?;
     }
@@ -188,31 +195,27 @@ impl Copy<'_> {
             }
         })?;
         blobs.sort_by_key(|blob| (map.digest_at(&blob.path).is_none(), blob.path.clone()));
-        for blob in &mut blobs {
-            if let Some(media_type) = self.media_types.at(&blob.path, &blob.digest) {
-                blob.kind = blob.kind.clone().with_media_type(media_type);
-            }
+        if self.to.keeps_media_types() {
+            // What the documents do not reach nobody needs. It may belong to a publish that has not come to its indexes; copied
+            // without its media type, it would be taken for there when that has.
+            blobs.retain_mut(|blob| match self.media_types.at(&blob.path, &blob.digest) {
+                Some(media_type) => {
+                    blob.kind = blob.kind.clone().with_media_type(media_type);
+                    true
+                }
+                None => false,
+            });
         }
         Ok(blobs)
     }
 
-    /// The media types of everything that the images reach. A directory has them nowhere but in the graph.
+    /// The media types of everything that the documents reach, as they were read. A directory has them nowhere but in the
+    /// graph.
     fn media_types(&self, documents: &[Compared]) -> Result<MediaTypes, HousekeepingError> {
-        let walk = |image| -> Result<Vec<(Digest, String)>, HousekeepingError> {
-            let published = Published { site: self.from, image };
-            let mut found = Vec::new();
-            let Some((index, _)) = published.index()? else { return Ok(found) };
-            for entry in index.entries() {
-                let Ok(descriptor) = entry.descriptor() else { continue };
-                published.reach(descriptor, &mut |reached, _| {
-                    found.push((reached.digest.clone(), reached.media_type.clone()));
-                })?;
-            }
-            Ok(found)
-        };
         let mut media_types = MediaTypes::default();
-        let found = parallel::map(&self.from.images, self.options.jobs, walk)?;
-        for (image, found) in self.from.images.iter().zip(found) {
+        let roots = self.roots(documents)?;
+        let found = parallel::map(&roots, self.options.jobs, |(image, roots)| self.reach(image, roots.clone()))?;
+        for ((image, _), found) in roots.iter().zip(found) {
             found.into_iter().for_each(|(digest, media_type)| media_types.add(image, digest, media_type));
         }
         // Indexes that were merged for a tag are in no graph; they say themselves what they are.
@@ -225,18 +228,69 @@ impl Copy<'_> {
         Ok(media_types)
     }
 
+    /// Where graphs begin: in indexes, and in the registry view's lists of referrers.
+    fn roots(&self, documents: &[Compared]) -> Result<Vec<(ImageName, Vec<Descriptor>)>, HousekeepingError> {
+        let map = &self.from.map;
+        let mut images: HashMap<SitePath, &ImageName> = HashMap::new();
+        for image in &self.from.images {
+            images.insert(map.index_place(image)?.path, image);
+        }
+        let mut roots = Vec::new();
+        for Compared { path, kind, bytes, .. } in documents {
+            match kind {
+                Kind::Index => {
+                    let listed = images.get(path).map(|image| ImageName::clone(image));
+                    let Some(image) = listed.or_else(|| map.image_at(path)) else { continue };
+                    let wrong = |source| HousekeepingError::Index { path: path.to_string(), source };
+                    let index = Index::parse(bytes).map_err(wrong)?;
+                    roots.push((image, index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect()));
+                }
+                Kind::Referrers => {
+                    let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { continue };
+                    let host = map.settings().hosts.first().map_or("example.com", String::as_str);
+                    let (Ok(image), Ok(links)) =
+                        (ImageName::new(host, name, None), manifest::links(media_type::INDEX, bytes))
+                    else {
+                        continue;
+                    };
+                    roots.push((image, links.children));
+                }
+                _ => {}
+            }
+        }
+        Ok(roots)
+    }
+
+    /// What descriptors reach, themselves included. Only manifests are read: what a layer is stands in what leads to it.
+    fn reach(&self, image: &ImageName, mut todo: Vec<Descriptor>) -> Result<Vec<(Digest, String)>, HousekeepingError> {
+        let published = Published { site: self.from, image };
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        while let Some(descriptor) = todo.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if manifest::may_hold_descriptors(&descriptor.media_type) {
+                todo.extend(published.links(&descriptor)?.into_iter().flat_map(|links| links.children));
+            }
+            found.push((descriptor.digest, descriptor.media_type));
+        }
+        Ok(found)
+    }
+
+    /// Copies the blobs that are not there. Gives the count of those that are.
     fn copy_blobs(
         &self,
         listing: &[Blob],
         progress: &dyn Progress,
         copied: &mut Copied,
-    ) -> Result<(), HousekeepingError> {
+    ) -> Result<Count, HousekeepingError> {
         let paths: Vec<SitePath> = listing.iter().map(|blob| blob.path.clone()).collect();
         let there = self.to.stats(&paths, self.options.jobs)?;
-        let mut missing = Vec::new();
+        let (mut unchanged, mut missing) = (Count::default(), Vec::new());
         for (blob, there) in listing.iter().zip(there) {
             match there.is_some_and(|there| there.size == blob.size) {
-                true => copied.unchanged.add(blob.size),
+                true => unchanged.add(blob.size),
                 false => missing.push(blob),
             }
         }
@@ -252,7 +306,7 @@ impl Copy<'_> {
             copied.paths.push(blob.path.to_string());
         }
         if self.options.dry_run {
-            return Ok(());
+            return Ok(unchanged);
         }
         progress.start("blobs", cas.iter().map(|blob| blob.size).sum());
         let write = |blob: &&Blob| -> Result<(), StoreError> {
@@ -266,7 +320,29 @@ impl Copy<'_> {
             Some(original) => self.to.link_blob(original, &blob.path, &blob.kind, &blob.digest).map(drop),
             None => write(blob),
         })?;
-        Ok(self.to.flush()?)
+        self.to.flush()?;
+        Ok(unchanged)
+    }
+
+    /// Looks again for blobs that were there before, if a gc has run since: it may have removed them when no document led to
+    /// them yet.
+    fn send_what_a_gc_removed(
+        &self,
+        gcs: &mut Watch,
+        listing: &[Blob],
+        progress: &dyn Progress,
+        copied: &mut Copied,
+    ) -> Result<(), HousekeepingError> {
+        loop {
+            let since = gcs.settle(|| std::iter::once(self.to), self.options.wait)?;
+            if since == Since::Nothing {
+                return Ok(());
+            }
+            self.copy_blobs(listing, progress, copied)?;
+            if since == Since::Running {
+                return Err(HousekeepingError::GcRunning { place: self.to.name() });
+            }
+        }
     }
 
     fn write_documents(&self, documents: &[Compared], copied: &mut Copied) -> Result<(), HousekeepingError> {

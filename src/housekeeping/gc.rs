@@ -5,7 +5,8 @@
 //! all that they reach is marked. Only then is removed what was listed and not marked, what leads to something before what
 //! it leads to. So a gc that is killed leaves a site in which nothing that is reached is missing.
 //!
-//! On a directory, the lock keeps publishes and gcs apart as well; the grace is what a bucket has in its place.
+//! On a directory, the lock keeps publishes and gcs apart as well. On a bucket publishers see that a gc has run, and send
+//! again what they had found and what it removed ([`crate::store::gc_mark`]).
 //!
 //! Every index is a root, whether the description lists it or not: a publish that was killed before its last phase has
 //! written indexes that a reader who knows their names finds. Where something cannot be read, nobody knows what it needs,
@@ -17,7 +18,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -36,7 +37,8 @@ use crate::seen::{Key, Seen, key};
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, Place, SitePath};
-use crate::store::{Listed, StoreError};
+use crate::store::gc_mark::LONGEST_GC;
+use crate::store::{Listed, Store, StoreError};
 
 /// What is asked of a gc.
 #[derive(Clone, Debug)]
@@ -65,8 +67,17 @@ pub struct Freed {
     pub young: Count,
     /// Unfinished uploads that were given up; None: the store cannot tell which there are.
     pub uploads: Option<u64>,
-    /// The paths of what went.
-    pub paths: Vec<String>,
+    /// What went.
+    pub objects: Vec<FreedObject>,
+}
+
+/// An object that a gc removed, or would.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FreedObject {
+    /// Its path.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// Removes what no index reaches and is older than the grace.
@@ -77,22 +88,21 @@ pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, HousekeepingErr
     };
     // Opened after the locks are ours: another publisher may have written before.
     let site = super::open(place)?;
-    let gc = Gc { site: &site, options, now: SystemTime::now() };
-    let listing = gc.list()?;
-    let marks = gc.mark(&listing)?;
-    let (victims, mut freed) = gc.choose(&listing, &marks)?;
-    freed.dry_run = options.dry_run;
-    if !options.dry_run {
-        gc.remove(victims)?;
+    let gc = Gc { site: &site, options, now: SystemTime::now(), begun: Instant::now() };
+    if options.dry_run {
+        return gc.run();
     }
-    freed.uploads = gc.abort_uploads()?;
-    Ok(freed)
+    let freed = site.stores().try_for_each(Store::begin_gc).map_err(Into::into).and_then(|()| gc.run());
+    // Whether it went well or not, it has ended. Where that cannot be said, the mark is believed for an hour at most.
+    site.stores().for_each(|store| drop(store.end_gc()));
+    freed
 }
 
 struct Gc<'a> {
     site: &'a Site,
     options: &'a Options,
     now: SystemTime,
+    begun: Instant,
 }
 
 /// What was there when the gc began.
@@ -130,6 +140,18 @@ struct Victim {
 }
 
 impl Gc<'_> {
+    fn run(&self) -> Result<Freed, HousekeepingError> {
+        let listing = self.list()?;
+        let marks = self.mark(&listing)?;
+        let (victims, mut freed) = self.choose(&listing, &marks)?;
+        freed.dry_run = self.options.dry_run;
+        if !self.options.dry_run {
+            self.remove(victims)?;
+        }
+        freed.uploads = self.abort_uploads()?;
+        Ok(freed)
+    }
+
     /// Calls `visit` for each object of each root.
     fn each(&self, visit: &mut dyn FnMut(Place, Kind, Listed)) -> Result<(), StoreError> {
         let origins = std::iter::once(None).chain((0..self.site.others.len()).map(Some));
@@ -328,10 +350,10 @@ impl Gc<'_> {
                 true => freed.blobs.add(object.stat.size),
                 false => freed.registry += 1,
             }
-            freed.paths.push(place.path.to_string());
+            freed.objects.push(FreedObject { path: place.path.to_string(), size: object.stat.size });
             victims.push(Victim { phase: kind.phase(), place });
         })?;
-        freed.paths.sort();
+        freed.objects.sort();
         Ok((victims, freed))
     }
 
@@ -339,8 +361,7 @@ impl Gc<'_> {
     fn remove(&self, mut victims: Vec<Victim>) -> Result<(), HousekeepingError> {
         victims.sort_by(|a, b| (b.phase, &a.place).cmp(&(a.phase, &b.place)));
         for phase in victims.chunk_by(|a, b| a.phase == b.phase) {
-            let remove = |victim: &Victim| self.site.store(victim.place.origin).delete(&victim.place.path);
-            parallel::map(phase, self.options.jobs, remove)?;
+            parallel::map(phase, self.options.jobs, |victim| self.remove_one(&victim.place))?;
         }
         if !victims.is_empty() {
             self.site.flush()?;
@@ -350,6 +371,14 @@ impl Gc<'_> {
 }
 
 impl Gc<'_> {
+    fn remove_one(&self, place: &Place) -> Result<(), HousekeepingError> {
+        let store = self.site.store(place.origin);
+        if !store.has_lock() && self.begun.elapsed() > LONGEST_GC {
+            return Err(HousekeepingError::GcTooLong { minutes: LONGEST_GC.as_secs() / 60 });
+        }
+        Ok(store.delete(&place.path)?)
+    }
+
     /// Gives up uploads that are older than the grace, and says how many. None: a store cannot tell.
     fn abort_uploads(&self) -> Result<Option<u64>, StoreError> {
         let before = self.now.checked_sub(self.options.grace).unwrap_or(SystemTime::UNIX_EPOCH);

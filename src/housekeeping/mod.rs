@@ -41,6 +41,21 @@ pub enum HousekeepingError {
         /// The origin.
         origin: String,
     },
+    /// A gc of the destination of a copy.
+    #[error(
+        "a gc of {place} is running, and may remove blobs that were just found there: when it has ended, run the copy again, \
+         which sends what is gone"
+    )]
+    GcRunning {
+        /// The destination.
+        place: String,
+    },
+    /// A gc that took so long that publishers no longer believe that it runs.
+    #[error("the gc took more than {minutes} minutes and stopped; what it removed is gone, run it again for the rest")]
+    GcTooLong {
+        /// How long a gc may take.
+        minutes: u64,
+    },
     /// Others changed the same document again and again.
     #[error("{path} was changed by other publishers each time it was to be written; run the command again")]
     Contended {

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collect::Image;
 use super::execute::{Tally, write_documents};
@@ -532,7 +533,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     }
     let images = site.images.iter().filter(|name| !gone.contains(name)).cloned().collect();
     let plan = planner.finish(&images)?;
-    write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent))
+    write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
 }
 
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not

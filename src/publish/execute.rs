@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::oci::layout::{Layout, LayoutError, blob_path};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
+use crate::store::gc_mark::{Since, Watch};
 use crate::store::{BlobSource, Content, Store, StoreError, Written};
 
 /// What a publish did.
@@ -63,6 +65,11 @@ impl Count {
         self.bytes += bytes;
     }
 
+    /// So many less, and not less than none.
+    fn without(self, other: Count) -> Count {
+        Count { objects: self.objects.saturating_sub(other.objects), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
     fn join(&mut self, other: Count) {
         self.objects += other.objects;
         self.bytes += other.bytes;
@@ -100,6 +107,11 @@ pub struct Tally<'a> {
     progress: &'a dyn Progress,
     /// What the blobs of an earlier attempt were placed for. Nothing removes them since, so they are not looked for again.
     placed_for: Option<(Settings, Vec<ImageName>)>,
+    /// The gcs that were seen before those blobs were looked for.
+    gcs: Option<Watch>,
+    /// How long to wait for a gc.
+    wait: Duration,
+    warnings: Vec<String>,
     blobs: Blobs,
     /// The documents, with whether they were written, and their size.
     documents: Mutex<BTreeMap<Place, (bool, u64)>>,
@@ -116,8 +128,17 @@ struct Blobs {
 
 impl<'a> Tally<'a> {
     /// Nothing was written yet.
-    pub fn new(progress: &'a dyn Progress) -> Tally<'a> {
-        Tally { progress, placed_for: None, blobs: Blobs::default(), documents: Mutex::default(), flushed: 0 }
+    pub fn new(progress: &'a dyn Progress, wait: Duration) -> Tally<'a> {
+        Tally {
+            progress,
+            placed_for: None,
+            gcs: None,
+            wait,
+            warnings: vec![],
+            blobs: Blobs::default(),
+            documents: Mutex::default(),
+            flushed: 0,
+        }
     }
 
     /// Notes a document that was written, or had the right bytes already.
@@ -162,7 +183,7 @@ impl<'a> Tally<'a> {
             images: plan.images.iter().map(ToString::to_string).collect(),
             refs: plan.refs,
             missing: plan.missing.clone(),
-            warnings: plan.warnings.clone(),
+            warnings: plan.warnings.iter().chain(&self.warnings).cloned().collect(),
             blobs_written: self.blobs.written,
             blobs_linked: self.blobs.linked,
             blobs_present: self.blobs.present,
@@ -192,6 +213,7 @@ pub fn execute(
     let settings = Settings { hosts: vec![], ..site.map.settings().clone() };
     let places = Some((settings, plan.images.clone()));
     if tally.placed_for != places {
+        tally.gcs = Some(Watch::begin(site.stores())?);
         write_blobs(site, plan, layouts, jobs, tally)?;
         tally.placed_for = places;
     }
@@ -204,6 +226,7 @@ pub fn execute(
         write_documents(site, &plan.indexes, jobs, tally)?;
     } else {
         write_documents(site, &plan.indexes, jobs, tally)?;
+        send_what_a_gc_removed(site, plan, layouts, jobs, tally)?;
         write_registry(site, plan, jobs, tally)?;
     }
     tally.flush(site)?;
@@ -263,6 +286,41 @@ fn write_blobs(
     let linked = parallel::map(&links, jobs, link)?;
     for (blob, how) in copies.iter().chain(&links).zip(written.into_iter().chain(linked)) {
         tally.count_blob(how, blob.size);
+    }
+    Ok(())
+}
+
+/// Looks again for blobs that were there before, if a gc has run since: it may have removed them when no index led to them yet.
+fn send_what_a_gc_removed(
+    site: &Site,
+    plan: &Plan,
+    layouts: &[Layout],
+    jobs: NonZeroUsize,
+    tally: &mut Tally<'_>,
+) -> Result<(), PublishError> {
+    let has_found_blobs = tally.blobs.present.objects > 0;
+    let has_new_index = plan.indexes.iter().any(|index| index.new_bytes.is_some());
+    if !has_found_blobs || !has_new_index {
+        return Ok(());
+    }
+    while let Some(gcs) = &mut tally.gcs {
+        let since = gcs.settle(|| site.stores(), tally.wait)?;
+        if since == Since::Nothing {
+            break;
+        }
+        let written = (tally.blobs.written, tally.blobs.linked);
+        tally.blobs.present = Count::default();
+        write_blobs(site, plan, layouts, jobs, tally)?;
+        // What this publish has sent itself was not there before.
+        tally.blobs.present = tally.blobs.present.without(written.0).without(written.1);
+        if since == Since::Running {
+            tally.warnings.push(format!(
+                "a gc has not ended after {} s, and may remove blobs that were just published: when it has, run this \
+                 publish again, which sends what is gone",
+                tally.wait.as_secs()
+            ));
+            break;
+        }
     }
     Ok(())
 }

@@ -222,7 +222,7 @@ fn publish_locked(
     }
     let mut summary = Summary::default();
     for (site, (mut plan, mut attempts)) in sites.iter_mut().zip(plans) {
-        let mut tally = Tally::new(progress);
+        let mut tally = Tally::new(progress, request.wait);
         while let Err(error) = execute::execute(site, &plan, layouts, request.jobs, &mut tally) {
             let images = attempts.again(error)?;
             plan = attempts.plan(site, request, layouts, images)?;

@@ -8,6 +8,7 @@
 #[cfg(feature = "bucket")]
 pub mod bucket;
 pub mod directory;
+pub mod gc_mark;
 pub mod location;
 pub mod retry;
 
@@ -151,6 +152,24 @@ pub trait Store: Send + Sync {
 
     /// Keeps other writers out until the result is dropped, where the store has a way to; waits for them at most `wait`.
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError>;
+
+    /// Tells publishers, where [`Store::lock`] does not keep them out, that a gc begins.
+    ///
+    /// # Errors
+    /// [`StoreError::GcRunning`]: there is another one.
+    fn begin_gc(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Tells them that the gc has ended that this process began.
+    fn end_gc(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What the latest gc told. None: there was none, or nobody needs to know.
+    fn gc_mark(&self) -> Result<Option<gc_mark::GcMark>, StoreError> {
+        Ok(None)
+    }
 
     /// Makes all that was written so far durable: the end of a phase.
     fn flush(&self) -> Result<(), StoreError>;
@@ -401,6 +420,15 @@ pub enum StoreError {
         store: String,
         /// The condition that it ignored.
         condition: &'static str,
+    },
+    /// Two gcs at the same time.
+    #[error(
+        "another gc of {store} is running; run it again when that one has ended. (One that was killed is forgotten after an \
+         hour.)"
+    )]
+    GcRunning {
+        /// The store.
+        store: String,
     },
     /// A signal asked to stop.
     #[error(

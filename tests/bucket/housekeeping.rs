@@ -1,13 +1,15 @@
 //! `list`, `remove`, `gc`, `verify` and `copy` on buckets.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::endpoint::{Endpoint, Run, assert_same};
-use super::proxy::{Fault, Proxy};
+use super::proxy::{Fault, Proxy, Seen};
 use super::s3fs::S3Fs;
 use super::tools;
 use crate::support::layout::Layout;
@@ -45,7 +47,7 @@ fn the_verbs_take_urls_and_do_the_same() {
         assert_eq!((&young["blobs"]["objects"], &young["young"]["objects"]), (&0.into(), &2.into()));
         let dry = endpoint.run(&["gc", "--json", "--dry-run", "--grace", "0", &site]).success();
         let freed = endpoint.run(&["gc", "--json", "--grace", "0", &site]).success();
-        assert_eq!(dry["paths"], freed["paths"]);
+        assert_eq!(dry["objects"], freed["objects"]);
         assert_eq!(freed["blobs"]["objects"], 2);
 
         // then the rest is whole.
@@ -84,6 +86,73 @@ fn gc_gives_up_uploads_that_a_killed_publish_left() {
     assert_eq!(uploads(&[]), 1);
     assert_eq!(uploads(&[]), 0);
     assert_eq!(verify(&endpoint, "s3://site").code, Some(0));
+}
+
+#[test]
+fn a_publish_sends_again_what_a_gc_took_before_its_index_was_written() {
+    // Given blobs in a bucket that nothing leads to any more,
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    let directory = TempDir::new().unwrap();
+    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let input = |name: &str| format!("example.com/{name}={}", layout.arg());
+    endpoint.publish(&[&input("kept"), &input("removed")]);
+    endpoint.run(&["remove", "--json", "s3://site", "example.com/kept", "example.com/removed"]).success();
+
+    // when a publish finds them there, and a gc runs just before it writes its index,
+    let mut direct = Some(s3fs.endpoint());
+    proxy.fail(move |seen| {
+        if seen.method == "PUT" && seen.key == "oci-index/again" {
+            let freed =
+                direct.take().map(|direct| direct.run(&["gc", "--json", "--grace", "0", "s3://site"]).success());
+            assert_eq!(freed.expect("the index is written once")["blobs"]["objects"], 4);
+        }
+        None
+    });
+    let summary = endpoint.publish(&["--registry", &input("again")]);
+
+    // then the publish has seen it, and sent them once more.
+    assert_eq!((&summary["blobsPresent"]["objects"], &summary["blobsWritten"]["objects"]), (&0.into(), &4.into()));
+    assert_eq!(verify(&endpoint, "s3://site").code, Some(0));
+    assert_eq!(endpoint.assert_whole(), 4);
+}
+
+#[test]
+fn a_gc_that_was_killed_is_told_of_and_one_that_was_interrupted_has_ended() {
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    let directory = TempDir::new().unwrap();
+    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let input = |name: &str| format!("example.com/{name}={}", layout.arg());
+    endpoint.publish(&[&input("kept"), &one_image(&directory, "removed")]);
+    endpoint.run(&["remove", "--json", "s3://site", "example.com/removed"]).success();
+    for signal in [Signal::INT, Signal::KILL] {
+        // Given a gc that gets a signal before it has removed anything,
+        let removes = |seen: &Seen| seen.method == "DELETE" || seen.query.contains("delete");
+        proxy.fail(move |seen| removes(seen).then_some(Fault::Delay(Duration::from_secs(600))));
+        proxy.take_seen();
+        let mut command = endpoint.command(&["gc", "--grace", "0", "s3://site"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while !proxy.has_seen(removes) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is removed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait_with_output().unwrap();
+        proxy.heal();
+
+        // when somebody publishes what is there already under another name, then it is done at once after an interruption,
+        // and after a kill a warning says what can have happened.
+        let name = if signal == Signal::INT { "one" } else { "two" };
+        let summary = endpoint.publish(&["--wait", "1", &input(name)]);
+        let warnings = summary["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), usize::from(signal == Signal::KILL), "{warnings:?}");
+        assert_eq!(endpoint.assert_whole(), 4);
+    }
+    endpoint.run(&["gc", "s3://site"]).failure(&["another gc of s3://site is running"]);
 }
 
 #[test]
@@ -189,6 +258,54 @@ fn a_copy_of_a_damaged_blob_is_refused_and_the_destination_is_whole() {
     assert!(!back.join("ocisite.json").exists());
     s3fs.endpoint().run(&["copy", site.to_str().unwrap(), "s3://site"]).failure(&[name, "damaged"]);
     assert!(s3fs.endpoint().objects().keys().all(|key| key.starts_with("oci-cas/")));
+}
+
+#[test]
+fn a_copy_of_a_site_in_use_is_whole() {
+    // Given a site that is published to all the time: refs come, and are moved to other images,
+    let directory = TempDir::new().unwrap();
+    let s3fs = S3Fs::start();
+    let endpoint = s3fs.endpoint();
+    endpoint.publish_to("s3://site/staging", &[&one_image(&directory, "kept")]);
+    let is_over = AtomicBool::new(false);
+    let rounds = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut round = 0;
+            while !is_over.load(Ordering::Relaxed) && round < 1000 {
+                round += 1;
+                let content = format!("content{round}");
+                let layout = Layout::of_image(directory.path().join(&content), &content);
+                let input = format!("example.com/app#{}={}:1.0", round % 3, layout.arg());
+                endpoint.publish_to("s3://site/staging", &[&input]);
+            }
+            round
+        });
+        // when it is copied meanwhile, then every copy is whole (the catalogue may be a publish behind the indexes, which is a
+        // warning),
+        let copies: Vec<Run> = (0..4)
+            .map(|_| {
+                endpoint.run(&["copy", "--json", "--delete", "s3://site/staging", "s3://site/production"]);
+                endpoint.run(&["verify", "s3://site/production", "--deep"])
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for run in copies {
+            assert_eq!(run.code, Some(0), "{run:?}");
+        }
+        publisher.join().unwrap()
+    });
+    assert!(rounds > 0);
+    // And the last one is the site,
+    // when nothing is left in it that no index reaches.
+    endpoint.run(&["gc", "--json", "--grace", "0", "s3://site/staging"]).success();
+    endpoint.run(&["copy", "--json", "--delete", "s3://site/staging", "s3://site/production"]).success();
+    let objects = endpoint.objects();
+    let below = |prefix: &str| {
+        let below =
+            objects.iter().filter_map(|(key, object)| Some((key.strip_prefix(prefix)?.to_string(), object.clone())));
+        below.filter(|(key, _)| !key.starts_with(".ocisite/")).collect()
+    };
+    assert_same(&below("production/"), &below("staging/"));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Seen {
     pub body: usize,
     /// Whether it has a condition.
     pub is_conditional: bool,
+    /// Whether it lets the store check the body.
+    pub has_checksum: bool,
 }
 
 /// Something that goes wrong.
@@ -125,6 +127,7 @@ async fn pass(request: Request<Incoming>, upstream: SocketAddr, state: Arc<Mutex
         key: path.split_once('/').map_or("", |(_, key)| key).to_string(),
         query: parts.uri.query().unwrap_or_default().to_string(),
         body: body.len(),
+        has_checksum: parts.headers.contains_key("x-amz-checksum-sha256"),
         is_conditional: parts.headers.contains_key("if-match") || parts.headers.contains_key("if-none-match"),
     };
     let fault = {

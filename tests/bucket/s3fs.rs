@@ -46,8 +46,8 @@ impl S3Fs {
             builder.build()
         };
         let locks = Arc::new(Locks::default());
-        let api = runtime.block_on(serve(service(false), Arc::clone(&locks)));
-        let web = runtime.block_on(serve(service(true), locks));
+        let api = runtime.block_on(serve(service(false), Arc::clone(&locks), |_| {}));
+        let web = runtime.block_on(serve(service(true), locks, rewrite_ping));
         S3Fs { root, api, web, _runtime: runtime }
     }
 
@@ -61,7 +61,7 @@ impl S3Fs {
         self.api
     }
 
-    /// The bucket as its readers see it: a host of its own, without credentials.
+    /// The bucket as its readers see it: a host of its own, without credentials, and with [`rewrite_ping`].
     pub fn web(&self) -> SocketAddr {
         self.web
     }
@@ -105,13 +105,23 @@ impl Locks {
     }
 }
 
-async fn serve(service: S3Service, locks: Arc<Locks>) -> SocketAddr {
+type Request = hyper::Request<hyper::body::Incoming>;
+
+/// The one rule that a CDN before a bucket needs, for clients of the registry view alone: no object is called `v2/`.
+fn rewrite_ping(request: &mut Request) {
+    if request.uri().path() == "/v2/" {
+        *request.uri_mut() = hyper::Uri::from_static("/v2/_ping.json");
+    }
+}
+
+async fn serve(service: S3Service, locks: Arc<Locks>, rewrite: fn(&mut Request)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let (service, locks) = (service.clone(), Arc::clone(&locks));
-            let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let answer = service_fn(move |mut request: Request| {
+                rewrite(&mut request);
                 let lock = locks.of(request.uri().path());
                 let is_read = matches!(*request.method(), hyper::Method::GET | hyper::Method::HEAD);
                 let service = service.clone();

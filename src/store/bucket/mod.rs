@@ -9,6 +9,7 @@
 //! thread until the answer is there, and several threads may call at once.
 
 mod connect;
+mod gc_mark;
 mod presence;
 mod problem;
 mod upload;
@@ -28,7 +29,8 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
+    UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -36,6 +38,7 @@ use tokio::sync::Semaphore;
 pub use self::connect::Variables;
 use self::connect::{Client, connect};
 use self::problem::Failure;
+use super::gc_mark::GcMark;
 use super::{
     BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Listed, Lock, MIN_PART_SIZE, Options,
     Stat, Store, StoreError, Upload, Version, Written,
@@ -73,6 +76,8 @@ pub struct BucketStore {
     parts_in_flight: Arc<Semaphore>,
     /// The conditions that the store was seen to honour.
     honoured: Mutex<Honoured>,
+    /// The mark of a gc of this process.
+    own_gc: Mutex<Option<UpdateVersion>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -125,6 +130,7 @@ impl BucketStore {
             interrupt: options.interrupt.clone(),
             parts_in_flight: Arc::new(Semaphore::new(upload::PARTS_IN_FLIGHT)),
             honoured: Mutex::default(),
+            own_gc: Mutex::default(),
         })
     }
 
@@ -214,12 +220,11 @@ impl BucketStore {
             .collect()
     }
 
-    fn put(&self, key: &Key, attributes: &Attributes, bytes: &Bytes, mode: PutMode) -> Result<(), Stop> {
+    fn put(&self, key: &Key, attributes: &Attributes, bytes: &Bytes, mode: PutMode) -> Result<PutResult, Stop> {
         let options = || PutOptions { mode: mode.clone(), attributes: attributes.clone(), ..PutOptions::default() };
         let call = async || self.client.objects.put_opts(key, PutPayload::from_bytes(bytes.clone()), options()).await;
         // Overwriting can be repeated. A conditional write can not: the first may have succeeded unheard.
-        let result = if mode == PutMode::Overwrite { self.run(call) } else { self.wait(call()) };
-        result.map(|_| ())
+        if mode == PutMode::Overwrite { self.run(call) } else { self.wait(call()) }
     }
 
     /// A conditional write whose answer is lost is looked after: it is there, or it is tried again, or somebody else came.
@@ -239,7 +244,7 @@ impl BucketStore {
         let mut attempt = 1;
         loop {
             let stop = match self.put(&key, &Self::attributes(kind), &bytes, mode.clone()) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(stop) if is_conflict(&stop) => return Err(StoreError::Conflict { path: path.clone() }),
                 Err(stop) => stop,
             };
@@ -273,6 +278,7 @@ impl BucketStore {
         }
         let (key, attributes) = (self.key(path.as_str())?, Self::attributes(kind));
         self.put(&key, &attributes, &Bytes::copy_from_slice(bytes), PutMode::Overwrite)
+            .map(drop)
             .map_err(|stop| self.stopped("write", path.as_str(), stop))
     }
 
@@ -282,7 +288,7 @@ impl BucketStore {
         let key = self.key(PROBE)?;
         let content = Bytes::from_static(PROBE_CONTENT);
         let is_refused = |mode: PutMode| match self.put(&key, &Attributes::default(), &content, mode) {
-            Ok(()) => Ok(false),
+            Ok(_) => Ok(false),
             Err(stop) if is_conflict(&stop) => Ok(true),
             Err(Stop::Failed(object_store::Error::NotImplemented { .. })) => Ok(false),
             Err(stop) => Err(self.stopped("write", PROBE, stop)),
@@ -447,6 +453,18 @@ impl Store for BucketStore {
     fn lock(&self, _wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
         // A lock in a bucket would outlive a holder that is killed. Writers meet at the documents instead.
         Ok(Box::new(NoLock))
+    }
+
+    fn begin_gc(&self) -> Result<(), StoreError> {
+        self.begin_gc()
+    }
+
+    fn end_gc(&self) -> Result<(), StoreError> {
+        self.end_gc()
+    }
+
+    fn gc_mark(&self) -> Result<Option<GcMark>, StoreError> {
+        self.read_gc_mark()
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -42,6 +42,7 @@ impl BucketStore {
         let bytes = read_part(reader, source.size(), source).map_err(|error| origin.error(error))?;
         read_end(reader).map_err(|error| origin.error(error))?;
         self.put(&self.key(path.as_str())?, &Self::attributes(kind), &bytes, PutMode::Overwrite)
+            .map(drop)
             .map_err(|stop| self.stopped("write", path.as_str(), stop))
     }
 

@@ -1,0 +1,89 @@
+//! The mark that a gc leaves in a bucket (see [`crate::store::gc_mark`]): a small private document.
+
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_store::{Attributes, GetOptions, PutMode, PutOptions, PutPayload};
+use serde::{Deserialize, Serialize};
+
+use super::{BucketStore, Stop, is_conflict, version};
+use crate::store::StoreError;
+use crate::store::gc_mark::{GcMark, LIFE};
+
+/// Where it is.
+const MARK: &str = ".ocisite/gc.json";
+
+/// How long saying that a gc has ended may take.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What it says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    /// Whether the gc still runs.
+    running: bool,
+    /// A random number: what says the same would have the same ETag.
+    id: u64,
+}
+
+impl BucketStore {
+    /// The mark, if there ever was a gc. One that cannot be read is of a later version of this program, or was cut off: as
+    /// long as it is young, a gc may be running.
+    pub(super) fn read_gc_mark(&self) -> Result<Option<GcMark>, StoreError> {
+        let key = self.key(MARK)?;
+        let call = async || {
+            let result = self.client.objects.get_opts(&key, GetOptions::default()).await?;
+            Ok((result.meta.clone(), result.bytes().await?))
+        };
+        let (meta, bytes) = match self.run(call) {
+            Ok(found) => found,
+            Err(stop) if self.is_absent(&stop) => return Ok(None),
+            Err(stop) => return Err(self.stopped("read", MARK, stop)),
+        };
+        let is_young = SystemTime::now().duration_since(meta.last_modified.into()).is_ok_and(|age| age < LIFE);
+        let is_running = serde_json::from_slice(&bytes).map_or(true, |content: Content| content.running);
+        Ok(Some(GcMark { version: version(&meta), is_running: is_running && is_young }))
+    }
+
+    /// Leaves the mark of a gc that begins.
+    ///
+    /// # Errors
+    /// [`StoreError::GcRunning`]: there is another one.
+    pub(super) fn begin_gc(&self) -> Result<(), StoreError> {
+        let there = self.read_gc_mark()?;
+        if there.as_ref().is_some_and(|mark| mark.is_running) {
+            return Err(StoreError::GcRunning { store: self.location.to_string() });
+        }
+        let mode = match &there {
+            _ if !self.conditional => PutMode::Overwrite,
+            None => PutMode::Create,
+            Some(mark) => PutMode::Update((&mark.version).into()),
+        };
+        match self.put(&self.key(MARK)?, &Attributes::default(), &content(true), mode) {
+            Ok(result) => {
+                *self.own_gc.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
+                Ok(())
+            }
+            Err(stop) if is_conflict(&stop) => Err(StoreError::GcRunning { store: self.location.to_string() }),
+            Err(stop) => Err(self.stopped("write", MARK, stop)),
+        }
+    }
+
+    /// Changes the mark of a gc that has ended; an interrupted one, too, so nothing interrupts this.
+    pub(super) fn end_gc(&self) -> Result<(), StoreError> {
+        let Some(own) = self.own_gc.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let mode = if self.conditional { PutMode::Update(own) } else { PutMode::Overwrite };
+        let (key, options) = (self.key(MARK)?, PutOptions { mode, ..PutOptions::default() });
+        let put = self.client.objects.put_opts(&key, PutPayload::from_bytes(content(false)), options);
+        match self.runtime.block_on(async { tokio::time::timeout(END_TIMEOUT, put).await }) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.stopped("write", MARK, Stop::Failed(error))),
+            Err(_) => Err(self.stopped("write", MARK, Stop::Interrupted)),
+        }
+    }
+}
+
+fn content(running: bool) -> Bytes {
+    // Numbers and a boolean: a struct of them always becomes JSON.
+    serde_json::to_vec(&Content { running, id: fastrand::u64(..) }).unwrap_or_default().into()
+}
