@@ -7,7 +7,8 @@
 //! again.
 //!
 //! The order of writing makes an interrupted publish harmless: an image's own document is written after everything that
-//! follows from it, so that the next publish of the image finds the same change to make; the list comes last.
+//! follows from it, so that the next publish of the image finds the same change to make; the list comes last. Where no lock
+//! keeps other publishers out, it is the other way round, and a publish asks for more instead.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -202,7 +203,10 @@ impl<'a> Planner<'a> {
                 Some(bytes) => Ok(Some(bytes)),
                 None => read_blob(self.site, name, descriptor),
             })?;
-        let layers = Change { image: name.clone(), before, shared_before, after: document.layers() };
+        let after = document.layers();
+        // Without a lock, that the document is there does not say that the rest was written: all its layers are asked for.
+        let before = if self.site.own.has_lock() { before } else { &before - &after };
+        let layers = Change { image: name.clone(), before, shared_before, after };
         Ok(Some(Changed { row: document.row()?, layers, document: NewDocument::new(&document, there) }))
     }
 
@@ -510,8 +514,11 @@ pub(super) fn write(
     plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
     let (followers, rest) = plan.documents.split_at(plan.own);
     let (own, list) = rest.split_at(plan.list - plan.own);
-    write_documents(site, followers, jobs, tally)?;
-    write_documents(site, own, jobs, tally)?;
+    // Without a lock, whoever reads in a layer's document that an image has the layer must find the image's document, to mark
+    // the layer as shared there.
+    let (first, second) = if site.own.has_lock() { (followers, own) } else { (own, followers) };
+    write_documents(site, first, jobs, tally)?;
+    write_documents(site, second, jobs, tally)?;
     for document in list {
         write_documents(site, [document], jobs, tally)?;
     }
