@@ -1,5 +1,6 @@
 //! The pages in a real browser: `browser.test.mjs` says what has to hold; here are the servers, and what it needs to run.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,22 +18,18 @@ fn modules() -> &'static Path {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalogue/package.json");
         let wanted = std::fs::read(&manifest).unwrap();
         let installed = directory.join("installed.json");
-        // Test processes run side by side: each installs into a directory of its own, and the first to be ready wins.
+        // Test processes run side by side: the first installs, and the others wait for it.
+        std::fs::create_dir_all(&directory).unwrap();
+        let lock = File::create(directory.join("lock")).unwrap();
+        lock.lock().unwrap();
         if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
-            let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-            let fresh = tempfile::Builder::new().prefix("browser-").tempdir_in(parent).unwrap();
-            std::fs::copy(&manifest, fresh.path().join("package.json")).unwrap();
+            std::fs::copy(&manifest, directory.join("package.json")).unwrap();
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent"]);
-            let status = npm.current_dir(fresh.path()).status();
+            let status = npm.current_dir(&directory).status();
             let status = status.expect("this test needs npm: scripts/test installs it");
             assert!(status.success(), "npm install: {status}");
-            std::fs::write(fresh.path().join("installed.json"), &wanted).unwrap();
-            let fresh = fresh.keep();
-            let _ = std::fs::remove_dir_all(&directory);
-            if std::fs::rename(&fresh, &directory).is_err() {
-                std::fs::remove_dir_all(&fresh).unwrap();
-            }
+            std::fs::write(&installed, &wanted).unwrap();
         }
         directory
     })
