@@ -31,6 +31,7 @@ enum Server {
     Caddy(CaddyArgs),
     Lighttpd(LighttpdArgs),
     /// Print the Lua script that a configuration of lighttpd calls. It is the same for every site.
+    #[command(after_help = "Example:\n  ocisite server-config lighttpd-script > /etc/lighttpd/ocisite.lua")]
     LighttpdScript,
     Headers(HeadersArgs),
 }
