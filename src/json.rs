@@ -69,7 +69,12 @@ pub fn canonical(document: &impl Serialize) -> Vec<u8> {
     let mut serializer = serde_json::Serializer::with_formatter(Shared(&bytes), sorting);
     // Writing to memory cannot fail, and all that is written here has strings for keys.
     match document.serialize(&mut serializer) {
-        Ok(()) => bytes.into_inner(),
+        Ok(()) => {
+            let mut bytes = bytes.into_inner();
+            // Thousands of documents may be kept until they are written.
+            bytes.shrink_to_fit();
+            bytes
+        }
         Err(_) => Vec::new(),
     }
 }

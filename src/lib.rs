@@ -21,6 +21,7 @@ pub mod json;
 pub mod name;
 pub mod oci;
 pub mod parallel;
+pub mod pool;
 pub mod progress;
 pub mod publish;
 pub mod seen;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::VERSION;
 use super::facts::{self, Facts, Listed, cut, cut_to};
@@ -29,21 +29,22 @@ const LISTED_DESCRIPTION: usize = 240;
 /// An index nested deeper is no image (see `oci::graph`).
 const MAX_DEPTH: usize = 32;
 
-/// All that the catalogue knows of one image.
+/// All that the catalogue knows of one image. The properties stand in the order of canonical JSON, so that they need no sorting:
+/// the refs of one image can take megabytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageDocument {
     catalogue: u32,
     /// The digest of the index that it was made from, so that an image whose index stays as it is can be left alone.
     pub index: Digest,
-    /// The image's name.
-    pub name: ImageName,
-    /// Its refs, newest first.
-    pub refs: Vec<Ref>,
     /// What the newest [`MAX_DETAILED_REFS`] refs lead to, by digest.
     pub manifests: BTreeMap<Digest, Facts>,
+    /// The image's name.
+    pub name: ImageName,
     /// What refers to a manifest, by the manifest's digest.
     pub referrers: BTreeMap<Digest, Vec<Referrer>>,
+    /// Its refs, newest first.
+    pub refs: Vec<Ref>,
     /// Layers of these manifests that other images of the site have, too.
     pub shared_layers: BTreeSet<Digest>,
 }
@@ -56,8 +57,10 @@ pub struct Ref {
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     /// The entries of the index that have it: one, or one per platform.
+    #[serde(deserialize_with = "exact")]
     pub entries: Vec<RefEntry>,
     /// The images it leads to, one per platform.
+    #[serde(deserialize_with = "exact")]
     pub images: Vec<RefImage>,
     /// The latest date in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +77,13 @@ pub struct Ref {
     /// Whether the site does not have all of its manifests and configs, so that this is not all there is to say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+}
+
+/// Reads a list without room for more in it: each ref has two, most of one element, and there may be tens of thousands of refs.
+fn exact<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let mut list = Vec::deserialize(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 /// An entry of the image's index.
@@ -113,20 +123,20 @@ pub struct Referrer {
     pub declared: bool,
 }
 
-/// The list of all images.
+/// The list of all images. Its properties, too, stand in the order of canonical JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListDocument {
     /// The version of the form.
     pub catalogue: u32,
-    /// Whether the site has the registry view, and pages name the commands for it.
-    pub registry: bool,
-    /// The digest of the templates that the pages were rendered with.
-    pub templates: String,
     /// The hosts that the site serves. A page of one host needs not name it with each image.
     pub hosts: Vec<String>,
     /// The images, sorted by name.
     pub images: Vec<Row>,
+    /// Whether the site has the registry view, and pages name the commands for it.
+    pub registry: bool,
+    /// The digest of the templates that the pages were rendered with.
+    pub templates: String,
 }
 
 /// An image in the list.
@@ -393,6 +403,7 @@ impl<E> Manifests<'_, E> {
         }
         sum.images.sort();
         sum.images.dedup();
+        sum.images.shrink_to_fit();
         Ok(sum)
     }
 

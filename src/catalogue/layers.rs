@@ -15,12 +15,18 @@ use crate::json;
 use crate::name::ImageName;
 
 /// The images that have certain layers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayersDocument {
     /// The version of the form.
     catalogue: u32,
     /// Who has which layer. A layer that nobody has is not there.
-    pub layers: BTreeMap<Digest, BTreeSet<ImageName>>,
+    pub layers: BTreeMap<Digest, Owners>,
+}
+
+impl Default for LayersDocument {
+    fn default() -> LayersDocument {
+        LayersDocument { catalogue: VERSION, layers: BTreeMap::new() }
+    }
 }
 
 impl LayersDocument {
@@ -31,8 +37,59 @@ impl LayersDocument {
 
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let document = LayersDocument { catalogue: VERSION, layers: self.layers.clone() };
-        json::canonical(&document)
+        json::canonical(self)
+    }
+}
+
+/// The images that have a layer: a sorted list, and not a tree, because most layers have one owner, for which a tree takes ten
+/// times the memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<ImageName>")]
+pub struct Owners(Vec<ImageName>);
+
+impl Owners {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody has the layer.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an image has the layer.
+    pub fn contains(&self, image: &ImageName) -> bool {
+        self.0.binary_search(image).is_ok()
+    }
+
+    /// The images, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &ImageName> {
+        self.0.iter()
+    }
+
+    fn insert(&mut self, image: &ImageName) {
+        if let Err(position) = self.0.binary_search(image) {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(position, image.clone());
+        }
+    }
+
+    fn remove(&mut self, image: &ImageName) {
+        if let Ok(position) = self.0.binary_search(image) {
+            self.0.remove(position);
+        }
+    }
+}
+
+impl From<Vec<ImageName>> for Owners {
+    fn from(mut images: Vec<ImageName>) -> Owners {
+        images.sort();
+        images.dedup();
+        images.shrink_to_fit();
+        Owners(images)
     }
 }
 
@@ -53,7 +110,7 @@ pub struct Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Owners of the layers that were looked at, as they are now.
-    pub owners: BTreeMap<Digest, BTreeSet<ImageName>>,
+    pub owners: BTreeMap<Digest, Owners>,
     /// For each changed image, its shared layers.
     pub shared: BTreeMap<ImageName, BTreeSet<Digest>>,
     /// Marks to set or take away on other images.
@@ -65,13 +122,10 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Those of `owners`.
-pub fn share<E>(
-    changes: &[Change],
-    mut owners: impl FnMut(&Digest) -> Result<BTreeSet<ImageName>, E>,
-) -> Result<Outcome, E> {
+pub fn share<E>(changes: &[Change], mut owners: impl FnMut(&Digest) -> Result<Owners, E>) -> Result<Outcome, E> {
     let mut outcome = Outcome::default();
     let changed: BTreeSet<&ImageName> = changes.iter().map(|change| &change.image).collect();
-    let mut before: BTreeMap<&Digest, BTreeSet<ImageName>> = BTreeMap::new();
+    let mut before: BTreeMap<&Digest, Owners> = BTreeMap::new();
     for change in changes {
         for layer in change.before.symmetric_difference(&change.after) {
             if !before.contains_key(layer) {
@@ -81,7 +135,7 @@ pub fn share<E>(
             }
             let now = outcome.owners.entry(layer.clone()).or_default();
             match change.after.contains(layer) {
-                true => now.insert(change.image.clone()),
+                true => now.insert(&change.image),
                 false => now.remove(&change.image),
             };
         }
@@ -97,7 +151,7 @@ pub fn share<E>(
         let now = &outcome.owners[layer];
         let (was_shared, is_shared) = (had.len() > 1, now.len() > 1);
         if was_shared != is_shared {
-            for other in had.intersection(now).filter(|other| !changed.contains(other)) {
+            for other in had.iter().filter(|other| now.contains(other) && !changed.contains(other)) {
                 outcome.others.entry(other.clone()).or_default().insert(layer.clone(), is_shared);
             }
         }
@@ -118,7 +172,7 @@ mod tests {
     #[derive(Debug, Default, PartialEq)]
     struct Site {
         images: BTreeMap<ImageName, (Layers, Layers)>,
-        owners: BTreeMap<Digest, BTreeSet<ImageName>>,
+        owners: BTreeMap<Digest, Owners>,
     }
 
     impl Site {

@@ -8,7 +8,7 @@
 //! visited again, as such. Sizes must not differ, because one of them is not the blob's.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::layout::{Layout, LayoutError, blob_path};
 use super::manifest::{self, Links, ManifestError};
 use super::{Descriptor, media_type};
 use crate::digest::Digest;
+use crate::pool::Pool;
 
 /// A graph deeper than this is no image: BuildKit's attested multi-platform images, the deepest in use, have three levels.
 const MAX_DEPTH: usize = 32;
@@ -76,7 +77,7 @@ pub enum GraphError {
 pub struct Walk<'a> {
     layout: &'a Layout,
     seen: HashMap<Digest, Seen>,
-    media_types: HashSet<Arc<str>>,
+    media_types: Pool<str>,
     /// What was reached, in the order of the walk.
     pub reached: Vec<Reached>,
     /// What was named and is not there.
@@ -113,7 +114,7 @@ impl<'a> Walk<'a> {
         Walk {
             layout,
             seen: HashMap::new(),
-            media_types: HashSet::new(),
+            media_types: Pool::default(),
             reached: Vec::new(),
             missing: Vec::new(),
             referrers: Vec::new(),
@@ -185,7 +186,7 @@ impl<'a> Walk<'a> {
 
     fn note_first(&mut self, step: &Step, links: Option<&Links>) {
         let Descriptor { digest, size, media_type, .. } = &*step.descriptor;
-        let (digest, size, media_type) = (digest.clone(), *size, self.shared(media_type));
+        let (digest, size, media_type) = (digest.clone(), *size, self.media_types.share(media_type.as_str()));
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {
             Some(_) => Position::Reached(self.reached.len()),
@@ -213,21 +214,11 @@ impl<'a> Walk<'a> {
         if let Some(seen) = self.seen.get_mut(&descriptor.digest) {
             seen.is_document = true;
         }
-        self.reached[position].media_type = self.shared(&descriptor.media_type);
+        self.reached[position].media_type = self.media_types.share(descriptor.media_type.as_str());
         self.reached[position].is_manifest = true;
         if let Some(links) = links {
             self.note_subject(descriptor, links);
         }
-    }
-
-    /// One copy of a media type for all blobs that have it: there are few types and many blobs.
-    fn shared(&mut self, media_type: &str) -> Arc<str> {
-        let known = self.media_types.get(media_type).cloned();
-        known.unwrap_or_else(|| {
-            let shared: Arc<str> = media_type.into();
-            self.media_types.insert(shared.clone());
-            shared
-        })
     }
 
     fn note_subject(&mut self, descriptor: &Descriptor, links: &Links) {

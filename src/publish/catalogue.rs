@@ -22,7 +22,7 @@ use super::plan::{
 };
 use super::{PublishError, Site};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row};
-use crate::catalogue::layers::{self, Change, LayersDocument};
+use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
 use crate::catalogue::templates;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
@@ -167,11 +167,16 @@ impl<'a> Planner<'a> {
         Ok(is_of_index && *row == document.row()? && self.site.own.stat(&catalogue::page_path(image)?)?.is_some())
     }
 
-    /// What becomes of an image that is published now. None: it can have no page.
-    pub(crate) fn published(&self, image: &Image, index: &Index) -> Result<Option<Changed>, PlanError> {
+    /// What becomes of an image that is published now, whose index has this digest. None: it can have no page.
+    pub(crate) fn published(
+        &self,
+        image: &Image,
+        index: &Index,
+        index_digest: Digest,
+    ) -> Result<Option<Changed>, PlanError> {
         let by_digest: HashMap<&Digest, usize> =
             image.blobs.iter().map(|found| (&found.blob.digest, found.layout)).collect();
-        self.changed(&image.name, index, &|descriptor| match by_digest
+        self.changed(&image.name, index, index_digest, &|descriptor| match by_digest
             .get(&descriptor.digest)
             .and_then(|position| self.layouts.get(*position))
         {
@@ -182,17 +187,18 @@ impl<'a> Planner<'a> {
 
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
     pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
-        self.changed(name, index, &|_| Ok(None))
+        let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
+        self.changed(name, index, digest, &|_| Ok(None))
     }
 
     fn changed(
         &self,
         name: &ImageName,
         index: &Index,
+        digest: Digest,
         published: &dyn Fn(&Descriptor) -> Result<Option<Vec<u8>>, PlanError>,
     ) -> Result<Option<Changed>, PlanError> {
         let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
-        let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
         let there = read(self.site, &path)?;
         let old = there.as_ref().filter(|_| !self.is_anew).and_then(|there| ImageDocument::parse(&there.bytes));
         let there = there.map(|there| There::of(&there));
@@ -466,11 +472,11 @@ impl Shards<'_> {
         Ok(&mut self.read.entry(path).or_default().0)
     }
 
-    fn owners(&mut self, layer: &Digest) -> Result<BTreeSet<ImageName>, PlanError> {
+    fn owners(&mut self, layer: &Digest) -> Result<Owners, PlanError> {
         Ok(self.shard(layer)?.layers.get(layer).cloned().unwrap_or_default())
     }
 
-    fn set(&mut self, owners: BTreeMap<Digest, BTreeSet<ImageName>>) -> Result<(), PlanError> {
+    fn set(&mut self, owners: BTreeMap<Digest, Owners>) -> Result<(), PlanError> {
         for (layer, owners) in owners {
             let shard = self.shard(&layer)?;
             match owners.is_empty() {

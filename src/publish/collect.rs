@@ -17,6 +17,7 @@ use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
+use crate::pool::Pool;
 use crate::publish::input::{Gathered, Source};
 use crate::site::index::Entry;
 use crate::site::ref_engines::CAS_ENGINES;
@@ -61,13 +62,18 @@ pub struct PublishedEntry {
 }
 
 impl PublishedEntry {
-    fn new(mut descriptor: Descriptor, is_untagged_referrer: bool, layout: usize) -> PublishedEntry {
+    fn new(
+        mut descriptor: Descriptor,
+        is_untagged_referrer: bool,
+        layout: usize,
+        platforms: &mut Pool<Platform>,
+    ) -> PublishedEntry {
         let engines = match descriptor.properties.remove(CAS_ENGINES) {
             Some(Value::Array(engines)) => engines,
             _ => vec![],
         };
         let reference = descriptor.ref_name().map(Into::into);
-        let platform = descriptor.platform().map(Arc::new);
+        let platform = descriptor.platform().map(|platform| platforms.share(platform));
         let (before, after): (Map<_, _>, Map<_, _>) =
             descriptor.properties.into_iter().partition(|(key, _)| key.as_str() < CAS_ENGINES);
         let json = [&before, &after].map(|properties| json::canonical_text(properties).into());
@@ -198,41 +204,35 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
 
 fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
     let layout = &gathered.layouts[source.layout];
-    let mut walk = Walk::new(layout);
-    let mut image = Image {
-        name: source.image.clone(),
-        entries: vec![],
-        blobs: vec![],
-        missing: vec![],
-        referrers: vec![],
-        warnings: vec![],
-    };
+    let mut reading = Reading { layout, position: source.layout, walk: Walk::new(layout), platforms: Pool::default() };
+    let mut entries = vec![];
     let rename = source.rename.as_deref();
     match &source.select {
         None => layout.visit_entries(|entry| -> Result<(), CollectError> {
-            image.entries.push(publish_entry(layout, source.layout, &mut walk, entry, rename)?);
+            entries.push(reading.publish_entry(entry, rename)?);
             Ok(())
         })?,
         Some(wanted) => {
             let (selected, rest) = select(layout, wanted)?;
             for entry in selected {
-                image.entries.push(publish_entry(layout, source.layout, &mut walk, entry, rename)?);
+                entries.push(reading.publish_entry(entry, rename)?);
             }
-            add_referrers(layout, source.layout, &mut walk, rest, &mut image)?;
+            reading.add_referrers(rest, &mut entries)?;
         }
     }
-    if image.entries.is_empty() {
+    if entries.is_empty() {
         return Err(CollectError::Empty { layout: layout.path().into() });
     }
-    for missing in std::mem::take(&mut walk.missing) {
-        image.missing.push(check_missing(layout, missing, allow_missing)?);
-    }
-    image.referrers = std::mem::take(&mut walk.referrers);
-    add_fallback_referrers(layout, &walk, &mut image);
-    let layout = source.layout;
-    image.blobs = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout }).collect();
-    image.warnings = image.entries.iter().filter_map(|entry| unspellable_ref(&image.name, entry)).collect();
-    Ok(image)
+    // There may be tens of thousands, and they are kept for a while.
+    entries.shrink_to_fit();
+    let mut walk = reading.walk;
+    let missing = std::mem::take(&mut walk.missing).into_iter();
+    let missing = missing.map(|missing| check_missing(layout, missing, allow_missing)).collect::<Result<_, _>>()?;
+    let mut referrers = std::mem::take(&mut walk.referrers);
+    add_fallback_referrers(layout, &walk, &entries, &mut referrers);
+    let found = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
+    let warnings = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry)).collect();
+    Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, referrers, warnings })
 }
 
 /// The entries of one ref, and those that are left.
@@ -250,29 +250,70 @@ fn select(layout: &Layout, wanted: &str) -> Result<(Vec<Descriptor>, Vec<Descrip
     Ok(entries.into_iter().partition(is_wanted))
 }
 
-fn publish_entry(
-    layout: &Layout,
+/// A layout that is being read.
+struct Reading<'a> {
+    layout: &'a Layout,
+    /// Its position in [`Gathered::layouts`].
     position: usize,
-    walk: &mut Walk,
-    mut descriptor: Descriptor,
-    rename: Option<&str>,
-) -> Result<PublishedEntry, CollectError> {
-    let links = walk.add(&descriptor)?;
-    let tag = tag(&descriptor);
-    let refers = links.subject.is_some() || tag.as_deref().is_some_and(is_fallback_tag);
-    // A name for the image is no name for its signatures.
-    let reference = if refers { tag.as_deref() } else { rename.or(tag.as_deref()) };
-    let is_untagged_referrer = refers && reference.is_none();
-    if reference != descriptor.ref_name() {
-        descriptor.set_ref_name(reference);
+    walk: Walk<'a>,
+    /// The platforms of its entries.
+    platforms: Pool<Platform>,
+}
+
+impl Reading<'_> {
+    fn publish_entry(
+        &mut self,
+        mut descriptor: Descriptor,
+        rename: Option<&str>,
+    ) -> Result<PublishedEntry, CollectError> {
+        let links = self.walk.add(&descriptor)?;
+        let tag = tag(&descriptor);
+        let refers = links.subject.is_some() || tag.as_deref().is_some_and(is_fallback_tag);
+        // A name for the image is no name for its signatures.
+        let reference = if refers { tag.as_deref() } else { rename.or(tag.as_deref()) };
+        let is_untagged_referrer = refers && reference.is_none();
+        if reference != descriptor.ref_name() {
+            descriptor.set_ref_name(reference);
+        }
+        add_platform(self.layout, &links, &mut descriptor);
+        if descriptor.artifact_type().is_none()
+            && let Some(artifact_type) = &links.artifact_type
+        {
+            descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
+        }
+        Ok(PublishedEntry::new(descriptor, is_untagged_referrer, self.position, &mut self.platforms))
     }
-    add_platform(layout, &links, &mut descriptor);
-    if descriptor.artifact_type().is_none()
-        && let Some(artifact_type) = &links.artifact_type
-    {
-        descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
+
+    /// Adds the entries that refer to what is published, and what refers to those, until there are no more.
+    fn add_referrers(&mut self, rest: Vec<Descriptor>, entries: &mut Vec<PublishedEntry>) -> Result<(), CollectError> {
+        let mut candidates: Vec<(Descriptor, Option<Digest>)> = rest
+            .into_iter()
+            .map(|entry| (subject(self.layout, &entry), entry))
+            .map(|(subject, entry)| (entry, subject))
+            .collect();
+        let mut tags: HashSet<String> = HashSet::new();
+        loop {
+            tags.extend(
+                self.walk
+                    .reached
+                    .iter()
+                    .filter(|reached| reached.is_manifest)
+                    .map(|reached| fallback_tag(&reached.digest)),
+            );
+            let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
+                let by_subject = subject.as_ref().is_some_and(|subject| self.walk.has_seen(subject));
+                by_subject || tag(entry).is_some_and(|tag| tags.contains(tag.split('.').next().unwrap_or_default()))
+            };
+            let (found, left): (Vec<_>, Vec<_>) = candidates.into_iter().partition(refers);
+            if found.is_empty() {
+                return Ok(());
+            }
+            for (entry, _) in found {
+                entries.push(self.publish_entry(entry, None)?);
+            }
+            candidates = left;
+        }
     }
-    Ok(PublishedEntry::new(descriptor, is_untagged_referrer, position))
 }
 
 /// Adds what the image config says of the platform, where the entry says nothing.
@@ -290,48 +331,20 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
     }
 }
 
-/// Adds the entries that refer to what is published, and what refers to those, until there are no more.
-fn add_referrers(
-    layout: &Layout,
-    position: usize,
-    walk: &mut Walk,
-    rest: Vec<Descriptor>,
-    image: &mut Image,
-) -> Result<(), CollectError> {
-    let mut candidates: Vec<(Descriptor, Option<Digest>)> = rest
-        .into_iter()
-        .map(|entry| (subject(layout, &entry), entry))
-        .map(|(subject, entry)| (entry, subject))
-        .collect();
-    let mut tags: HashSet<String> = HashSet::new();
-    loop {
-        tags.extend(
-            walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| fallback_tag(&reached.digest)),
-        );
-        let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
-            let by_subject = subject.as_ref().is_some_and(|subject| walk.has_seen(subject));
-            by_subject || tag(entry).is_some_and(|tag| tags.contains(tag.split('.').next().unwrap_or_default()))
-        };
-        let (found, left): (Vec<_>, Vec<_>) = candidates.into_iter().partition(refers);
-        if found.is_empty() {
-            return Ok(());
-        }
-        for (entry, _) in found {
-            image.entries.push(publish_entry(layout, position, walk, entry, None)?);
-        }
-        candidates = left;
-    }
-}
-
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
 fn subject(layout: &Layout, entry: &Descriptor) -> Option<Digest> {
     Walk::new(layout).root_links(entry).ok()?.subject.map(|subject| subject.digest)
 }
 
 /// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
-fn add_fallback_referrers(layout: &Layout, walk: &Walk, image: &mut Image) {
+fn add_fallback_referrers(
+    layout: &Layout,
+    walk: &Walk,
+    entries: &[PublishedEntry],
+    referrers: &mut Vec<(Digest, Descriptor)>,
+) {
     let subjects = || walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| &reached.digest);
-    for entry in &image.entries {
+    for entry in entries {
         let Some(tag) = entry.reference.as_deref().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
             continue;
         };
@@ -343,7 +356,7 @@ fn add_fallback_referrers(layout: &Layout, walk: &Walk, image: &mut Image) {
             // The manifest's own word on its type and annotations, where it is there to be read.
             let own = Walk::new(layout).root_links(&listed).ok().filter(|own| own.subject.is_some());
             let referrer = own.map_or(listed.clone(), |own| own.referrer_descriptor(&listed));
-            image.referrers.push((subject.clone(), referrer));
+            referrers.push((subject.clone(), referrer));
         }
     }
 }

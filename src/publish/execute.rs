@@ -21,6 +21,9 @@ use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::{BlobSource, Content, Store, StoreError, Written};
 
+/// Blobs are looked for so many at a time: their paths take more memory than they do.
+const PATHS_AT_ONCE: usize = 16 * 1024;
+
 /// What a publish did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -331,18 +334,25 @@ fn which_are_there<'a>(
     plan: &'a Plan,
     jobs: NonZeroUsize,
 ) -> Result<(Vec<&'a PlannedBlob>, Vec<&'a PlannedBlob>), PublishError> {
-    let mut by_origin: BTreeMap<Option<usize>, (Vec<&PlannedBlob>, Vec<SitePath>)> = BTreeMap::new();
-    for blob in &plan.blobs {
-        let place = plan.blob_place(blob)?;
-        let (blobs, paths) = by_origin.entry(place.origin).or_default();
-        blobs.push(blob);
-        paths.push(place.path);
+    let mut blobs: Vec<&PlannedBlob> = plan.blobs.iter().collect();
+    // In the order of their paths, which is the order of listings: of a bucket, each chunk has to see only a part.
+    if site.map.cas_is_shared() {
+        blobs.sort_unstable_by_key(|blob| (blob.role, &blob.digest));
     }
     let (mut present, mut absent) = (Vec::new(), Vec::new());
-    for (origin, (blobs, paths)) in by_origin {
-        for (blob, stat) in blobs.into_iter().zip(site.store(origin).stats(&paths, jobs)?) {
-            let list = if stat.is_some_and(|stat| stat.size == blob.size) { &mut present } else { &mut absent };
-            list.push(blob);
+    for chunk in blobs.chunks(PATHS_AT_ONCE) {
+        let mut by_origin: BTreeMap<Option<usize>, (Vec<&PlannedBlob>, Vec<SitePath>)> = BTreeMap::new();
+        for blob in chunk {
+            let place = plan.blob_place(blob)?;
+            let (blobs, paths) = by_origin.entry(place.origin).or_default();
+            blobs.push(blob);
+            paths.push(place.path);
+        }
+        for (origin, (blobs, paths)) in by_origin {
+            for (blob, stat) in blobs.into_iter().zip(site.store(origin).stats(&paths, jobs)?) {
+                let list = if stat.is_some_and(|stat| stat.size == blob.size) { &mut present } else { &mut absent };
+                list.push(blob);
+            }
         }
     }
     Ok((present, absent))

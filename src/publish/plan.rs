@@ -8,7 +8,7 @@ use super::catalogue::{CataloguePlan, Changed, Planner};
 use super::collect::{Image, MissingBlob};
 use super::{Site, registry};
 use crate::catalogue::page::PageError;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
 use crate::oci::layout::{LAYOUT_MARKER, Layout, LayoutError};
@@ -75,7 +75,7 @@ pub struct PlannedBlob {
 }
 
 /// The places that one blob can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BlobRole {
     /// In the CAS.
     Cas,
@@ -340,9 +340,10 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
-    let (index, change) = plan_index(site, merge, &mut image, place, catalogue)?;
-    let for_catalogue =
-        catalogue.zip(change.as_ref()).map(|(planner, change)| planner.published(&image, &change.after)).transpose()?;
+    let (index, new) = plan_index(site, merge, &mut image, place, catalogue)?;
+    let published =
+        |(planner, new): (&Planner, &NewIndex)| planner.published(&image, &new.change.after, new.digest.clone());
+    let for_catalogue = catalogue.zip(new.as_ref()).map(published).transpose()?;
     let has_registry = site.map.settings().views.registry;
     if let Some(None) = for_catalogue {
         image.warnings.push(format!("{} is not in the catalogue: its name is too long for a page's path", image.name));
@@ -353,7 +354,7 @@ fn plan_image(
         warnings: std::mem::take(&mut image.warnings),
         marker,
         index,
-        for_registry: change.filter(|_| has_registry).map(|change| (image, change)),
+        for_registry: new.filter(|_| has_registry).map(|new| (image, new.change)),
         for_catalogue: for_catalogue.flatten(),
     })
 }
@@ -478,7 +479,8 @@ fn plan_blobs(
     places: &[Arc<BlobPlaces>],
 ) -> Result<(Vec<PlannedBlob>, Originals), PlanError> {
     let is_shared = map.cas_is_shared();
-    let mut planned: Vec<PlannedBlob> = Vec::new();
+    // Not grown step by step: each step would take up to twice the room.
+    let mut planned: Vec<PlannedBlob> = Vec::with_capacity(images.iter().map(|image| image.blobs.len()).sum());
     let mut first = Originals::new();
     for (position, image) in images.iter().enumerate() {
         let mut in_image: HashMap<&Digest, ()> = HashMap::new();
@@ -522,6 +524,12 @@ pub struct IndexChange {
     pub after: Index,
 }
 
+/// An index that may be new, with the digest of its bytes.
+struct NewIndex {
+    change: IndexChange,
+    digest: Digest,
+}
+
 /// Plans the index, which takes the image's entries. What changes is told where the site has a view that asks.
 ///
 /// An index that stays as it is need not be parsed, and can be large; only the registry view asks for its entries all the same,
@@ -532,7 +540,7 @@ fn plan_index(
     image: &mut Image,
     place: Place,
     catalogue: Option<&Planner>,
-) -> Result<(PlannedDocument, Option<IndexChange>), PlanError> {
+) -> Result<(PlannedDocument, Option<NewIndex>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
     let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
@@ -556,8 +564,10 @@ fn plan_index(
     };
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
     index.merge(published, merge, |entry| is_referrer(site, &image.name, entry))?;
-    let document = document_from(place, Kind::Index, index.to_bytes(), there);
-    Ok((document, Some(IndexChange { before, after: index })))
+    let bytes = index.to_bytes();
+    let digest = Digest::of(Algorithm::Sha256, &bytes);
+    let document = document_from(place, Kind::Index, bytes, there);
+    Ok((document, Some(NewIndex { change: IndexChange { before, after: index }, digest })))
 }
 
 /// The index that the site has of an image. None: it has none.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
 use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
+use crate::pool::Pool;
 
 /// One entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,9 +68,14 @@ pub enum IndexError {
 impl Entry {
     /// The entry that a descriptor makes.
     pub fn new(descriptor: &Descriptor) -> Entry {
+        Entry::sharing(descriptor, &mut Pool::default())
+    }
+
+    /// The same, with one copy of a platform for all entries.
+    fn sharing(descriptor: &Descriptor, platforms: &mut Pool<Platform>) -> Entry {
         Entry {
             reference: descriptor.ref_name().map(Into::into),
-            platform: descriptor.platform().map(Arc::new),
+            platform: descriptor.platform().map(|platform| platforms.share(platform)),
             digest: descriptor.digest.clone(),
             json: descriptor.to_json().into(),
         }
@@ -105,10 +111,11 @@ impl Index {
             found: if manifests.is_empty() { "nothing" } else { "something else" },
         })?;
         let mut entries = Vec::with_capacity(manifests.len());
+        let mut platforms = Pool::default();
         for (position, text) in manifests.into_iter().enumerate() {
             let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
             let descriptor = Descriptor::from_value(value).map_err(|source| IndexError::Entry { position, source })?;
-            entries.push(Entry::new(&descriptor));
+            entries.push(Entry::sharing(&descriptor, &mut platforms));
         }
         let mut others = BTreeMap::new();
         for (key, text) in properties.into_iter().filter(|(key, _)| key != "manifests") {
