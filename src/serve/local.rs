@@ -11,6 +11,10 @@ use crate::template::{Template, Variables};
 
 /// The document with its templates made local. None: there is nothing to change, or it is no document of that kind.
 pub fn rewrite(kind: &Kind, bytes: &[u8], settings: &Settings) -> Option<Vec<u8>> {
+    // An index may be large, and few have a template that leads to a host.
+    if !names_own_host(bytes, settings) {
+        return None;
+    }
     let mut document = json::parse(bytes).ok()?;
     let mut changed = false;
     match kind {
@@ -40,6 +44,12 @@ fn rewrite_engines(engines: Option<&mut Value>, settings: &Settings) -> bool {
         }
     }
     changed
+}
+
+fn names_own_host(bytes: &[u8], settings: &Settings) -> bool {
+    let own = || settings.hosts.iter().map(String::as_bytes).chain([b"{host}".as_slice()]);
+    let starts = memchr::memmem::find_iter(bytes, b"://").filter_map(|found| bytes.get(found + 3..));
+    starts.into_iter().any(|rest| own().any(|host| rest.starts_with(host)))
 }
 
 /// `https://{host}/a/{+path}` and `https://example.com/a/{+path}` become `/a/{+path}`. A `{host}` that remains is the host of

@@ -12,11 +12,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+/// How long a thread that has nothing to do is kept for the next job: a new one for each would cost more than most jobs do.
+const KEPT: Duration = Duration::from_secs(1);
+
 /// Jobs of type `T`, each of a client `C`.
 pub struct Queue<C, T> {
     work: Box<dyn Fn(T) + Send + Sync>,
     max_threads: usize,
     state: Mutex<State<C, T>>,
+    /// There is a turn.
+    turn: Condvar,
+    /// A thread has nothing to do any more.
     idle: Condvar,
 }
 
@@ -26,13 +32,22 @@ struct State<C, T> {
     /// The clients that wait and have none in hand, in the order of their turns.
     turns: VecDeque<C>,
     threads: usize,
+    /// How many of the threads wait for a turn.
+    waiting: usize,
+}
+
+impl<C, T> State<C, T> {
+    fn is_idle(&self) -> bool {
+        self.turns.is_empty() && self.threads == self.waiting
+    }
 }
 
 impl<C: Clone + Eq + Hash + Send + 'static, T: Send + 'static> Queue<C, T> {
     /// An empty queue. `work` does one job.
     pub fn new(max_threads: usize, work: impl Fn(T) + Send + Sync + 'static) -> Arc<Queue<C, T>> {
-        let state = State { clients: HashMap::new(), turns: VecDeque::new(), threads: 0 };
-        Arc::new(Queue { work: Box::new(work), max_threads, state: Mutex::new(state), idle: Condvar::new() })
+        let state = State { clients: HashMap::new(), turns: VecDeque::new(), threads: 0, waiting: 0 };
+        let (turn, idle) = (Condvar::new(), Condvar::new());
+        Arc::new(Queue { work: Box::new(work), max_threads, state: Mutex::new(state), turn, idle })
     }
 
     /// Adds a job, to be done after the client's others. Does not wait.
@@ -45,36 +60,49 @@ impl<C: Clone + Eq + Hash + Send + 'static, T: Send + 'static> Queue<C, T> {
                 state.turns.push_back(client);
             }
         }
-        if state.turns.is_empty() || state.threads >= self.max_threads {
+        // Each turn that nobody has taken yet will be taken by one of those who wait.
+        if state.turns.len() <= state.waiting {
+            self.turn.notify_one();
+            return;
+        }
+        if state.threads >= self.max_threads {
             return;
         }
         state.threads += 1;
         drop(state);
         let queue = Arc::clone(self);
-        if std::thread::Builder::new().spawn(move || queue.run()).is_err() {
+        if std::thread::Builder::new().spawn(move || queue.run(KEPT)).is_err() {
             // The system has no thread to give: better late than never.
-            self.run();
+            self.run(Duration::ZERO);
         }
     }
 
     /// Waits until every job is done, at most for `limit`. Whether they are.
     pub fn wait_until_idle(&self, limit: Duration) -> bool {
-        let waited = self.idle.wait_timeout_while(self.lock(), limit, |state| state.threads > 0);
+        let waited = self.idle.wait_timeout_while(self.lock(), limit, |state| !state.is_idle());
         let (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        state.threads == 0
+        state.is_idle()
     }
 
-    fn run(&self) {
-        while let Some((client, job)) = self.take() {
+    /// Does jobs, until there was none for as long as the thread is kept.
+    fn run(&self, kept: Duration) {
+        while let Some((client, job)) = self.take(kept) {
             // A defect that shows in one job must not take the thread from all that come after.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
             self.finish(client);
         }
     }
 
-    /// The next client's first job. None: there is nothing to do, and the thread is no longer counted.
-    fn take(&self) -> Option<(C, T)> {
+    /// The next client's first job. None: there was none for as long as the thread is kept, and it is no longer counted.
+    fn take(&self, kept: Duration) -> Option<(C, T)> {
         let mut state = self.lock();
+        if state.turns.is_empty() {
+            state.waiting += 1;
+            self.idle.notify_all();
+            let waited = self.turn.wait_timeout_while(state, kept, |state| state.turns.is_empty());
+            (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+            state.waiting -= 1;
+        }
         if let Some(client) = state.turns.pop_front()
             && let Some(job) = state.clients.get_mut(&client).and_then(VecDeque::pop_front)
         {
