@@ -47,7 +47,7 @@ pub struct Image {
 #[derive(Clone, Debug)]
 pub struct PublishedEntry {
     /// The ref it is published under.
-    pub reference: Option<Box<str>>,
+    pub reference: Option<Arc<str>>,
     /// The digest it points to.
     pub digest: Digest,
     /// Whether it refers to another manifest and has no ref of its own.

@@ -1,8 +1,9 @@
 //! The index of an image name: the document a ref engine serves, and how a publish changes it.
 //!
 //! Entries are kept as the JSON text they were read as, made canonical, with only what merging needs beside it. An index
-//! may have tens of thousands of entries, and a tree of JSON values takes many times the memory of its text. They are
-//! sorted, so that the order in which images were published leaves no trace.
+//! may have tens of thousands of entries, and a tree of JSON values takes many times the memory of its text. What an index was
+//! and what it becomes have most entries in common, so copies share their texts. Entries are sorted, so that the order in
+//! which images were published leaves no trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use crate::pool::Pool;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// `org.opencontainers.image.ref.name`, which a fragment is compared with.
-    pub reference: Option<Box<str>>,
+    pub reference: Option<Arc<str>>,
     /// The platform, where the entry gives one.
     pub platform: Option<Arc<Platform>>,
     /// The digest it points to.
     pub digest: Digest,
     /// The whole descriptor as canonical JSON.
-    pub json: Box<str>,
+    pub json: Arc<str>,
 }
 
 /// An index as it is merged: its entries, and the other properties it has.
