@@ -176,12 +176,11 @@ impl Change {
             // A store has no condition for removing. Emptied under one, the index is nobody's but ours to remove.
             store.write_document(&place.path, &Kind::Index, &self.index.after.to_bytes(), &self.expected)?;
         }
-        store.delete(&place.path)?;
         let blobs = site.map.blob_places(&self.image)?;
         if let Some(marker) = site.map.layout_marker_place(&self.image, &place, &blobs)? {
             site.store(marker.origin).delete(&marker.path)?;
         }
-        Ok(())
+        Ok(store.delete(&place.path)?)
     }
 
     /// Lists first, then the tags that they listed.

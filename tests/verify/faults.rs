@@ -93,6 +93,13 @@ fn remove() -> Scene {
     Scene::new(site, &["remove"], target, &["example.com/app#1.0"])
 }
 
+/// A whole image goes, which is a layout itself.
+fn remove_layout() -> Scene {
+    let site = GoodSite::with(&["--preset", "layout"]);
+    let target = site.root();
+    Scene::new(site, &["remove"], target, &["example.com/app"])
+}
+
 /// A copy over an older state of the same site.
 fn copy() -> Scene {
     let site = GoodSite::with(&["--registry"]);
@@ -120,6 +127,16 @@ fn remove_killed_at_any_call() {
 #[test]
 fn remove_failing_at_any_call() {
     remove().survives_errors(4, &assert_whole);
+}
+
+#[test]
+fn removal_of_a_layout_killed_at_any_call() {
+    remove_layout().survives_kills(7, &assert_whole);
+}
+
+#[test]
+fn removal_of_a_layout_failing_at_any_call() {
+    remove_layout().survives_errors(8, &assert_whole);
 }
 
 #[test]
