@@ -5,7 +5,9 @@
 //! so all are summed up, and the newest are told in full.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::VERSION;
@@ -22,6 +24,10 @@ use crate::site::path::PathError;
 
 /// So many refs, the newest, are told in full. A page of them is as long as a person reads.
 pub const MAX_DETAILED_REFS: usize = 100;
+/// So many refs, the newest, are on the page: those that are told in full, and a thousand more with a line each. Nobody reads
+/// further, a browser has to lay out every row, and the page of an image with tens of thousands of refs would be rewritten whole
+/// with each of them. The document has all.
+pub const MAX_SHOWN_REFS: usize = MAX_DETAILED_REFS + 1000;
 /// So many manifests' facts are kept at hand while a document is made.
 const MAX_CACHED: usize = 1000;
 /// A description in the list is cut to so many characters: two lines of a wide screen.
@@ -33,7 +39,7 @@ const MAX_DEPTH: usize = 32;
 /// the refs of one image can take megabytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ImageDocument {
+pub struct ImageDocument<R = Vec<Ref>> {
     catalogue: u32,
     /// The digest of the index that it was made from, so that an image whose index stays as it is can be left alone.
     pub index: Digest,
@@ -44,9 +50,79 @@ pub struct ImageDocument {
     /// What refers to a manifest, by the manifest's digest.
     pub referrers: BTreeMap<Digest, Vec<Referrer>>,
     /// Its refs, newest first.
-    pub refs: Vec<Ref>,
+    pub refs: R,
     /// Layers of these manifests that other images of the site have, too.
     pub shared_layers: BTreeSet<Digest>,
+}
+
+/// What a page shows of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The image's document, with the newest [`MAX_SHOWN_REFS`] refs.
+    pub document: ImageDocument,
+    /// How many refs the image has in all, without the image that has none.
+    pub refs: u64,
+    /// How many, with it, are not shown.
+    pub left_out: u64,
+}
+
+/// The newest refs of a document. The others are counted and otherwise skipped, which takes a fraction of the time.
+struct NewestRefs {
+    newest: Vec<Ref>,
+    left_out: u64,
+    /// Those of all that have a name: the image without a ref is among them at most once.
+    named: u64,
+}
+
+/// A ref of which only that it is there is wanted.
+#[derive(Deserialize)]
+struct Counted {
+    #[serde(rename = "ref")]
+    reference: Option<IgnoredAny>,
+}
+
+impl<'de> Deserialize<'de> for NewestRefs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NewestRefs, D::Error> {
+        deserializer.deserialize_seq(NewestRefsVisitor)
+    }
+}
+
+struct NewestRefsVisitor;
+
+impl<'de> Visitor<'de> for NewestRefsVisitor {
+    type Value = NewestRefs;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of refs")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut refs: A) -> Result<NewestRefs, A::Error> {
+        let mut found = NewestRefs { newest: vec![], left_out: 0, named: 0 };
+        while found.newest.len() < MAX_SHOWN_REFS {
+            let Some(next) = refs.next_element::<Ref>()? else { return Ok(found) };
+            found.named += u64::from(next.reference.is_some());
+            found.newest.push(next);
+        }
+        while let Some(Counted { reference }) = refs.next_element()? {
+            found.named += u64::from(reference.is_some());
+            found.left_out += 1;
+        }
+        Ok(found)
+    }
+}
+
+impl Shown {
+    /// Reads what a page shows of a document. None: it is of another form, and says nothing.
+    pub fn parse(bytes: &[u8]) -> Option<Shown> {
+        let parsed: ImageDocument<NewestRefs> = serde_json::from_slice(bytes).ok()?;
+        let ImageDocument { catalogue, index, manifests, name, referrers, refs, shared_layers } = parsed;
+        if catalogue != VERSION {
+            return None;
+        }
+        let NewestRefs { newest, left_out, named } = refs;
+        let document = ImageDocument { catalogue, index, manifests, name, referrers, refs: newest, shared_layers };
+        Some(Shown { document, refs: named, left_out })
+    }
 }
 
 /// A ref, or the image without one.
@@ -686,6 +762,25 @@ mod tests {
         let (document, _) = build_from(&blobs, &entries, None);
         assert_eq!((document.refs.len(), document.manifests.len()), (250, MAX_DETAILED_REFS));
         assert!(document.refs.iter().all(|one| one.size.is_some()));
+    }
+
+    #[test]
+    fn a_page_shows_the_newest_and_counts_all() {
+        let mut blobs = Blobs::new();
+        let mut entries: Vec<Entry> = image(&mut blobs, "1.0", 1).into();
+        let [mut untagged, _] = image(&mut blobs, "x", 0);
+        untagged.reference = None;
+        let refs = |count: usize| (0..count).map(|number| Some(format!("0.{number}").into()));
+        let tagged = entries[0].clone();
+        entries.extend(refs(2000).map(|reference| Entry { reference, ..tagged.clone() }));
+        entries.push(untagged);
+        let (document, _) = build_from(&blobs, &entries, None);
+        let shown = Shown::parse(&document.to_bytes()).unwrap();
+        assert_eq!((shown.refs, shown.left_out), (2001, 2002 - MAX_SHOWN_REFS as u64));
+        assert_eq!(shown.document.refs, document.refs[..MAX_SHOWN_REFS]);
+        let newest = ImageDocument { refs: document.refs[..7].to_vec(), ..document };
+        let shown = Shown::parse(&newest.to_bytes()).unwrap();
+        assert_eq!(shown, Shown { document: newest, refs: 7, left_out: 0 });
     }
 
     proptest! {

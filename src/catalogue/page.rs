@@ -11,7 +11,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::command::{Command, commands, quote};
-use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer};
+use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer, Shown};
 use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
 use crate::digest::Digest;
@@ -135,7 +135,8 @@ impl Pages {
     }
 
     /// The page of an image.
-    pub fn image(&self, document: &Arc<ImageDocument>, registry: bool) -> Result<Vec<u8>, PageError> {
+    pub fn image(&self, shown: &Arc<Shown>, registry: bool) -> Result<Vec<u8>, PageError> {
+        let document = &shown.document;
         let page = catalogue::page_path(&document.name)?;
         let detailed = &document.refs[..document.refs.len().min(MAX_DETAILED_REFS)];
         let mut releases: Vec<ReleaseView> = Vec::new();
@@ -154,9 +155,10 @@ impl Pages {
             above: if above.is_empty() { String::new() } else { format!("{above}/") },
             last: last.into(),
             document: catalogue::url(&document_path),
-            count: document.refs.iter().filter(|one| one.reference.is_some()).count() as u64,
+            count: shown.refs,
             releases,
-            older: TemplateValue::from_object(OlderRefs(document.clone())),
+            older: TemplateValue::from_object(OlderRefs(shown.clone())),
+            left_out: shown.left_out,
         };
         self.render(templates::IMAGE, view)
     }
@@ -232,7 +234,7 @@ impl Object for Boxes {
 
 /// The refs that are only summed up, each a value when the template comes to it.
 #[derive(Debug)]
-struct OlderRefs(Arc<ImageDocument>);
+struct OlderRefs(Arc<Shown>);
 
 impl Object for OlderRefs {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -240,11 +242,11 @@ impl Object for OlderRefs {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Seq(self.0.refs.len().saturating_sub(MAX_DETAILED_REFS))
+        Enumerator::Seq(self.0.document.refs.len().saturating_sub(MAX_DETAILED_REFS))
     }
 
     fn get_value(self: &Arc<Self>, index: &TemplateValue) -> Option<TemplateValue> {
-        let reference = self.0.refs.get(MAX_DETAILED_REFS..)?.get(index.as_usize()?)?;
+        let reference = self.0.document.refs.get(MAX_DETAILED_REFS..)?.get(index.as_usize()?)?;
         Some(TemplateValue::from(Serde(reference)))
     }
 }
@@ -265,6 +267,8 @@ struct ImageView<'a> {
     releases: Vec<ReleaseView<'a>>,
     /// The refs that are only summed up.
     older: TemplateValue,
+    /// How many refs are in the document only.
+    left_out: u64,
 }
 
 /// Refs that lead to the same entries.
@@ -556,7 +560,7 @@ mod tests {
     }
 
     /// A document of one image, all of whose texts are `text`.
-    fn document(text: &str) -> Arc<ImageDocument> {
+    fn shown(text: &str) -> Arc<Shown> {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let annotations: serde_json::Map<String, serde_json::Value> =
             crate::catalogue::facts::ANNOTATIONS.iter().map(|key| (key.to_string(), text.into())).collect();
@@ -580,12 +584,12 @@ mod tests {
             "referrers": {digest: [{"artifactType": text, "digest": digest, "size": 1, "declared": true}]},
             "sharedLayers": [],
         });
-        Arc::new(ImageDocument::parse(&json::canonical(&document)).unwrap())
+        Arc::new(Shown::parse(&json::canonical(&document)).unwrap())
     }
 
     fn list(text: &str) -> Arc<ListDocument> {
         let mut list = ListDocument::new(true, "sha256:".into(), vec!["example.com".into()]);
-        let row = Row { description: Some(text.into()), ..document(text).row().unwrap() };
+        let row = Row { description: Some(text.into()), ..shown(text).document.row().unwrap() };
         list.images = vec![Row { artifact_type: Some(text.into()), platforms: vec![], ..row.clone() }, row];
         Arc::new(list)
     }
@@ -610,8 +614,8 @@ mod tests {
             let harmless = "a b";
             prop_assume!(!crate::name::is_fragment(&text));
             prop_assert_eq!(
-                structure(&pages.image(&document(&text), true).unwrap()),
-                structure(&pages.image(&document(harmless), true).unwrap())
+                structure(&pages.image(&shown(&text), true).unwrap()),
+                structure(&pages.image(&shown(harmless), true).unwrap())
             );
             prop_assert_eq!(
                 structure(&pages.list(&list(&text)).unwrap()),
@@ -626,7 +630,7 @@ mod tests {
         let layer = |size| Layer { digest: digest.clone(), size, media_type: String::new() };
         for sizes in [vec![1, u64::MAX / 2, 0], vec![0, 0], vec![5; 600]] {
             let layers: Vec<Layer> = sizes.into_iter().map(layer).collect();
-            let views = layer_views(&document("x"), &layers);
+            let views = layer_views(&shown("x").document, &layers);
             let is_empty = layers.iter().all(|layer| layer.size == 0);
             assert!(views.iter().all(|view| view.width > 0));
             for pair in views.windows(2) {

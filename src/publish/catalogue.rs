@@ -21,7 +21,7 @@ use super::plan::{
     PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
 };
 use super::{PublishError, Site};
-use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row};
+use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
 use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
 use crate::catalogue::templates;
 use crate::digest::{Algorithm, Digest};
@@ -226,8 +226,8 @@ impl<'a> Planner<'a> {
     /// Decides what is written, now that all changes are known. `images` are those that the site will have.
     pub(crate) fn finish(mut self, images: &BTreeSet<ImageName>) -> Result<CataloguePlan, PlanError> {
         self.add_images_from_before(images)?;
-        let gone: Vec<ImageName> =
-            self.list.images.iter().map(|row| row.name.clone()).filter(|name| !images.contains(name)).collect();
+        let names = self.list.images.iter().map(|row| &row.name);
+        let gone: Vec<ImageName> = names.filter(|name| !images.contains(name)).cloned().collect();
         self.remove(&gone)?;
         let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
         let mut outcome = layers::share(&self.layers, |layer| shards.owners(layer))?;
@@ -383,11 +383,11 @@ impl CataloguePlan {
     /// A template that cannot render one page can render none: found here, before anything is written.
     fn try_templates(&self, site: &Site) -> Result<(), PlanError> {
         if let Some(first) = self.pages.first()
-            && let Some(mut document) = self.document(site, first)?
+            && let Some(mut shown) = self.shown(site, first)?
         {
-            // One ref that is only summed up is as good as thousands.
-            document.refs.truncate(MAX_DETAILED_REFS + 1);
-            site.pages.image(&Arc::new(document), site.map.settings().views.registry)?;
+            // One ref that is only summed up is as good as a thousand.
+            shown.document.refs.truncate(MAX_DETAILED_REFS + 1);
+            site.pages.image(&Arc::new(shown), site.map.settings().views.registry)?;
         }
         Ok(())
     }
@@ -408,21 +408,21 @@ impl CataloguePlan {
 
     /// The bytes of a page.
     pub fn page(&self, site: &Site, page: &PlannedPage) -> Result<Vec<u8>, PlanError> {
-        match self.document(site, page)? {
-            Some(document) => Ok(site.pages.image(&Arc::new(document), site.map.settings().views.registry)?),
+        match self.shown(site, page)? {
+            Some(shown) => Ok(site.pages.image(&Arc::new(shown), site.map.settings().views.registry)?),
             // Somebody took the document away since it was looked at. The next publish makes it again.
             None => Ok(vec![]),
         }
     }
 
     /// What a page is made from.
-    fn document(&self, site: &Site, page: &PlannedPage) -> Result<Option<ImageDocument>, PlanError> {
+    fn shown(&self, site: &Site, page: &PlannedPage) -> Result<Option<Shown>, PlanError> {
         let Some(planned) = self.documents.get(page.document) else { return Ok(None) };
         let there = match planned.new_bytes {
             Some(_) => None,
             None => read(site, &planned.place.path)?.map(|there| there.bytes),
         };
-        Ok(planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| ImageDocument::parse(bytes)))
+        Ok(planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| Shown::parse(bytes)))
     }
 }
 

@@ -42,6 +42,42 @@ fn refs_come_newest_first_and_refs_of_one_thing_together() {
 }
 
 #[test]
+fn a_page_of_many_refs_shows_the_newest_and_says_where_the_others_are() {
+    // Given an image with more refs than anybody reads, all of one date.
+    let demo = Demo::new();
+    let mut layout = demo.layout("app");
+    let version = site::Image {
+        version: "1.0",
+        created: "2024-01-01T00:00:00Z",
+        platforms: &["linux/amd64"],
+        layers: &[("base", 300)],
+        annotations: json!({}),
+    };
+    let image = site::image(&layout, &version);
+    let other = site::image(&layout, &site::Image { layers: &[("other", 300)], ..version });
+    for number in 0..2600 {
+        layout.add_unwritten(&format!("1.{number}"), [&image, &other][number % 2].clone());
+    }
+    layout.write_index();
+    // When it is published.
+    demo.publish(&[]);
+    // Then the page has the hundred newest in full and a line for each of the next thousand, and the document has all.
+    let page = demo.page("app");
+    let has = |reference: &str| page.contains(&format!("<bdi>{reference}</bdi>"));
+    assert!(has("1.2599") && has("1.2500") && has("1.1500") && !has("1.1499") && !has("1.0"));
+    assert_eq!(
+        (page.matches("<details class=\"release\"").count(), page.matches("<tr><th scope=\"row\">").count()),
+        (100, 1000)
+    );
+    assert!(page.contains("1,500 older refs of this image are not on this page."));
+    assert!(
+        page.contains("<a href=\"../../../catalogue/images/example.com/app.json\">The image's document</a> has all.")
+    );
+    assert!(page.contains("2,600 refs of <bdi>example.com/app</bdi>"));
+    assert_eq!(demo.document("app")["refs"].as_array().unwrap().len(), 2600);
+}
+
+#[test]
 fn a_page_has_what_the_config_says_but_no_value_of_the_environment() {
     let demo = site::team();
     let page = demo.page("team/app");
