@@ -35,8 +35,8 @@ const LISTED_DESCRIPTION: usize = 240;
 /// An index nested deeper is no image (see `oci::graph`).
 const MAX_DEPTH: usize = 32;
 
-/// All that the catalogue knows of one image. The properties stand in the order of canonical JSON, so that they need no sorting:
-/// the refs of one image can take megabytes.
+/// All that the catalogue knows of one image, with its refs as `R`: all of them, or those that a page shows. The properties stand
+/// in the order of canonical JSON, so that they need no sorting: the refs of one image can take megabytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageDocument<R = Vec<Ref>> {
