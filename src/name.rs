@@ -13,11 +13,14 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
+
 /// A host-based image name; see the [module](self) for its parts.
 ///
 /// Names order by host, then path, then fragment, a name without a fragment first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(into = "String")]
 pub struct ImageName {
     host: String,
     path: String,
@@ -46,7 +49,7 @@ impl ImageName {
             Some((path, fragment)) => (path, Some(fragment)),
             None => (&text[path_start..], None),
         };
-        Self::from_parts(text, host, path, fragment)
+        Self::behind_host(text, host, path, fragment)
     }
 
     /// Makes a name of its parts; no part is escaped or unescaped.
@@ -66,6 +69,11 @@ impl ImageName {
     /// Checks the parts, in the order in which they stand in `text`.
     fn from_parts(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         check_host(text, 0, host)?;
+        Self::behind_host(text, host, path, fragment)
+    }
+
+    /// Checks the parts but the host, which has been checked.
+    fn behind_host(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         let path_start = host.len() + 1;
         check_path(text, path_start, path)?;
         if let Some(fragment) = fragment {
@@ -135,11 +143,24 @@ impl From<ImageName> for String {
     }
 }
 
-impl TryFrom<String> for ImageName {
-    type Error = NameError;
+/// Read from the text as it lies there: a site may have ten thousand names, and each publish reads them.
+impl<'de> Deserialize<'de> for ImageName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ImageName, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
 
-    fn try_from(text: String) -> Result<ImageName, NameError> {
-        ImageName::parse(&text)
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = ImageName;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an image name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ImageName, E> {
+        ImageName::parse(text).map_err(E::custom)
     }
 }
 
@@ -311,6 +332,10 @@ fn check_path(text: &str, start: usize, path: &str) -> Result<(), NameError> {
 
 /// Checks each character of `part`, which begins at byte `start` of `text`.
 fn check_characters(text: &str, start: usize, part: &str, kind: Part) -> Result<(), NameError> {
+    // Nearly all parts hold nothing else, and are checked in a fraction of the time.
+    if part.bytes().all(|byte| is_unreserved(byte.into()) || (byte == b'/' && kind != Part::Host)) {
+        return Ok(());
+    }
     for (offset, found) in part.char_indices() {
         let at = || Place::new(text, start + offset);
         let allowed = match (kind, found) {
@@ -346,6 +371,9 @@ fn is_sub_delim(c: char) -> bool {
 
 /// RFC 3986, 6.2.2.1: letters lower-case, the digits of percent triplets upper-case. `host` has been checked.
 fn normal_host(host: &str) -> String {
+    if !host.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'%') {
+        return host.to_owned();
+    }
     let mut digits_left = 0;
     host.chars()
         .map(|c| {

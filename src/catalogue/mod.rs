@@ -10,6 +10,7 @@ pub mod document;
 pub mod facts;
 pub mod layers;
 pub mod order;
+pub mod outline;
 pub mod page;
 pub mod templates;
 

@@ -23,6 +23,7 @@ use super::plan::{
 use super::{PublishError, Site};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
 use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
+use crate::catalogue::outline::{Differences, Listed, Outline};
 use crate::catalogue::templates;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
@@ -68,12 +69,16 @@ pub struct PlannedPage {
 pub(crate) struct Planner<'a> {
     site: &'a Site,
     layouts: &'a [Layout],
-    /// The list as it is going to be.
+    /// The list as it is going to be, but for its images.
     list: ListDocument,
     /// Whether the list that is there says something else.
     is_list_changed: bool,
     /// The list as it was read.
     list_there: Option<Document>,
+    /// What it says, where anything can be built upon it.
+    outline: Option<Outline>,
+    /// The rows of the images that may change.
+    rows: Vec<Row>,
     /// Whether nothing that is there can be built upon.
     is_anew: bool,
     /// Whether the pages that are there were made in another way.
@@ -135,36 +140,46 @@ impl<'a> Planner<'a> {
     /// Looks at the catalogue that is there.
     pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
         let there = read(site, &SitePath::new(catalogue::LIST)?)?;
-        let found = there.as_ref().and_then(|there| ListDocument::parse(&there.bytes));
+        let outline = there.as_ref().and_then(|there| Outline::parse(&there.bytes));
         let templates = site.pages.templates().digest().to_string();
         let settings = site.map.settings();
-        let mut list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
+        let list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
         let is_other_way =
-            found.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
-        let is_list_changed = is_other_way || found.as_ref().is_none_or(|found| found.hosts != list.hosts);
-        let is_anew = found.is_none();
-        list.images = found.map(|found| found.images).unwrap_or_default();
+            outline.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
+        let is_list_changed = is_other_way || outline.as_ref().is_none_or(|found| found.hosts != list.hosts);
         Ok(Planner {
             site,
             layouts,
             list,
             list_there: there,
+            is_anew: outline.is_none(),
+            outline,
+            rows: vec![],
             is_list_changed,
-            is_anew,
             is_other_way,
             images: BTreeMap::new(),
             layers: vec![],
         })
     }
 
+    /// The list that is there, where anything can be built upon it.
+    fn listed(&self) -> Option<Listed<'_>> {
+        let (document, outline) = self.list_there.as_ref().zip(self.outline.as_ref())?;
+        Some(Listed { bytes: &document.bytes, outline })
+    }
+
     /// Whether the document, the page and the row of an image were made from the index with these bytes, and are there.
     pub(crate) fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, PlanError> {
-        let Some(row) = self.list.row(image).filter(|_| !self.is_other_way) else { return Ok(false) };
+        let Some(listed) = self.listed().filter(|listed| !self.is_other_way && listed.has(image)) else {
+            return Ok(false);
+        };
         let there = read(self.site, &catalogue::document_path(image)?)?;
         let Some(document) = there.and_then(|there| ImageDocument::parse(&there.bytes)) else { return Ok(false) };
         let is_of_index = document.index == Digest::of(Algorithm::Sha256, index) && document.is_complete();
         // A publish that was killed may have left a row that is older than the document.
-        Ok(is_of_index && *row == document.row()? && self.site.own.stat(&catalogue::page_path(image)?)?.is_some())
+        Ok(is_of_index
+            && listed.has_row(&document.row()?)
+            && self.site.own.stat(&catalogue::page_path(image)?)?.is_some())
     }
 
     /// What becomes of an image that is published now, whose index has this digest. None: it can have no page.
@@ -218,16 +233,19 @@ impl<'a> Planner<'a> {
 
     /// Adds an image.
     pub(crate) fn add(&mut self, changed: Changed) {
+        self.is_list_changed |= !self.listed().is_some_and(|listed| listed.has_row(&changed.row));
         self.images.insert(changed.row.name.clone(), changed.document);
-        self.is_list_changed |= self.list.set(changed.row);
+        self.rows.push(changed.row);
         self.layers.push(changed.layers);
     }
 
     /// Decides what is written, now that all changes are known. `images` are those that the site will have.
-    pub(crate) fn finish(mut self, images: &BTreeSet<ImageName>) -> Result<CataloguePlan, PlanError> {
-        self.add_images_from_before(images)?;
-        let names = self.list.images.iter().map(|row| &row.name);
-        let gone: Vec<ImageName> = names.filter(|name| !images.contains(name)).cloned().collect();
+    pub(crate) fn finish(mut self, mut images: Vec<&ImageName>) -> Result<CataloguePlan, PlanError> {
+        images.sort();
+        images.dedup();
+        let Differences { gone, unlisted } =
+            self.listed().map(|listed| listed.differences(&images)).unwrap_or_default();
+        self.add_images_from_before(if self.is_other_way { &images } else { &unlisted })?;
         self.remove(&gone)?;
         let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
         let mut outcome = layers::share(&self.layers, |layer| shards.owners(layer))?;
@@ -248,13 +266,10 @@ impl<'a> Planner<'a> {
 
     /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
     /// without.
-    fn add_images_from_before(&mut self, images: &BTreeSet<ImageName>) -> Result<(), PlanError> {
+    fn add_images_from_before(&mut self, images: &[&ImageName]) -> Result<(), PlanError> {
         for name in images {
-            let is_listed = !self.is_other_way && self.list.row(name).is_some();
-            if is_listed || self.images.contains_key(name) {
-                continue;
-            }
-            if let Some(index) = read_index(self.site, name)?
+            if !self.images.contains_key(*name)
+                && let Some(index) = read_index(self.site, name)?
                 && let Some(changed) = self.of_site(name, &index)?
             {
                 self.add(changed);
@@ -265,9 +280,8 @@ impl<'a> Planner<'a> {
 
     /// Takes images out that are no more.
     fn remove(&mut self, gone: &[ImageName]) -> Result<(), PlanError> {
+        self.is_list_changed |= !gone.is_empty();
         for name in gone {
-            self.list.remove(name);
-            self.is_list_changed = true;
             let there = read(self.site, &catalogue::document_path(name)?)?;
             if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
                 let (before, shared_before) = (old.layers(), old.shared_layers);
@@ -293,13 +307,46 @@ impl<'a> Planner<'a> {
         Ok(Some(NewDocument::new(&document, there.as_ref().map(There::of))))
     }
 
+    /// The list with all of its rows.
+    fn list(&mut self, gone: &[ImageName]) -> Result<ListDocument, PlanError> {
+        let mut list = ListDocument { images: self.rows_from_before()?, ..std::mem::take(&mut self.list) };
+        gone.iter().for_each(|name| list.remove(name));
+        for row in std::mem::take(&mut self.rows) {
+            list.set(row);
+        }
+        Ok(list)
+    }
+
+    /// The rows of the list that is there.
+    fn rows_from_before(&self) -> Result<Vec<Row>, PlanError> {
+        let Some(listed) = self.listed() else { return Ok(vec![]) };
+        if let Some(list) = ListDocument::parse(listed.bytes) {
+            return Ok(list.images);
+        }
+        // A row is damaged. It follows from the image's document.
+        let mut rows = Vec::new();
+        for name in listed.names().filter_map(|name| ImageName::parse(name).ok()) {
+            let there = read(self.site, &catalogue::document_path(&name)?)?;
+            if let Some(document) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
+                rows.push(document.row()?);
+            }
+        }
+        Ok(rows)
+    }
+
     fn plan(
-        self,
+        mut self,
         gone: &[ImageName],
         marked: BTreeMap<ImageName, NewDocument>,
         shards: Shards,
     ) -> Result<CataloguePlan, PlanError> {
-        let Planner { site, list, list_there, is_list_changed, is_anew, images, .. } = self;
+        let site = self.site;
+        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?.filter(|_| !self.is_list_changed);
+        let list = match list_page {
+            Some(_) => None,
+            None => Some(self.list(gone)?),
+        };
+        let Planner { list_there, is_anew, images, .. } = self;
         let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
         for name in gone {
             plan.removals.extend([catalogue::page_path(name)?, catalogue::document_path(name)?]);
@@ -315,10 +362,12 @@ impl<'a> Planner<'a> {
             plan.add_image(&name, document)?;
         }
         plan.list = plan.documents.len();
-        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?;
-        match list_page.zip(list_there.as_ref()).filter(|_| !is_list_changed) {
-            Some((page, list)) => plan.keep_list(page.size, list.bytes.len() as u64)?,
-            None => plan.add_list(site, list, list_there)?,
+        match list {
+            Some(list) => plan.add_list(site, list, list_there)?,
+            None => plan.keep_list(
+                list_page.map_or(0, |page| page.size),
+                list_there.map_or(0, |there| there.bytes.len() as u64),
+            )?,
         }
         plan.try_templates(site)?;
         if is_anew {
@@ -356,7 +405,7 @@ impl CataloguePlan {
         let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
         // Merged from what was read then, so written only if it is still that.
         let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
-        if !site.views_before.catalogue {
+        if !site.views_before().catalogue {
             for ours in [&page, &document] {
                 if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
                     // Not foreign, if another publisher made the catalogue since the description was read.
@@ -544,8 +593,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
             planner.add(changed);
         }
     }
-    let images = site.images.iter().filter(|name| !gone.contains(name)).cloned().collect();
-    let plan = planner.finish(&images)?;
+    let plan = planner.finish(site.images.iter().filter(|name| !gone.contains(name)).collect())?;
     write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
 }
 
@@ -553,10 +601,11 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
 /// compared, for nobody knows the templates they were made with.
 pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     let mut planner = Planner::new(site, &[])?;
-    let found = read(site, &SitePath::new(catalogue::LIST)?)?.and_then(|there| ListDocument::parse(&there.bytes));
-    planner.list = ListDocument { images: vec![], hosts: planner.list.hosts.clone(), ..found.unwrap_or(planner.list) };
+    if let Some(Outline { registry, templates, .. }) = planner.outline.take() {
+        (planner.list.registry, planner.list.templates) = (registry, templates);
+    }
     (planner.is_anew, planner.is_other_way, planner.is_list_changed) = (true, true, true);
-    let plan = planner.finish(&site.images.iter().cloned().collect())?;
+    let plan = planner.finish(site.images.iter().collect())?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
     let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
     let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.emptied).collect();

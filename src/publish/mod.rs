@@ -377,8 +377,8 @@ pub struct Site {
     pub description: Option<Document>,
     /// The images it has already.
     pub images: Vec<ImageName>,
-    /// What the site offered before this publish; a view that is new has to be made for all images.
-    pub views_before: Views,
+    /// The settings that it had before this publish. None: it is new.
+    pub settings_before: Option<Settings>,
     /// What renders the catalogue's pages.
     pub pages: Pages,
     /// The blobs that were written.
@@ -398,7 +398,7 @@ impl Site {
         Ok(Some(Site {
             own,
             others,
-            views_before: settings.views,
+            settings_before: Some(settings.clone()),
             map: SiteMap::new(settings)?,
             description: document,
             images,
@@ -409,7 +409,7 @@ impl Site {
 
     fn open(request: &Request, root: &Location, images: &[collect::Image]) -> Result<Site, PublishError> {
         let own = store::open(root, &request.options)?;
-        let Known { settings, images, views_before, document } =
+        let Known { settings, images, settings_before, document } =
             known(request, &*own, read_description(&*own)?, images)?;
         let others = open_others(&*own, &settings, &request.stores, &request.options)?;
         Ok(Site {
@@ -418,7 +418,7 @@ impl Site {
             map: SiteMap::new(settings)?,
             description: document,
             images,
-            views_before,
+            settings_before,
             pages: pages(request.template_dir.as_deref())?,
             written: Mutex::default(),
         })
@@ -431,15 +431,20 @@ impl Site {
         if version(&there) == version(&self.description) {
             return Ok(());
         }
-        let Known { settings, images, views_before, document } = known(request, &*self.own, there, images)?;
+        let Known { settings, images, settings_before, document } = known(request, &*self.own, there, images)?;
         if settings.origins != self.map.settings().origins {
             return Err(StoreError::Conflict { path: description_path()? }.into());
         }
         self.description = document;
-        self.views_before = views_before;
+        self.settings_before = settings_before;
         self.map = SiteMap::new(settings)?;
         self.images = images;
         Ok(())
+    }
+
+    /// What the site offered before this publish; a view that is new has to be made for all images.
+    pub fn views_before(&self) -> Views {
+        self.settings_before.as_ref().map(|before| before.views).unwrap_or_default()
     }
 
     /// The store of a place.
@@ -513,8 +518,8 @@ struct Known {
     settings: Settings,
     /// The images it has.
     images: Vec<ImageName>,
-    /// The views it has.
-    views_before: Views,
+    /// The settings it has. None: it is new.
+    settings_before: Option<Settings>,
     /// The description itself.
     document: Option<Document>,
 }
@@ -539,7 +544,7 @@ fn known(
     let preset_cas = is_given.then(|| placed(preset.cas_template()));
     let given_index = request.index_template.as_deref().or(preset_index.as_deref());
     let given_cas = request.cas_template.as_deref().or(preset_cas.as_deref());
-    let (mut settings, known, views_before) = match parse_description(own, document.as_ref())? {
+    let (mut settings, known, settings_before) = match parse_description(own, document.as_ref())? {
         Some(Description { settings, images }) => {
             for (what, found, given) in [
                 ("index template", &settings.index_template, given_index),
@@ -551,8 +556,8 @@ fn known(
                     return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
                 }
             }
-            let views = settings.views;
-            (settings, images, views)
+            let before = settings.clone();
+            (settings, images, Some(before))
         }
         None => {
             let settings = Settings {
@@ -563,7 +568,7 @@ fn known(
                 // Its page is the host's first, which is somebody else's where the site has but a part of the host.
                 views: Views { registry: false, catalogue: request.catalogue.unwrap_or(base.is_none()) },
             };
-            (settings, vec![], Views::default())
+            (settings, vec![], None)
         }
     };
     settings.hosts.extend(images.iter().map(|image| image.name.host().to_string()));
@@ -577,7 +582,7 @@ fn known(
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();
-    Ok(Known { settings, images: known, views_before, document })
+    Ok(Known { settings, images: known, settings_before, document })
 }
 
 /// A base path with a slash before it and none behind it.

@@ -303,10 +303,13 @@ pub fn plan(
     if has_registry {
         registry::plan_site(site, &mut originals, &mut plan)?;
     }
-    plan.discovery = plan_discovery(site, &plan.images)?;
+    let mut all: Vec<&ImageName> = site.images.iter().chain(&plan.images).collect();
+    all.sort();
+    all.dedup();
+    plan.discovery = plan_discovery(site, &all)?;
     plan.catalogue = match planner {
-        Some(planner) => planner.finish(&site.images.iter().chain(&plan.images).cloned().collect())?,
-        None if site.views_before.catalogue => CataloguePlan::without(site)?,
+        Some(planner) => planner.finish(all)?,
+        None if site.views_before().catalogue => CataloguePlan::without(site)?,
         None => CataloguePlan::default(),
     };
     if has_registry || has_catalogue {
@@ -588,15 +591,21 @@ fn is_referrer(site: &Site, image: &ImageName, entry: &Entry) -> Result<bool, Pl
     Ok(links.is_some_and(|links| links.subject.is_some()))
 }
 
-fn plan_discovery(site: &Site, images: &[ImageName]) -> Result<Vec<PlannedDocument>, PlanError> {
+/// The description and the ref-engines object of a site that is going to have `images`.
+fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocument>, PlanError> {
     let own = |path: &str| -> Result<Place, PathError> { Ok(Place { origin: None, path: SitePath::new(path)? }) };
-    let mut all: Vec<ImageName> = site.images.iter().chain(images).cloned().collect();
-    all.sort();
-    all.dedup();
-    let description = Description { settings: site.map.settings().clone(), images: all };
-    // Merged from what was read then, so written only if it is still that.
-    let there = site.description.clone();
-    let description = document_from(own(path::DESCRIPTION)?, Kind::Description, description.to_bytes(), there);
+    let settings = site.map.settings();
+    let is_same = site.settings_before.as_ref() == Some(settings) && site.images.iter().eq(images.iter().copied());
+    let place = own(path::DESCRIPTION)?;
+    let description = match site.description.clone() {
+        Some(there) if is_same => unchanged(place, Kind::Description, there),
+        // Merged from what was read then, so written only if it is still that.
+        there => {
+            let images = images.iter().copied().cloned().collect();
+            let description = Description { settings: settings.clone(), images };
+            document_from(place, Kind::Description, description.to_bytes(), there)
+        }
+    };
     let bytes = ref_engines::document(&site.map);
     let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
     let is_new_site = description.expected == Expected::Absent;

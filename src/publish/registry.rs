@@ -31,7 +31,7 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
     if let [first, second, ..] = site.map.settings().hosts.as_slice() {
         return Err(PlanError::RegistryHosts { first: first.clone(), second: second.clone() });
     }
-    if !site.views_before.registry {
+    if !site.views_before().registry {
         plan_images_from_before(site, originals, plan)?;
     }
     let own = |path| Place { origin: None, path };
@@ -82,7 +82,7 @@ pub(super) fn plan_image(
         return Ok(());
     }
     let mut repository = Repository::new(image);
-    if !site.views_before.registry {
+    if !site.views_before().registry {
         repository.add_from_site(site, &image.name, change.after.entries())?;
     }
     repository.plan_links(position, originals, plan)?;

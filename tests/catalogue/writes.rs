@@ -102,3 +102,21 @@ fn a_publish_makes_pages_that_an_interrupted_one_left_out() {
     // Then everything is there again.
     assert_eq!(catalogue_of(&demo.site()), whole);
 }
+
+#[test]
+fn a_row_that_somebody_damaged_is_made_again_from_the_document() {
+    let demo = Demo::new();
+    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
+    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    demo.publish(&[]);
+    // Given a list with a row that is none.
+    let whole = demo.list();
+    let mut list = whole.clone();
+    list["images"][1].as_object_mut().unwrap().remove("page").unwrap();
+    std::fs::write(demo.site().join("catalogue.json"), list.to_string()).unwrap();
+    // When the row of another image changes.
+    publish_ref(&demo, "app", "2.0", "2024-02-01T00:00:00Z");
+    // Then both are right.
+    assert_eq!(demo.list()["images"][0]["ref"], "2.0");
+    assert_eq!(demo.list()["images"][1], whole["images"][1]);
+}
