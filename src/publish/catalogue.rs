@@ -79,6 +79,8 @@ pub(crate) struct Planner<'a> {
     outline: Option<Outline>,
     /// The rows of the images that may change.
     rows: Vec<Row>,
+    /// Images that are to go, whether the list has them or not: a removal that was killed may have written the list already.
+    gone: BTreeSet<ImageName>,
     /// Whether nothing that is there can be built upon.
     is_anew: bool,
     /// Whether the pages that are there were made in another way.
@@ -155,6 +157,7 @@ impl<'a> Planner<'a> {
             is_anew: outline.is_none(),
             outline,
             rows: vec![],
+            gone: BTreeSet::new(),
             is_list_changed,
             is_other_way,
             images: BTreeMap::new(),
@@ -245,6 +248,8 @@ impl<'a> Planner<'a> {
         images.dedup();
         let Differences { gone, unlisted } =
             self.listed().map(|listed| listed.differences(&images)).unwrap_or_default();
+        self.gone.extend(gone);
+        let gone: Vec<ImageName> = std::mem::take(&mut self.gone).into_iter().collect();
         self.add_images_from_before(if self.is_other_way { &images } else { &unlisted })?;
         self.remove(&gone)?;
         let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
@@ -593,6 +598,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
             planner.add(changed);
         }
     }
+    planner.gone.extend(gone.iter().cloned());
     let plan = planner.finish(site.images.iter().filter(|name| !gone.contains(name)).collect())?;
     write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
 }

@@ -97,3 +97,21 @@ fn verify_finds_a_catalogue_that_does_not_agree_with_the_indexes() {
     std::fs::write(demo.site().join("catalogue.json"), list).unwrap();
     assert!(rules(verify()).contains("catalogue-differs"));
 }
+
+#[test]
+fn a_removal_that_was_killed_behind_the_list_is_completed_by_the_next() {
+    // Given what a removal leaves.
+    let other = two_images();
+    other.publish(&[]);
+    ocisite().args(["remove", text(&other.site()), "example.com/app"]).assert().success();
+    // And one that was killed when it had written the list, and the image's page was still there.
+    let demo = two_images();
+    demo.publish(&[]);
+    for name in ["index.html", "catalogue.json"] {
+        std::fs::write(demo.site().join(name), other.read(name)).unwrap();
+    }
+    // When it is done again.
+    ocisite().args(["remove", text(&demo.site()), "example.com/app"]).assert().success();
+    // Then nothing of the image is left.
+    assert_eq!(catalogue_of(&demo.site()), catalogue_of(&other.site()));
+}
