@@ -48,6 +48,8 @@ pub struct CataloguePlan {
     pub emptied: Vec<SitePath>,
     /// Documents that follow from the changed images', then those, then the list: as a page, and as a document.
     pub documents: Vec<PlannedDocument>,
+    /// Where in them the layers' begin: what other images are told follows from them, so it is written first.
+    layers: usize,
     /// Where in them the changed images' own begin.
     own: usize,
     /// Where in them the list begins.
@@ -359,6 +361,7 @@ impl<'a> Planner<'a> {
         for (name, document) in marked {
             plan.add_image(&name, document)?;
         }
+        plan.layers = plan.documents.len();
         let (documents, emptied) = shards.documents();
         plan.documents.extend(documents);
         plan.emptied = emptied;
@@ -571,12 +574,15 @@ pub(super) fn write(
 ) -> Result<(), PublishError> {
     write_documents(site, &plan.assets, jobs, tally)?;
     write_pages(site, plan, jobs, tally)?;
+    if site.own.has_lock() {
+        write_documents(site, &plan.documents[..plan.layers], jobs, tally)?;
+    }
     plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
     let (followers, rest) = plan.documents.split_at(plan.own);
     let (own, list) = rest.split_at(plan.list - plan.own);
     // Without a lock, whoever reads in a layer's document that an image has the layer must find the image's document, to mark
     // the layer as shared there.
-    let (first, second) = if site.own.has_lock() { (followers, own) } else { (own, followers) };
+    let (first, second) = if site.own.has_lock() { (&followers[plan.layers..], own) } else { (own, followers) };
     write_documents(site, first, jobs, tally)?;
     write_documents(site, second, jobs, tally)?;
     for document in list {
