@@ -17,7 +17,7 @@ pub const VERSION: u32 = 1;
 pub struct Description {
     /// The site's settings.
     pub settings: Settings,
-    /// The names of the images it serves, sorted, without fragments.
+    /// The names of the images it serves, sorted, each once, without fragments.
     pub images: Vec<ImageName>,
 }
 
@@ -74,7 +74,11 @@ impl Description {
             origins: document.origins,
             views: document.views,
         };
-        Ok(Description { settings, images: document.images })
+        let mut images = document.images;
+        // Somebody may have edited it.
+        images.sort();
+        images.dedup();
+        Ok(Description { settings, images })
     }
 
     /// The canonical bytes of the document.

@@ -9,11 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
 use crate::support::program::{PROGRAM, fails, publish, refused, text};
-use crate::support::site::{Snapshot, assert_whole};
+use crate::support::site::{Snapshot, assert_whole, json as json_at};
 
 struct Scene {
     directory: TempDir,
@@ -93,6 +94,28 @@ fn a_description_that_is_damaged_or_newer() {
         std::fs::write(site.join("ocisite.json"), bytes).unwrap();
         refused(site, &[input], &["site/ocisite.json", word]);
     }
+}
+
+#[test]
+fn names_that_somebody_put_into_another_order_are_still_those_of_the_site() {
+    // Given a site whose description was edited.
+    let Scene { directory, site, input } = &scene();
+    let other = Layout::of_image(directory.path().join("other"), "y");
+    let other = format!("example.com/other={}", other.arg());
+    publish(site, &[input, &other]);
+    let file = site.join("ocisite.json");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let (one, two) = (r#""example.com/app""#, r#""example.com/other""#);
+    let edited = before.replace(&format!("{one},{two}"), &format!("{two},{one},{two}"));
+    assert_ne!(edited, before);
+    std::fs::write(&file, edited).unwrap();
+    // When both are published again, and a third.
+    let third = Layout::of_image(directory.path().join("third"), "z");
+    publish(site, &[input, &other, &format!("example.com/third={}", third.arg())]);
+    // Then it names each once.
+    let names = json!(["example.com/app", "example.com/other", "example.com/third"]);
+    assert_eq!(json_at(site, "ocisite.json")["images"], names);
+    assert_whole(site);
 }
 
 #[test]
