@@ -199,16 +199,16 @@ pub struct Referrer {
     pub declared: bool,
 }
 
-/// The list of all images. Its properties, too, stand in the order of canonical JSON.
+/// The list of all images, with their rows as `R`. Its properties, too, stand in the order of canonical JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ListDocument {
+pub struct ListDocument<R = Vec<Row>> {
     /// The version of the form.
     pub catalogue: u32,
     /// The hosts that the site serves. A page of one host needs not name it with each image.
     pub hosts: Vec<String>,
     /// The images, sorted by name.
-    pub images: Vec<Row>,
+    pub images: R,
     /// Whether the site has the registry view, and pages name the commands for it.
     pub registry: bool,
     /// The digest of the templates that the pages were rendered with.
@@ -253,19 +253,12 @@ impl ListDocument {
         ListDocument { catalogue: VERSION, registry, templates, hosts, images: vec![] }
     }
 
-    /// The row of an image.
-    pub fn row(&self, image: &ImageName) -> Option<&Row> {
-        self.position(image).ok().map(|position| &self.images[position])
-    }
-
-    /// Sets the row of an image. Returns whether that changes the list.
-    pub fn set(&mut self, row: Row) -> bool {
+    /// Sets the row of an image.
+    pub fn set(&mut self, row: Row) {
         match self.position(&row.name) {
-            Ok(position) if self.images[position] == row => return false,
             Ok(position) => self.images[position] = row,
             Err(position) => self.images.insert(position, row),
         }
-        true
     }
 
     /// Takes out the row of an image, where it has one.

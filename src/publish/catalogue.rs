@@ -6,9 +6,10 @@
 //! there, or they were made in another way (with other templates, or without the registry view's commands), all are made
 //! again.
 //!
-//! The order of writing makes an interrupted publish harmless: an image's own document is written after everything that
-//! follows from it, so that the next publish of the image finds the same change to make; the list comes last. Where no lock
-//! keeps other publishers out, it is the other way round, and a publish asks for more instead.
+//! The order of writing makes an interrupted publish harmless: what follows from a document is written before it, so that the
+//! next publish of the image finds the same change to make. First go the documents of other images, which are told of layers
+//! they share now; then those of layers; then the image's own, and the list last. Where no lock keeps other publishers out, the
+//! image's own goes first, and a publish asks for more instead.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -46,9 +47,10 @@ pub struct CataloguePlan {
     pub pages: Vec<PlannedPage>,
     /// Documents of layers that nobody has any more go before the images' own documents, which say that somebody had them.
     pub emptied: Vec<SitePath>,
-    /// Documents that follow from the changed images', then those, then the list: as a page, and as a document.
+    /// Documents: those of images that are told of a layer they share; those of layers; those of the changed images; then the
+    /// list, as a page and as a document.
     pub documents: Vec<PlannedDocument>,
-    /// Where in them the layers' begin: what other images are told follows from them, so it is written first.
+    /// Where in them the layers' begin.
     layers: usize,
     /// Where in them the changed images' own begin.
     own: usize,
@@ -83,8 +85,6 @@ pub(crate) struct Planner<'a> {
     rows: Vec<Row>,
     /// Images that are to go, whether the list has them or not: a removal that was killed may have written the list already.
     gone: BTreeSet<ImageName>,
-    /// Whether nothing that is there can be built upon.
-    is_anew: bool,
     /// Whether the pages that are there were made in another way.
     is_other_way: bool,
     images: BTreeMap<ImageName, NewDocument>,
@@ -156,7 +156,6 @@ impl<'a> Planner<'a> {
             layouts,
             list,
             list_there: there,
-            is_anew: outline.is_none(),
             outline,
             rows: vec![],
             gone: BTreeSet::new(),
@@ -165,6 +164,11 @@ impl<'a> Planner<'a> {
             images: BTreeMap::new(),
             layers: vec![],
         })
+    }
+
+    /// Whether nothing that is there can be built upon.
+    fn is_anew(&self) -> bool {
+        self.outline.is_none()
     }
 
     /// The list that is there, where anything can be built upon it.
@@ -220,7 +224,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Option<Changed>, PlanError> {
         let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
         let there = read(self.site, &path)?;
-        let old = there.as_ref().filter(|_| !self.is_anew).and_then(|there| ImageDocument::parse(&there.bytes));
+        let old = there.as_ref().filter(|_| !self.is_anew()).and_then(|there| ImageDocument::parse(&there.bytes));
         let there = there.map(|there| There::of(&there));
         let (before, shared_before) =
             old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
@@ -244,17 +248,13 @@ impl<'a> Planner<'a> {
         self.layers.push(changed.layers);
     }
 
-    /// Decides what is written, now that all changes are known. `images` are those that the site will have.
-    pub(crate) fn finish(mut self, mut images: Vec<&ImageName>) -> Result<CataloguePlan, PlanError> {
-        images.sort();
-        images.dedup();
-        let Differences { gone, unlisted } =
-            self.listed().map(|listed| listed.differences(&images)).unwrap_or_default();
+    /// Decides what is written, now that all changes are known. `images` are those that the site will have, sorted.
+    pub(crate) fn finish(mut self, images: &[&ImageName]) -> Result<CataloguePlan, PlanError> {
+        let Differences { gone, unlisted } = self.listed().map(|listed| listed.differences(images)).unwrap_or_default();
         self.gone.extend(gone);
-        let gone: Vec<ImageName> = std::mem::take(&mut self.gone).into_iter().collect();
-        self.add_images_from_before(if self.is_other_way { &images } else { &unlisted })?;
-        self.remove(&gone)?;
-        let mut shards = Shards { site: self.site, is_anew: self.is_anew, read: BTreeMap::new() };
+        self.add_images_from_before(if self.is_other_way { images } else { &unlisted })?;
+        self.remove()?;
+        let mut shards = Shards { site: self.site, is_anew: self.is_anew(), read: BTreeMap::new() };
         let mut outcome = layers::share(&self.layers, |layer| shards.owners(layer))?;
         for Change { image, shared_before, .. } in std::mem::take(&mut self.layers) {
             let shared = outcome.shared.remove(&image).filter(|shared| *shared != shared_before);
@@ -268,7 +268,7 @@ impl<'a> Planner<'a> {
             marked.extend(document.map(|document| (name, document)));
         }
         shards.set(outcome.owners)?;
-        self.plan(&gone, marked, shards)
+        self.plan(marked, shards)
     }
 
     /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
@@ -286,9 +286,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Takes images out that are no more.
-    fn remove(&mut self, gone: &[ImageName]) -> Result<(), PlanError> {
-        self.is_list_changed |= !gone.is_empty();
-        for name in gone {
+    fn remove(&mut self) -> Result<(), PlanError> {
+        self.is_list_changed |= !self.gone.is_empty();
+        for name in &self.gone {
             let there = read(self.site, &catalogue::document_path(name)?)?;
             if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
                 let (before, shared_before) = (old.layers(), old.shared_layers);
@@ -315,9 +315,9 @@ impl<'a> Planner<'a> {
     }
 
     /// The list with all of its rows.
-    fn list(&mut self, gone: &[ImageName]) -> Result<ListDocument, PlanError> {
+    fn list(&mut self) -> Result<ListDocument, PlanError> {
         let mut list = ListDocument { images: self.rows_from_before()?, ..std::mem::take(&mut self.list) };
-        gone.iter().for_each(|name| list.remove(name));
+        self.gone.iter().for_each(|name| list.remove(name));
         for row in std::mem::take(&mut self.rows) {
             list.set(row);
         }
@@ -341,21 +341,10 @@ impl<'a> Planner<'a> {
         Ok(rows)
     }
 
-    fn plan(
-        mut self,
-        gone: &[ImageName],
-        marked: BTreeMap<ImageName, NewDocument>,
-        shards: Shards,
-    ) -> Result<CataloguePlan, PlanError> {
+    fn plan(mut self, marked: BTreeMap<ImageName, NewDocument>, shards: Shards) -> Result<CataloguePlan, PlanError> {
         let site = self.site;
-        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?.filter(|_| !self.is_list_changed);
-        let list = match list_page {
-            Some(_) => None,
-            None => Some(self.list(gone)?),
-        };
-        let Planner { list_there, is_anew, images, .. } = self;
         let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
-        for name in gone {
+        for name in &self.gone {
             plan.removals.extend([catalogue::page_path(name)?, catalogue::document_path(name)?]);
         }
         for (name, document) in marked {
@@ -366,19 +355,17 @@ impl<'a> Planner<'a> {
         plan.documents.extend(documents);
         plan.emptied = emptied;
         plan.own = plan.documents.len();
-        for (name, document) in images {
+        for (name, document) in std::mem::take(&mut self.images) {
             plan.add_image(&name, document)?;
         }
         plan.list = plan.documents.len();
-        match list {
-            Some(list) => plan.add_list(site, list, list_there)?,
-            None => plan.keep_list(
-                list_page.map_or(0, |page| page.size),
-                list_there.map_or(0, |there| there.bytes.len() as u64),
-            )?,
+        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?;
+        match list_page.zip(self.list_there.as_ref()).filter(|_| !self.is_list_changed) {
+            Some((page, list)) => plan.keep_list(page.size, list.bytes.len() as u64)?,
+            None => plan.add_list(site, self.list()?, self.list_there.take())?,
         }
         plan.try_templates(site)?;
-        if is_anew {
+        if self.is_anew() {
             plan.remove_strays(site)?;
         }
         Ok(plan)
@@ -574,17 +561,16 @@ pub(super) fn write(
 ) -> Result<(), PublishError> {
     write_documents(site, &plan.assets, jobs, tally)?;
     write_pages(site, plan, jobs, tally)?;
-    if site.own.has_lock() {
-        write_documents(site, &plan.documents[..plan.layers], jobs, tally)?;
-    }
-    plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
-    let (followers, rest) = plan.documents.split_at(plan.own);
-    let (own, list) = rest.split_at(plan.list - plan.own);
+    let (documents, list) = plan.documents.split_at(plan.list);
+    let (documents, own) = documents.split_at(plan.own);
+    let (told, layers) = documents.split_at(plan.layers);
     // Without a lock, whoever reads in a layer's document that an image has the layer must find the image's document, to mark
     // the layer as shared there.
-    let (first, second) = if site.own.has_lock() { (&followers[plan.layers..], own) } else { (own, followers) };
+    let [first, second, third] = if site.own.has_lock() { [told, layers, own] } else { [own, told, layers] };
     write_documents(site, first, jobs, tally)?;
+    plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
     write_documents(site, second, jobs, tally)?;
+    write_documents(site, third, jobs, tally)?;
     for document in list {
         write_documents(site, [document], jobs, tally)?;
     }
@@ -605,7 +591,8 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
         }
     }
     planner.gone.extend(gone.iter().cloned());
-    let plan = planner.finish(site.images.iter().filter(|name| !gone.contains(name)).collect())?;
+    let stay: Vec<&ImageName> = site.images.iter().filter(|name| !gone.contains(name)).collect();
+    let plan = planner.finish(&stay)?;
     write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
 }
 
@@ -616,8 +603,9 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     if let Some(Outline { registry, templates, .. }) = planner.outline.take() {
         (planner.list.registry, planner.list.templates) = (registry, templates);
     }
-    (planner.is_anew, planner.is_other_way, planner.is_list_changed) = (true, true, true);
-    let plan = planner.finish(site.images.iter().collect())?;
+    (planner.is_other_way, planner.is_list_changed) = (true, true);
+    let images: Vec<&ImageName> = site.images.iter().collect();
+    let plan = planner.finish(&images)?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
     let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
     let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.emptied).collect();

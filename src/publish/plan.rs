@@ -308,7 +308,7 @@ pub fn plan(
     all.dedup();
     plan.discovery = plan_discovery(site, &all)?;
     plan.catalogue = match planner {
-        Some(planner) => planner.finish(all)?,
+        Some(planner) => planner.finish(&all)?,
         None if site.views_before().catalogue => CataloguePlan::without(site)?,
         None => CataloguePlan::default(),
     };

@@ -141,6 +141,14 @@ pub fn small_image(demo: &Demo, path: &str, version: &str, created: &str) {
     layout.add(image_of.version, descriptor);
 }
 
+/// Two images that share a layer, not published yet.
+pub fn two_images() -> Demo {
+    let demo = Demo::new();
+    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
+    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    demo
+}
+
 /// A site as a team could have it, and one image that is hostile.
 pub fn team() -> Demo {
     let demo = Demo::new();

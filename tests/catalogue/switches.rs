@@ -1,14 +1,7 @@
 //! When a site has a catalogue, and when not.
 
-use super::site::{Demo, catalogue_of, small_image};
+use super::site::{Demo, catalogue_of, small_image, two_images};
 use crate::support::program::{ocisite, publish, refused, text};
-
-fn two_images() -> Demo {
-    let demo = Demo::new();
-    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
-    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
-    demo
-}
 
 #[test]
 fn a_new_site_has_a_catalogue_unless_it_is_left_out() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::site::{Demo, catalogue_of, small_image};
+use super::site::{Demo, catalogue_of, small_image, two_images};
 use crate::support::program::{publish, text};
 use crate::support::site::traces;
 
@@ -86,9 +86,7 @@ fn the_catalogue_is_the_same_in_whatever_order_images_were_published() {
 
 #[test]
 fn a_publish_makes_pages_that_an_interrupted_one_left_out() {
-    let demo = Demo::new();
-    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
-    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    let demo = two_images();
     demo.publish(&[]);
     let whole = catalogue_of(&demo.site());
     // Given a site whose catalogue was never finished: the list is written last.
@@ -105,9 +103,7 @@ fn a_publish_makes_pages_that_an_interrupted_one_left_out() {
 
 #[test]
 fn a_row_that_somebody_damaged_is_made_again_from_the_document() {
-    let demo = Demo::new();
-    small_image(&demo, "app", "1.0", "2024-01-01T00:00:00Z");
-    small_image(&demo, "team/tool", "1.0", "2024-01-01T00:00:00Z");
+    let demo = two_images();
     demo.publish(&[]);
     // Given a list with a row that is none.
     let whole = demo.list();
