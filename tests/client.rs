@@ -4,6 +4,7 @@ mod client {
     mod discovery;
     mod hostile;
     mod images;
+    mod private_networks;
     mod program;
     mod pull;
     mod server;

@@ -10,7 +10,7 @@ use url::Url;
 use super::output::Verbosity;
 use crate::client::discovery::{Protocol, Settings};
 use crate::client::http::{self, Address, ConnectTo, Http, HttpError, Method, Observer};
-use crate::client::reach::Reach;
+use crate::client::reach::{Reach, canonical};
 use crate::client::{Remark, xdg};
 use crate::name::ImageName;
 
@@ -35,13 +35,16 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The client for these names. What a local configuration says is what the user says, so then nothing is out of reach.
+    /// The client for these names. What a local configuration names, the user named.
     pub fn http(&self, names: &[ImageName], settings: &Settings, verbosity: Verbosity) -> Result<Http, HttpError> {
-        let hosts: BTreeSet<String> =
-            names.iter().flat_map(ImageName::discovery_hosts).map(str::to_ascii_lowercase).collect();
-        let reach = settings.configuration.is_empty().then(|| Arc::new(Reach::new(hosts.clone())));
-        let connect_to =
-            self.connect_to.clone().map(|address| ConnectTo { hosts: hosts.into_iter().collect(), address });
+        let with_ancestors = |name: &ImageName| name.discovery_hosts().into_iter().map(canonical).collect();
+        let named: BTreeSet<Vec<String>> = names.iter().map(with_ancestors).collect();
+        let connect_to = self.connect_to.clone().map(|address| {
+            let hosts: BTreeSet<String> = named.iter().flatten().cloned().collect();
+            ConnectTo { hosts: hosts.into_iter().collect(), address }
+        });
+        let configured = settings.configuration.hosts().into_iter().map(|host| vec![host]);
+        let reach = Some(Arc::new(Reach::new(named.into_iter().chain(configured))));
         let observer: Option<Arc<dyn Observer>> = verbosity.verbose.then(|| Arc::new(Requests) as _);
         Http::new(http::Options { time: Some(Duration::from_secs(self.timeout)), connect_to, reach, observer })
     }

@@ -78,6 +78,15 @@ impl Engine {
         self.config.get("protocol").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The host of the engine's `uri`, where it stands there as it is, without variables.
+    pub fn literal_host(&self) -> Option<String> {
+        let text = self.config.get("uri")?.as_str()?;
+        let (before, _) = text.split_once('{').unwrap_or((text, ""));
+        let (_, rest) = before.split_once("://")?;
+        let is_whole = before == text || rest.contains('/');
+        Url::parse(before).ok().filter(|_| is_whole)?.host().map(|host| host.to_string())
+    }
+
     /// Expands the engine's `uri`, which both known protocols have, and resolves it (RFC 3986, section 5) against the
     /// document's own.
     pub fn expand(&self, variables: &Variables) -> Result<Url, EngineError> {

@@ -15,9 +15,11 @@
 //! - **Proxies** are taken from `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, as every tool beside this one does on a network that
 //!   needs them, with the exceptions in `NO_PROXY`; not when requests are sent to a given address ([`ConnectTo`]), which
 //!   a proxy would defeat.
+//! - **Addresses** that a site must not lead to are not asked (see [`Reach`]), neither directly nor through a proxy.
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy, http};
 use url::Url;
 
-use super::reach::Reach;
+use super::reach::{OutOfReach, Reach};
 use crate::json::{self, JsonError};
 
 /// Redirects followed for one request, as many as curl's and browsers' habits leave room for in practice.
@@ -344,7 +346,10 @@ fn hint(error: &ureq::Error) -> &'static str {
 
 /// The client. Cheap to share between threads by reference; connections are kept open and used again.
 pub struct Http {
-    agent: Agent,
+    direct: Agent,
+    /// What a proxy is asked for, unless it is excepted.
+    proxied: Option<(Proxy, Agent)>,
+    reach: Option<Arc<Reach>>,
     time: Duration,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -363,24 +368,45 @@ impl Http {
     pub fn new(options: Options) -> Result<Http, HttpError> {
         let time = options.time.unwrap_or(DEFAULT_TIME);
         let proxy = if options.connect_to.is_some() { None } else { Proxy::try_from_env() };
-        let config = Config::builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .max_idle_connections(4 * IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS)
-            .timeout_connect(Some(CONNECT_TIME))
-            .timeout_global(Some(time))
-            .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .proxy(proxy)
-            .tls_config(TlsConfig::builder().root_certs(root_certificates()?).build())
-            .build();
-        let Options { connect_to, reach, .. } = options;
-        let resolver = Redirector { connect_to, reach, dns: DefaultResolver::default() };
-        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
-        Ok(Http { agent, time, observer: options.observer })
+        let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
+        let config = |proxy| {
+            Config::builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .max_response_header_size(MAX_HEADER_BYTES)
+                .max_idle_connections(4 * IDLE_CONNECTIONS)
+                .max_idle_connections_per_host(IDLE_CONNECTIONS)
+                .timeout_connect(Some(CONNECT_TIME))
+                .timeout_global(Some(time))
+                .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
+                .accept_encoding("identity")
+                .tls_config(tls.clone())
+                .proxy(proxy)
+                .build()
+        };
+        let through = |proxy: Proxy| {
+            // What is looked up for it is the proxy's own address.
+            let config = config(Some(proxy.clone()));
+            (proxy, Agent::with_parts(config, DefaultConnector::default(), DefaultResolver::default()))
+        };
+        let proxied = proxy.map(through);
+        let Options { connect_to, reach, observer, .. } = options;
+        let resolver = Redirector { connect_to, reach: reach.clone(), dns: DefaultResolver::default() };
+        let direct = Agent::with_parts(config(None), DefaultConnector::default(), resolver);
+        Ok(Http { direct, proxied, reach, time, observer })
+    }
+
+    /// What asks for a URL.
+    fn agent(&self, url: &Url) -> Result<&Agent, ureq::Error> {
+        let uri: http::Uri = url.as_str().parse().map_err(http::Error::from)?;
+        let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| !proxy.is_no_proxy(&uri)) else {
+            return Ok(&self.direct);
+        };
+        if let Some((reach, host)) = self.reach.as_ref().zip(url.host()) {
+            reach.check_for_proxy(&host).map_err(out_of_reach)?;
+        }
+        Ok(agent)
     }
 
     /// What fetching so many bytes may take.
@@ -412,9 +438,10 @@ impl Http {
             ureq::Error::Timeout(_) => HttpError::Time { url: url.clone() },
             source => HttpError::Exchange { url: url.clone(), source: Box::new(source) },
         };
+        let agent = self.agent(url).map_err(failed)?;
         let mut builder = match request.method {
-            Method::Get => self.agent.get(url.as_str()),
-            Method::Head => self.agent.head(url.as_str()),
+            Method::Get => agent.get(url.as_str()),
+            Method::Head => agent.head(url.as_str()),
         };
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
@@ -526,16 +553,20 @@ impl Resolver for Redirector {
             Some(connect_to) => {
                 let target =
                     http::Uri::builder().scheme("http").authority(connect_to.address.0.clone()).path_and_query("/");
-                self.dns.resolve(&target.build()?, config, timeout)?
+                self.dns.resolve(&target.build()?, config, timeout)
             }
-            None => self.dns.resolve(uri, config, timeout)?,
+            None => self.dns.resolve(uri, config, timeout),
         };
         if let Some(reach) = &self.reach {
-            let checked = reach.check(&host, found.iter().map(|address| address.ip()));
-            checked.map_err(|refused| io::Error::new(io::ErrorKind::PermissionDenied, refused))?;
+            let addresses: Vec<IpAddr> = found.iter().flatten().map(SocketAddr::ip).collect();
+            reach.check(&host, &addresses).map_err(out_of_reach)?;
         }
-        Ok(found)
+        found
     }
+}
+
+fn out_of_reach(refused: OutOfReach) -> ureq::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, refused).into()
 }
 
 #[cfg(test)]

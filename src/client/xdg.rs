@@ -4,7 +4,7 @@
 //! counts, whole. All keys that match a name are used, the longest first; keys of equal length in the order of their bytes,
 //! as the C locale sorts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::discovery::RefEngines;
+use super::engine::Engine;
 use super::ere;
 use super::remark::{Remark, chain};
 use crate::json::{self, MAX_MANIFEST_BYTES};
@@ -42,9 +43,14 @@ struct Key {
 }
 
 impl Configuration {
-    /// Whether it says nothing.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// The hosts that its engines have in their templates.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        let objects = self.keys.iter().filter_map(|key| RefEngines::read(&key.uri, &key.value, &mut vec![]).ok());
+        let of_object = |object: RefEngines| {
+            let engines = object.ref_engines.iter().chain(&*object.cas_engines);
+            engines.filter_map(Engine::literal_host).collect::<Vec<_>>()
+        };
+        objects.flat_map(of_object).collect()
     }
 
     /// Reads and merges files, the most preferred first. Files that are not there are passed over; what is wrong is kept

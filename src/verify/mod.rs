@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use url::Url;
 
 use crate::client::http::{self, ConnectTo, Http, HttpError};
-use crate::client::reach::Reach;
+use crate::client::reach::{Reach, canonical};
 use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::progress::Progress;
@@ -220,12 +220,15 @@ pub fn verify_url(
     let Some(host) = url.host_str().filter(|_| is_root && http::is_web(url)) else {
         return Err(VerifyError::NotARoot { url: url.to_string() });
     };
+    let hosts_of = |names: &[ImageName]| -> BTreeSet<String> {
+        names.iter().map(|name| canonical(name.host())).chain([host.into()]).collect()
+    };
+    // What the site lists nobody named.
+    let reach = Arc::new(Reach::new(hosts_of(&options.names).into_iter().map(|host| vec![host])));
     let client_for = |names: &[ImageName]| {
-        let hosts: BTreeSet<String> = names.iter().map(|name| name.host().to_string()).chain([host.into()]).collect();
-        let reach = Some(Arc::new(Reach::new(hosts.clone())));
-        let address = connect_to.clone();
-        let connect_to = address.map(|address| ConnectTo { hosts: hosts.into_iter().collect(), address });
-        Http::new(http::Options { connect_to, reach, ..client.clone() })
+        let hosts = hosts_of(names).into_iter().collect();
+        let connect_to = connect_to.clone().map(|address| ConnectTo { hosts, address });
+        Http::new(http::Options { connect_to, reach: Some(reach.clone()), ..client.clone() })
     };
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());

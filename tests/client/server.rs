@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Request {
     /// `http`, or `https` when it came over TLS.
     pub scheme: &'static str,
+    pub method: String,
     /// `Host`, without a port.
     pub host: String,
     pub path: String,
@@ -85,7 +86,7 @@ struct State {
 }
 
 /// A server on a free port of this machine, stopped when it is dropped. It speaks TLS with who does, as `example.com` and as
-/// each name directly below, and plain HTTP with all others.
+/// each name directly below, and plain HTTP with all others. As a proxy it answers for every host itself, in plain HTTP.
 pub struct Server {
     pub address: SocketAddr,
     state: Arc<State>,
@@ -165,7 +166,12 @@ impl State {
     }
 
     fn converse(&self, scheme: &'static str, connection: &mut (impl Read + Write)) -> std::io::Result<()> {
-        let Some(request) = read_request(scheme, connection) else { return Ok(()) };
+        let Some(mut request) = read_request(scheme, connection) else { return Ok(()) };
+        if request.method == "CONNECT" {
+            connection.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+            let Some(tunnelled) = read_request(scheme, connection) else { return Ok(()) };
+            request = tunnelled;
+        }
         let answer = self.answer_to(&request);
         self.requests.lock().unwrap().push(request.clone());
         self.write(connection, &request, answer)?;
@@ -248,8 +254,10 @@ fn tls_config() -> ServerConfig {
 
 fn read_request(scheme: &'static str, connection: &mut impl Read) -> Option<Request> {
     let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
-    let path = lines.next()?.split(' ').nth(1)?.to_string();
-    let mut request = Request { scheme, host: String::new(), path, accept: String::new(), from: None };
+    let first = lines.next()?;
+    let (method, rest) = first.split_once(' ')?;
+    let (method, path) = (method.to_string(), rest.split(' ').next()?.to_string());
+    let mut request = Request { scheme, method, host: String::new(), path, accept: String::new(), from: None };
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':')?;
         let value = value.trim();
