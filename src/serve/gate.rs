@@ -46,6 +46,8 @@ pub struct Gate {
     /// Where `tiny_http` listens: on loopback, for the gate alone.
     inner: SocketAddr,
     max_connections: usize,
+    /// See [`SILENCE`].
+    silence: Duration,
     accepted: AtomicUsize,
     entrance: Mutex<()>,
     /// The sockets to `tiny_http`, by their own address.
@@ -63,6 +65,7 @@ impl Gate {
             listener,
             inner: inner.local_addr()?,
             max_connections,
+            silence: SILENCE,
             accepted: AtomicUsize::new(0),
             entrance: Mutex::default(),
             open: Mutex::default(),
@@ -121,7 +124,7 @@ impl Gate {
 
     fn pass_on(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
-        client.set_read_timeout(Some(SILENCE))?;
+        client.set_read_timeout(Some(self.silence))?;
         client.set_write_timeout(Some(STALL))?;
         let Some(head) = read_head(&mut client)? else { return Ok(()) };
         // `tiny_http` gives a connection to a thread when it accepts it, so this too is done by one at a time.
@@ -131,7 +134,7 @@ impl Gate {
         self.open().insert(address, Arc::clone(&server));
         let entered = begin(&server, &head);
         drop(entrance);
-        let passed = entered.and_then(|beginning| pass_both_ways(&client, &server, &beginning));
+        let passed = entered.and_then(|beginning| pass_both_ways(&client, &server, &beginning, self.silence));
         self.open().remove(&address);
         self.closed.notify_all();
         passed
@@ -157,8 +160,8 @@ fn begin(mut server: &TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
     Ok(beginning)
 }
 
-fn pass_both_ways(mut client: &TcpStream, server: &TcpStream, beginning: &[u8]) -> io::Result<()> {
-    server.set_read_timeout(Some(SILENCE))?;
+fn pass_both_ways(mut client: &TcpStream, server: &TcpStream, beginning: &[u8], silence: Duration) -> io::Result<()> {
+    server.set_read_timeout(Some(silence))?;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // The server sees the end of the requests, answers what it has, and closes.
@@ -195,5 +198,57 @@ fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// A gate with this patience, before a server that answers each request with its own bytes. It ends with the test.
+    fn gate(silence: Duration) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (gate, inner) = Gate::new(listener).unwrap();
+        let gate = Arc::new(Gate { silence, ..gate });
+        std::thread::spawn(move || gate.run(&AtomicBool::new(false)));
+        std::thread::spawn(move || {
+            for server in inner.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || copy(&server, &server));
+            }
+        });
+        address
+    }
+
+    fn connect(address: SocketAddr) -> TcpStream {
+        let client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(SILENCE / 2)).unwrap();
+        client
+    }
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+    #[test]
+    fn silent_connections_are_closed_before_and_after_a_request() {
+        let address = gate(Duration::from_millis(100));
+        for request in [&b""[..], b"GET / HT", REQUEST] {
+            let mut client = connect(address);
+            client.write_all(request).unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, if request == REQUEST { REQUEST } else { b"" });
+        }
+    }
+
+    #[test]
+    fn what_speaks_tls_is_closed_at_once() {
+        let mut client = connect(gate(SILENCE));
+        let start = Instant::now();
+        client.write_all(&[TLS_HANDSHAKE, 3, 1, 0]).unwrap();
+        // What was not read may make it a reset.
+        let outcome = client.read(&mut [0; 16]);
+        assert!(matches!(outcome, Ok(0)) || outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset));
+        assert!(start.elapsed() < SILENCE / 2);
     }
 }
