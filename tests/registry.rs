@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::layout::{INDEX, Layout, MANIFEST};
-use support::program::{publish, publish_json};
+use support::program::{ocisite, publish, publish_json};
 use support::site::{Snapshot, blob_file, json};
 
 const NAME: &str = "example.com/team/app";
@@ -96,6 +96,65 @@ fn a_tag_that_changes_its_type_has_one_type_afterwards() {
     scene.publish(&image, &[]);
     assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
     assert_eq!(scene.manifest("1.0")["mediaType"], MANIFEST);
+}
+
+#[test]
+fn a_type_that_a_killed_publish_left_is_found_and_taken_away_by_the_next() {
+    let scene = Scene::new();
+    let mut image = scene.layout("image");
+    image.add("1.0", image.image("content"));
+    scene.publish(&image, &[]);
+    // Given what is left of a tag that was an index, when the publish of another type is killed.
+    let manifests = scene.site.join("v2/team/app/_manifests");
+    std::fs::copy(manifests.join("1.0.oci-manifest"), manifests.join("1.0.oci-index")).unwrap();
+    let verified = ocisite().arg("verify").arg(&scene.site).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(said.contains("registry-differs") && said.contains("1.0.oci-index"), "{said}");
+    // When it is done again.
+    scene.publish(&image, &[]);
+    // Then the tag has its type.
+    assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
+}
+
+#[test]
+fn gc_keeps_all_that_a_tag_leads_to_when_its_publish_was_killed() {
+    let scene = Scene::new();
+    let [before, after] = ["before", "after"].map(|content| {
+        let mut layout = scene.layout(content);
+        layout.add("1.0", layout.index_of(&[layout.image(content)]));
+        layout
+    });
+    scene.publish(&before, &[]);
+    let index = scene.site.join("oci-index/team/app");
+    let bytes = std::fs::read(&index).unwrap();
+    scene.publish(&after, &[]);
+    // Given a publish that was killed between the tag and the index.
+    std::fs::write(&index, bytes).unwrap();
+    // When a gc runs.
+    ocisite().args(["gc", "--grace", "0"]).arg(&scene.site).assert().success();
+    // Then whoever pulls the tag gets all of it.
+    let manifest = scene.manifest(digest(&scene.manifest("1.0")["manifests"][0]));
+    for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
+        assert!(scene.site.join("v2/team/app/blobs").join(digest(blob)).is_file(), "{blob}");
+    }
+}
+
+#[test]
+fn refs_and_images_of_the_same_platforms_have_one_index() {
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let platforms = ["amd64", "arm64"]
+        .map(|architecture| layout.image_with(architecture, json!({"os": "linux", "architecture": architecture})));
+    for (reference, platform) in ["1.0", "latest"].iter().flat_map(|tag| platforms.iter().map(move |one| (tag, one))) {
+        layout.add(reference, platform.clone());
+    }
+    let images = [NAME, "example.com/other"].map(|name| format!("{name}={}", layout.arg()));
+
+    publish(&scene.site, &["--registry", &images[0], &images[1]]);
+
+    assert_eq!(scene.manifest("1.0")["mediaType"], INDEX);
+    assert_eq!(scene.manifest("1.0"), scene.manifest("latest"));
+    assert_eq!(json(&scene.site, "v2/other/manifests/latest"), scene.manifest("latest"));
 }
 
 #[test]

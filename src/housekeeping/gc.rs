@@ -281,14 +281,19 @@ impl Gc<'_> {
         Ok(())
     }
 
-    /// Marks what only the registry view reaches: indexes that were merged for a tag, and what lists of referrers have.
+    /// Marks what only the registry view reaches: indexes that were merged for a tag, the manifests of tags that a publish wrote
+    /// before it was killed, and what lists of referrers have.
     fn mark_registry(&self, listing: &Listing, marks: &Marks) -> Result<(), HousekeepingError> {
         for path in &listing.tags {
             let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(path.as_str()) else { continue };
             if marks.tags.contains(key(&[name, reference]))
                 && let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)?
             {
-                self.mark_blob(&self.image_of(name)?, &Digest::of(Algorithm::Sha256, &document.bytes), marks)?;
+                let image = self.image_of(name)?;
+                self.mark_blob(&image, &Digest::of(Algorithm::Sha256, &document.bytes), marks)?;
+                // One that is no manifest reaches nothing.
+                let links = manifest::links("", &document.bytes).unwrap_or_default();
+                links.children.into_iter().try_for_each(|child| self.mark_graph(&image, child, marks))?;
             }
         }
         // A referrer may itself be referred to, so this ends when nothing new was found.

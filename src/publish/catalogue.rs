@@ -289,7 +289,9 @@ impl<'a> Planner<'a> {
     fn remove(&mut self) -> Result<(), PlanError> {
         self.is_list_changed |= !self.gone.is_empty();
         for name in &self.gone {
-            let there = read(self.site, &catalogue::document_path(name)?)?;
+            // One whose name is too long for a path has no document.
+            let Ok(path) = catalogue::document_path(name) else { continue };
+            let there = read(self.site, &path)?;
             if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
                 let (before, shared_before) = (old.layers(), old.shared_layers);
                 self.layers.push(Change { image: name.clone(), before, shared_before, after: BTreeSet::new() });
@@ -345,7 +347,8 @@ impl<'a> Planner<'a> {
         let site = self.site;
         let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
         for name in &self.gone {
-            plan.removals.extend([catalogue::page_path(name)?, catalogue::document_path(name)?]);
+            let paths = [catalogue::page_path(name), catalogue::document_path(name)];
+            plan.removals.extend(paths.into_iter().filter_map(Result::ok));
         }
         for (name, document) in marked {
             plan.add_image(&name, document)?;

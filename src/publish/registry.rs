@@ -38,6 +38,9 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
     plan.lists.push(planned(site, own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
     let empty = registry::referrers_list([]);
     plan.lists.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
+    // Tags that lead to the same platforms have one index.
+    let mut places = HashSet::new();
+    plan.markers.retain(|marker| places.insert(marker.place.clone()));
     Ok(())
 }
 
@@ -357,7 +360,7 @@ fn write_tag(site: &Site, plan: &Plan, tag: &PlannedTag, tally: &Tally<'_>) -> R
     }
     let changed: Vec<&PlannedName> = tag.names.iter().filter(|name| !name.is_unchanged).collect();
     if changed.is_empty() {
-        return Ok(());
+        return remove_other_types(site, plan, tag);
     }
     let cas = plan.blob_places[tag.image].place(&tag.digest)?;
     let Some(manifest) = site.store(cas.origin).read_document(&cas.path, MAX_MANIFEST_BYTES)? else {
@@ -369,7 +372,11 @@ fn write_tag(site: &Site, plan: &Plan, tag: &PlannedTag, tally: &Tally<'_>) -> R
         site.own.write_document(&name.path, &kind, &manifest.bytes, &name.expected)?;
         tally.document(site, place(&name.path), true, manifest.bytes.len() as u64);
     }
-    // A tag that changed its type has its old typed name still, until here.
+    remove_other_types(site, plan, tag)
+}
+
+/// A tag that changed its type has its old typed name still; also when the publish that changed it was killed.
+fn remove_other_types(site: &Site, plan: &Plan, tag: &PlannedTag) -> Result<(), PublishError> {
     for (path, _) in registry::typed_manifest_paths(plan.images[tag.image].path(), &tag.tag) {
         if tag.names.iter().all(|name| name.path != path) && site.own.stat(&path)?.is_some() {
             site.own.remove_document(&path)?;

@@ -168,6 +168,15 @@ impl<'a> Repository<'a> {
                 findings.extend(fault.finding(object, &format!("{}, a second time", tag.digest), &rule::REGISTRY_TAG));
             }
         }
+        // A server takes the first name that it finds.
+        let others = registry::typed_manifest_paths(self.name(), &tag.name);
+        for (other, media_type) in others.into_iter().filter(|(other, _)| *other != path) {
+            let url = self.url(&other);
+            if self.source.size(&url).is_ok() {
+                let (expected, found) = (format!("nothing: the tag is {}", tag.media_type), media_type);
+                findings.push(Finding::new(&rule::REGISTRY_DIFFERS, self.source.object(&url), expected, found));
+            }
+        }
     }
 
     /// Checks that a manifest or blob is there under its digest.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::good_site::{APP, GoodSite};
 use super::program::{ocisite, verify};
 use crate::support::layout::Layout;
-use crate::support::program::{fails, publish, text};
+use crate::support::program::{fails, publish, publish_json, text};
 use crate::support::site::{self, Snapshot};
 
 /// A subcommand that has to succeed; gives what it printed.
@@ -161,6 +161,21 @@ fn a_removal_of_what_is_not_there_changes_nothing() {
     refused(&["example.com/app", "example.com/other"], &["no image example.com/other"]);
     refused(&["example.net/app"], &["no image example.net/app", "it has example.com/app"]);
     fails(ocisite().args(["remove", text(site.directory.path()), "example.com/app"]), &["is no site"]);
+}
+
+#[test]
+fn an_image_without_a_page_is_removed_like_any_other() {
+    // Given an image whose name is too long for a page's path.
+    let site = GoodSite::with(&["--catalogue", "--index-template", "https://{host}/oci-index/{+path}/index.json"]);
+    let name = format!("example.com/{}", "a".repeat(251));
+    let layout = site.directory.path().join("layout");
+    let published = publish_json(&site.root(), &[&format!("{name}={}:2.0", layout.display())]);
+    assert!(published["warnings"][0].as_str().unwrap().contains("not in the catalogue"), "{published}");
+    // When it is removed.
+    run("remove", &site.root(), &[&name]);
+    // Then it is no more.
+    let images = site::json(&site.root(), "ocisite.json")["images"].clone();
+    assert_eq!(images, json!(["example.com/app", "example.com/team/app"]));
 }
 
 #[test]
