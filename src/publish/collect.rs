@@ -229,7 +229,7 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     let missing = std::mem::take(&mut walk.missing).into_iter();
     let missing = missing.map(|missing| check_missing(layout, missing, allow_missing)).collect::<Result<_, _>>()?;
     let mut referrers = std::mem::take(&mut walk.referrers);
-    add_fallback_referrers(layout, &walk, &entries, &mut referrers);
+    add_fallback_referrers(layout, &walk, &entries, &mut referrers)?;
     let found = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
     let warnings = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry)).collect();
     Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, referrers, warnings })
@@ -275,7 +275,7 @@ impl Reading<'_> {
         if reference != descriptor.ref_name() {
             descriptor.set_ref_name(reference);
         }
-        add_platform(self.layout, &links, &mut descriptor);
+        add_platform(self.layout, &links, &mut descriptor)?;
         if descriptor.artifact_type().is_none()
             && let Some(artifact_type) = &links.artifact_type
         {
@@ -286,11 +286,8 @@ impl Reading<'_> {
 
     /// Adds the entries that refer to what is published, and what refers to those, until there are no more.
     fn add_referrers(&mut self, rest: Vec<Descriptor>, entries: &mut Vec<PublishedEntry>) -> Result<(), CollectError> {
-        let mut candidates: Vec<(Descriptor, Option<Digest>)> = rest
-            .into_iter()
-            .map(|entry| (subject(self.layout, &entry), entry))
-            .map(|(subject, entry)| (entry, subject))
-            .collect();
+        let with_subject = |entry: Descriptor| subject(self.layout, &entry).map(|subject| (entry, subject));
+        let mut candidates = rest.into_iter().map(with_subject).collect::<Result<Vec<_>, _>>()?;
         let mut tags: HashSet<String> = HashSet::new();
         loop {
             tags.extend(
@@ -317,23 +314,35 @@ impl Reading<'_> {
 }
 
 /// Adds what the image config says of the platform, where the entry says nothing.
-fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) {
+fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) -> Result<(), GraphError> {
     if descriptor.platform().is_some() {
-        return;
+        return Ok(());
     }
     let Some(config) = links.config.as_ref().filter(|config| media_type::is_image_config(&config.media_type)) else {
-        return;
+        return Ok(());
     };
     // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
-    let Ok(Some(bytes)) = layout.read_manifest(config) else { return };
-    if let Some(platform) = Platform::from_config(&bytes) {
+    let bytes = unless_broken(layout.read_manifest(config))?.flatten();
+    if let Some(platform) = bytes.and_then(|bytes| Platform::from_config(&bytes)) {
         descriptor.properties.insert("platform".into(), platform.to_value());
     }
+    Ok(())
 }
 
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
-fn subject(layout: &Layout, entry: &Descriptor) -> Option<Digest> {
-    Walk::new(layout).root_links(entry).ok()?.subject.map(|subject| subject.digest)
+fn subject(layout: &Layout, entry: &Descriptor) -> Result<Option<Digest>, GraphError> {
+    let links = unless_broken(Walk::new(layout).root_links(entry))?;
+    Ok(links.and_then(|links| links.subject).map(|subject| subject.digest))
+}
+
+/// What was read; none of what is broken. That something cannot be read now says nothing of what it is: to go on would leave out,
+/// without a word, what it has to say.
+fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>, GraphError> {
+    match read.map_err(Into::into) {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ GraphError::Layout(LayoutError::Read { .. })) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
@@ -342,7 +351,7 @@ fn add_fallback_referrers(
     walk: &Walk,
     entries: &[PublishedEntry],
     referrers: &mut Vec<(Digest, Descriptor)>,
-) {
+) -> Result<(), GraphError> {
     let subjects = || walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| &reached.digest);
     for entry in entries {
         let Some(tag) = entry.reference.as_deref().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
@@ -351,14 +360,16 @@ fn add_fallback_referrers(
         let Some(subject) = subjects().find(|digest| fallback_tag(digest) == tag) else { continue };
         let root = walk.reached.iter().find(|reached| reached.digest == entry.digest);
         let root = root.map(|root| Descriptor::new(&root.media_type, root.digest.clone(), root.size));
-        let Some(links) = root.and_then(|root| walk.root_links(&root).ok()) else { continue };
+        let links = root.map(|root| unless_broken(walk.root_links(&root))).transpose()?.flatten();
+        let Some(links) = links else { continue };
         for listed in links.children {
             // The manifest's own word on its type and annotations, where it is there to be read.
-            let own = Walk::new(layout).root_links(&listed).ok().filter(|own| own.subject.is_some());
+            let own = unless_broken(Walk::new(layout).root_links(&listed))?.filter(|own| own.subject.is_some());
             let referrer = own.map_or(listed.clone(), |own| own.referrer_descriptor(&listed));
             referrers.push((subject.clone(), referrer));
         }
     }
+    Ok(())
 }
 
 fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Result<MissingBlob, CollectError> {
