@@ -22,6 +22,7 @@ pub mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
 
 /// It ran, and found problems.
 pub const FOUND_PROBLEMS: u8 = 1;
@@ -53,9 +54,19 @@ enum Command {
     Man(man::Args),
 }
 
+/// The modes of a site's files and directories are set; but a directory has its first one from the umask, and would keep it if
+/// the program were killed before the other is set.
+fn let_web_servers_read() {
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask & (Mode::WGRP | Mode::WOTH));
+}
+
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Publish(_) | Command::Copy(_) | Command::Remove(_) | Command::Gc(_)) {
+        let_web_servers_read();
+    }
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),
         Command::Serve(args) => serve::run(args),

@@ -17,6 +17,7 @@ use crate::oci::manifest::{self, Links};
 use crate::oci::{Descriptor, media_type};
 use crate::publish::collect::{fallback_tag, is_fallback_tag};
 use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
+use crate::publish::unfinished::{self, Unfinished};
 use crate::publish::{self, Site, SitePlace};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
@@ -68,7 +69,11 @@ fn remove_from(
     left: &mut BTreeMap<ImageName, Vec<String>>,
     removed: &mut Removed,
 ) -> Result<(), HousekeepingError> {
-    let changes = left.iter().map(|(image, refs)| Change::plan(site, image, refs)).collect::<Result<Vec<_>, _>>()?;
+    let begun = unfinished::read(site)?.unwrap_or_default();
+    let changes =
+        left.iter().map(|(image, refs)| Change::plan(site, image, refs, &begun)).collect::<Result<Vec<_>, _>>()?;
+    unfinished::begin(site, changes.iter().flat_map(Change::names))?;
+    site.flush()?;
     let kept = changes.iter().filter(|change| !change.is_all());
     let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
     let gone: Vec<ImageName> =
@@ -80,11 +85,12 @@ fn remove_from(
         removed.entries += change.index.before.len() - change.index.after.entries().len();
         match change.is_all() {
             true => removed.images.push(change.image.clone()),
-            false => removed.refs.extend(change.refs.iter().filter_map(|r| change.image.with_fragment(Some(r)).ok())),
+            false => removed.refs.extend(change.names()),
         }
         left.remove(&change.image);
     }
-    Ok(site.flush()?)
+    site.flush()?;
+    Ok(unfinished::end(site)?)
 }
 
 /// The refs to remove of each image; none: all of it.
@@ -133,11 +139,13 @@ struct Change {
 }
 
 impl Change {
-    fn plan(site: &Site, image: &ImageName, refs: &[String]) -> Result<Change, HousekeepingError> {
+    /// What is not there was, where its removal was `begun`.
+    fn plan(site: &Site, image: &ImageName, refs: &[String], begun: &Unfinished) -> Result<Change, HousekeepingError> {
         let published = Published { site, image };
         let found = published.index()?;
         let is_listed = site.images.binary_search(image).is_ok();
-        if !is_listed && (found.is_none() || !is_unlisted(site, image)?) {
+        let is_begun = names(image, refs).iter().all(|name| begun.removing.contains(name));
+        if !is_listed && !is_begun && (found.is_none() || !is_unlisted(site, image)?) {
             let similar =
                 site.images.iter().filter(|known| known.path() == image.path() || known.host() == image.host());
             let similar = similar.max_by_key(|known| known.path() == image.path()).cloned();
@@ -149,13 +157,18 @@ impl Change {
             after.remove(None);
         }
         for reference in refs {
-            if after.remove(Some(reference)) == 0 {
+            if after.remove(Some(reference)) == 0 && !is_begun {
                 let (image, reference) = (image.clone(), reference.clone());
                 return Err(HousekeepingError::NoSuchRef { image, reference, found: refs_of(&before) });
             }
         }
         remove_referrers(published, &before, &mut after)?;
         Ok(Change { image: image.clone(), refs: refs.to_vec(), index: IndexChange { before, after }, expected })
+    }
+
+    /// What was asked for.
+    fn names(&self) -> Vec<ImageName> {
+        names(&self.image, &self.refs)
     }
 
     fn is_all(&self) -> bool {
@@ -220,6 +233,14 @@ impl Change {
             }
         }
         Ok(())
+    }
+}
+
+/// The image, or each of these refs of it.
+fn names(image: &ImageName, refs: &[String]) -> Vec<ImageName> {
+    match refs {
+        [] => vec![image.clone()],
+        refs => refs.iter().filter_map(|reference| image.with_fragment(Some(reference)).ok()).collect(),
     }
 }
 

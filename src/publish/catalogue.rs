@@ -9,7 +9,8 @@
 //! The order of writing makes an interrupted publish harmless: what follows from a document is written before it, so that the
 //! next publish of the image finds the same change to make. First go the documents of other images, which are told of layers
 //! they share now; then those of layers; then the image's own, and the list last. Where no lock keeps other publishers out, the
-//! image's own goes first, and a publish asks for more instead.
+//! image's own goes first, and a publish asks for more instead. And where there is one, all is made again when somebody was
+//! killed ([`unfinished`]): something else may be published than what was then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -21,7 +22,7 @@ use super::execute::{Tally, write_documents};
 use super::plan::{
     PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
 };
-use super::{PublishError, Site};
+use super::{PublishError, Site, unfinished};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
 use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
 use crate::catalogue::outline::{Differences, Listed, Outline};
@@ -144,7 +145,8 @@ impl<'a> Planner<'a> {
     /// Looks at the catalogue that is there.
     pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
         let there = read(site, &SitePath::new(catalogue::LIST)?)?;
-        let outline = there.as_ref().and_then(|there| Outline::parse(&there.bytes));
+        let is_whole = unfinished::read(site)?.is_none();
+        let outline = there.as_ref().filter(|_| is_whole).and_then(|there| Outline::parse(&there.bytes));
         let templates = site.pages.templates().digest().to_string();
         let settings = site.map.settings();
         let list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
@@ -376,12 +378,23 @@ impl<'a> Planner<'a> {
 }
 
 impl CataloguePlan {
-    /// The plan for a site that is to have no catalogue any more.
+    /// The plan for a site that is to have no catalogue (any more). The list goes last: as long as it is there, what is beside it
+    /// is of a catalogue, also when a publish that took it away was killed.
     pub(crate) fn without(site: &Site) -> Result<CataloguePlan, PlanError> {
-        let removals = vec![SitePath::new(catalogue::LIST_PAGE)?, SitePath::new(catalogue::LIST)?];
+        let list = SitePath::new(catalogue::LIST)?;
+        if !site.views_before().catalogue && !is_ours(read(site, &list)?.as_ref()) {
+            return Ok(CataloguePlan::default());
+        }
+        let removals = vec![SitePath::new(catalogue::LIST_PAGE)?];
         let mut plan = CataloguePlan { removals, ..CataloguePlan::default() };
         plan.remove_strays(site)?;
+        plan.removals.push(list);
         Ok(plan)
+    }
+
+    /// Whether something of the catalogue goes.
+    pub(super) fn removes_something(&self) -> bool {
+        !self.removals.is_empty() || !self.emptied.is_empty()
     }
 
     fn add_image(&mut self, name: &ImageName, document: NewDocument) -> Result<(), PathError> {
@@ -402,8 +415,9 @@ impl CataloguePlan {
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
         let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
         // Merged from what was read then, so written only if it is still that.
+        let is_ours = is_ours(there.as_ref());
         let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
-        if !site.views_before().catalogue {
+        if !site.views_before().catalogue && !is_ours {
             for ours in [&page, &document] {
                 if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
                     // Not foreign, if another publisher made the catalogue since the description was read.
@@ -482,6 +496,11 @@ fn assets(site: &Site) -> Result<Vec<PlannedDocument>, PlanError> {
         asset(catalogue::STYLE, Kind::CatalogueStyle, templates::STYLE)?,
         asset(catalogue::SCRIPT, Kind::CatalogueScript, templates::SCRIPT)?,
     ])
+}
+
+/// Whether a list of images is one of a catalogue.
+fn is_ours(list: Option<&Document>) -> bool {
+    list.is_some_and(|list| Outline::parse(&list.bytes).is_some())
 }
 
 fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, PlanError> {

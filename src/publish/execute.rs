@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site, catalogue, registry};
+use super::{PublishError, Site, catalogue, registry, unfinished};
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::oci::layout::{Layout, LayoutError, blob_path};
@@ -19,7 +19,7 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
-use crate::store::{BlobSource, Content, Store, StoreError, Written};
+use crate::store::{BlobSource, Content, Expected, Store, StoreError, Written};
 
 /// Blobs are looked for so many at a time: their paths take more memory than they do.
 const PATHS_AT_ONCE: usize = 16 * 1024;
@@ -221,6 +221,9 @@ pub fn execute(
         tally.placed_for = places;
     }
     write_documents(site, &plan.markers, jobs, tally)?;
+    if changes_documents(plan) {
+        unfinished::begin(site, [])?;
+    }
     tally.flush(site)?;
     // An index says which refs there were, so behind a lock it is written last, and a publish that is killed before can be
     // done again. Without a lock it is what publishers compare, and nothing may follow from one that was never written.
@@ -233,12 +236,31 @@ pub fn execute(
         write_registry(site, plan, jobs, tally)?;
     }
     tally.flush(site)?;
-    for document in &plan.discovery {
+    for document in in_order(site, &plan.discovery) {
         write_documents(site, [document], jobs, tally)?;
     }
     tally.flush(site)?;
     catalogue::write(site, &plan.catalogue, jobs, tally)?;
-    tally.flush(site)
+    tally.flush(site)?;
+    Ok(unfinished::end(site)?)
+}
+
+/// Whether there is anything to write but blobs.
+fn changes_documents(plan: &Plan) -> bool {
+    let documents = plan.indexes.iter().chain(&plan.lists).chain(&plan.discovery).chain(&plan.catalogue.documents);
+    let has_tags = plan.tags.iter().flat_map(|tag| &tag.names).any(|name| !name.is_unchanged);
+    has_tags || documents.into_iter().any(|document| document.new_bytes.is_some()) || plan.catalogue.removes_something()
+}
+
+/// The description and the ref-engines object. A site that has no description yet is none, so that is written last: then a site
+/// has both, whenever its publisher is killed. Without a lock it is what publishers compare, and comes first.
+fn in_order<'a>(site: &Site, discovery: &'a [PlannedDocument]) -> Vec<&'a PlannedDocument> {
+    let is_new = discovery.first().is_some_and(|description| description.expected == Expected::Absent);
+    let mut documents: Vec<&PlannedDocument> = discovery.iter().collect();
+    if is_new && site.own.has_lock() {
+        documents.reverse();
+    }
+    documents
 }
 
 /// The registry view's tags, then the lists that name them; then what it says of refs that are no more goes.

@@ -11,6 +11,7 @@ pub mod execute;
 pub mod input;
 pub mod plan;
 pub mod registry;
+pub mod unfinished;
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use crate::catalogue::page::{PageError, Pages};
 use crate::catalogue::templates::Templates;
+use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::oci::layout::Layout;
 use crate::progress::Progress;
@@ -133,6 +135,15 @@ pub enum PublishError {
         /// For how long.
         waited: Duration,
     },
+    /// Something went wrong, and then not everything could be put back.
+    #[error("{}; and then not all could be put back as it was: the site is whole, and in part new; publish again", chain(.error))]
+    NotPutBack {
+        /// What went wrong.
+        error: Box<PublishError>,
+        /// What could not be put back.
+        #[source]
+        source: StoreError,
+    },
     /// A base path that no URI has.
     #[error("the base path {path} cannot be used: {problem}; expected a path such as /images")]
     BasePath {
@@ -178,11 +189,12 @@ pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, Pu
         .collect::<Result<Vec<Site>, PublishError>>()?;
     let mut locks = Vec::new();
     let result = lock_all(&sites, request.wait, &mut locks)
-        .and_then(|()| publish_locked(request, &mut sites, groups, &layouts, progress));
-    if result.is_err() {
+        .and_then(|()| publish_locked(request, &mut sites, groups, &layouts, progress))
         // In reverse: a directory that one site made may hold what a later one made.
-        sites.iter().rev().for_each(Site::give_up);
-    }
+        .map_err(|error| match sites.iter().rev().map(Site::give_up).fold(Ok(()), Result::and) {
+            Ok(()) => error,
+            Err(source) => PublishError::NotPutBack { error: Box::new(error), source },
+        });
     // What the stores kept for giving up goes before anybody else may write.
     drop(sites);
     drop(locks);
@@ -475,16 +487,21 @@ impl Site {
     }
 
     /// Puts everything back as it was.
-    fn give_up(&self) {
+    ///
+    /// # Errors
+    /// A document could not be put back. It refers to new blobs, so these stay, too.
+    fn give_up(&self) -> Result<(), StoreError> {
         let written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        let origins = (0..self.others.len()).map(Some).chain([None]);
         // The site's own documents refer to what the other origins have, so it comes first.
-        for origin in origins.rev() {
+        let origins: Vec<Option<usize>> = [None].into_iter().chain((0..self.others.len()).map(Some)).collect();
+        origins.iter().map(|origin| self.store(*origin).restore()).fold(Ok(()), Result::and)?;
+        for origin in origins {
             let here = written.iter().filter(|place| place.origin == origin);
             let blobs: Vec<SitePath> = here.map(|place| place.path.clone()).collect();
-            // The error that made us give up is the one to report; a blob that stays behind is unreferenced, and gc finds it.
+            // A blob that stays behind is unreferenced, and gc finds it.
             let _ = self.store(origin).take_back(&blobs);
         }
+        Ok(())
     }
 }
 

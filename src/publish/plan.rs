@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::catalogue::{CataloguePlan, Changed, Planner};
 use super::collect::{Image, MissingBlob};
-use super::{Site, registry};
+use super::{Site, registry, unfinished};
 use crate::catalogue::page::PageError;
 use crate::digest::{Algorithm, Digest};
 use crate::json::MAX_INDEX_BYTES;
@@ -309,8 +309,7 @@ pub fn plan(
     plan.discovery = plan_discovery(site, &all)?;
     plan.catalogue = match planner {
         Some(planner) => planner.finish(&all)?,
-        None if site.views_before().catalogue => CataloguePlan::without(site)?,
-        None => CataloguePlan::default(),
+        None => CataloguePlan::without(site)?,
     };
     if has_registry || has_catalogue {
         let sources: Vec<&PlannedDocument> = plan.indexes.iter().chain(&plan.discovery).collect();
@@ -609,7 +608,9 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     let bytes = ref_engines::document(&site.map);
     let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
     let is_new_site = description.expected == Expected::Absent;
-    if is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent {
+    let is_foreign = is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent;
+    // It may also be of a publish that was killed before it wrote the description.
+    if is_foreign && unfinished::read(site)?.is_none() {
         // Not foreign, if another publisher made the site between the two reads.
         refuse_changed_description(site)?;
         return Err(PlanError::Foreign { path: ref_engines.place.path });

@@ -173,6 +173,9 @@ impl DirectoryStore {
         if let Some(directory) = file.parent() {
             self.make_directory(directory)?;
         }
+        if file.is_dir() && is_hollow(&file) {
+            remove_hollow(&file)?;
+        }
         let in_the_way = what_is_in_the_way(&file);
         temporary.persist(&file).map_err(|error| match in_the_way {
             Some(found) => StoreError::InTheWay { path: file.clone(), found },
@@ -196,17 +199,6 @@ impl DirectoryStore {
             Ok(()) => Ok(()),
         });
         Ok((name.map_err(|source| fault("link", file, source))?.into_temp_path(), how))
-    }
-
-    /// Puts every document back as it was, the last change first. What cannot be put back is left, and the rest is done.
-    fn restore_documents(&self) {
-        let documents = std::mem::take(&mut self.journal().documents);
-        for (file, before) in documents.into_iter().rev() {
-            let _ = match before {
-                Some(before) => before.persist(&file).map_err(|error| error.error),
-                None => std::fs::remove_file(&file),
-            };
-        }
     }
 
     /// Removes the directories that this process made, as far as nobody else has put something into them.
@@ -289,6 +281,9 @@ impl Store for DirectoryStore {
             Err(error) if is_absence(&error) => return Ok(None),
             Err(source) => return Err(fault("look at", &file, source)),
         };
+        if metadata.is_dir() && is_hollow(&file) {
+            return Ok(None);
+        }
         if !metadata.is_file() {
             let found = what_is_in_the_way(&file).unwrap_or("not a regular file");
             return Err(StoreError::InTheWay { path: file, found });
@@ -391,7 +386,8 @@ impl Store for DirectoryStore {
         let file = self.file(path);
         match std::fs::remove_file(&file) {
             Ok(()) => {}
-            Err(error) if is_absence(&error) => return Ok(()),
+            // Whoever removed it may have been killed before it removed the directories.
+            Err(error) if is_absence(&error) => {}
             Err(source) => return Err(fault("remove", &file, source)),
         }
         // Directories that are empty now go too; one that is not ends the walk up.
@@ -403,10 +399,29 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
+    /// The last change first. What cannot be put back is left, and the rest is done.
+    fn restore(&self) -> Result<(), StoreError> {
+        let documents = std::mem::take(&mut self.journal().documents);
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let mut restored = Ok(());
+        for (file, before) in documents.into_iter().rev() {
+            let outcome = match before {
+                Some(before) => before.persist(&file).map_err(|error| {
+                    // All that is left of the document as it was.
+                    let _ = error.path.keep();
+                    error.error
+                }),
+                None => std::fs::remove_file(&file),
+            };
+            restored = restored.and(outcome.map_err(|source| fault("put back", &file, source)));
+        }
+        // No document refers to new blobs any more, whatever of this the disk remembers after a power failure.
+        restored.and(self.flush())
+    }
+
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError> {
-        self.restore_documents();
-        // No document refers to the blobs any more, whatever of this the disk remembers after a power failure.
-        let restored = self.flush();
         for path in blobs {
             let file = self.file(path);
             match std::fs::remove_file(&file) {
@@ -415,7 +430,7 @@ impl Store for DirectoryStore {
             }
         }
         self.remove_made_directories();
-        restored
+        Ok(())
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
@@ -555,6 +570,20 @@ fn fault(action: &'static str, path: &Path, source: io::Error) -> StoreError {
 /// Not there, or not there because something above it is a file.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether a directory has nothing but such directories in it: a removal that was killed leaves some.
+fn is_hollow(directory: &Path) -> bool {
+    walkdir::WalkDir::new(directory).into_iter().all(|entry| entry.is_ok_and(|entry| entry.file_type().is_dir()))
+}
+
+/// Removes directories that hold no file.
+fn remove_hollow(directory: &Path) -> Result<(), StoreError> {
+    for entry in walkdir::WalkDir::new(directory).contents_first(true).into_iter().filter_map(Result::ok) {
+        std::fs::remove_dir(entry.path())
+            .map_err(|source| fault("remove the empty directory", entry.path(), source))?;
+    }
+    Ok(())
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {

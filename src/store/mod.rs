@@ -120,14 +120,19 @@ pub trait Store: Send + Sync {
     /// Removes an object; that it is not there is no error.
     fn delete(&self, path: &SitePath) -> Result<(), StoreError>;
 
-    /// Removes a document in a way that [`Store::take_back`] can undo, where the store can; that it is not there is no error.
+    /// Removes a document in a way that [`Store::restore`] can undo, where the store can; that it is not there is no error.
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
         self.delete(path)
     }
 
-    /// Undoes what this process did, when it gives up: puts documents back as they were, where the store can, and then
-    /// removes `blobs`, which it wrote. A store that other writers use at the same time leaves all as it is: one of them may
-    /// have found the blobs there and refer to them by now.
+    /// Puts documents back as they were before this process changed them, where the store can.
+    ///
+    /// # Errors
+    /// One could not be put back. The others are.
+    fn restore(&self) -> Result<(), StoreError>;
+
+    /// Removes `blobs`, which this process wrote, when it gives up and no document refers to them any more. A store that other
+    /// writers use at the same time leaves all as it is: one of them may have found the blobs there and refer to them by now.
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError>;
 
     /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order. Private state

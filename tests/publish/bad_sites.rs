@@ -134,8 +134,14 @@ fn something_in_the_way_of_an_index_or_a_blob() {
     publish(site, &[input]);
     std::fs::remove_file(site.join("oci-index/app")).unwrap();
     std::fs::create_dir(site.join("oci-index/app")).unwrap();
+    std::fs::write(site.join("oci-index/app/file"), "precious").unwrap();
     refused(site, &[input], &["oci-index/app is a directory", "move it away"]);
-    std::fs::remove_dir(site.join("oci-index/app")).unwrap();
+    std::fs::remove_dir_all(site.join("oci-index/app")).unwrap();
+    // Nothing is lost with directories that hold no file.
+    std::fs::create_dir_all(site.join("oci-index/app/sub/deeper")).unwrap();
+    publish(site, &[input]);
+    assert!(site.join("oci-index/app").is_file());
+    std::fs::remove_file(site.join("oci-index/app")).unwrap();
 
     // Writing through a link would change a file outside the site.
     std::fs::write(directory.path().join("outside"), "precious").unwrap();

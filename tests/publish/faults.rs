@@ -1,109 +1,292 @@
 //! A publish that is killed, or fails, at each system call with which it changes the site.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{publish, text};
+use crate::support::program::{ocisite, publish, text};
 use crate::support::site::Snapshot;
-use crate::support::strace::{CHANGES, NEEDS, Run, replace};
+use crate::support::strace::{Disturbance, Run, replace};
 
 struct Scene {
     directory: TempDir,
     /// The site before the publish.
     old: PathBuf,
+    /// How that came about.
+    before: Vec<String>,
     /// What a publish that nothing disturbs makes of it.
     new: Snapshot,
     args: Vec<String>,
 }
 
-/// A site with two images and the registry view, and a publish that replaces all of their refs.
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    let args = |reference: &str| {
-        let mut layout = Layout::new(directory.path().join(reference));
-        let image = layout.image(reference);
-        let signature = layout.artifact(&format!("of {reference}"), &image);
-        layout.add(reference, image);
-        layout.add_untagged(signature);
-        let images = ["team/app", "tool"].map(|name| format!("example.com/{name}={}", layout.arg()));
+impl Scene {
+    /// A site that was published with some arguments (none: there is no site), and is published again with others.
+    fn new(directory: TempDir, before: &[&str], args: &[&str]) -> Scene {
         // One worker, so that the calls come in the same order each time.
-        ["--registry", "--replace", "--jobs", "1"].map(String::from).into_iter().chain(images).collect::<Vec<_>>()
-    };
-    let (first, args) = (args("1.0"), args("2.0"));
-    let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
-    publish(&old, &borrowed(&first));
-    replace(&new, &old);
-    publish(&new, &borrowed(&args));
-    Scene { new: Snapshot::public(&new), directory, old, args }
+        let with_jobs =
+            |args: &[&str]| ["--jobs", "1"].iter().chain(args).map(ToString::to_string).collect::<Vec<String>>();
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        let (before, args) = (with_jobs(before), with_jobs(args));
+        if before.len() > 2 {
+            publish(&old, &borrowed(&before));
+            replace(&new, &old);
+        }
+        publish(&new, &borrowed(&args));
+        Scene { new: Snapshot::public(&new), directory, old, before, args }
+    }
+
+    fn site(&self) -> PathBuf {
+        self.directory.path().join("site")
+    }
+
+    /// Makes the site what it was before.
+    fn prepare(&self) {
+        match self.old.exists() {
+            true => replace(&self.site(), &self.old),
+            false => drop(std::fs::remove_dir_all(self.site())),
+        }
+    }
+
+    fn complete(&self) {
+        publish(&self.site(), &borrowed(&self.args));
+        self.new.assert_same(&Snapshot::public(&self.site()));
+    }
+
+    /// Disturbs a publish at each call on the site, or on the layouts.
+    fn disturb(&self, disturbance: Disturbance, first: usize, check: &dyn Fn(&str, &std::process::Output)) {
+        self.with_run(|run| run.each(disturbance, first, &|| self.prepare(), check));
+    }
+
+    fn with_run<T>(&self, work: impl FnOnce(&Run<'_>) -> T) -> T {
+        let (site, layouts) = (self.site(), self.directory.path().join("layouts"));
+        let program = ["publish", "--quiet", "--site", text(&site)].map(String::from);
+        let args: Vec<String> = program.into_iter().chain(self.args.clone()).collect();
+        let trace = self.directory.path().join("trace");
+        work(&Run { args: &args, within: &[&site, &layouts], trace })
+    }
+
+    /// Killed anywhere, it leaves documents that are old or new, which verify finds whole, and the next run completes.
+    fn survives_kills(&self, first: usize) {
+        let old = if self.old.exists() { Snapshot::public(&self.old).0 } else { Default::default() };
+        self.disturb(Disturbance::Kill, first, &|fault, _| {
+            let found = if self.site().exists() { Snapshot::public(&self.site()).0 } else { Default::default() };
+            for (path, item) in &found {
+                let is_known = [&old, &self.new.0].iter().any(|whole| whole.get(path) == Some(item));
+                assert!(is_known, "{fault}: {} is neither old nor new", path.display());
+            }
+            for path in old.keys().filter(|path| self.new.0.contains_key(*path)) {
+                assert!(found.contains_key(path), "{fault}: {} is gone", path.display());
+            }
+            if found.keys().any(|path| path.ends_with("ocisite.json")) {
+                assert_eq!(problems(&self.site(), "errors"), 0, "{fault}");
+            }
+            self.complete();
+        });
+    }
+
+    /// When a call fails, it says where, ends with 2, and puts everything back; or it does without.
+    fn survives_errors(&self, first: usize) {
+        let old = self.old.exists().then(|| Snapshot::of(&self.old));
+        self.disturb(Disturbance::Error, first, &|fault, output| {
+            let message = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                // Some things can be done without: a hard link, the removal of a temporary file.
+                Some(0) => {
+                    println!("done without: {fault}");
+                    self.new.assert_same(&Snapshot::public(&self.site()));
+                }
+                code => {
+                    assert_eq!(code, Some(2), "{fault}: {message}");
+                    assert!(message.contains(text(self.directory.path())), "{fault}: {message}");
+                    match &old {
+                        Some(old) => old.assert_unchanged(&self.site()),
+                        // A lock that was not taken may be somebody else's by now, so it is left.
+                        None => assert!(fault.starts_with("flock:") || !self.site().exists(), "{fault}"),
+                    }
+                }
+            }
+        });
+    }
 }
 
 fn borrowed(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
-impl Scene {
-    fn site(&self) -> PathBuf {
-        self.directory.path().join("site")
-    }
-
-    /// Goes through the faults of a publish, each into a fresh copy of the old site.
-    fn each_fault(
-        &self,
-        calls: &str,
-        first: usize,
-        faults: fn(&crate::support::strace::Call) -> Vec<String>,
-        check: &dyn Fn(&str, std::process::Output),
-    ) {
-        let site = self.site();
-        let args: Vec<String> = ["publish", "--quiet", "--site", text(&site)]
-            .map(String::from)
-            .into_iter()
-            .chain(self.args.clone())
-            .collect();
-        let trace = self.directory.path().join("trace");
-        let run = Run { args: &args, within: &[&site], calls, trace };
-        replace(&site, &self.old);
-        for fault in run.calls(first).iter().flat_map(faults) {
-            replace(&site, &self.old);
-            check(&fault, run.with(Some(&fault)));
-        }
-    }
+/// How many problems of a kind verify finds.
+fn problems(site: &Path, kind: &str) -> u64 {
+    let output = ocisite().arg("verify").arg(site).args(["--deep", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    report[kind].as_u64().unwrap_or_else(|| panic!("{report:#}"))
 }
 
-#[test]
-fn killed_at_any_call_it_leaves_old_or_new_documents_and_the_next_run_completes() {
-    let scene = scene();
-    let old = Snapshot::public(&scene.old);
-    scene.each_fault(CHANGES, 1, |call| vec![call.kill()], &|fault, _| {
-        let found = Snapshot::public(&scene.site());
-        for (path, item) in &found.0 {
-            let is_known = [&old, &scene.new].iter().any(|whole| whole.0.get(path) == Some(item));
-            assert!(is_known, "{fault}: {} is neither old nor new", path.display());
-        }
-        for path in old.0.keys().filter(|path| scene.new.0.contains_key(*path)) {
-            assert!(found.0.contains_key(path), "{fault}: {} is gone", path.display());
-        }
-        publish(&scene.site(), &borrowed(&scene.args));
-        scene.new.assert_same(&Snapshot::public(&scene.site()));
+fn layout(directory: &TempDir, name: &str) -> Layout {
+    std::fs::create_dir_all(directory.path().join("layouts")).unwrap();
+    Layout::new(directory.path().join("layouts").join(name))
+}
+
+/// A site with two images and the registry view, and a publish that replaces all of their refs.
+fn replacing() -> Scene {
+    let directory = TempDir::new().unwrap();
+    let args = |reference: &str| {
+        let mut layout = layout(&directory, reference);
+        let image = layout.image(reference);
+        let signature = layout.artifact(&format!("of {reference}"), &image);
+        layout.add(reference, image);
+        layout.add_untagged(signature);
+        ["team/app", "tool"].map(|name| format!("example.com/{name}={}", layout.arg()))
+    };
+    let (first, second) = (args("1.0"), args("2.0"));
+    let common = ["--registry", "--replace"];
+    let [first, second] = [first, second].map(|images| {
+        [&common[..], &images.each_ref().map(String::as_str)]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     });
+    Scene::new(directory, &borrowed(&first), &borrowed(&second))
+}
+
+/// A ref that was an index becomes an image, and has its layer in common with an image that is new.
+fn changing_a_type() -> Scene {
+    let directory = TempDir::new().unwrap();
+    let (mut before, mut after) = (layout(&directory, "before"), layout(&directory, "after"));
+    before.add("1.0", before.index_of(&[before.image("before")]));
+    after.add("1.0", after.image("after"));
+    let image = |name: &str, layout: &Layout| format!("example.com/{name}={}", layout.arg());
+    let first = image("app", &before);
+    let second = [image("app", &after), image("other", &after)];
+    Scene::new(directory, &["--registry", &first], &["--registry", &second[0], &second[1]])
+}
+
+/// A site loses its catalogue.
+fn without_catalogue() -> Scene {
+    let directory = TempDir::new().unwrap();
+    let mut layout = layout(&directory, "layout");
+    layout.add("1.0", layout.image("content"));
+    let image = format!("example.com/app={}", layout.arg());
+    Scene::new(directory, &[&image], &["--no-catalogue", &image])
+}
+
+/// There was no site.
+fn first() -> Scene {
+    let directory = TempDir::new().unwrap();
+    let mut layout = layout(&directory, "layout");
+    layout.add("1.0", layout.image("content"));
+    let image = format!("example.com/app={}", layout.arg());
+    Scene::new(directory, &[], &["--registry", &image])
 }
 
 #[test]
-fn failing_at_any_call_it_says_so_and_leaves_the_site_as_it_was() {
-    let scene = scene();
-    let old = Snapshot::of(&scene.old);
-    scene.each_fault(&format!("{CHANGES},{NEEDS}"), 3, |call| call.errors(), &|fault, output| {
+fn replacing_refs_and_killed_at_any_call() {
+    replacing().survives_kills(1);
+}
+
+#[test]
+fn changing_the_type_of_a_ref_and_killed_at_any_call() {
+    changing_a_type().survives_kills(2);
+}
+
+#[test]
+fn taking_the_catalogue_away_and_killed_at_any_call() {
+    without_catalogue().survives_kills(0);
+}
+
+#[test]
+fn making_a_site_and_killed_at_any_call() {
+    first().survives_kills(3);
+}
+
+#[test]
+fn replacing_refs_and_failing_at_any_call() {
+    replacing().survives_errors(3);
+}
+
+#[test]
+fn taking_the_catalogue_away_and_failing_at_any_call() {
+    without_catalogue().survives_errors(1);
+}
+
+#[test]
+fn making_a_site_and_failing_at_any_call() {
+    first().survives_errors(2);
+}
+
+#[test]
+fn what_was_there_before_can_be_published_after_any_kill() {
+    for scene in [replacing(), changing_a_type()] {
+        let documents = |site: &Path| {
+            let mut found = Snapshot::public(site);
+            found.0.retain(|path, item| {
+                let is_document = ["oci-index", "catalogue", "catalogue.json", "index.html"];
+                item.bytes.is_some() && is_document.iter().any(|top| path.starts_with(top))
+            });
+            found
+        };
+        let old = documents(&scene.old);
+        assert!(old.0.len() > 5);
+        scene.disturb(Disturbance::Kill, 5, &|fault, _| {
+            // When another publishes what was there.
+            publish(&scene.site(), &borrowed(&scene.before));
+            // Then the catalogue tells of what there is.
+            assert_eq!(problems(&scene.site(), "errors"), 0, "{fault}");
+            let found = documents(&scene.site());
+            let is_known = |path: &PathBuf| scene.new.0.contains_key(path) || old.0.contains_key(path);
+            assert!(found.0.keys().all(is_known), "{fault}");
+            let output = ocisite().arg("verify").arg(scene.site()).arg("--json").output().unwrap();
+            assert!(!String::from_utf8_lossy(&output.stdout).contains("catalogue-differs"), "{fault}");
+        });
+    }
+}
+
+#[test]
+fn directories_can_be_read_by_a_web_server_whenever_it_is_killed() {
+    // Given a publisher who lets nobody read what he makes.
+    let scene = first();
+    let site = scene.site();
+    let script = "umask 077; exec \"$@\"";
+    for number in 1..=6 {
+        scene.prepare();
+        let fault = format!("inject=chmod:signal=KILL:when={number}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=chmod", "-e", &fault];
+        let program = [crate::support::program::PROGRAM, "publish", "--site", text(&site)];
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, "sh"]).args(strace).args(program).args(&scene.args);
+        // When he is killed before he sets a mode, and publishes again.
+        assert!(!command.output().unwrap().status.success(), "it sets no mode for the time number {number}");
+        publish(&site, &borrowed(&scene.args));
+        // Then all is as if he had not been killed.
+        scene.new.assert_same(&Snapshot::public(&site));
+    }
+}
+
+#[test]
+fn what_cannot_be_put_back_stays_whole() {
+    // Given a publish that fails when its documents are written, and then cannot put one of them back.
+    let scene = replacing();
+    scene.with_run(|run| {
+        let sync = "syncfs:error=EIO:when=2";
+        scene.prepare();
+        run.with(&[sync]);
+        let rename = run.fault_after_fault("EIO", &["rename", "oci-index/tool"]);
+        scene.prepare();
+        let output = run.with(&[sync, &rename]);
+        // Then it names both, and the new index has what it leads to.
         let message = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            // Some things can be done without: a hard link, the removal of a temporary file.
-            Some(0) => scene.new.assert_same(&Snapshot::public(&scene.site())),
-            code => {
-                assert_eq!(code, Some(2), "{fault}: {message}");
-                assert!(message.contains(text(&scene.site())), "{fault}: {message}");
-                old.assert_unchanged(&scene.site());
-            }
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        for words in ["sync the file system", "not all could be put back", "oci-index/tool"] {
+            assert!(message.contains(words), "{words} in: {message}");
         }
     });
+    assert_eq!(problems(&scene.site(), "errors"), 0);
+    // And the next run completes, but for what a gc takes away.
+    publish(&scene.site(), &borrowed(&scene.args));
+    let undisturbed = scene.directory.path().join("new");
+    for site in [&undisturbed, &scene.site()] {
+        ocisite().arg("gc").arg(site).args(["--grace", "0"]).assert().success();
+    }
+    Snapshot::public(&undisturbed).assert_same(&Snapshot::public(&scene.site()));
 }

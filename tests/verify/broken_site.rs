@@ -118,6 +118,7 @@ rules! {
     not_a_file: |site| {
         std::fs::remove_file(site.layer()).unwrap();
         std::fs::create_dir(site.layer()).unwrap();
+        std::fs::write(site.layer().join("file"), "").unwrap();
     };
     permissions: |site| std::fs::set_permissions(site.layer(), PermissionsExt::from_mode(0o640)).unwrap();
     symlink: |site| {

@@ -10,8 +10,8 @@ use super::killed::{assert_whole, files};
 use super::program::ocisite;
 use crate::support::preview::Preview;
 use crate::support::program::text;
-use crate::support::site::digest_like;
-use crate::support::strace::{CHANGES, Call, NEEDS, Run, replace};
+use crate::support::site::{Snapshot, digest_like};
+use crate::support::strace::{Disturbance, Run, replace};
 
 /// A command that changes a directory.
 struct Scene {
@@ -35,22 +35,21 @@ impl Scene {
         Scene { args: args.map(String::from).collect(), site, before, target }
     }
 
-    /// Goes through the faults, each with the directory as it was. `check` hears of what the disturbed run left.
-    fn each_fault(
-        &self,
-        calls: &str,
-        first: usize,
-        faults: fn(&Call) -> Vec<String>,
-        check: &dyn Fn(&str, Option<i32>, &str),
-    ) {
+    /// Disturbs the command at each call on its directory, and on the site that it reads. `check` hears of what it left.
+    fn disturb(&self, disturbance: Disturbance, first: usize, check: &dyn Fn(&str, Option<i32>, &str)) {
         let trace = self.site.directory.path().join("trace");
-        let run = Run { args: &self.args, within: &[&self.target], calls, trace };
+        let source = self.site.directory.path().join("source");
+        let run = Run { args: &self.args, within: &[&self.target, &source], trace };
+        run.each(disturbance, first, &|| replace(&self.target, &self.before), &|fault, output| {
+            check(fault, output.status.code(), &String::from_utf8_lossy(&output.stderr));
+        });
+    }
+
+    /// What the command leaves when nothing disturbs it.
+    fn expected(&self) -> Snapshot {
         replace(&self.target, &self.before);
-        for fault in run.calls(first).iter().flat_map(faults) {
-            replace(&self.target, &self.before);
-            let output = run.with(Some(&fault));
-            check(&fault, output.status.code(), &String::from_utf8_lossy(&output.stderr));
-        }
+        ocisite().args(&self.args).assert().success();
+        files(&self.target)
     }
 
     /// Runs undisturbed. The next run after a fault may have nothing left to do, and say so as an error.
@@ -60,22 +59,29 @@ impl Scene {
 
     /// Killed at each call, it leaves something whole, and the next run does the rest.
     fn survives_kills(&self, first: usize, is_whole: &dyn Fn(&Path)) {
-        replace(&self.target, &self.before);
-        ocisite().args(&self.args).assert().success();
-        let expected = files(&self.target);
-        self.each_fault(CHANGES, first, |call| vec![call.kill()], &|_, _, _| {
+        let expected = self.expected();
+        self.disturb(Disturbance::Kill, first, &|_, _, _| {
             is_whole(&self.target);
             self.complete();
             expected.assert_same(&files(&self.target));
         });
     }
 
-    /// When a call fails, the command says where and ends with 2, or does without; what is left is whole.
+    /// When a call fails, the command says where and ends with 2, or does without; what is left is whole, and the next run does
+    /// the rest.
     fn survives_errors(&self, first: usize, is_whole: &dyn Fn(&Path)) {
-        self.each_fault(&format!("{CHANGES},{NEEDS}"), first, Call::errors, &|fault, code, message| {
-            assert!(matches!(code, Some(0 | 2)), "{fault}: {code:?}: {message}");
-            assert!(code == Some(0) || message.contains(text(&self.target)), "{fault}: {message}");
-            is_whole(&self.target);
+        let expected = self.expected();
+        self.disturb(Disturbance::Error, first, &|fault, code, message| {
+            match code {
+                Some(0) => expected.assert_same(&files(&self.target)),
+                code => {
+                    assert_eq!(code, Some(2), "{fault}: {message}");
+                    assert!(message.contains(text(self.site.directory.path())), "{fault}: {message}");
+                    is_whole(&self.target);
+                }
+            }
+            self.complete();
+            expected.assert_same(&files(&self.target));
         });
     }
 }
@@ -91,6 +97,13 @@ fn remove() -> Scene {
     let site = GoodSite::with(&["--registry", "--catalogue"]);
     let target = site.root();
     Scene::new(site, &["remove"], target, &["example.com/app#1.0"])
+}
+
+/// A ref of one image goes, and all of another.
+fn remove_two() -> Scene {
+    let site = GoodSite::with(&["--registry", "--catalogue"]);
+    let target = site.root();
+    Scene::new(site, &["remove"], target, &["example.com/app#1.0", "example.com/team/app"])
 }
 
 /// A whole image goes, which is a layout itself.
@@ -127,6 +140,16 @@ fn remove_killed_at_any_call() {
 #[test]
 fn remove_failing_at_any_call() {
     remove().survives_errors(4, &assert_whole);
+}
+
+#[test]
+fn removal_of_two_killed_at_any_call() {
+    remove_two().survives_kills(2, &assert_whole);
+}
+
+#[test]
+fn removal_of_two_failing_at_any_call() {
+    remove_two().survives_errors(5, &assert_whole);
 }
 
 #[test]

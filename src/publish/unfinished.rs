@@ -1,0 +1,67 @@
+//! A note in a site that it is being changed, by which the next to change it knows that the last was killed.
+//!
+//! Documents are written in an order that makes a kill harmless to readers, and lets the same command complete what it began.
+//! But something else may come next: what was published before, say, or another image. Then nobody could tell from the
+//! documents which of them follow from others that were never written. With the note, the catalogue is made again from the
+//! indexes, and a removal that is done again knows which of its names were there.
+//!
+//! Only where a lock keeps others out. Without one, somebody may be in the middle of a change at any time, and the order of
+//! writing has to do without a note.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Site;
+use super::plan::PlanError;
+use crate::json;
+use crate::name::ImageName;
+use crate::site::{Kind, SitePath};
+use crate::store::Expected;
+
+/// Where the note is: with the locks and temporary files, which nobody serves.
+const PATH: &str = ".ocisite/unfinished.json";
+/// The largest note that is read: some thousand names. A larger one is one all the same.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What was begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The names that were to be removed.
+    #[serde(default)]
+    pub removing: BTreeSet<ImageName>,
+}
+
+/// What was begun and never ended. None: all was ended.
+pub fn read(site: &Site) -> Result<Option<Unfinished>, PlanError> {
+    let path = SitePath::new(PATH)?;
+    if !site.own.has_lock() || site.own.stat(&path)?.is_none() {
+        return Ok(None);
+    }
+    let there = site.own.read_document(&path, MAX_BYTES).ok().flatten();
+    // One that cannot be read still says that something was begun.
+    let read = |there: crate::store::Document| serde_json::from_slice(&there.bytes).ok();
+    Ok(Some(there.and_then(read).unwrap_or_default()))
+}
+
+/// Notes that the site is going to be changed, before anything is. What was begun before stays noted.
+pub fn begin(site: &Site, removing: impl IntoIterator<Item = ImageName>) -> Result<(), PlanError> {
+    if !site.own.has_lock() {
+        return Ok(());
+    }
+    let mut unfinished = read(site)?.unwrap_or_default();
+    unfinished.removing.extend(removing);
+    let path = SitePath::new(PATH)?;
+    let there = site.own.read_document(&path, u64::MAX)?;
+    let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+    // Nobody serves it, so its kind does not matter.
+    Ok(site.own.write_document(&path, &Kind::Description, &json::canonical(&unfinished), &expected)?)
+}
+
+/// Notes that the site is whole.
+pub fn end(site: &Site) -> Result<(), PlanError> {
+    match site.own.has_lock() {
+        true => Ok(site.own.remove_document(&SitePath::new(PATH)?)?),
+        false => Ok(()),
+    }
+}
