@@ -736,6 +736,7 @@ fn regex_of(decoded: &str, groups: &[Group]) -> String {
 mod tests {
     use super::*;
     use crate::digest::Algorithm;
+    use proptest::prelude::*;
 
     fn map(index: &str, cas: &str) -> Result<SiteMap, MapError> {
         SiteMap::new(Settings {
@@ -857,6 +858,24 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let place = map.blob_place(&name("example.com/app"), &digest).unwrap();
         assert_eq!((place.origin, place.path.as_str()), (Some(0), digest.as_str()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_leads_out_of_the_site(
+            index in "(https://[{]host[}]|/sites/[{]host[}]|)(/([.]{1,2}|%2[eE]%2[eE]|%2[fF]|%5c|[a-c]|[{]host[}])){0,3}([{]/path[}]|/?[{][+]?path[}])(/i)?",
+            cas in "(/([.]{1,2}|%2[eE]%2[eE]|%2[fF]|[a-c])){0,3}(/[{]digest[}]|/[{]algorithm[}]/[{]encoded:2[}]/[{]encoded[}])",
+            name in "example[.]com/[a-c.]([a-c;]|[.]{1,2}|/|%2[eE]|%2[fF]|%5c|%00|[.]ocisite|ocisite[.]json){0,5}",
+        ) {
+            let (Ok(map), Ok(name)) = (map(&index, &cas), ImageName::parse(&name)) else { return Ok(()) };
+            let digest = Digest::of(Algorithm::Sha256, b"");
+            for place in [map.index_place(&name), map.blob_place(&name, &digest)].into_iter().flatten() {
+                let mut components = std::path::Path::new(place.path.as_str()).components();
+                prop_assert!(components.all(|part| matches!(part, std::path::Component::Normal(_))), "{:?}", place);
+                prop_assert!(!place.path.as_str().contains(['\0', '\\']), "{:?}", place);
+                prop_assert!(!matches!(place.path.top(), ".ocisite" | ".well-known" | "ocisite.json"), "{:?}", place);
+            }
+        }
     }
 
     #[test]

@@ -533,6 +533,7 @@ fn advice(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::StorageFull => ": the disk is full; free some space and publish again",
         std::io::ErrorKind::PermissionDenied => ": not permitted; check who owns it and its mode",
         std::io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
+        std::io::ErrorKind::AlreadyExists => ": something else of that name is there; move it away",
         _ => "",
     }
 }

@@ -149,8 +149,9 @@ fn a_second_publish_of_an_unchanged_site_sends_no_body() {
 
     let seen = proxy.take_seen();
     assert!(seen.iter().all(|seen| seen.body == 0 && seen.method != "PUT"), "{seen:#?}");
-    // Twelve indexes, the description twice, the ref-engines object, what gcs say; and the blobs in one listing.
-    assert_eq!(seen.len(), 12 + 2 + 1 + 1 + 1, "{seen:#?}");
+    // Twelve indexes, the description twice, the ref-engines object, what gcs say, whether a catalogue was left; and the blobs
+    // in one listing.
+    assert_eq!(seen.len(), 12 + 2 + 1 + 1 + 1 + 1, "{seen:#?}");
     assert_eq!(summary["documentsWritten"]["objects"], 0);
 }
 

@@ -151,7 +151,7 @@ fn something_in_the_way_of_an_index_or_a_blob() {
 
     std::fs::remove_dir_all(site.join("oci-cas/sha256")).unwrap();
     std::fs::write(site.join("oci-cas/sha256"), "a file").unwrap();
-    refused(site, &[input], &["oci-cas/sha256"]);
+    refused(site, &[input], &["oci-cas/sha256", "move it away"]);
 }
 
 #[test]

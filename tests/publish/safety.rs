@@ -151,19 +151,22 @@ fn a_publisher_that_is_killed_leaves_no_reference_without_a_target() {
     let one_publish = start_time.elapsed();
     publish(&expected, &[&inputs[1]]);
 
-    let kills = soak::kills();
-    for kill in 0..kills {
+    let mut killed = 0;
+    for (kill, moment) in soak::moments_to_kill().enumerate() {
         let site = directory.path().join(format!("site-{kill}"));
         for input in &inputs {
-            let running = start(&site, &[input]);
-            std::thread::sleep(one_publish * kill / kills);
-            drop(running);
+            let mut running = start(&site, &[input]);
+            std::thread::sleep(one_publish.mul_f64(moment));
+            running.0.kill().unwrap();
+            killed += u32::from(!running.0.wait().unwrap().success());
             if site.join("oci-index/team/app").exists() {
                 let site_as_seen = Snapshot::public(&site);
                 assert!(site_as_seen.0.len() > 100, "an index without blobs");
             }
             if site.join("ocisite.json").exists() {
                 assert_whole(&site);
+                // What verify calls an error is one that a consumer meets.
+                ocisite().arg("verify").arg(&site).assert().success();
             }
         }
         for input in &inputs {
@@ -174,6 +177,7 @@ fn a_publisher_that_is_killed_leaves_no_reference_without_a_target() {
         assert_eq!(site.join(".ocisite/tmp").read_dir().unwrap().count(), 0, "leftovers of the killed");
         std::fs::remove_dir_all(&site).unwrap();
     }
+    assert!(killed > 0, "each publish ended before it could be killed");
 }
 
 /// Whatever a reader sees while publishers come and go, everything it refers to is there.

@@ -13,7 +13,7 @@ use crate::support::layout::Layout;
 use crate::support::preview::Preview;
 use crate::support::program::{PROGRAM, publish, text};
 use crate::support::site::{Snapshot, json as read_json};
-use crate::support::soak;
+use crate::support::soak::moments_to_kill;
 use crate::support::strace::replace;
 
 /// The files that a reader can see; a kill between the removal of a file and that of its directory leaves the directory.
@@ -41,12 +41,6 @@ fn duration(args: &[&str]) -> Duration {
     start.elapsed()
 }
 
-/// Points that are spread over the whole duration, and a little beyond.
-fn parts() -> impl Iterator<Item = f64> {
-    let kills = soak::kills();
-    (0..kills).map(move |kill| 1.1 * f64::from(kill) / f64::from(kills))
-}
-
 /// No consumer fails, and nothing is wrong but what the next run puts right: the catalogue and the registry view are rewritten
 /// before that which they tell of is removed.
 pub fn assert_whole(site: &Path) {
@@ -70,7 +64,7 @@ fn gc() {
     litter();
     let usual = duration(&args);
     let mut killed = 0;
-    for part in parts() {
+    for part in moments_to_kill() {
         litter();
         killed += u32::from(kill_at(&args, usual, part));
         assert_whole(&site.root());
@@ -88,7 +82,7 @@ fn remove() {
         let usual = duration(&["remove", &site.arg(), "example.com/app"]);
         let after = files(&site.root());
         let mut killed = 0;
-        for part in parts() {
+        for part in moments_to_kill() {
             let site = GoodSite::with(preset);
             let arg = site.arg();
             let args = ["remove", &arg, "example.com/app"];
@@ -114,7 +108,7 @@ fn kill_and_complete(args: &[&str], before: Option<&Path>, target: &Path, is_who
     let usual = duration(args);
     let expected = files(target);
     let mut killed = 0;
-    for part in parts() {
+    for part in moments_to_kill() {
         restore();
         killed += u32::from(kill_at(args, usual, part));
         is_whole(target);
