@@ -415,9 +415,9 @@ impl CataloguePlan {
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
         let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
         // Merged from what was read then, so written only if it is still that.
-        let is_ours = is_ours(there.as_ref());
+        let may_be_foreign = !site.views_before().catalogue && !is_ours(there.as_ref());
         let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
-        if !site.views_before().catalogue && !is_ours {
+        if may_be_foreign {
             for ours in [&page, &document] {
                 if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
                     // Not foreign, if another publisher made the catalogue since the description was read.

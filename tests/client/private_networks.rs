@@ -9,6 +9,7 @@ use serde_json::json;
 use super::images::{descriptor, ref_engine, tagged};
 use super::program::{fails, json_of, messages, ocisite};
 use super::server::{Answer, Server, WELL_KNOWN};
+use super::xdg::configure;
 
 /// A proxy that answers for the network outside, and a server inside, which has an index.
 struct Scene {
@@ -109,10 +110,7 @@ fn names_that_a_verified_site_lists_do_not_lead_inside() {
 fn what_the_local_configuration_names_may_be_inside() {
     let (scene, directory) = (scene(), tempfile::tempdir().unwrap());
     let configure = |template: &str| {
-        let configuration = json!({"^example\\.com/": {"refEngines": [ref_engine(template)]}});
-        std::fs::create_dir_all(directory.path().join("oci-discovery")).unwrap();
-        let file = directory.path().join("oci-discovery/ref-engine-discovery.json");
-        std::fs::write(file, configuration.to_string()).unwrap();
+        configure(directory.path(), &json!({"^example\\.com/": {"refEngines": [ref_engine(template)]}}));
     };
     // Given a configuration that says where something else is: then a site still leads nowhere.
     configure("http://{host}/nothing/{+path}");

@@ -8,7 +8,8 @@ use super::images::{descriptor, ref_engine};
 use super::program::{json_of, messages, ocisite_at};
 use super::server::{Server, WELL_KNOWN};
 
-fn configure(directory: &Path, content: &Value) {
+/// Writes a local configuration.
+pub fn configure(directory: &Path, content: &Value) {
     std::fs::create_dir_all(directory.join("oci-discovery")).unwrap();
     std::fs::write(directory.join("oci-discovery/ref-engine-discovery.json"), content.to_string()).unwrap();
 }

@@ -79,7 +79,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Runs the program with faults, each of which has to strike.
     pub fn with(&self, faults: &[&str]) -> Output {
-        let output = self.run(&format!("{CHANGES},{NEEDS}"), faults);
+        let output = self.run(faults);
         let trace = self.lines().join("\n");
         let is_kill = faults.iter().any(|fault| fault.contains("signal=KILL"));
         match is_kill {
@@ -90,10 +90,10 @@ impl Run<'_> {
     }
 
     /// Runs the program under `strace`.
-    fn run(&self, calls: &str, faults: &[&str]) -> Output {
+    fn run(&self, faults: &[&str]) -> Output {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", &processor(), "strace", "-f", "-y", "-qq", "-o", text(&self.trace)]);
-        command.args(["-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("trace={CHANGES},{NEEDS}")]);
         for fault in faults {
             command.args(["-e", &format!("inject={fault}")]);
         }
@@ -122,7 +122,7 @@ impl Run<'_> {
 
     /// Runs undisturbed, and gives the calls that touch the directories.
     fn calls(&self, disturbance: Disturbance) -> Vec<Call> {
-        let output = self.run(&format!("{CHANGES},{NEEDS}"), &[]);
+        let output = self.run(&[]);
         assert!(output.status.success(), "strace cannot trace here: {}", String::from_utf8_lossy(&output.stderr));
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let mut calls = Vec::new();
