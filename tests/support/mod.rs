@@ -7,6 +7,7 @@ pub mod consumer;
 pub mod fixtures;
 pub mod http;
 pub mod layout;
+pub mod memory;
 pub mod nginx;
 pub mod preview;
 pub mod program;

@@ -12,7 +12,7 @@ use super::site::Snapshot;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ocisite");
 
 /// Long enough for the slowest test on the slowest machine; a program that hangs is killed then, and its test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program, ready to be given arguments.
 pub fn ocisite() -> Command {
