@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ocisite::digest::{Algorithm, Digest};
 use ocisite::json;
 use ocisite::name::ImageName;
-use ocisite::oci::graph::Walk;
+use ocisite::oci::graph::LayoutGraph;
 use ocisite::oci::layout::{Layout, blob_path};
 use ocisite::oci::{Descriptor, media_type};
 use ocisite::site::index::{Entry, Index, Merge, Published};
@@ -41,9 +41,9 @@ fn graphs(c: &mut Criterion) {
     let entries = layout.entries().unwrap();
     c.bench_function("walk a graph of 1000 manifests", |b| {
         b.iter(|| {
-            let mut walk = Walk::new(&layout);
-            entries.iter().for_each(|entry| drop(walk.add(entry).unwrap()));
-            walk.reached.len()
+            let graph = LayoutGraph::new(&layout);
+            entries.iter().for_each(|entry| drop(graph.add(entry).unwrap()));
+            graph.into_found().reached.len()
         });
     });
 }

@@ -188,6 +188,19 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// The same of the text of a value, by its first character.
+pub fn type_of_text(text: &str) -> &'static str {
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(_) => "a number",
+        None => "nothing",
+    }
+}
+
 /// The value as an object, or an error that says what was found at `place`.
 pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, JsonError> {
     value

@@ -10,6 +10,7 @@ mod publish {
     mod faults;
     mod graph;
     mod merge;
+    mod recheck;
     mod reports;
     mod safety;
     mod selection;

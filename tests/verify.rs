@@ -19,6 +19,7 @@ mod verify {
     mod housekeeping;
     mod killed;
     mod live;
+    mod nested;
     mod program;
     mod races;
     mod reports;

@@ -15,7 +15,8 @@ use ocisite::digest::{Algorithm, Digest};
 use ocisite::json;
 use ocisite::name::ImageName;
 use ocisite::oci::layout::Layout;
-use ocisite::oci::{Descriptor, manifest};
+use ocisite::oci::walk::Manifests;
+use ocisite::oci::{Descriptor, Verified, manifest};
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
 use ocisite::serve::respond::{Body, Preview, Request, respond};
@@ -139,8 +140,10 @@ pub fn index(bytes: &[u8]) {
 pub fn manifest(bytes: &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let Ok(media_type) = std::str::from_utf8(&bytes[..end]) else { return };
-    let Ok(links) = manifest::links(media_type, &bytes[end..]) else { return };
+    let bytes = &bytes[end..];
     let referrer = Descriptor::new(media_type, Digest::of(Algorithm::Sha256, bytes), bytes.len() as u64);
+    let Ok(verified) = Verified::read(bytes, &referrer) else { return };
+    let Ok(links) = manifest::links(media_type, &verified) else { return };
     for descriptor in links.children.iter().chain(&links.subject).chain([&links.referrer_descriptor(&referrer)]) {
         let again = Descriptor::from_value(descriptor.to_value()).unwrap();
         assert_eq!(&again, descriptor);
@@ -159,7 +162,7 @@ pub fn archive(bytes: &[u8]) {
         let Ok(layout) = Layout::open(file.path()) else { return };
         for entry in layout.entries().unwrap_or_default() {
             let _ = layout.has_blob(&entry.digest, entry.size);
-            if let Ok(Some(bytes)) = layout.read_manifest(&entry) {
+            if let Ok(Some(bytes)) = layout.read(&entry) {
                 assert_eq!(bytes.len() as u64, entry.size);
                 assert_eq!(Digest::of(entry.digest.algorithm(), &bytes), entry.digest);
             }

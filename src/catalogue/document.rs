@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,8 +18,10 @@ use super::order::compare_versions;
 use crate::digest::Digest;
 use crate::json;
 use crate::name::ImageName;
+use crate::oci::walk::{Graph, Limit, Manifests, Next, manifest_bytes, walk};
 use crate::oci::{Descriptor, media_type};
 use crate::publish::collect::{fallback_tag, is_fallback_tag};
+use crate::seen::{Key, Seen, key};
 use crate::site::catalogue::{document_path, page_path, url};
 use crate::site::index::Entry;
 use crate::site::path::PathError;
@@ -32,8 +36,6 @@ pub const MAX_SHOWN_REFS: usize = MAX_DETAILED_REFS + 1000;
 const MAX_CACHED: usize = 1000;
 /// A description in the list is cut to so many characters: two lines of a wide screen.
 const LISTED_DESCRIPTION: usize = 240;
-/// An index nested deeper is no image (see `oci::graph`).
-const MAX_DEPTH: usize = 32;
 
 /// All that the catalogue knows of one image, with its refs as `R`: all of them, or those that a page shows. The properties stand
 /// in the order of canonical JSON, so that they need no sorting: the refs of one image can take megabytes.
@@ -354,18 +356,18 @@ impl ImageDocument {
     }
 }
 
-/// Makes the document of an image from the entries of its index, whose bytes have the digest `index`. `old` is the one that is there; `read` gives the verified
-/// bytes of a manifest or config, or None where the site does not have it. Which layers are shared is left as it was.
+/// Makes the document of an image from the entries of its index, whose bytes have the digest `index`. `old` is
+/// the one that is there; `manifests` has the manifests and configs, as far as the site does. Which layers are shared is left as it was.
 ///
 /// # Errors
-/// Those of `read`.
-pub fn build<E>(
+/// Those of `manifests`.
+pub fn build<M: Manifests<Node = Descriptor>>(
     name: &ImageName,
     index: Digest,
     entries: &[Entry],
     old: Option<ImageDocument>,
-    read: &mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
-) -> Result<ImageDocument, E> {
+    manifests: &M,
+) -> Result<ImageDocument, M::Error> {
     let old = old.unwrap_or_else(|| ImageDocument {
         catalogue: VERSION,
         index: index.clone(),
@@ -375,7 +377,7 @@ pub fn build<E>(
         referrers: BTreeMap::new(),
         shared_layers: BTreeSet::new(),
     });
-    let mut manifests = Manifests { known: old.manifests, found: BTreeMap::new(), read };
+    let manifests = KnownFacts { known: old.manifests, found: Mutex::default(), manifests };
     let mut known_refs: BTreeMap<Option<String>, Ref> =
         old.refs.into_iter().map(|known| (known.reference.clone(), known)).collect();
     let mut referrers = Referrers::new(old.referrers);
@@ -384,7 +386,7 @@ pub fn build<E>(
     for entry in entries {
         match entry.reference.as_deref() {
             Some(tag) if is_fallback_tag(tag) => fallback.push((tag, entry)),
-            None if referrers.add_untagged(&mut manifests, entry)? => {}
+            None if referrers.add_untagged(&manifests, entry)? => {}
             _ => tagged.push(entry),
         }
     }
@@ -398,7 +400,7 @@ pub fn build<E>(
     }
     refs.sort_by(newest_first);
     let told = manifests.tell(&refs, entries)?;
-    referrers.add_fallback(&mut manifests, &fallback, &refs)?;
+    referrers.add_fallback(&manifests, &fallback, &refs)?;
     referrers.add_refs(&refs);
     let shared_layers = old.shared_layers;
     Ok(ImageDocument {
@@ -422,33 +424,35 @@ fn newest_first(one: &Ref, other: &Ref) -> std::cmp::Ordering {
 }
 
 /// Facts of manifests: those that are known, and those that are read now.
-struct Manifests<'a, E> {
+struct KnownFacts<'a, M> {
     known: BTreeMap<Digest, Facts>,
-    found: BTreeMap<Digest, Facts>,
-    read: &'a mut dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+    found: Mutex<BTreeMap<Digest, Facts>>,
+    manifests: &'a M,
 }
 
-impl<E> Manifests<'_, E> {
-    fn facts(&mut self, descriptor: &Descriptor) -> Result<Option<Facts>, E> {
+impl<M: Manifests<Node = Descriptor>> KnownFacts<'_, M> {
+    fn facts(&self, descriptor: &Descriptor) -> Result<Option<Facts>, M::Error> {
         let digest = &descriptor.digest;
         if let Some(known) = self.known.get(digest).filter(|facts| facts.is_complete()) {
             return Ok(Some(known.clone()));
         }
-        if let Some(found) = self.found.get(digest) {
-            return Ok(Some(found.clone()));
+        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = found().get(digest) {
+            return Ok(Some(known.clone()));
         }
-        let Some(bytes) = (self.read)(descriptor)? else { return Ok(None) };
-        let facts = facts::facts(descriptor, &bytes, &mut *self.read)?;
+        let Some(bytes) = self.manifests.read(descriptor)? else { return Ok(None) };
+        let facts = facts::facts(descriptor, &bytes, |config| self.manifests.read(config))?;
         if let Some(facts) = &facts {
-            if self.found.len() >= MAX_CACHED {
-                self.found.clear();
+            let mut found = found();
+            if found.len() >= MAX_CACHED {
+                found.clear();
             }
-            self.found.insert(digest.clone(), facts.clone());
+            found.insert(digest.clone(), facts.clone());
         }
         Ok(facts)
     }
 
-    fn sum_up(&mut self, reference: Option<&str>, entries: &[&Entry], known: Option<Ref>) -> Result<Ref, E> {
+    fn sum_up(&self, reference: Option<&str>, entries: &[&Entry], known: Option<Ref>) -> Result<Ref, M::Error> {
         let listed: Vec<RefEntry> = entries.iter().map(|entry| ref_entry(entry)).collect();
         if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete) {
             return Ok(known);
@@ -463,49 +467,77 @@ impl<E> Manifests<'_, E> {
             subject: None,
             incomplete: false,
         };
-        for entry in entries {
-            let Ok(descriptor) = entry.descriptor() else { continue };
-            let platform = ref_entry(entry).platform;
-            self.walk(&descriptor, platform, 0, &mut |descriptor, platform, facts| {
-                sum.add(descriptor, platform, facts)
-            })?;
-        }
+        let roots = entries.iter().filter_map(|entry| Some((entry.descriptor().ok()?, ref_entry(entry).platform)));
+        self.walk(roots, |descriptor, platform, facts| sum.add(descriptor, platform, facts))?;
         sum.images.sort();
         sum.images.dedup();
         sum.images.shrink_to_fit();
         Ok(sum)
     }
 
-    /// Calls `visit` for a manifest and all that it lists, but for what only describes other manifests of the list.
+    /// Calls `visit` for manifests, each with its platform, and for all that they list, but for what only describes other manifests
+    /// of the list.
     fn walk(
-        &mut self,
-        descriptor: &Descriptor,
-        platform: Option<String>,
-        depth: usize,
-        visit: &mut dyn FnMut(&Descriptor, Option<String>, Option<&Facts>),
-    ) -> Result<(), E> {
-        let facts = self.facts(descriptor)?.filter(|_| depth < MAX_DEPTH);
-        visit(descriptor, platform, facts.as_ref());
-        let Some(Facts::Index(index)) = facts else { return Ok(()) };
-        for listed in index.manifests.into_iter().filter(|listed| listed.about.is_none()) {
-            let child = Descriptor::new(&listed.media_type, listed.digest, listed.size);
-            self.walk(&child, listed.platform, depth + 1, visit)?;
-        }
-        Ok(())
+        &self,
+        roots: impl Iterator<Item = (Descriptor, Option<String>)> + Send,
+        visit: impl FnMut(&Descriptor, Option<String>, Option<&Facts>) + Send,
+    ) -> Result<(), M::Error> {
+        let listing = Listing { facts: self, seen: Seen::new(), visit: Mutex::new(visit) };
+        walk(&listing, roots, NonZeroUsize::MIN)
     }
 
     /// The facts of the newest refs' manifests.
-    fn tell(&mut self, refs: &[Ref], entries: &[Entry]) -> Result<BTreeMap<Digest, Facts>, E> {
+    fn tell(&self, refs: &[Ref], entries: &[Entry]) -> Result<BTreeMap<Digest, Facts>, M::Error> {
         let newest: BTreeSet<Option<&str>> =
             refs.iter().take(MAX_DETAILED_REFS).map(|newest| newest.reference.as_deref()).collect();
         let mut told = BTreeMap::new();
         let wanted = entries.iter().filter(|entry| newest.contains(&entry.reference.as_deref()));
-        for descriptor in wanted.filter_map(|entry| entry.descriptor().ok()) {
-            self.walk(&descriptor, None, 0, &mut |descriptor, _, facts| {
-                told.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
-            })?;
-        }
+        let roots = wanted.filter_map(|entry| Some((entry.descriptor().ok()?, None)));
+        self.walk(roots, |descriptor, _, facts| {
+            told.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
+        })?;
         Ok(told)
+    }
+}
+
+/// The manifests that refs lead to, through the indexes that list them.
+struct Listing<'a, M, V> {
+    facts: &'a KnownFacts<'a, M>,
+    seen: Seen,
+    visit: Mutex<V>,
+}
+
+impl<M, V> Graph for Listing<'_, M, V>
+where
+    M: Manifests<Node = Descriptor>,
+    V: FnMut(&Descriptor, Option<String>, Option<&Facts>) + Send,
+{
+    type Node = (Descriptor, Option<String>);
+    type Error = M::Error;
+
+    fn identity<'n>(&'n self, (descriptor, platform): &'n Self::Node) -> Option<(&'n Seen, Key)> {
+        Some((&self.seen, key(&[descriptor.digest.as_str(), platform.as_deref().unwrap_or_default()])))
+    }
+
+    fn bytes(&self, (descriptor, _): &Self::Node) -> u64 {
+        manifest_bytes(descriptor)
+    }
+
+    fn visit(&self, (descriptor, platform): Self::Node, next: &mut Next<Self::Node>) -> Result<(), M::Error> {
+        let facts = self.facts.facts(&descriptor)?;
+        (self.visit.lock().unwrap_or_else(PoisonError::into_inner))(&descriptor, platform, facts.as_ref());
+        let Some(Facts::Index(index)) = facts else { return Ok(()) };
+        for listed in index.manifests.into_iter().filter(|listed| listed.about.is_none()) {
+            next.below((Descriptor::new(&listed.media_type, listed.digest, listed.size), listed.platform));
+        }
+        Ok(())
+    }
+
+    /// The page says that something is missing. A publish has refused such an image long before.
+    fn refuse(&self, node: Self::Node, _limit: Limit, _next: &mut Next<Self::Node>) -> Result<(), M::Error> {
+        let (descriptor, platform) = node;
+        (self.visit.lock().unwrap_or_else(PoisonError::into_inner))(&descriptor, platform, None);
+        Ok(())
     }
 }
 
@@ -570,7 +602,10 @@ impl Referrers {
     }
 
     /// Adds an entry without a ref, if it refers to something. Otherwise it is an image, and false is returned.
-    fn add_untagged<E>(&mut self, manifests: &mut Manifests<E>, entry: &Entry) -> Result<bool, E> {
+    fn add_untagged<M>(&mut self, manifests: &KnownFacts<'_, M>, entry: &Entry) -> Result<bool, M::Error>
+    where
+        M: Manifests<Node = Descriptor>,
+    {
         if let Some((subject, referrer)) = self.known(&entry.digest, |(_, known)| known.declared) {
             self.add(&subject, referrer);
             return Ok(true);
@@ -584,12 +619,15 @@ impl Referrers {
 
     /// Adds what stands under tags that are named after a digest: an index of referrers, or (with an ending, as cosign names
     /// them) a referrer.
-    fn add_fallback<E>(
+    fn add_fallback<M>(
         &mut self,
-        manifests: &mut Manifests<E>,
+        manifests: &KnownFacts<'_, M>,
         fallback: &[(&str, &Entry)],
         refs: &[Ref],
-    ) -> Result<(), E> {
+    ) -> Result<(), M::Error>
+    where
+        M: Manifests<Node = Descriptor>,
+    {
         for (tag, entry) in fallback {
             let Some(subject) = subject_of(tag, refs) else { continue };
             let is_it = |(known, referrer): &(Digest, Referrer)| *known == subject && !referrer.declared;
@@ -610,7 +648,15 @@ impl Referrers {
         Ok(())
     }
 
-    fn add_listed<E>(&mut self, manifests: &mut Manifests<E>, subject: &Digest, listed: &Listed) -> Result<(), E> {
+    fn add_listed<M>(
+        &mut self,
+        manifests: &KnownFacts<'_, M>,
+        subject: &Digest,
+        listed: &Listed,
+    ) -> Result<(), M::Error>
+    where
+        M: Manifests<Node = Descriptor>,
+    {
         let child = Descriptor::new(&listed.media_type, listed.digest.clone(), listed.size);
         let mut found = match manifests.facts(&child)? {
             Some(facts) => referrer(&child, &facts, facts.subject() == Some(subject)),
@@ -678,10 +724,11 @@ fn subject_of(tag: &str, refs: &[Ref]) -> Option<Digest> {
 mod tests {
     use super::*;
     use crate::digest::Algorithm;
+    use crate::oci::Verified;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use std::cell::Cell;
     use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     /// Manifests and configs by digest.
     type Blobs = BTreeMap<Digest, Vec<u8>>;
@@ -714,15 +761,27 @@ mod tests {
         [image, entry(blobs, None, signature)]
     }
 
+    /// Reads from `blobs`, and counts.
+    struct Counting<'a> {
+        blobs: &'a Blobs,
+        reads: AtomicUsize,
+    }
+
+    impl Manifests for Counting<'_> {
+        type Node = Descriptor;
+        type Error = Infallible;
+
+        fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, Infallible> {
+            self.reads.fetch_add(1, Relaxed);
+            Ok(self.blobs.get(&descriptor.digest).map(|bytes| Verified::read(&**bytes, descriptor).unwrap()))
+        }
+    }
+
     fn build_from(blobs: &Blobs, entries: &[Entry], old: Option<ImageDocument>) -> (ImageDocument, usize) {
         let name = ImageName::parse("example.com/app").unwrap();
-        let reads = Cell::new(0);
-        let document =
-            build::<Infallible>(&name, Digest::of(Algorithm::Sha256, b"index"), entries, old, &mut |descriptor| {
-                reads.set(reads.get() + 1);
-                Ok(blobs.get(&descriptor.digest).cloned())
-            });
-        (document.unwrap(), reads.get())
+        let manifests = Counting { blobs, reads: AtomicUsize::new(0) };
+        let document = build(&name, Digest::of(Algorithm::Sha256, b"index"), entries, old, &manifests);
+        (document.unwrap(), manifests.reads.into_inner())
     }
 
     #[test]

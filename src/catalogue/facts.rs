@@ -13,7 +13,7 @@ use super::order::timestamp;
 use crate::digest::Digest;
 use crate::json;
 use crate::oci::manifest::{self, Links};
-use crate::oci::{Descriptor, Platform, media_type};
+use crate::oci::{Descriptor, Platform, Verified, media_type};
 
 /// The annotations that are taken (image-spec, annotations), without their common prefix.
 pub const ANNOTATIONS: [&str; 12] = [
@@ -208,8 +208,8 @@ impl Facts {
 /// Those of `read`.
 pub fn facts<E>(
     descriptor: &Descriptor,
-    bytes: &[u8],
-    read: impl FnOnce(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+    bytes: &Verified,
+    read: impl FnOnce(&Descriptor) -> Result<Option<Verified>, E>,
 ) -> Result<Option<Facts>, E> {
     let (Ok(links), Ok(document)) = (manifest::links(&descriptor.media_type, bytes), json::parse(bytes)) else {
         return Ok(None);
@@ -376,14 +376,17 @@ mod tests {
         let bytes = json::canonical(manifest);
         let digest = Digest::of(Algorithm::Sha256, &bytes);
         let described = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
+        let read = |bytes: &[u8], described: &Descriptor| Verified::read(bytes, described).unwrap();
         let config = config.map(json::canonical);
-        facts::<Infallible>(&described, &bytes, |_| Ok(config)).unwrap().unwrap()
+        let config = |described: &Descriptor| Ok(config.map(|bytes| read(&bytes, described)));
+        facts::<Infallible>(&described, &read(&bytes, &described), config).unwrap().unwrap()
     }
 
     #[test]
     fn an_environment_gives_its_names_and_keeps_its_values() {
-        let manifest = json!({"config": descriptor(media_type::CONFIG, "c"), "layers": [descriptor("l", "layer")]});
         let config = json!({"config": {"Env": ["PATH=/bin", "TOKEN=secret"], "Labels": {"org.opencontainers.image.title": "T"}}});
+        let described = descriptor(media_type::CONFIG, &config.to_string());
+        let manifest = json!({"config": described, "layers": [descriptor("l", "layer")]});
         let Facts::Image(image) = facts_of(&manifest, Some(&config)) else { panic!("no image") };
         assert_eq!(image.config.unwrap().environment, ["PATH", "TOKEN"]);
         assert_eq!(image.annotations["title"], "T");
@@ -392,11 +395,11 @@ mod tests {
 
     #[test]
     fn what_the_manifest_says_counts_more_than_a_label() {
+        let config = json!({"config": {"Labels": {"org.opencontainers.image.title": "label"}}});
         let manifest = json!({
-            "config": descriptor(media_type::CONFIG, "c"), "layers": [],
+            "config": descriptor(media_type::CONFIG, &config.to_string()), "layers": [],
             "annotations": {"org.opencontainers.image.title": "manifest", "com.example.other": "x"},
         });
-        let config = json!({"config": {"Labels": {"org.opencontainers.image.title": "label"}}});
         let Facts::Image(image) = facts_of(&manifest, Some(&config)) else { panic!("no image") };
         assert_eq!(image.annotations, BTreeMap::from([("title".to_string(), "manifest".to_string())]));
     }

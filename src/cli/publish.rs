@@ -14,6 +14,7 @@ use super::progress;
 use crate::name::ImageName;
 use crate::parallel;
 use crate::publish::collect::MissingBlob;
+use crate::publish::execute::Count;
 use crate::publish::input::Skipped;
 use crate::publish::{self, Input, Request, Summary};
 use crate::site::Preset;
@@ -86,6 +87,10 @@ pub struct Args {
     /// Publish also when a layout lacks blobs.
     #[arg(long)]
     allow_missing: bool,
+    /// Read and hash what the site has of these images already, and repair what is damaged; without it, what has its place and its
+    /// size is taken for right. For a site that `ocisite verify` finds damaged.
+    #[arg(long)]
+    recheck: bool,
     /// How blobs get into the site.
     #[arg(long, value_enum)]
     link: Option<LinkMode>,
@@ -197,6 +202,7 @@ fn request(args: &Args) -> anyhow::Result<Request> {
             _ => Merge::ReplaceRefs,
         },
         allow_missing: args.allow_missing || config.allow_missing,
+        recheck: args.recheck,
         options,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
@@ -280,6 +286,15 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> String {
         lines.push(format!(
             "  documents  {} written, {} unchanged",
             summary.documents_written.objects, summary.documents_unchanged.objects
+        ));
+    }
+    if summary.blobs_repaired.objects > 0 {
+        let Count { objects, bytes: size } = summary.blobs_repaired;
+        lines.push(format!(
+            "  repaired   {} that {} damaged ({})",
+            count(objects, "blob", "blobs"),
+            if objects == 1 { "was" } else { "were" },
+            bytes(size)
         ));
     }
     if summary.retries > 0 {

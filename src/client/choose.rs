@@ -4,22 +4,24 @@
 //! over an index of several refs, or two images for one platform under one ref.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use super::fetch::Engines;
-use super::manifests::{Found, Manifests};
+use super::manifests::{Found, SiteManifests};
 use super::platform::{fit, is_attestation, this_machine};
 use super::pull::PullError;
 use super::remark::Remark;
 use super::resolve::Root;
 use crate::name::{ImageName, is_fragment};
 use crate::oci::descriptor::REF_NAME;
+use crate::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::publish::collect::is_fallback_tag;
+use crate::seen::{Key, Seen, key};
 
-/// Indexes nested deeper than this hold no image.
-const MAX_DEPTH: usize = 32;
-/// Entries of one ref beyond this are not looked into one by one.
-const MAX_CANDIDATES: usize = 1000;
+/// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.
+pub(super) const MAX_CANDIDATES: usize = 1000;
 /// Choices beyond this are counted, not listed.
 const LISTED_CHOICES: usize = 20;
 
@@ -39,7 +41,7 @@ pub fn choose(
     name: &ImageName,
     roots: &[Root],
     platforms: &Platforms,
-    manifests: &Manifests<'_>,
+    manifests: &SiteManifests<'_>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Vec<Found>, PullError> {
     let entries = entries_of_one_ref(name, roots, manifests, remarks)?;
@@ -48,10 +50,9 @@ pub fn choose(
         Platforms::One(platform) => platform.clone(),
         Platforms::ThisMachine => this_machine(),
     };
-    let mut candidates = Vec::new();
-    for entry in entries {
-        expand(entry, manifests, &mut candidates, 0)?;
-    }
+    let expansion = Expansion { manifests, seen: Seen::new(), candidates: Mutex::default() };
+    walk(&expansion, entries.into_iter(), NonZeroUsize::MIN)?;
+    let candidates = expansion.candidates.into_inner().unwrap_or_else(PoisonError::into_inner);
     match one_platform(name, &wanted, platforms, candidates, manifests)? {
         Candidate { found, platform: Some(platform) } if fit(&wanted, &platform).is_none() => {
             remarks.push(Remark::OtherPlatform { found: platform, wanted });
@@ -65,7 +66,7 @@ pub fn choose(
 fn entries_of_one_ref(
     name: &ImageName,
     roots: &[Root],
-    manifests: &Manifests<'_>,
+    manifests: &SiteManifests<'_>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Vec<Found>, PullError> {
     let is_named = name.fragment().is_some_and(|fragment| !fragment.is_empty());
@@ -92,7 +93,7 @@ fn entries_of_one_ref(
     if refs.is_empty() && entries.len() > 1 && entries.len() <= MAX_CANDIDATES {
         let mut without_subject = Vec::new();
         for entry in entries {
-            if manifests.read(&entry, &mut Vec::new())?.links.subject.is_none() {
+            if manifests.parse(&entry, &mut Vec::new())?.links.subject.is_none() {
                 without_subject.push(entry);
             }
         }
@@ -111,32 +112,48 @@ struct Candidate {
     platform: Option<Platform>,
 }
 
-/// The images that an entry stands for: itself, or those in the index that it is. Attestations are no images.
-fn expand(
-    entry: Found,
-    manifests: &Manifests<'_>,
-    candidates: &mut Vec<Candidate>,
-    depth: usize,
-) -> Result<(), PullError> {
-    let digest = &entry.descriptor.digest;
-    if depth > MAX_DEPTH || candidates.len() > MAX_CANDIDATES {
-        return Err(PullError::TooDeep { digest: digest.clone() });
+/// The images that entries stand for: themselves, or those in the indexes that they are. Attestations are no images.
+struct Expansion<'a> {
+    manifests: &'a SiteManifests<'a>,
+    seen: Seen,
+    candidates: Mutex<Vec<Candidate>>,
+}
+
+impl Graph for Expansion<'_> {
+    type Node = Found;
+    type Error = PullError;
+
+    fn identity<'n>(&'n self, found: &'n Found) -> Option<(&'n Seen, Key)> {
+        Some((&self.seen, key(&[found.descriptor.digest.as_str()])))
     }
-    let platform = entry.descriptor.platform();
-    let known = candidates.iter().any(|candidate| candidate.found.descriptor.digest == *digest);
-    if known || platform.as_ref().is_some_and(is_attestation) {
-        return Ok(());
+
+    fn bytes(&self, found: &Found) -> u64 {
+        manifest_bytes(&found.descriptor)
     }
-    if !media_type::is_index(&entry.descriptor.media_type) {
-        candidates.push(Candidate { found: entry, platform });
-        return Ok(());
+
+    fn visit(&self, found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
+        let platform = found.descriptor.platform();
+        if platform.as_ref().is_some_and(is_attestation) {
+            return Ok(());
+        }
+        if media_type::is_index(&found.descriptor.media_type) {
+            for mut child in self.manifests.parse(&found, &mut Vec::new())?.children {
+                inherit_annotations(&mut child.descriptor, &found.descriptor);
+                next.below(child);
+            }
+            return Ok(());
+        }
+        let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        if candidates.len() >= MAX_CANDIDATES {
+            return Err(PullError::TooManyImages { digest: found.descriptor.digest });
+        }
+        candidates.push(Candidate { found, platform });
+        Ok(())
     }
-    let manifest = manifests.read(&entry, &mut Vec::new())?;
-    for mut child in manifest.children {
-        inherit_annotations(&mut child.descriptor, &entry.descriptor);
-        expand(child, manifests, candidates, depth + 1)?;
+
+    fn refuse(&self, found: Found, limit: Limit, _next: &mut Next<Found>) -> Result<(), PullError> {
+        Err(TooLarge { digest: found.descriptor.digest, limit }.into())
     }
-    Ok(())
 }
 
 /// An image taken out of an index stands in its place, so it takes on the index's annotations, its ref among them.
@@ -156,7 +173,7 @@ fn one_platform(
     wanted: &Platform,
     platforms: &Platforms,
     mut candidates: Vec<Candidate>,
-    manifests: &Manifests<'_>,
+    manifests: &SiteManifests<'_>,
 ) -> Result<Candidate, PullError> {
     for candidate in candidates.iter_mut().filter(|candidate| candidate.platform.is_none()) {
         candidate.platform = manifests.platform_of(&candidate.found)?;

@@ -14,7 +14,8 @@ use super::engine::{Engine, EngineError, read_list};
 use super::http::{Http, HttpError, Request, Response, body_error, is_web};
 use super::remark::{Remark, chain};
 use crate::digest::{ContentError, Digest, Hasher};
-use crate::oci::Descriptor;
+use crate::oci::verified::ReadError;
+use crate::oci::{Descriptor, Verified};
 use crate::progress::Part;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use crate::template::digest_variables;
@@ -121,6 +122,12 @@ pub enum FetchError {
         size: u64,
         /// What each engine's answer was.
         attempts: Vec<AttemptError>,
+    },
+    /// What was received is no manifest.
+    #[error(transparent)]
+    Unverified {
+        /// Why not.
+        source: ReadError,
     },
     /// What was received could not be written.
     #[error("cannot write {digest}")]
@@ -259,10 +266,13 @@ pub fn fetch(
 }
 
 /// Fetches a blob into memory. The caller has made sure that its size is one that memory has room for.
-pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &Engines) -> Result<(Vec<u8>, Url), FetchError> {
+pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &Engines) -> Result<(Verified, Url), FetchError> {
     let mut bytes = Vec::new();
     let url = fetch(http, descriptor, engines, &mut bytes, None, &crate::progress::Silent)?;
-    Ok((bytes, url))
+    match Verified::read(&*bytes, descriptor) {
+        Ok(verified) => Ok((verified, url)),
+        Err(source) => Err(FetchError::Unverified { source }),
+    }
 }
 
 /// What can end the work with one server.

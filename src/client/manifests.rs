@@ -1,4 +1,4 @@
-//! Manifests on their way from a site into a layout: each read once, from the layout where it is there already.
+//! Manifests of a site over HTTP, on their way into a layout: each read once, from the layout where it has them already.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,10 +14,11 @@ use crate::digest::Digest;
 use crate::json::MAX_MANIFEST_BYTES;
 use crate::oci::layout_writer::LayoutWriter;
 use crate::oci::manifest::{self, Links};
-use crate::oci::{Descriptor, Platform, media_type};
+use crate::oci::walk::Manifests;
+use crate::oci::{Descriptor, Platform, Verified, media_type};
 
 /// The bytes of small blobs that are kept in memory, so that what was read to choose an image is not fetched again with it.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A descriptor, with the engines that may have its blob and the document that it stands in.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ pub struct Manifest {
 }
 
 /// Reads manifests, and configs where a platform is asked for.
-pub struct Manifests<'a> {
+pub struct SiteManifests<'a> {
     http: &'a Http,
     layout: &'a LayoutWriter,
     cache: Mutex<Cache>,
@@ -55,18 +56,18 @@ pub struct Manifests<'a> {
 
 #[derive(Default)]
 struct Cache {
-    blobs: HashMap<Digest, (Arc<[u8]>, Arc<Url>)>,
+    blobs: HashMap<Digest, (Verified, Arc<Url>)>,
     bytes: usize,
 }
 
-impl<'a> Manifests<'a> {
+impl<'a> SiteManifests<'a> {
     /// A reader over a site and a layout.
-    pub fn new(http: &'a Http, layout: &'a LayoutWriter) -> Manifests<'a> {
-        Manifests { http, layout, cache: Mutex::new(Cache::default()) }
+    pub fn new(http: &'a Http, layout: &'a LayoutWriter) -> SiteManifests<'a> {
+        SiteManifests { http, layout, cache: Mutex::new(Cache::default()) }
     }
 
     /// Reads and parses a manifest. Remarks on its engines go to `remarks`.
-    pub fn read(&self, found: &Found, remarks: &mut Vec<Remark>) -> Result<Manifest, PullError> {
+    pub fn parse(&self, found: &Found, remarks: &mut Vec<Remark>) -> Result<Manifest, PullError> {
         let descriptor = &found.descriptor;
         let (bytes, uri) = self.bytes(found)?;
         let links = manifest::links(&descriptor.media_type, &bytes).map_err(|source| PullError::Manifest {
@@ -84,7 +85,7 @@ impl<'a> Manifests<'a> {
 
     /// The platform that an image is for, which its config says. None for what is no image.
     pub fn platform_of(&self, found: &Found) -> Result<Option<Platform>, PullError> {
-        let manifest = self.read(found, &mut Vec::new())?;
+        let manifest = self.parse(found, &mut Vec::new())?;
         let config =
             manifest.children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
         let Some(config) = config else { return Ok(None) };
@@ -106,12 +107,12 @@ impl<'a> Manifests<'a> {
     }
 
     /// The bytes of a small blob, if they were read before.
-    pub fn cached(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+    pub fn cached(&self, digest: &Digest) -> Option<Verified> {
         self.cache.lock().ok()?.blobs.get(digest).map(|(bytes, _)| bytes.clone())
     }
 
     /// The verified bytes of a small blob, and where it is: the URL that had it, or the first that would be asked.
-    fn bytes(&self, found: &Found) -> Result<(Arc<[u8]>, Arc<Url>), PullError> {
+    fn bytes(&self, found: &Found) -> Result<(Verified, Arc<Url>), PullError> {
         let Descriptor { digest, size, .. } = &found.descriptor;
         if *size > MAX_MANIFEST_BYTES {
             return Err(PullError::ManifestTooLarge { digest: digest.clone(), size: *size });
@@ -129,7 +130,7 @@ impl<'a> Manifests<'a> {
                 (bytes, Arc::new(url))
             }
         };
-        let known = (Arc::<[u8]>::from(bytes), uri);
+        let known = (bytes, uri);
         if let Ok(mut cache) = self.cache.lock()
             && cache.bytes + known.0.len() <= CACHE_BYTES
         {
@@ -137,5 +138,16 @@ impl<'a> Manifests<'a> {
             cache.blobs.insert(digest.clone(), known.clone());
         }
         Ok(known)
+    }
+}
+
+impl Manifests for SiteManifests<'_> {
+    type Node = Found;
+    type Error = PullError;
+
+    /// # Errors
+    /// Besides those of the servers: none of them has it.
+    fn read(&self, found: &Found) -> Result<Option<Verified>, PullError> {
+        self.bytes(found).map(|(bytes, _)| Some(bytes))
     }
 }

@@ -12,16 +12,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use url::Url;
 
-use super::choose::{Platforms, choose};
+use super::choose::{MAX_CANDIDATES, Platforms, choose};
 use super::discovery::Settings;
 use super::fetch::{Begun, FetchError, Sink, fetch};
 use super::http::Http;
-use super::manifests::{Found, Manifests};
+use super::manifests::{Found, SiteManifests};
 use super::referrers::referrers;
 use super::remark::{Remark, chain};
 use super::resolve::resolve;
@@ -31,12 +31,11 @@ use crate::name::ImageName;
 use crate::oci::descriptor::REF_NAME;
 use crate::oci::layout_writer::{LayoutWriter, UnfinishedBlob, WriteError};
 use crate::oci::manifest::{ManifestError, may_hold_descriptors};
+use crate::oci::walk::{Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
 use crate::oci::{Descriptor, Platform};
 use crate::parallel;
 use crate::progress::Progress;
-
-/// A graph deeper than this is no image.
-const MAX_DEPTH: usize = 32;
+use crate::seen::{Key, Seen};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -158,10 +157,13 @@ pub enum PullError {
         /// Its size in bytes.
         size: u64,
     },
-    /// Indexes nested, or branched, without end.
-    #[error("the index {digest} is nested too deeply, or holds too much, to be an image")]
-    TooDeep {
-        /// The digest at which the walk stopped.
+    /// A graph that is larger than those of images.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// An index of more images than are looked at.
+    #[error("the index {digest} holds more than {MAX_CANDIDATES} images; name one with #REF")]
+    TooManyImages {
+        /// The index's digest.
         digest: Digest,
     },
     /// The layout cannot be written.
@@ -197,23 +199,29 @@ pub fn pull(
     if resolution.roots.is_empty() {
         return Err(PullError::NoRoot { name: request.name.clone(), remarks });
     }
-    let manifests = Manifests::new(http, &layout);
+    let manifests = SiteManifests::new(http, &layout);
     let chosen = choose(&request.name, &resolution.roots, &request.platforms, &manifests, &mut remarks)?;
     // The first manifest is read before anything is written, so that a name that leads nowhere leaves nothing.
     for entry in chosen.iter().take(1) {
         manifests.read_if_manifest(entry)?;
     }
     layout.prepare()?;
-    let mut pull = Pull { http, layout: &layout, manifests, jobs: request.jobs, graph: Graph::default(), remarks };
-    for entry in &chosen {
-        pull.walk(entry)?;
-    }
+    let mut pull = Pull {
+        http,
+        layout: &layout,
+        manifests,
+        jobs: request.jobs,
+        seen: Seen::new(),
+        parts: Mutex::default(),
+        remarks: Mutex::new(remarks),
+    };
+    pull.walk(&chosen)?;
     let mut extra = Vec::new();
     if request.referrers {
-        extra = pull.referrers(&resolution.indexes)?;
+        extra = referrers(&pull, &resolution.indexes)?;
     }
     let (fetched, present) = pull.fetch_all(progress)?;
-    let remarks = pull.remarks;
+    let remarks = pull.remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
     let entries: Vec<Descriptor> = chosen
         .into_iter()
         .map(|found| entry(found.descriptor, request.target.reference.as_deref()))
@@ -250,11 +258,10 @@ fn merged(old: Vec<Value>, new: &[Descriptor]) -> Vec<Value> {
 
 /// What the image consists of, as far as it was walked.
 #[derive(Debug, Default)]
-struct Graph {
-    seen: HashSet<Digest>,
+struct Parts {
     /// The manifests, which are in the layout already.
     manifests: BTreeSet<Digest>,
-    /// The other blobs, in the order of the walk.
+    /// The other blobs.
     blobs: Vec<Found>,
     fetched: Count,
     present: Count,
@@ -263,71 +270,73 @@ struct Graph {
 pub(super) struct Pull<'a> {
     http: &'a Http,
     layout: &'a LayoutWriter,
-    pub(super) manifests: Manifests<'a>,
+    pub(super) manifests: SiteManifests<'a>,
     pub(super) jobs: NonZeroUsize,
-    graph: Graph,
-    pub(super) remarks: Vec<Remark>,
+    seen: Seen,
+    parts: Mutex<Parts>,
+    remarks: Mutex<Vec<Remark>>,
+}
+
+/// Manifests are read several at once, and stored; the blobs that they name are noted.
+impl Graph for Pull<'_> {
+    type Node = Found;
+    type Error = PullError;
+
+    fn identity<'n>(&'n self, found: &'n Found) -> Option<(&'n Seen, Key)> {
+        Some((&self.seen, descriptor_key(&found.descriptor)))
+    }
+
+    fn bytes(&self, found: &Found) -> u64 {
+        manifest_bytes(&found.descriptor)
+    }
+
+    fn visit(&self, found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
+        if !is_manifest(&found.descriptor) {
+            self.parts().blobs.push(found);
+            return Ok(());
+        }
+        let Descriptor { digest, size, .. } = &found.descriptor;
+        let was_there = self.layout.has(digest, *size);
+        let mut remarks = Vec::new();
+        let manifest = self.manifests.parse(&found, &mut remarks)?;
+        self.manifests.store(&found)?;
+        self.remark(remarks);
+        let mut parts = self.parts();
+        let count = if was_there { &mut parts.present } else { &mut parts.fetched };
+        count.add(*size);
+        parts.manifests.insert(digest.clone());
+        manifest.children.into_iter().for_each(|child| next.below(child));
+        Ok(())
+    }
+
+    fn refuse(&self, found: Found, limit: Limit, _next: &mut Next<Found>) -> Result<(), PullError> {
+        Err(TooLarge { digest: found.descriptor.digest, limit }.into())
+    }
 }
 
 impl Pull<'_> {
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds remarks.
+    pub(super) fn remark(&self, remarks: impl IntoIterator<Item = Remark>) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(remarks);
+    }
+
     /// The manifests that are part of the image so far.
-    pub(super) fn manifests_so_far(&self) -> &BTreeSet<Digest> {
-        &self.graph.manifests
+    pub(super) fn manifests_so_far(&self) -> BTreeSet<Digest> {
+        self.parts().manifests.clone()
     }
 
-    /// Reads the manifests below `root`, several at once, stores them, and notes the blobs that they name.
-    pub(super) fn walk(&mut self, root: &Found) -> Result<(), PullError> {
-        let mut level = vec![root.clone()];
-        for _ in 0..=MAX_DEPTH {
-            let mut documents = Vec::new();
-            for found in level {
-                if !self.graph.seen.insert(found.descriptor.digest.clone()) {
-                    continue;
-                }
-                match is_manifest(&found.descriptor) {
-                    true => documents.push(found),
-                    false => self.graph.blobs.push(found),
-                }
-            }
-            if documents.is_empty() {
-                return Ok(());
-            }
-            level = self.read_level(&documents)?;
-        }
-        Err(PullError::TooDeep { digest: root.descriptor.digest.clone() })
-    }
-
-    /// Reads and stores manifests. What they hold is the next level.
-    fn read_level(&mut self, documents: &[Found]) -> Result<Vec<Found>, PullError> {
-        let remarks = Mutex::new(Vec::new());
-        let read = parallel::map(documents, self.jobs, |found| {
-            let was_there = self.layout.has(&found.descriptor.digest, found.descriptor.size);
-            let mut own = Vec::new();
-            let manifest = self.manifests.read(found, &mut own)?;
-            self.manifests.store(found)?;
-            if let Ok(mut remarks) = remarks.lock() {
-                remarks.append(&mut own);
-            }
-            Ok::<_, PullError>((was_there, manifest))
-        })?;
-        self.remarks.extend(remarks.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        let mut next = Vec::new();
-        for (found, (was_there, manifest)) in documents.iter().zip(read) {
-            let count = if was_there { &mut self.graph.present } else { &mut self.graph.fetched };
-            count.add(found.descriptor.size);
-            self.graph.manifests.insert(found.descriptor.digest.clone());
-            next.extend(manifest.children);
-        }
-        Ok(next)
-    }
-
-    fn referrers(&mut self, indexes: &[super::resolve::Index]) -> Result<Vec<Found>, PullError> {
-        referrers(self, indexes)
+    /// Reads and stores the manifests below `roots`, and notes the blobs that they name.
+    pub(super) fn walk(&self, roots: &[Found]) -> Result<(), PullError> {
+        walk(self, roots.iter().cloned(), self.jobs)
     }
 
     /// Fetches the blobs that are not there, several at once. How many were fetched and how many were there, manifests included.
     fn fetch_all(&mut self, progress: &dyn Progress) -> Result<(Count, Count), PullError> {
-        let Graph { blobs, mut fetched, mut present, .. } = std::mem::take(&mut self.graph);
+        let Parts { blobs, mut fetched, mut present, .. } = std::mem::take(&mut *self.parts());
         let (there, missing): (Vec<Found>, Vec<Found>) =
             blobs.into_iter().partition(|found| self.layout.has(&found.descriptor.digest, found.descriptor.size));
         for found in &there {
@@ -338,7 +347,7 @@ impl Pull<'_> {
         progress.finish();
         for (found, left_out) in missing.iter().zip(outcome?) {
             match left_out {
-                Some(remark) => self.remarks.push(remark),
+                Some(remark) => self.remark([remark]),
                 None => fetched.add(found.descriptor.size),
             }
         }
@@ -378,10 +387,10 @@ pub(super) fn is_manifest(descriptor: &Descriptor) -> bool {
     may_hold_descriptors(&descriptor.media_type) && (is_small || !descriptor.media_type.is_empty())
 }
 
-impl Manifests<'_> {
+impl SiteManifests<'_> {
     fn read_if_manifest(&self, found: &Found) -> Result<(), PullError> {
         match is_manifest(&found.descriptor) {
-            true => self.read(found, &mut Vec::new()).map(|_| ()),
+            true => self.parse(found, &mut Vec::new()).map(|_| ()),
             false => Ok(()),
         }
     }

@@ -23,21 +23,20 @@ struct Candidate {
 }
 
 /// Walks everything in `indexes` that refers to what the pull has so far, and returns the entries.
-pub(super) fn referrers(pull: &mut Pull<'_>, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
+pub(super) fn referrers(pull: &Pull<'_>, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
     let mut candidates = candidates(pull, indexes);
     let mut chosen = Vec::new();
     loop {
-        let tags: BTreeSet<String> = pull.manifests_so_far().iter().map(fallback_tag).collect();
         let known = pull.manifests_so_far();
+        let tags: BTreeSet<String> = known.iter().map(fallback_tag).collect();
         let (referring, others): (Vec<Candidate>, Vec<Candidate>) =
-            candidates.into_iter().partition(|candidate| candidate.refers_to(&tags, known));
+            candidates.into_iter().partition(|candidate| candidate.refers_to(&tags, &known));
         if referring.is_empty() {
             return Ok(chosen);
         }
-        for candidate in referring {
-            pull.walk(&candidate.found)?;
-            chosen.push(candidate.found);
-        }
+        let found: Vec<Found> = referring.into_iter().map(|candidate| candidate.found).collect();
+        pull.walk(&found)?;
+        chosen.extend(found);
         candidates = others;
     }
 }
@@ -52,7 +51,7 @@ impl Candidate {
 
 /// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
 /// other image, as far as anyone can tell, so it does not stop this one.
-fn candidates(pull: &mut Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
+fn candidates(pull: &Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for index in indexes {
@@ -67,7 +66,7 @@ fn candidates(pull: &mut Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
     let subjects = parallel::map(&found, pull.jobs, |found| -> Result<_, std::convert::Infallible> {
         match found.descriptor.ref_name() {
             Some(_) => Ok(Ok(None)),
-            None => Ok(pull.manifests.read(found, &mut Vec::new()).map(|manifest| manifest.links.subject)),
+            None => Ok(pull.manifests.parse(found, &mut Vec::new()).map(|manifest| manifest.links.subject)),
         }
     });
     let Ok(subjects) = subjects;
@@ -75,7 +74,7 @@ fn candidates(pull: &mut Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
     for (found, subject) in found.into_iter().zip(subjects) {
         match subject {
             Ok(subject) => candidates.push(Candidate { found, subject: subject.map(|subject| subject.digest) }),
-            Err(error) => pull.remarks.push(Remark::LeftOut(chain(&error))),
+            Err(error) => pull.remark([Remark::LeftOut(chain(&error))]),
         }
     }
     candidates

@@ -6,10 +6,10 @@ use url::Url;
 
 use super::document::DocumentError;
 use super::engine::EngineError;
-use super::resolve::EntryError;
 use crate::json::JsonError;
 use crate::name::ImageName;
 use crate::oci::Platform;
+use crate::oci::index::EntryError;
 
 /// The most characters of a remark that are told: a site that is hostile enough to have longer ones need not be quoted in full.
 const MAX_TOLD: usize = 4000;

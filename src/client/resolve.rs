@@ -1,6 +1,6 @@
 //! From an image name to its roots: the entries of the indexes that its ref engines give.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,9 +14,10 @@ use super::engine::Engine;
 use super::http::Http;
 use super::remark::Remark;
 use crate::digest::{Algorithm, Digest};
-use crate::json::{self, JsonError, MAX_INDEX_BYTES};
+use crate::json::{JsonError, MAX_INDEX_BYTES};
 use crate::name::ImageName;
-use crate::oci::{Descriptor, DescriptorError, media_type};
+use crate::oci::index::{self, EntryError, IndexText};
+use crate::oci::{Descriptor, media_type};
 use crate::site::ref_engines::INDEX_TEMPLATE_PROTOCOL;
 use crate::template::name_variables;
 
@@ -191,26 +192,12 @@ pub struct Index {
 impl Index {
     /// The entries in order, each a descriptor or the reason why it is none.
     pub fn entries(&self) -> impl Iterator<Item = Result<Descriptor, EntryError>> {
-        self.entries.iter().map(|text| {
-            let value = json::parse(text.get().as_bytes())?;
-            Ok(Descriptor::from_value(value)?)
-        })
+        self.entries.iter().map(|text| index::descriptor(text))
     }
 
     fn bytes(&self) -> u64 {
         self.entries.iter().map(|text| text.get().len() as u64).sum()
     }
-}
-
-/// Why an entry of an index is no descriptor.
-#[derive(Debug, thiserror::Error)]
-pub enum EntryError {
-    /// Nested too deeply to be read.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-    /// Not a descriptor.
-    #[error(transparent)]
-    Descriptor(#[from] DescriptorError),
 }
 
 fn fetch_index(
@@ -230,46 +217,5 @@ fn fetch_index(
 }
 
 fn read_entries(bytes: &[u8]) -> Result<Vec<Box<RawValue>>, JsonError> {
-    let properties: BTreeMap<String, &RawValue> = match serde_json::from_slice(bytes) {
-        Ok(properties) => properties,
-        // Parsed again only to say what it is instead.
-        Err(_) => {
-            let value = json::parse(bytes)?;
-            return Err(JsonError::Type {
-                expected: "an image index (an object)".into(),
-                found: json::type_name(&value),
-            });
-        }
-    };
-    let no_array = |found| JsonError::Type { expected: "\"manifests\" to be an array".into(), found };
-    let Some(manifests) = properties.get("manifests") else { return Err(no_array("nothing")) };
-    serde_json::from_str(manifests.get()).map_err(|_| no_array("something else"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_index_is_told() {
-        let message = |bytes: &[u8]| read_entries(bytes).unwrap_err().to_string();
-        assert!(message(b"[]").contains("found an array"));
-        assert!(message(b"{}").contains("found nothing"));
-        assert!(message(br#"{"manifests": {}}"#).contains("\"manifests\" to be an array"));
-        assert!(message(b"{").contains("not valid JSON"));
-        assert_eq!(read_entries(br#"{"manifests": [1, {}]}"#).unwrap().len(), 2);
-    }
-
-    #[test]
-    fn nesting_without_end_is_refused_wherever_it_is() {
-        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
-        let index = |entry: &str| format!(r#"{{"x": {entry}, "manifests": [{entry}]}}"#);
-        let entries = read_entries(index(&deep).as_bytes());
-        let index = Index {
-            url: Arc::new("https://example.com/".parse().unwrap()),
-            cas_engines: [].into(),
-            entries: entries.unwrap(),
-        };
-        assert!(matches!(index.entries().next(), Some(Err(EntryError::Json(_)))));
-    }
+    Ok(IndexText::parse(bytes)?.entries().map(ToOwned::to_owned).collect())
 }

@@ -8,7 +8,7 @@
 //! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
 //! checked against them on the way; documents are compared whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -16,15 +16,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::HousekeepingError;
-use super::graph::Published;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
-use crate::oci::{Descriptor, manifest, media_type};
+use crate::oci::{Descriptor, index, manifest, walk};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::publish::execute::Count;
-use crate::publish::{self, PublishError, Site, SitePlace};
+use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace};
 use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::registry::Endpoint;
@@ -241,19 +240,18 @@ impl Copy<'_> {
                 Kind::Index => {
                     let listed = images.get(path).map(|image| ImageName::clone(image));
                     let Some(image) = listed.or_else(|| map.image_at(path)) else { continue };
-                    let wrong = |source| HousekeepingError::Index { path: path.to_string(), source };
+                    let wrong = |source| SiteImageError::Index { path: path.clone(), image: image.clone(), source };
                     let index = Index::parse(bytes).map_err(wrong)?;
                     roots.push((image, index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect()));
                 }
                 Kind::Referrers => {
                     let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { continue };
                     let host = map.settings().hosts.first().map_or("example.com", String::as_str);
-                    let (Ok(image), Ok(links)) =
-                        (ImageName::new(host, name, None), manifest::links(media_type::INDEX, bytes))
+                    let (Ok(image), Ok(referrers)) = (ImageName::new(host, name, None), index::descriptors(bytes))
                     else {
                         continue;
                     };
-                    roots.push((image, links.children));
+                    roots.push((image, referrers));
                 }
                 _ => {}
             }
@@ -262,19 +260,17 @@ impl Copy<'_> {
     }
 
     /// What descriptors reach, themselves included. Only manifests are read: what a layer is stands in what leads to it.
-    fn reach(&self, image: &ImageName, mut todo: Vec<Descriptor>) -> Result<Vec<(Digest, String)>, HousekeepingError> {
-        let published = Published { site: self.from, image };
-        let mut seen = HashSet::new();
+    fn reach(&self, image: &ImageName, roots: Vec<Descriptor>) -> Result<Vec<(Digest, String)>, SiteImageError> {
+        let published = SiteImage { site: self.from, image };
+        let links = |descriptor: &Descriptor| match manifest::may_hold_descriptors(&descriptor.media_type) {
+            true => published.links(descriptor),
+            false => Ok(None),
+        };
         let mut found = Vec::new();
-        while let Some(descriptor) = todo.pop() {
-            if !seen.insert(descriptor.digest.clone()) {
-                continue;
-            }
-            if manifest::may_hold_descriptors(&descriptor.media_type) {
-                todo.extend(published.links(&descriptor)?.into_iter().flat_map(|links| links.children));
-            }
-            found.push((descriptor.digest, descriptor.media_type));
-        }
+        walk::reach(roots, links, |descriptor, _| {
+            found.push((descriptor.digest.clone(), descriptor.media_type.clone()));
+            Ok::<_, SiteImageError>(())
+        })?;
         Ok(found)
     }
 

@@ -18,21 +18,21 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::HousekeepingError;
-use super::graph::Published;
 use crate::digest::{Algorithm, Digest};
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
-use crate::oci::manifest;
-use crate::oci::{Descriptor, media_type};
+use crate::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
+use crate::oci::{Descriptor, Verified, index, manifest};
 use crate::parallel;
 use crate::publish::collect::fallback_tag;
 use crate::publish::execute::Count;
-use crate::publish::{Site, SitePlace};
+use crate::publish::{Site, SiteImage, SiteImageError, SitePlace};
 use crate::seen::{Key, Seen, key};
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
@@ -130,7 +130,62 @@ struct Marks {
     /// In the registry view: tags, by repository.
     tags: Seen,
     /// Repositories that have an index behind them.
-    repositories: HashSet<String>,
+    repositories: Mutex<BTreeSet<String>>,
+}
+
+/// What a gc walks over, from the indexes down.
+enum Node {
+    /// An index, and whose it is, where that is known.
+    Index(Place, Option<ImageName>),
+    /// A blob that an image reaches.
+    Blob(Arc<ImageName>, Descriptor),
+}
+
+/// The graphs of a site's images, which are marked as they are walked.
+struct Marking<'a> {
+    gc: &'a Gc<'a>,
+    marks: &'a Marks,
+}
+
+impl Graph for Marking<'_> {
+    type Node = Node;
+    type Error = HousekeepingError;
+
+    fn identity<'n>(&'n self, node: &'n Node) -> Option<(&'n Seen, Key)> {
+        match node {
+            Node::Index(..) => None,
+            Node::Blob(image, descriptor) => Some((&self.marks.visited, self.gc.node_key(image, descriptor))),
+        }
+    }
+
+    fn bytes(&self, node: &Node) -> u64 {
+        match node {
+            Node::Index(..) => 0,
+            Node::Blob(_, descriptor) => walk::manifest_bytes(descriptor),
+        }
+    }
+
+    fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), HousekeepingError> {
+        match node {
+            Node::Index(place, image) => self.gc.mark_index(&place, image, self.marks, next),
+            Node::Blob(image, descriptor) => {
+                self.gc.mark_blob(&image, &descriptor.digest, self.marks)?;
+                if manifest::may_hold_descriptors(&descriptor.media_type) {
+                    let links = SiteImage { site: self.gc.site, image: &image }.links(&descriptor)?.unwrap_or_default();
+                    links.children.into_iter().for_each(|child| next.below(Node::Blob(image.clone(), child)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&self, node: Node, limit: Limit, _next: &mut Next<Node>) -> Result<(), HousekeepingError> {
+        match node {
+            // An index is a root, which is beyond no limit.
+            Node::Index(..) => Ok(()),
+            Node::Blob(_, Descriptor { digest, .. }) => Err(TooLarge { digest, limit }.into()),
+        }
+    }
 }
 
 /// Something that can go.
@@ -191,7 +246,7 @@ impl Gc<'_> {
     }
 
     fn mark(&self, listing: &Listing) -> Result<Marks, HousekeepingError> {
-        let mut marks = Marks::default();
+        let marks = Marks::default();
         let listed: BTreeSet<Place> = listing.indexes.iter().cloned().collect();
         let mut roots: Vec<(Place, Option<ImageName>)> = Vec::new();
         for image in &self.site.images {
@@ -203,48 +258,48 @@ impl Gc<'_> {
             let image = self.site.map.image_at(&place.path);
             (place, image)
         }));
-        let images =
-            parallel::map(&roots, self.options.jobs, |(place, image)| self.mark_index(place, image.as_ref(), &marks))?;
-        marks.repositories = images.into_iter().flatten().map(|image| image.path().to_string()).collect();
+        let roots = roots.into_iter().map(|(place, image)| Node::Index(place, image));
+        walk(&Marking { gc: self, marks: &marks }, roots, self.options.jobs)?;
         if self.site.map.settings().views.registry {
             self.mark_registry(listing, &marks)?;
         }
         Ok(marks)
     }
 
-    /// Marks what an index reaches. Returns whose it is; None: it is not there, or is no index at all.
+    /// Marks what an index reaches. One that is missing, or is no index at all, reaches nothing.
     fn mark_index(
         &self,
         place: &Place,
-        image: Option<&ImageName>,
+        image: Option<ImageName>,
         marks: &Marks,
-    ) -> Result<Option<ImageName>, HousekeepingError> {
+        next: &mut Next<Node>,
+    ) -> Result<(), HousekeepingError> {
         let document = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-        let Some(document) = document else { return Ok(None) };
-        let is_listed = image.is_some_and(|image| self.site.images.binary_search(image).is_ok());
-        let index = match Index::parse(&document.bytes) {
-            Ok(index) => index,
-            Err(source) if is_listed => {
-                return Err(HousekeepingError::Index { path: place.path.to_string(), source });
+        let Some(document) = document else { return Ok(()) };
+        let is_listed = image.as_ref().is_some_and(|image| self.site.images.binary_search(image).is_ok());
+        let index = match (Index::parse(&document.bytes), image.clone()) {
+            (Ok(index), _) => index,
+            (Err(source), Some(image)) if is_listed => {
+                return Err(SiteImageError::Index { path: place.path.clone(), image, source }.into());
             }
             // A template may be so wide that any file stands where an index could; one that is no index reaches nothing.
-            Err(_) => return Ok(None),
+            (Err(_), _) => return Ok(()),
         };
         let image = match image {
-            Some(image) => image.clone(),
+            Some(image) => image,
             // One pool serves all images, so any will do.
             None if self.site.map.cas_is_shared() => self.any_image()?,
             None => return Err(HousekeepingError::Stray { path: place.path.to_string() }),
         };
+        let (published, image) = (SiteImage { site: self.site, image: &image }, Arc::new(image.clone()));
         for entry in index.entries() {
-            let path = || place.path.to_string();
-            let descriptor = entry.descriptor().map_err(|source| HousekeepingError::Index { path: path(), source })?;
             if let Some(reference) = &entry.reference {
                 marks.tags.insert(key(&[image.path(), reference]));
             }
-            self.mark_graph(&image, descriptor, marks)?;
+            next.root(Node::Blob(image.clone(), published.descriptor(entry)?));
         }
-        Ok(Some(image))
+        marks.repositories.lock().unwrap_or_else(PoisonError::into_inner).insert(image.path().to_string());
+        Ok(())
     }
 
     fn any_image(&self) -> Result<ImageName, HousekeepingError> {
@@ -252,25 +307,21 @@ impl Gc<'_> {
         ImageName::new(host, "any", None).map_err(|_| HousekeepingError::Stray { path: format!("of the host {host}") })
     }
 
-    fn mark_graph(&self, image: &ImageName, root: Descriptor, marks: &Marks) -> Result<(), HousekeepingError> {
-        let published = Published { site: self.site, image };
-        let has_registry = self.site.map.settings().views.registry;
-        // Where images share their blobs and nothing else tells them apart, each graph is walked once for all of them.
-        let scope = if has_registry || !self.site.map.cas_is_shared() { image.to_string() } else { String::new() };
-        let mut todo = vec![root];
-        while let Some(descriptor) = todo.pop() {
-            let is_manifest = manifest::may_hold_descriptors(&descriptor.media_type);
-            // The same bytes may be described as a manifest here and as a layer there.
-            let described = if is_manifest { "manifest" } else { "leaf" };
-            if !marks.visited.insert(key(&[&scope, descriptor.digest.as_str(), described])) {
-                continue;
-            }
-            self.mark_blob(image, &descriptor.digest, marks)?;
-            if is_manifest {
-                todo.extend(published.links(&descriptor)?.unwrap_or_default().children);
-            }
-        }
-        Ok(())
+    /// What tells a blob from others. Where images share their blobs and nothing else tells them apart, each graph is walked once
+    /// for all of them.
+    fn node_key(&self, image: &ImageName, descriptor: &Descriptor) -> Key {
+        let is_shared = self.site.map.cas_is_shared() && !self.site.map.settings().views.registry;
+        let scope = if is_shared { String::new() } else { image.to_string() };
+        // The same bytes may be described as a manifest here and as a layer there.
+        let described = if manifest::may_hold_descriptors(&descriptor.media_type) { "manifest" } else { "leaf" };
+        key(&[&scope, descriptor.digest.as_str(), described])
+    }
+
+    /// Marks what descriptors of an image reach.
+    fn mark_graphs(&self, image: ImageName, roots: Vec<Descriptor>, marks: &Marks) -> Result<(), HousekeepingError> {
+        let image = Arc::new(image);
+        let roots = roots.into_iter().map(|root| Node::Blob(image.clone(), root));
+        walk(&Marking { gc: self, marks }, roots, self.options.jobs)
     }
 
     fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), HousekeepingError> {
@@ -290,10 +341,13 @@ impl Gc<'_> {
                 && let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)?
             {
                 let image = self.image_of(name)?;
-                self.mark_blob(&image, &Digest::of(Algorithm::Sha256, &document.bytes), marks)?;
+                let digest = Digest::of(Algorithm::Sha256, &document.bytes);
+                self.mark_blob(&image, &digest, marks)?;
                 // One that is no manifest reaches nothing.
-                let links = manifest::links("", &document.bytes).unwrap_or_default();
-                links.children.into_iter().try_for_each(|child| self.mark_graph(&image, child, marks))?;
+                let own = Descriptor::new("", digest, document.bytes.len() as u64);
+                let manifest = Verified::read(&*document.bytes, &own).ok();
+                let links = manifest.and_then(|bytes| manifest::links("", &bytes).ok()).unwrap_or_default();
+                self.mark_graphs(image, links.children, marks)?;
             }
         }
         // A referrer may itself be referred to, so this ends when nothing new was found.
@@ -319,9 +373,9 @@ impl Gc<'_> {
         let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
         let image = self.image_of(name)?;
         marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
-        let links = manifest::links(media_type::INDEX, &document.bytes)
-            .map_err(|source| HousekeepingError::Manifest { path: path.to_string(), source })?;
-        links.children.into_iter().try_for_each(|referrer| self.mark_graph(&image, referrer, marks))
+        let referrers = index::descriptors(&document.bytes)
+            .map_err(|source| HousekeepingError::Referrers { path: path.clone(), source })?;
+        self.mark_graphs(image, referrers, marks)
     }
 
     fn image_of(&self, repository: &str) -> Result<ImageName, HousekeepingError> {
@@ -412,7 +466,9 @@ impl Marks {
                 }
             }
             Endpoint::Blob { name, digest } | Endpoint::Referrers { name, digest } => has(name, digest),
-            Endpoint::TagsList { name } => self.repositories.contains(*name),
+            Endpoint::TagsList { name } => {
+                self.repositories.lock().unwrap_or_else(PoisonError::into_inner).contains(*name)
+            }
             Endpoint::TagsAfter { name, tag } => self.tags.contains(key(&[name, tag])),
         }
     }

@@ -5,11 +5,10 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 
 use super::HousekeepingError;
-use super::graph::Published;
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::parallel;
-use crate::publish::{Site, SitePlace};
+use crate::publish::{Site, SiteImage, SitePlace};
 use crate::site::index::Entry;
 
 /// The platform that BuildKit gives attestations, which are for none.
@@ -61,7 +60,7 @@ pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, Houseke
 }
 
 fn list_image(site: &Site, name: &ImageName) -> Result<Image, HousekeepingError> {
-    let published = Published { site, image: name };
+    let published = SiteImage { site, image: name };
     let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
     let entries = index.entries().iter().map(|entry| list_entry(published, entry));
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -69,12 +68,8 @@ fn list_image(site: &Site, name: &ImageName) -> Result<Image, HousekeepingError>
     Ok(Image { name: name.clone(), entries })
 }
 
-fn list_entry(published: Published<'_>, entry: &Entry) -> Result<ListedEntry, HousekeepingError> {
-    let index_path = || published.site.map.index_place(published.image).map(|place| place.path.to_string());
-    let descriptor = match entry.descriptor() {
-        Ok(descriptor) => descriptor,
-        Err(source) => return Err(HousekeepingError::Index { path: index_path()?, source }),
-    };
+fn list_entry(published: SiteImage<'_>, entry: &Entry) -> Result<ListedEntry, HousekeepingError> {
+    let descriptor = published.descriptor(entry)?;
     let mut listed = ListedEntry {
         reference: entry.reference.as_deref().map(str::to_string),
         platforms: entry.platform.iter().map(ToString::to_string).collect(),
@@ -86,7 +81,7 @@ fn list_entry(published: Published<'_>, entry: &Entry) -> Result<ListedEntry, Ho
         missing: 0,
     };
     let root = descriptor.digest.clone();
-    published.reach(descriptor, &mut |reached, links| {
+    published.reach([descriptor], |reached, links| {
         listed.size += reached.size;
         listed.missing += usize::from(links.is_none());
         if reached.digest == root {
@@ -98,6 +93,7 @@ fn list_entry(published: Published<'_>, entry: &Entry) -> Result<ListedEntry, Ho
         {
             listed.platforms.push(platform);
         }
+        Ok(())
     })?;
     Ok(listed)
 }

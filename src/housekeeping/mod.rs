@@ -7,16 +7,14 @@
 
 pub mod copy;
 pub mod gc;
-pub mod graph;
 pub mod list;
 pub mod remove;
 
-use crate::digest::ContentError;
 use crate::name::ImageName;
-use crate::oci::manifest::ManifestError;
-use crate::publish::{PlanError, PublishError, Site, SitePlace};
+use crate::oci::index::EntryError;
+use crate::oci::walk::TooLarge;
+use crate::publish::{PlanError, PublishError, Site, SiteImageError, SitePlace};
 use crate::site::SitePath;
-use crate::site::index::IndexError;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::store::{Location, StoreError};
@@ -77,34 +75,17 @@ pub enum HousekeepingError {
     /// The registry view cannot be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// An index is damaged.
-    #[error("the index {path} cannot be read; publish its image again first")]
-    Index {
-        /// The index.
-        path: String,
+    /// An image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
+    /// A referrers list of the registry view is damaged.
+    #[error("the referrers list {path} is damaged; publish its image again with --recheck, which makes it anew")]
+    Referrers {
+        /// The list.
+        path: SitePath,
         /// What is wrong with it.
         #[source]
-        source: IndexError,
-    },
-    /// A manifest does not have its digest, so that nobody knows what it holds.
-    #[error("the manifest {path} is damaged, so that nobody knows which blobs it needs; publish its image again first")]
-    Damaged {
-        /// The manifest.
-        path: String,
-        /// How it differs.
-        #[source]
-        source: ContentError,
-    },
-    /// A manifest is malformed.
-    #[error(
-        "the manifest {path} is wrong, so that nobody knows which blobs it needs; remove the refs that lead to it first"
-    )]
-    Manifest {
-        /// The manifest.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        source: ManifestError,
+        source: EntryError,
     },
     /// An index of which nobody can tell whose it is, where blobs lie by image.
     #[error(
@@ -136,6 +117,12 @@ pub enum HousekeepingError {
 
 fn or_similar(similar: &Option<ImageName>) -> String {
     similar.as_ref().map(|similar| format!("; it has {similar}")).unwrap_or_default()
+}
+
+impl From<TooLarge> for HousekeepingError {
+    fn from(error: TooLarge) -> HousekeepingError {
+        SiteImageError::from(error).into()
+    }
 }
 
 impl HousekeepingError {

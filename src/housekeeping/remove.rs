@@ -9,16 +9,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::HousekeepingError;
-use super::graph::Published;
 use crate::digest::Digest;
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
-use crate::oci::manifest::{self, Links};
-use crate::oci::{Descriptor, media_type};
+use crate::oci::manifest::Links;
+use crate::oci::{Descriptor, index, media_type, walk};
 use crate::publish::collect::{fallback_tag, is_fallback_tag};
 use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
 use crate::publish::unfinished::{self, Unfinished};
-use crate::publish::{self, Site, SitePlace};
+use crate::publish::{self, Site, SiteImage, SiteImageError, SitePlace};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
@@ -141,7 +140,7 @@ struct Change {
 impl Change {
     /// What is not there was, where its removal was `begun`.
     fn plan(site: &Site, image: &ImageName, refs: &[String], begun: &Unfinished) -> Result<Change, HousekeepingError> {
-        let published = Published { site, image };
+        let published = SiteImage { site, image };
         let found = published.index()?;
         let is_listed = site.images.binary_search(image).is_ok();
         let is_begun = names(image, refs).iter().all(|name| begun.removing.contains(name));
@@ -218,7 +217,7 @@ impl Change {
     /// Takes what is removed out of the referrers lists that have it.
     fn remove_from_referrers(&self, site: &Site) -> Result<(), HousekeepingError> {
         let kept: HashSet<&Digest> = self.index.after.entries().iter().map(|entry| &entry.digest).collect();
-        let published = Published { site, image: &self.image };
+        let published = SiteImage { site, image: &self.image };
         for entry in self.index.before.iter().filter(|entry| !kept.contains(&entry.digest)) {
             let Some(subject) = subject(published, entry)? else { continue };
             let tag = fallback_tag(&subject);
@@ -250,8 +249,8 @@ fn registry_index() -> Kind {
 
 fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -> Result<(), HousekeepingError> {
     let Some(there) = site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
-    let links = manifest::links(media_type::INDEX, &there.bytes).unwrap_or_default();
-    let kept: Vec<_> = links.children.into_iter().filter(|child| child.digest != *digest).collect();
+    let listed = index::descriptors(&there.bytes).unwrap_or_default();
+    let kept: Vec<_> = listed.into_iter().filter(|child| child.digest != *digest).collect();
     let bytes = registry::referrers_list(kept);
     if bytes == there.bytes {
         return Ok(());
@@ -286,7 +285,7 @@ fn refs_of(entries: &[Entry]) -> String {
 
 /// Takes out what referred to manifests that are not reached any more: entries without a ref that have a subject, and those under
 /// fallback tags. What referred to nothing before stays: this removal is not about it.
-fn remove_referrers(published: Published<'_>, before: &[Entry], after: &mut Index) -> Result<(), HousekeepingError> {
+fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Index) -> Result<(), HousekeepingError> {
     let mut referrers = Vec::new();
     for entry in after.entries() {
         let referrer = match entry.reference.as_deref() {
@@ -300,14 +299,9 @@ fn remove_referrers(published: Published<'_>, before: &[Entry], after: &mut Inde
         return Ok(());
     }
     let is_referrer: HashSet<&Entry> = referrers.iter().map(|(entry, _)| entry).collect();
-    let mut once = Subjects::default();
-    for entry in before {
-        once.add(published, entry)?;
-    }
-    let mut now = Subjects::default();
-    for entry in after.entries().iter().filter(|entry| !is_referrer.contains(entry)) {
-        now.add(published, entry)?;
-    }
+    let (mut once, mut now) = (Subjects::default(), Subjects::default());
+    once.add(published, before)?;
+    now.add(published, after.entries().iter().filter(|entry| !is_referrer.contains(entry)))?;
     // What refers to a referrer that stays, stays.
     let mut left: Vec<&(Entry, Subject)> = referrers.iter().collect();
     loop {
@@ -317,9 +311,7 @@ fn remove_referrers(published: Published<'_>, before: &[Entry], after: &mut Inde
         if staying.is_empty() {
             break;
         }
-        for (entry, _) in staying {
-            now.add(published, entry)?;
-        }
+        now.add(published, staying.into_iter().map(|(entry, _)| entry))?;
     }
     let going: HashSet<&Entry> = left.into_iter().map(|(entry, _)| entry).collect();
     after.retain(|entry| !going.contains(entry));
@@ -353,33 +345,38 @@ impl Subjects {
         }
     }
 
-    fn add(&mut self, published: Published<'_>, entry: &Entry) -> Result<(), HousekeepingError> {
-        let mut todo: Vec<Descriptor> = entry.descriptor().into_iter().collect();
-        while let Some(descriptor) = todo.pop() {
-            if !media_type::holds_descriptors(&descriptor.media_type) || !self.digests.insert(descriptor.digest.clone())
-            {
-                continue;
+    /// Adds the manifests that entries reach: their own, and those that indexes list.
+    fn add<'e>(
+        &mut self,
+        published: SiteImage<'_>,
+        entries: impl IntoIterator<Item = &'e Entry>,
+    ) -> Result<(), HousekeepingError> {
+        let roots: Vec<Descriptor> = entries.into_iter().filter_map(|entry| entry.descriptor().ok()).collect();
+        let indexes = |descriptor: &Descriptor| match media_type::is_index(&descriptor.media_type) {
+            true => links(published, descriptor).map(Some),
+            false => Ok(None),
+        };
+        walk::reach(roots, indexes, |descriptor, _| {
+            if media_type::holds_descriptors(&descriptor.media_type) {
+                self.tags.insert(fallback_tag(&descriptor.digest));
+                self.digests.insert(descriptor.digest.clone());
             }
-            self.tags.insert(fallback_tag(&descriptor.digest));
-            if media_type::is_index(&descriptor.media_type) {
-                todo.extend(links(published, &descriptor)?.children);
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
 /// What an entry refers to: the subject of its manifest.
-fn subject(published: Published<'_>, entry: &Entry) -> Result<Option<Digest>, HousekeepingError> {
+fn subject(published: SiteImage<'_>, entry: &Entry) -> Result<Option<Digest>, HousekeepingError> {
     let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
     Ok(links(published, &descriptor)?.subject.map(|subject| subject.digest))
 }
 
 /// What a manifest links to. One that is missing or damaged links to nothing, and is no reason not to remove it.
-fn links(published: Published<'_>, descriptor: &Descriptor) -> Result<Links, HousekeepingError> {
+fn links(published: SiteImage<'_>, descriptor: &Descriptor) -> Result<Links, HousekeepingError> {
     match published.links(descriptor) {
         Ok(links) => Ok(links.unwrap_or_default()),
-        Err(HousekeepingError::Damaged { .. } | HousekeepingError::Manifest { .. }) => Ok(Links::default()),
-        Err(error) => Err(error),
+        Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(Links::default()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,25 +1,20 @@
-//! The graph of blobs below a descriptor, read from a layout.
-//!
-//! Descriptors form a graph, not a tree: layers are shared, an index may hold another, and a referrer's subject leads back
-//! up. So each digest is visited once, and `subject` is not followed: it points up, and need not be present. The walk uses
-//! a list of its own instead of the call stack, so that no depth of nesting can exhaust it.
+//! The graph of blobs below the entries of a layout: what is there, what is missing, and what refers to what.
 //!
 //! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
 //! visited again, as such. Sizes must not differ, because one of them is not the blob's.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::layout::{Layout, LayoutError, blob_path};
 use super::manifest::{self, Links, ManifestError};
+use super::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
 use super::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::pool::Pool;
-
-/// A graph deeper than this is no image: BuildKit's attested multi-platform images, the deepest in use, have three levels.
-const MAX_DEPTH: usize = 32;
+use crate::seen::{Key, Seen, key};
 
 /// One blob that the graph reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,160 +57,233 @@ pub enum GraphError {
         #[source]
         source: ManifestError,
     },
-    /// Indexes nested without end.
-    #[error("{} nests indexes more than {MAX_DEPTH} deep below {digest}: no image needs that", .path.display())]
-    TooDeep {
+    /// A graph that is larger than those of images.
+    #[error("{} cannot be read as images", .path.display())]
+    TooLarge {
         /// The layout.
         path: PathBuf,
-        /// The digest at which the walk stopped.
-        digest: Digest,
+        /// Where, and which limit it exceeds.
+        #[source]
+        source: TooLarge,
     },
 }
 
-/// A walk over one layout, which remembers what it has seen from one root to the next.
+/// The graph of a layout, as far as it was walked: what was seen below one root is remembered for the next.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct LayoutGraph<'a> {
     layout: &'a Layout,
-    seen: HashMap<Digest, Seen>,
-    media_types: Pool<str>,
+    visited: Seen,
+    found: Mutex<Found>,
+}
+
+/// What was found in a layout.
+#[derive(Debug, Default)]
+pub struct Found {
     /// What was reached, in the order of the walk.
     pub reached: Vec<Reached>,
-    /// What was named and is not there.
+    /// What is referred to and missing.
     pub missing: Vec<Missing>,
     /// What refers to something: the digest of the subject, and the referrer as a referrers list describes it.
     pub referrers: Vec<(Digest, Descriptor)>,
+    blobs: HashMap<Digest, Blob>,
+    media_types: Pool<str>,
+    /// What the root of the walk links to, without its children.
+    root_links: Links,
 }
 
 /// What is known of a digest that the walk came by.
 #[derive(Debug)]
-struct Seen {
-    size: u64,
+struct Blob {
     /// Whether a descriptor said that it holds descriptors.
     is_document: bool,
     at: Position,
 }
 
-/// A position in [`Walk::reached`] or [`Walk::missing`].
+/// A position in [`Found::reached`] or [`Found::missing`].
 #[derive(Clone, Copy, Debug)]
 enum Position {
     Reached(usize),
     Missing(usize),
 }
 
-struct Step<'a> {
-    descriptor: Cow<'a, Descriptor>,
+/// A descriptor on the way.
+#[derive(Debug)]
+pub struct Step {
+    descriptor: Descriptor,
+    /// The digest of the document that has it; None: `index.json`.
     referrer: Option<Digest>,
-    depth: usize,
 }
 
-impl<'a> Walk<'a> {
-    /// A walk that has seen nothing yet.
-    pub fn new(layout: &'a Layout) -> Walk<'a> {
-        Walk {
-            layout,
-            seen: HashMap::new(),
-            media_types: Pool::default(),
-            reached: Vec::new(),
-            missing: Vec::new(),
-            referrers: Vec::new(),
-        }
+impl<'a> LayoutGraph<'a> {
+    /// A graph of which nothing was walked yet.
+    pub fn new(layout: &'a Layout) -> LayoutGraph<'a> {
+        LayoutGraph { layout, visited: Seen::new(), found: Mutex::default() }
+    }
+
+    /// Adds all that is reached from `root`. Returns what the root itself links to, without its children.
+    ///
+    /// # Errors
+    /// A manifest cannot be read or is malformed, a blob has another size than a descriptor says, or the graph is too large.
+    pub fn add(&self, root: &Descriptor) -> Result<Links, GraphError> {
+        let root = Step { descriptor: root.clone(), referrer: None };
+        walk(self, std::iter::once(root), NonZeroUsize::MIN)?;
+        Ok(std::mem::take(&mut self.found().root_links))
     }
 
     /// Whether the walk came by this digest.
     pub fn has_seen(&self, digest: &Digest) -> bool {
-        self.seen.contains_key(digest)
+        self.found().blobs.contains_key(digest)
     }
 
-    /// What one descriptor links to, read without adding anything to the walk.
-    pub fn root_links(&self, root: &Descriptor) -> Result<Links, GraphError> {
-        Ok(self.read(root)?.unwrap_or_default())
+    /// The manifests that were reached.
+    pub fn manifests(&self) -> Vec<Digest> {
+        self.found()
+            .reached
+            .iter()
+            .filter(|reached| reached.is_manifest)
+            .map(|reached| reached.digest.clone())
+            .collect()
     }
 
-    /// Adds all that is reached from `root`. Returns what the root itself links to, without its children.
-    pub fn add(&mut self, root: &Descriptor) -> Result<Links, GraphError> {
-        let mut todo = vec![Step { descriptor: Cow::Borrowed(root), referrer: None, depth: 0 }];
-        let mut root_links = None;
-        while let Some(step) = todo.pop() {
-            let is_root = step.depth == 0;
-            if !self.tells_something_new(&step.descriptor)? && !is_root {
-                continue;
+    /// A blob that was reached, as the graph knows it.
+    pub fn descriptor(&self, digest: &Digest) -> Option<Descriptor> {
+        let found = self.found();
+        match found.blobs.get(digest)?.at {
+            Position::Reached(position) => {
+                let Reached { digest, size, media_type, .. } = found.reached.get(position)?;
+                Some(Descriptor::new(media_type, digest.clone(), *size))
             }
-            let mut links = self.visit(&step)?;
-            for descriptor in std::mem::take(&mut links.children).into_iter().rev() {
-                let referrer = Some(step.descriptor.digest.clone());
-                todo.push(Step { descriptor: Cow::Owned(descriptor), referrer, depth: step.depth + 1 });
-            }
-            if is_root {
-                root_links = Some(links);
-            }
-        }
-        Ok(root_links.unwrap_or_default())
-    }
-
-    /// Whether a descriptor is the first of its digest, or the first to say that there are descriptors in it.
-    fn tells_something_new(&mut self, descriptor: &Descriptor) -> Result<bool, GraphError> {
-        let Some(seen) = self.seen.get(&descriptor.digest) else { return Ok(true) };
-        if seen.size != descriptor.size {
-            // One of the two sizes is wrong. The first was right, where there is a file to tell.
-            self.layout.open_blob(&descriptor.digest, descriptor.size)?;
-        }
-        match seen.at {
-            Position::Reached(_) => Ok(!seen.is_document && media_type::holds_descriptors(&descriptor.media_type)),
-            Position::Missing(position) => {
-                self.missing[position].is_foreign &= descriptor.is_foreign();
-                Ok(false)
-            }
+            Position::Missing(_) => None,
         }
     }
 
-    fn visit(&mut self, step: &Step) -> Result<Links, GraphError> {
-        if step.depth > MAX_DEPTH {
-            let digest = step.descriptor.digest.clone();
-            return Err(GraphError::TooDeep { path: self.layout.path().into(), digest });
+    /// All that was found.
+    pub fn into_found(self) -> Found {
+        self.found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Graph for LayoutGraph<'_> {
+    type Node = Step;
+    type Error = GraphError;
+
+    fn identity<'n>(&'n self, step: &'n Step) -> Option<(&'n Seen, Key)> {
+        let Descriptor { digest, size, media_type, .. } = &step.descriptor;
+        let described = match media_type::holds_descriptors(media_type) {
+            true => "document",
+            false if media_type.is_empty() => "anything",
+            false if step.descriptor.is_foreign() => "foreign",
+            false => "leaf",
+        };
+        Some((&self.visited, key(&[digest.as_str(), &size.to_string(), described])))
+    }
+
+    fn bytes(&self, step: &Step) -> u64 {
+        manifest_bytes(&step.descriptor)
+    }
+
+    fn visit(&self, step: Step, next: &mut Next<Step>) -> Result<(), GraphError> {
+        let mut links = read_links(self.layout, &step.descriptor)?;
+        for descriptor in links.iter_mut().flat_map(|links| std::mem::take(&mut links.children)) {
+            next.below(Step { descriptor, referrer: Some(step.descriptor.digest.clone()) });
         }
-        let links = self.read(&step.descriptor)?;
-        match self.seen.get(&step.descriptor.digest).map(|seen| (seen.is_document, seen.at)) {
-            None => self.note_first(step, links.as_ref()),
-            Some((false, Position::Reached(position))) => {
-                self.note_document(position, &step.descriptor, links.as_ref())
+        let mut found = self.found();
+        found.note(&step, links.as_ref(), next.has_below());
+        if step.referrer.is_none() {
+            found.root_links = links.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// An entry may be the same as an earlier one but for its ref.
+    fn pass(&self, step: Step, _next: &mut Next<Step>) -> Result<(), GraphError> {
+        if step.referrer.is_none() {
+            let links = read_links(self.layout, &step.descriptor)?.unwrap_or_default();
+            self.found().root_links = Links { children: vec![], ..links };
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, step: Step, limit: Limit, _next: &mut Next<Step>) -> Result<(), GraphError> {
+        let source = TooLarge { digest: step.descriptor.digest, limit };
+        Err(GraphError::TooLarge { path: self.layout.path().into(), source })
+    }
+}
+
+/// What a blob of a layout links to; None: the layout does not have it.
+///
+/// # Errors
+/// It is a manifest that cannot be read or is malformed, or has another size than its descriptor says.
+pub fn read_links(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Links>, GraphError> {
+    if !manifest::may_hold_descriptors(&descriptor.media_type) {
+        let is_there = layout.has_blob(&descriptor.digest, descriptor.size)?;
+        return Ok(is_there.then(Links::default));
+    }
+    let bytes = match layout.read(descriptor) {
+        // Without a media type it may as well be a large layer.
+        Err(LayoutError::ManifestTooLarge { .. }) if descriptor.media_type.is_empty() => {
+            return Ok(Some(Links::default()));
+        }
+        other => other?,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
+    let path = || layout.path().join(blob_path(&descriptor.digest));
+    manifest::links(&descriptor.media_type, &bytes)
+        .map(Some)
+        .map_err(|source| GraphError::Manifest { path: path(), source })
+}
+
+impl Found {
+    /// Notes a descriptor: the first of its digest, or one that says something else of it.
+    fn note(&mut self, step: &Step, links: Option<&Links>, has_children: bool) {
+        let descriptor = &step.descriptor;
+        match self.blobs.get(&descriptor.digest).map(|blob| (blob.is_document, blob.at)) {
+            None => self.note_first(step, links, has_children),
+            Some((_, Position::Missing(position))) => {
+                if let Some(missing) = self.missing.get_mut(position) {
+                    missing.is_foreign &= descriptor.is_foreign();
+                }
+            }
+            Some((false, Position::Reached(position))) if media_type::holds_descriptors(&descriptor.media_type) => {
+                self.note_document(position, descriptor, links);
             }
             Some(_) => {}
         }
-        Ok(links.unwrap_or_default())
     }
 
-    fn note_first(&mut self, step: &Step, links: Option<&Links>) {
-        let Descriptor { digest, size, media_type, .. } = &*step.descriptor;
+    fn note_first(&mut self, step: &Step, links: Option<&Links>, has_children: bool) {
+        let Descriptor { digest, size, media_type, .. } = &step.descriptor;
         let (digest, size, media_type) = (digest.clone(), *size, self.media_types.share(media_type.as_str()));
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {
-            Some(_) => Position::Reached(self.reached.len()),
-            None => Position::Missing(self.missing.len()),
-        };
-        self.seen.insert(digest.clone(), Seen { size, is_document, at });
-        match links {
             Some(links) => {
-                let is_manifest = is_document || !links.children.is_empty();
-                self.reached.push(Reached { digest, size, media_type, is_manifest });
                 self.note_subject(&step.descriptor, links);
+                let is_manifest = is_document || has_children;
+                self.reached.push(Reached { digest: digest.clone(), size, media_type, is_manifest });
+                Position::Reached(self.reached.len() - 1)
             }
             None => {
                 let (referrer, is_foreign) = (step.referrer.clone(), step.descriptor.is_foreign());
-                self.missing.push(Missing { digest, size, referrer, is_foreign });
+                self.missing.push(Missing { digest: digest.clone(), size, referrer, is_foreign });
+                Position::Missing(self.missing.len() - 1)
             }
-        }
+        };
+        self.blobs.insert(digest, Blob { is_document, at });
     }
 
     /// Corrects what an earlier descriptor said of a blob that turns out to be a document.
     fn note_document(&mut self, position: usize, descriptor: &Descriptor, links: Option<&Links>) {
-        if !media_type::holds_descriptors(&descriptor.media_type) {
-            return;
+        if let Some(blob) = self.blobs.get_mut(&descriptor.digest) {
+            blob.is_document = true;
         }
-        if let Some(seen) = self.seen.get_mut(&descriptor.digest) {
-            seen.is_document = true;
+        if let Some(reached) = self.reached.get_mut(position) {
+            reached.media_type = self.media_types.share(descriptor.media_type.as_str());
+            reached.is_manifest = true;
         }
-        self.reached[position].media_type = self.media_types.share(descriptor.media_type.as_str());
-        self.reached[position].is_manifest = true;
         if let Some(links) = links {
             self.note_subject(descriptor, links);
         }
@@ -225,25 +293,5 @@ impl<'a> Walk<'a> {
         if let Some(subject) = &links.subject {
             self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
         }
-    }
-
-    /// What a blob links to; None when the layout does not have it.
-    fn read(&self, descriptor: &Descriptor) -> Result<Option<Links>, GraphError> {
-        if !manifest::may_hold_descriptors(&descriptor.media_type) {
-            let is_there = self.layout.has_blob(&descriptor.digest, descriptor.size)?;
-            return Ok(is_there.then(Links::default));
-        }
-        let bytes = match self.layout.read_manifest(descriptor) {
-            // Without a media type it may as well be a large layer.
-            Err(LayoutError::ManifestTooLarge { .. }) if descriptor.media_type.is_empty() => {
-                return Ok(Some(Links::default()));
-            }
-            other => other?,
-        };
-        let Some(bytes) = bytes else { return Ok(None) };
-        let path = || self.layout.path().join(blob_path(&descriptor.digest));
-        manifest::links(&descriptor.media_type, &bytes)
-            .map(Some)
-            .map_err(|source| GraphError::Manifest { path: path(), source })
     }
 }

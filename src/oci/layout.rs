@@ -9,12 +9,14 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Descriptor, DescriptorError};
-use crate::digest::{ContentError, Digest, VerifyingReader};
+use super::index::{EntryError, IndexText};
+use super::verified::ReadError;
+use super::walk::Manifests;
+use super::{Descriptor, DescriptorError, Verified};
+use crate::digest::{ContentError, Digest};
 use crate::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 
 /// The file that marks a layout.
@@ -247,34 +249,25 @@ impl Layout {
     ) -> Result<(), E> {
         let bytes = self.index_bytes()?;
         let path = || self.path.join(INDEX_FILE);
-        let Ok(texts) = entry_texts(&bytes) else {
-            // Something is wrong with it, and reading it whole says what.
-            self.index()?;
-            return Ok(());
-        };
-        for (position, text) in texts.into_iter().enumerate() {
-            let value =
-                json::parse(text.get().as_bytes()).map_err(|source| LayoutError::Json { path: path(), source })?;
-            let entry = Descriptor::from_value(value);
-            visit(entry.map_err(|source| LayoutError::Entry { path: path(), position, source })?)?;
+        let index = IndexText::parse(&bytes).map_err(|source| LayoutError::Json { path: path(), source })?;
+        for (position, entry) in index.descriptors().enumerate() {
+            visit(entry.map_err(|error| match error {
+                EntryError::Json(source) => LayoutError::Json { path: path(), source },
+                EntryError::Descriptor(source) => LayoutError::Entry { path: path(), position, source },
+            })?)?;
         }
         Ok(())
     }
 
     /// `index.json` as it is: its properties without `manifests`, and its entries, of whatever form.
     pub fn index(&self) -> Result<(Map<String, Value>, Vec<Value>), LayoutError> {
-        let path = self.path.join(INDEX_FILE);
-        let wrong = |source| LayoutError::Json { path: path.clone(), source };
-        let wrong_type = |expected: &str, found| wrong(JsonError::Type { expected: expected.into(), found });
-        match json::parse(&self.index_bytes()?).map_err(wrong)? {
-            Value::Object(mut index) => match index.remove("manifests") {
-                Some(Value::Array(entries)) => Ok((index, entries)),
-                other => {
-                    Err(wrong_type("\"manifests\" to be an array", other.as_ref().map_or("nothing", json::type_name)))
-                }
-            },
-            other => Err(wrong_type("the index to be an object", json::type_name(&other))),
-        }
+        let bytes = self.index_bytes()?;
+        let wrong = |source| LayoutError::Json { path: self.path.join(INDEX_FILE), source };
+        let index = IndexText::parse(&bytes).map_err(wrong)?;
+        let value = |text: &RawValue| json::parse(text.get().as_bytes()).map_err(wrong);
+        let entries = index.entries().map(value).collect::<Result<_, _>>()?;
+        let others = index.properties.iter().map(|(key, text)| Ok((key.clone(), value(text)?)));
+        Ok((others.collect::<Result<_, LayoutError>>()?, entries))
     }
 
     fn index_bytes(&self) -> Result<Vec<u8>, LayoutError> {
@@ -315,19 +308,6 @@ impl Layout {
         }
     }
 
-    /// The verified bytes of a manifest. None: the layout has no such file.
-    pub fn read_manifest(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, LayoutError> {
-        let Some(blob) = self.open_blob(&descriptor.digest, descriptor.size)? else { return Ok(None) };
-        if blob.size > MAX_MANIFEST_BYTES {
-            return Err(LayoutError::ManifestTooLarge { path: blob.path, size: blob.size });
-        }
-        let path = blob.path.clone();
-        let mut bytes = Vec::with_capacity(blob.size as usize);
-        let mut reader = VerifyingReader::new(blob.reader(), &descriptor.digest, descriptor.size);
-        reader.read_to_end(&mut bytes).map_err(|error| content_error(path, error))?;
-        Ok(Some(bytes))
-    }
-
     fn open_file(&self, name: &str) -> Result<Option<Blob>, LayoutError> {
         match &self.files {
             Files::Directory => open_regular(&self.path.join(name)),
@@ -352,6 +332,21 @@ impl Layout {
             }
         }
         Err(LayoutError::NotAFile { path, found: "a chain of links without an end" })
+    }
+}
+
+impl Manifests for Layout {
+    type Node = Descriptor;
+    type Error = LayoutError;
+
+    fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, LayoutError> {
+        let Some(blob) = self.open_blob(&descriptor.digest, descriptor.size)? else { return Ok(None) };
+        let path = blob.path.clone();
+        Verified::read(blob.reader(), descriptor).map(Some).map_err(|error| match error {
+            ReadError::TooLarge { size, .. } => LayoutError::ManifestTooLarge { path, size },
+            ReadError::Content(problem) => content_error(path, problem.into()),
+            ReadError::Io(error) => content_error(path, error),
+        })
     }
 }
 
@@ -381,16 +376,6 @@ pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
         }
         None => LayoutError::Read { path, source: error },
     }
-}
-
-/// The entries of an index, each as its own text.
-fn entry_texts(index: &[u8]) -> serde_json::Result<Vec<&RawValue>> {
-    #[derive(Deserialize)]
-    struct Entries<'a> {
-        #[serde(borrow)]
-        manifests: Vec<&'a RawValue>,
-    }
-    Ok(serde_json::from_slice::<Entries>(index)?.manifests)
 }
 
 fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {

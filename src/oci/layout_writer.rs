@@ -15,9 +15,10 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::graph::{GraphError, Walk};
+use super::graph::{GraphError, LayoutGraph};
 use super::layout::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path};
-use super::{Descriptor, media_type};
+use super::walk::Manifests;
+use super::{Descriptor, Verified, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::json;
 
@@ -155,10 +156,10 @@ impl LayoutWriter {
     }
 
     /// The verified bytes of a manifest that is there; none when it is not there, or not right: then it is written anew.
-    pub fn read_manifest(&self, descriptor: &Descriptor) -> Option<Vec<u8>> {
+    pub fn read_manifest(&self, descriptor: &Descriptor) -> Option<Verified> {
         let here = Layout::open(&self.root).ok();
         let layouts = here.iter().chain(self.old());
-        layouts.filter_map(|layout| layout.read_manifest(descriptor).ok().flatten()).next()
+        layouts.filter_map(|layout| layout.read(descriptor).ok().flatten()).next()
     }
 
     fn old(&self) -> Option<&Layout> {
@@ -226,11 +227,11 @@ impl LayoutWriter {
     fn keep_old(&self, archive: &Archive) -> Result<(), WriteError> {
         let Some(old) = &archive.old else { return Ok(()) };
         let broken = |source: GraphError| WriteError::Archive { path: archive.path.clone(), source: Box::new(source) };
-        let mut walk = Walk::new(old);
+        let graph = LayoutGraph::new(old);
         for entry in old.entries()? {
-            walk.add(&entry).map_err(broken)?;
+            graph.add(&entry).map_err(broken)?;
         }
-        for reached in &walk.reached {
+        for reached in &graph.into_found().reached {
             let path = self.root.join(blob_path(&reached.digest));
             if path.exists() {
                 continue;
@@ -443,7 +444,7 @@ mod tests {
         writer.finish(|_| vec![entry.to_value()]).unwrap();
         let layout = Layout::open(&path).unwrap();
         assert_eq!(layout.entries().unwrap(), [entry]);
-        assert_eq!(layout.read_manifest(&layout.entries().unwrap()[0]).unwrap().unwrap(), b"blob");
+        assert_eq!(*layout.read(&layout.entries().unwrap()[0]).unwrap().unwrap(), *b"blob");
         assert_eq!(names(&path), ["blobs", "index.json", "oci-layout"]);
     }
 
@@ -520,7 +521,7 @@ mod tests {
         }
         let layout = Layout::open(&path).unwrap();
         let entries = layout.entries().unwrap();
-        let contents: Vec<_> = entries.iter().map(|entry| layout.read_manifest(entry).unwrap().unwrap()).collect();
+        let contents: Vec<_> = entries.iter().map(|entry| layout.read(entry).unwrap().unwrap().to_vec()).collect();
         assert_eq!(contents, [b"one", b"two"]);
         assert_eq!(names(directory.path()), ["image.tar"]);
     }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::media_type;
-use super::{Descriptor, DescriptorError};
+use super::{Descriptor, DescriptorError, Verified};
 use crate::json::{self, JsonError};
 
 /// The descriptors that a manifest or an index holds.
@@ -91,7 +91,7 @@ pub fn may_hold_descriptors(described: &str) -> bool {
 ///
 /// # Errors
 /// The document is no JSON object, or one of its descriptors is malformed.
-pub fn links(described: &str, bytes: &[u8]) -> Result<Links, ManifestError> {
+pub fn links(described: &str, bytes: &Verified) -> Result<Links, ManifestError> {
     if !may_hold_descriptors(described) {
         return Ok(Links::default());
     }
@@ -183,6 +183,7 @@ fn single(document: &mut Map<String, Value>, field: &str) -> Result<Option<Descr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::{Algorithm, Digest};
     use serde_json::json;
 
     fn descriptor(size: u64) -> Value {
@@ -193,8 +194,13 @@ mod tests {
         })
     }
 
+    fn verified(bytes: &[u8]) -> Verified {
+        let digest = Digest::of(Algorithm::Sha256, bytes);
+        Verified::read(bytes, &Descriptor::new("", digest, bytes.len() as u64)).unwrap()
+    }
+
     fn sizes(media_type: &str, document: Value) -> Vec<u64> {
-        let links = links(media_type, document.to_string().as_bytes()).unwrap();
+        let links = links(media_type, &verified(document.to_string().as_bytes())).unwrap();
         links.children.iter().chain(&links.subject).map(|child| child.size).collect()
     }
 
@@ -217,13 +223,13 @@ mod tests {
     fn a_descriptor_without_media_type_is_read_by_its_shape() {
         assert_eq!(sizes("", json!({"manifests": [descriptor(1)]})), [1]);
         assert_eq!(sizes("", json!({"config": descriptor(1), "layers": [descriptor(2)]})), [1, 2]);
-        assert!(links("", b"\x1f\x8b not JSON at all").unwrap().children.is_empty());
+        assert!(links("", &verified(b"\x1f\x8b not JSON at all")).unwrap().children.is_empty());
     }
 
     #[test]
     fn a_wrong_descriptor_is_named_by_its_place() {
         let document = json!({"config": descriptor(1), "layers": [descriptor(1), {"size": 1}]});
-        let error = links(media_type::MANIFEST, document.to_string().as_bytes()).unwrap_err();
+        let error = links(media_type::MANIFEST, &verified(document.to_string().as_bytes())).unwrap_err();
         assert_eq!(error.to_string(), "in \"layers[1]\"");
     }
 }

@@ -3,9 +3,13 @@
 
 pub mod descriptor;
 pub mod graph;
+pub mod index;
 pub mod layout;
 pub mod layout_writer;
 pub mod manifest;
 pub mod media_type;
+pub mod verified;
+pub mod walk;
 
 pub use descriptor::{Descriptor, DescriptorError, Platform};
+pub use verified::Verified;

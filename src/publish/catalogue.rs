@@ -22,7 +22,7 @@ use super::execute::{Tally, write_documents};
 use super::plan::{
     PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
 };
-use super::{PublishError, Site, unfinished};
+use super::{PublishError, Site, SiteImage, SiteImageError, unfinished};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
 use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
 use crate::catalogue::outline::{Differences, Listed, Outline};
@@ -30,8 +30,9 @@ use crate::catalogue::templates;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
-use crate::oci::Descriptor;
 use crate::oci::layout::Layout;
+use crate::oci::walk::Manifests;
+use crate::oci::{Descriptor, Verified};
 use crate::parallel;
 use crate::progress::Silent;
 use crate::site::index::Index;
@@ -200,21 +201,18 @@ impl<'a> Planner<'a> {
         index: &Index,
         index_digest: Digest,
     ) -> Result<Option<Changed>, PlanError> {
-        let by_digest: HashMap<&Digest, usize> =
-            image.blobs.iter().map(|found| (&found.blob.digest, found.layout)).collect();
-        self.changed(&image.name, index, index_digest, &|descriptor| match by_digest
-            .get(&descriptor.digest)
-            .and_then(|position| self.layouts.get(*position))
-        {
-            Some(layout) => Ok(layout.read_manifest(descriptor)?),
-            None => Ok(None),
-        })
+        let layouts: HashMap<&Digest, &Layout> = image
+            .blobs
+            .iter()
+            .filter_map(|found| Some((&found.blob.digest, self.layouts.get(found.layout)?)))
+            .collect();
+        self.changed(&image.name, index, index_digest, layouts)
     }
 
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
     pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
         let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
-        self.changed(name, index, digest, &|_| Ok(None))
+        self.changed(name, index, digest, HashMap::new())
     }
 
     fn changed(
@@ -222,7 +220,7 @@ impl<'a> Planner<'a> {
         name: &ImageName,
         index: &Index,
         digest: Digest,
-        published: &dyn Fn(&Descriptor) -> Result<Option<Vec<u8>>, PlanError>,
+        layouts: HashMap<&Digest, &Layout>,
     ) -> Result<Option<Changed>, PlanError> {
         let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
         let there = read(self.site, &path)?;
@@ -230,11 +228,8 @@ impl<'a> Planner<'a> {
         let there = there.map(|there| There::of(&there));
         let (before, shared_before) =
             old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
-        let document =
-            document::build(name, digest, index.entries(), old, &mut |descriptor| match published(descriptor)? {
-                Some(bytes) => Ok(Some(bytes)),
-                None => read_blob(self.site, name, descriptor),
-            })?;
+        let sources = Sources { layouts, published: SiteImage { site: self.site, image: name } };
+        let document = document::build(name, digest, index.entries(), old, &sources)?;
         let after = document.layers();
         // Without a lock, that the document is there does not say that the rest was written: all its layers are asked for.
         let before = if self.site.own.has_lock() { before } else { &before - &after };
@@ -507,16 +502,30 @@ fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, PlanError> {
     Ok(site.own.read_document(path, MAX_INDEX_BYTES)?)
 }
 
-/// The bytes of a manifest or config in the site's own CAS. One that is too large to be one, or is damaged, is not there: the
-/// page says that something is missing, and verification what.
-fn read_blob(site: &Site, image: &ImageName, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, PlanError> {
-    if descriptor.size > MAX_MANIFEST_BYTES {
-        return Ok(None);
+/// Where the manifests of an image are: in the layouts that are published now, or in the site.
+struct Sources<'a> {
+    layouts: HashMap<&'a Digest, &'a Layout>,
+    published: SiteImage<'a>,
+}
+
+impl Manifests for Sources<'_> {
+    type Node = Descriptor;
+    type Error = PlanError;
+
+    /// One that is too large to be a manifest, or is damaged in the site, is missing: the page says that something is, and
+    /// verification what.
+    fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, PlanError> {
+        if descriptor.size > MAX_MANIFEST_BYTES {
+            return Ok(None);
+        }
+        match self.layouts.get(&descriptor.digest) {
+            Some(layout) => Ok(layout.read(descriptor)?),
+            None => match self.published.read(descriptor) {
+                Err(SiteImageError::Damaged { .. }) => Ok(None),
+                read => Ok(read?),
+            },
+        }
     }
-    let place = site.map.blob_place(image, &descriptor.digest)?;
-    let document = site.store(place.origin).read_document(&place.path, MAX_MANIFEST_BYTES)?;
-    let is_right = |bytes: &Vec<u8>| Digest::of(descriptor.digest.algorithm(), bytes) == descriptor.digest;
-    Ok(document.map(|document| document.bytes).filter(is_right))
 }
 
 /// The documents that tell who has which layer, read when they are needed.

@@ -12,9 +12,10 @@ use crate::digest::Digest;
 use crate::json;
 use crate::name::{self, ImageName};
 use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
-use crate::oci::graph::{GraphError, Missing, Reached, Walk};
+use crate::oci::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
 use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
+use crate::oci::walk::Manifests;
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
 use crate::pool::Pool;
@@ -204,7 +205,8 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
 
 fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
     let layout = &gathered.layouts[source.layout];
-    let mut reading = Reading { layout, position: source.layout, walk: Walk::new(layout), platforms: Pool::default() };
+    let graph = LayoutGraph::new(layout);
+    let mut reading = Reading { layout, position: source.layout, graph: &graph, platforms: Pool::default() };
     let mut entries = vec![];
     let rename = source.rename.as_deref();
     match &source.select {
@@ -225,12 +227,12 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     }
     // There may be tens of thousands, and they are kept for a while.
     entries.shrink_to_fit();
-    let mut walk = reading.walk;
-    let missing = std::mem::take(&mut walk.missing).into_iter();
-    let missing = missing.map(|missing| check_missing(layout, missing, allow_missing)).collect::<Result<_, _>>()?;
-    let mut referrers = std::mem::take(&mut walk.referrers);
-    add_fallback_referrers(layout, &walk, &entries, &mut referrers)?;
-    let found = walk.reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
+    let fallback_referrers = fallback_referrers(&graph, layout, &entries)?;
+    let Found { reached, missing, mut referrers, .. } = graph.into_found();
+    referrers.extend(fallback_referrers);
+    let missing = missing.into_iter().map(|missing| check_missing(layout, missing, allow_missing));
+    let missing = missing.collect::<Result<_, _>>()?;
+    let found = reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
     let warnings = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry)).collect();
     Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, referrers, warnings })
 }
@@ -255,7 +257,7 @@ struct Reading<'a> {
     layout: &'a Layout,
     /// Its position in [`Gathered::layouts`].
     position: usize,
-    walk: Walk<'a>,
+    graph: &'a LayoutGraph<'a>,
     /// The platforms of its entries.
     platforms: Pool<Platform>,
 }
@@ -266,7 +268,7 @@ impl Reading<'_> {
         mut descriptor: Descriptor,
         rename: Option<&str>,
     ) -> Result<PublishedEntry, CollectError> {
-        let links = self.walk.add(&descriptor)?;
+        let links = self.graph.add(&descriptor)?;
         let tag = tag(&descriptor);
         let refers = links.subject.is_some() || tag.as_deref().is_some_and(is_fallback_tag);
         // A name for the image is no name for its signatures.
@@ -290,15 +292,9 @@ impl Reading<'_> {
         let mut candidates = rest.into_iter().map(with_subject).collect::<Result<Vec<_>, _>>()?;
         let mut tags: HashSet<String> = HashSet::new();
         loop {
-            tags.extend(
-                self.walk
-                    .reached
-                    .iter()
-                    .filter(|reached| reached.is_manifest)
-                    .map(|reached| fallback_tag(&reached.digest)),
-            );
+            tags.extend(self.graph.manifests().iter().map(fallback_tag));
             let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
-                let by_subject = subject.as_ref().is_some_and(|subject| self.walk.has_seen(subject));
+                let by_subject = subject.as_ref().is_some_and(|subject| self.graph.has_seen(subject));
                 by_subject || tag(entry).is_some_and(|tag| tags.contains(tag.split('.').next().unwrap_or_default()))
             };
             let (found, left): (Vec<_>, Vec<_>) = candidates.into_iter().partition(refers);
@@ -322,7 +318,7 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) -> 
         return Ok(());
     };
     // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
-    let bytes = unless_broken(layout.read_manifest(config))?.flatten();
+    let bytes = unless_broken(layout.read(config))?.flatten();
     if let Some(platform) = bytes.and_then(|bytes| Platform::from_config(&bytes)) {
         descriptor.properties.insert("platform".into(), platform.to_value());
     }
@@ -331,7 +327,7 @@ fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) -> 
 
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
 fn subject(layout: &Layout, entry: &Descriptor) -> Result<Option<Digest>, GraphError> {
-    let links = unless_broken(Walk::new(layout).root_links(entry))?;
+    let links = unless_broken(read_links(layout, entry))?.flatten();
     Ok(links.and_then(|links| links.subject).map(|subject| subject.digest))
 }
 
@@ -345,31 +341,34 @@ fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>,
     }
 }
 
-/// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
-fn add_fallback_referrers(
+/// What only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
+fn fallback_referrers(
+    graph: &LayoutGraph,
     layout: &Layout,
-    walk: &Walk,
     entries: &[PublishedEntry],
-    referrers: &mut Vec<(Digest, Descriptor)>,
-) -> Result<(), GraphError> {
-    let subjects = || walk.reached.iter().filter(|reached| reached.is_manifest).map(|reached| &reached.digest);
-    for entry in entries {
-        let Some(tag) = entry.reference.as_deref().filter(|tag| is_fallback_tag(tag) && !tag.contains('.')) else {
-            continue;
-        };
-        let Some(subject) = subjects().find(|digest| fallback_tag(digest) == tag) else { continue };
-        let root = walk.reached.iter().find(|reached| reached.digest == entry.digest);
-        let root = root.map(|root| Descriptor::new(&root.media_type, root.digest.clone(), root.size));
-        let links = root.map(|root| unless_broken(walk.root_links(&root))).transpose()?.flatten();
-        let Some(links) = links else { continue };
-        for listed in links.children {
+) -> Result<Vec<(Digest, Descriptor)>, GraphError> {
+    let is_fallback = |entry: &&PublishedEntry| {
+        entry.reference.as_deref().is_some_and(|tag| is_fallback_tag(tag) && !tag.contains('.'))
+    };
+    let fallback: Vec<&PublishedEntry> = entries.iter().filter(is_fallback).collect();
+    if fallback.is_empty() {
+        return Ok(vec![]);
+    }
+    let subjects: HashMap<String, Digest> =
+        graph.manifests().into_iter().map(|digest| (fallback_tag(&digest), digest)).collect();
+    let mut referrers = Vec::new();
+    for entry in fallback {
+        let Some(subject) = entry.reference.as_deref().and_then(|tag| subjects.get(tag)) else { continue };
+        let root = graph.descriptor(&entry.digest);
+        let links = root.map(|root| unless_broken(read_links(layout, &root))).transpose()?.flatten().flatten();
+        for listed in links.into_iter().flat_map(|links| links.children) {
             // The manifest's own word on its type and annotations, where it is there to be read.
-            let own = unless_broken(Walk::new(layout).root_links(&listed))?.filter(|own| own.subject.is_some());
+            let own = unless_broken(read_links(layout, &listed))?.flatten().filter(|own| own.subject.is_some());
             let referrer = own.map_or(listed.clone(), |own| own.referrer_descriptor(&listed));
             referrers.push((subject.clone(), referrer));
         }
     }
-    Ok(())
+    Ok(referrers)
 }
 
 fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Result<MissingBlob, CollectError> {

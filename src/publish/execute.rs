@@ -1,6 +1,7 @@
 //! Carrying a plan out: phase by phase, each durable before the next begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -11,18 +12,22 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site, catalogue, registry, unfinished};
-use crate::digest::Digest;
+use super::{PublishError, Site, SiteImage, catalogue, registry, unfinished};
+use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::name::ImageName;
+use crate::oci::Descriptor;
 use crate::oci::layout::{Layout, LayoutError, blob_path};
+use crate::oci::walk::Manifests;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
-use crate::store::{BlobSource, Content, Expected, Store, StoreError, Written};
+use crate::store::{BlobSource, Content, Expected, Origin, Store, StoreError, Written};
 
 /// Blobs are looked for so many at a time: their paths take more memory than they do.
 const PATHS_AT_ONCE: usize = 16 * 1024;
+/// How much of a blob is read and hashed at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// What a publish did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,6 +43,8 @@ pub struct Summary {
     pub blobs_linked: Count,
     /// Blobs that the site had already.
     pub blobs_present: Count,
+    /// Damaged blobs that were written anew; they are counted as written, or linked, too.
+    pub blobs_repaired: Count,
     /// Documents that were written.
     pub documents_written: Count,
     /// Documents that had the right bytes already.
@@ -87,6 +94,7 @@ impl Summary {
         self.blobs_written.join(other.blobs_written);
         self.blobs_linked.join(other.blobs_linked);
         self.blobs_present.join(other.blobs_present);
+        self.blobs_repaired.join(other.blobs_repaired);
         self.documents_written.join(other.documents_written);
         self.documents_unchanged.join(other.documents_unchanged);
         self.retries += other.retries;
@@ -127,6 +135,7 @@ struct Blobs {
     written: Count,
     linked: Count,
     present: Count,
+    repaired: Count,
 }
 
 impl<'a> Tally<'a> {
@@ -190,6 +199,7 @@ impl<'a> Tally<'a> {
             blobs_written: self.blobs.written,
             blobs_linked: self.blobs.linked,
             blobs_present: self.blobs.present,
+            blobs_repaired: self.blobs.repaired,
             ..Summary::default()
         };
         for (is_written, bytes) in self.documents.lock().unwrap_or_else(PoisonError::into_inner).values() {
@@ -278,8 +288,18 @@ fn write_blobs(
     jobs: NonZeroUsize,
     tally: &mut Tally<'_>,
 ) -> Result<(), PublishError> {
-    let (present, mut absent) = which_are_there(site, plan, jobs)?;
+    let (mut present, mut absent) = which_are_there(site, plan, jobs)?;
+    let damaged = if plan.recheck { take_damaged(site, plan, &mut present, jobs, tally.progress)? } else { vec![] };
     present.iter().for_each(|blob| tally.blobs.present.add(blob.size));
+    damaged.iter().for_each(|blob| tally.blobs.repaired.add(blob.size));
+    // A blob that is repaired was there before, and stays when the publish fails.
+    let kept: HashSet<Place> = damaged.iter().map(|blob| plan.blob_place(blob)).collect::<Result<_, _>>()?;
+    let remember = |place: Place| {
+        if !kept.contains(&place) {
+            site.remember(place);
+        }
+    };
+    absent.extend(damaged);
     // The largest first: two workers that end with a large one each would wait for the slower.
     absent.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let (copies, links): (Vec<_>, Vec<_>) = absent.into_iter().partition(|blob| blob.same_as.is_none());
@@ -293,7 +313,7 @@ fn write_blobs(
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
         told.tell(site, how, &place);
-        site.remember(place);
+        remember(place);
         Ok(how)
     };
     let written = parallel::map(&copies, jobs, write);
@@ -303,9 +323,14 @@ fn write_blobs(
         let (to, first) = (plan.blob_place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
         let from = first.map(|first| plan.blob_place(first)).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
+        if blob.is_manifest() {
+            // Small, and what is damaged in it would be taken for an image: read before it gets a second name.
+            let image = SiteImage { site, image: &plan.images[blob.image] };
+            image.read(&Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size))?;
+        }
         let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind(), &blob.digest)?;
         told.tell(site, how, &to);
-        site.remember(to);
+        remember(to);
         Ok(how)
     };
     let linked = parallel::map(&links, jobs, link)?;
@@ -378,6 +403,38 @@ fn which_are_there<'a>(
         }
     }
     Ok((present, absent))
+}
+
+/// Takes those blobs out of `present` that do not have their digests.
+fn take_damaged<'a>(
+    site: &Site,
+    plan: &'a Plan,
+    present: &mut Vec<&'a PlannedBlob>,
+    jobs: NonZeroUsize,
+    progress: &dyn Progress,
+) -> Result<Vec<&'a PlannedBlob>, PublishError> {
+    progress.start("checking", present.iter().map(|blob| blob.size).sum());
+    let intact = parallel::map(&*present, jobs, |blob| is_intact(site, &plan.blob_place(blob)?, blob, progress));
+    progress.finish();
+    let mut intact = intact?.into_iter();
+    let is_damaged = |_: &mut &PlannedBlob| !intact.next().unwrap_or_default();
+    Ok(present.extract_if(.., is_damaged).collect())
+}
+
+/// Whether a blob of the site has its digest. One that is gone by now does not.
+fn is_intact(site: &Site, place: &Place, blob: &PlannedBlob, progress: &dyn Progress) -> Result<bool, PublishError> {
+    let store = site.store(place.origin);
+    let Some(reader) = store.open(&place.path)? else { return Ok(false) };
+    let mut reader = VerifyingReader::new(reader, &blob.digest, blob.size);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(count) => progress.advance(count as u64),
+            Err(error) if ContentError::of(&error).is_some() => return Ok(false),
+            Err(error) => return Err(Origin::Store(format!("{}/{}", store.name(), place.path)).error(error).into()),
+        }
+    }
 }
 
 /// Writes the documents that do not have the right bytes already, in any order.

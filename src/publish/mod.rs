@@ -11,6 +11,7 @@ pub mod execute;
 pub mod input;
 pub mod plan;
 pub mod registry;
+pub mod site_image;
 pub mod unfinished;
 
 use std::collections::{BTreeMap, HashSet};
@@ -40,6 +41,7 @@ use execute::Tally;
 pub use input::{Input, InputError};
 use plan::EntriesBefore;
 pub use plan::{Object, Plan, PlanError};
+pub use site_image::{SiteImage, SiteImageError};
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
 pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
@@ -75,6 +77,8 @@ pub struct Request {
     pub merge: Merge,
     /// Whether blobs that a layout lacks are no error.
     pub allow_missing: bool,
+    /// Whether what the site has already is read and hashed, and repaired where it is damaged.
+    pub recheck: bool,
     /// How the stores are used.
     pub options: store::Options,
     /// How many files are worked on at once.
@@ -107,6 +111,9 @@ pub enum PublishError {
     /// The templates do not describe a static site.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// What the site has of an image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
     /// The site's directory cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -278,7 +285,7 @@ impl Attempts {
     ) -> Result<Plan, PublishError> {
         loop {
             site.reload(request, &images)?;
-            match plan::plan(site, request.merge, images, layouts, &mut self.before, request.jobs) {
+            match plan::plan(site, request, images, layouts, &mut self.before) {
                 Ok(plan) => return Ok(plan),
                 Err(error) => images = self.again(error.into())?,
             }
@@ -307,7 +314,7 @@ pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
     for group in groups {
         let site = Site::open(request, &group.root, &group.images)?;
         let mut before = EntriesBefore::default();
-        let plan = plan::plan(&site, request.merge, group.images, &layouts, &mut before, request.jobs)?;
+        let plan = plan::plan(&site, request, group.images, &layouts, &mut before)?;
         preview.objects.extend(plan.objects(&site)?);
         preview.missing.extend(plan.missing);
         preview.warnings.extend(plan.warnings);

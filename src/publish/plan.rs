@@ -1,21 +1,19 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::catalogue::{CataloguePlan, Changed, Planner};
 use super::collect::{Image, MissingBlob};
-use super::{Site, registry, unfinished};
+use super::{Request, Site, SiteImage, SiteImageError, registry, unfinished};
 use crate::catalogue::page::PageError;
 use crate::digest::{Algorithm, Digest};
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
 use crate::oci::layout::{LAYOUT_MARKER, Layout, LayoutError};
-use crate::oci::manifest;
 use crate::parallel;
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index, IndexError, Merge, Published};
+use crate::site::index::{Entry, Index, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
@@ -48,6 +46,8 @@ pub struct Plan {
     pub catalogue: CataloguePlan,
     /// Blobs that are not published because the layouts lack them.
     pub missing: Vec<MissingBlob>,
+    /// Whether blobs that the site has already are read and hashed.
+    pub recheck: bool,
     /// How many refs are published.
     pub refs: usize,
     /// What a person should hear of.
@@ -96,6 +96,8 @@ pub struct PlannedTag {
     pub tag: String,
     /// The manifest's digest.
     pub digest: Digest,
+    /// The manifest's size in bytes.
+    pub size: u64,
     /// The manifest's media type.
     pub media_type: String,
     /// The names it is served under.
@@ -153,17 +155,9 @@ pub enum PlanError {
     /// The site cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An index that is there is damaged.
-    #[error("the index {path} of the site cannot be read; remove it to publish {image} anew")]
-    Index {
-        /// The index.
-        path: SitePath,
-        /// Its image.
-        image: ImageName,
-        /// What is wrong with it.
-        #[source]
-        source: IndexError,
-    },
+    /// What the site has of an image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
     /// A path of the program's own is refused.
     #[error("the site's own documents have no place")]
     Path(#[from] PathError),
@@ -263,28 +257,29 @@ pub enum PlanError {
 /// took out of an index is no longer in it, and still has to go from the registry view.
 pub type EntriesBefore = HashMap<ImageName, Vec<Entry>>;
 
-/// Decides what is written to publish `images` of `layouts` to `site`, with up to `jobs` threads reading what is there.
+/// Decides what is written to publish `images` of `layouts` to `site`.
 ///
 /// # Errors
 /// Besides what is wrong with the site: [`StoreError::Conflict`] when another publisher changed it while it was being read.
 pub fn plan(
     site: &Site,
-    merge: Merge,
+    request: &Request,
     images: Vec<Image>,
     layouts: &[Layout],
     before: &mut EntriesBefore,
-    jobs: NonZeroUsize,
 ) -> Result<Plan, PlanError> {
+    let jobs = request.jobs;
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
     let blob_places = plan_blob_places(&site.map, &images)?;
     let (blobs, mut originals) = plan_blobs(&site.map, &images, &blob_places)?;
     let names = images.iter().map(|image| image.name.clone()).collect();
-    let mut plan = Plan { images: names, blob_places, blobs, ..Plan::default() };
+    let mut plan = Plan { images: names, blob_places, blobs, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
     let mut planner = has_catalogue.then(|| Planner::new(site, layouts)).transpose()?;
-    let work =
-        |(image, blob_places): (Image, &Arc<BlobPlaces>)| plan_image(site, merge, image, blob_places, planner.as_ref());
+    let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| {
+        plan_image(site, request, image, blob_places, planner.as_ref())
+    };
     let planned_images = parallel::map(images.into_iter().zip(&plan.blob_places), jobs, work)?;
     for (position, planned) in planned_images.into_iter().enumerate() {
         plan.refs += planned.refs;
@@ -293,7 +288,7 @@ pub fn plan(
         plan.markers.extend(planned.marker);
         if let Some((image, mut change)) = planned.for_registry {
             remember_entries(before, &image.name, &mut change);
-            registry::plan_image(site, merge, position, &image, &change, &mut originals, &mut plan)?;
+            registry::plan_image(site, request.merge, position, &image, &change, &mut originals, &mut plan)?;
         }
         if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
             planner.add(changed);
@@ -333,7 +328,7 @@ struct PlannedImage {
 
 fn plan_image(
     site: &Site,
-    merge: Merge,
+    request: &Request,
     mut image: Image,
     blobs: &BlobPlaces,
     catalogue: Option<&Planner>,
@@ -342,7 +337,7 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
-    let (index, new) = plan_index(site, merge, &mut image, place, catalogue)?;
+    let (index, new) = plan_index(site, request, &mut image, place, catalogue)?;
     let published =
         |(planner, new): (&Planner, &NewIndex)| planner.published(&image, &new.change.after, new.digest.clone());
     let for_catalogue = catalogue.zip(new.as_ref()).map(published).transpose()?;
@@ -402,10 +397,9 @@ impl Plan {
             objects.push(object(map, &self.blob_place(blob)?, &blob.kind(), blob.size));
         }
         for tag in &self.tags {
-            let size = self.blobs.iter().find(|blob| blob.digest == tag.digest).map_or(0, |blob| blob.size);
             for name in &tag.names {
                 let place = Place { origin: None, path: name.path.clone() };
-                objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), size));
+                objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), tag.size));
             }
         }
         let of = |document: &PlannedDocument| object(map, &document.place, &document.kind, document.size);
@@ -440,6 +434,11 @@ impl Plan {
 }
 
 impl PlannedBlob {
+    /// Whether this place is one of the registry view's for manifests.
+    pub fn is_manifest(&self) -> bool {
+        matches!(self.role, BlobRole::RegistryManifest | BlobRole::RegistryTypedManifest)
+    }
+
     /// What it is served as.
     pub fn kind(&self) -> Kind {
         let media_type = Some(self.media_type.to_string());
@@ -538,13 +537,12 @@ struct NewIndex {
 /// and a catalogue that was not made from it.
 fn plan_index(
     site: &Site,
-    merge: Merge,
+    request: &Request,
     image: &mut Image,
     place: Place,
     catalogue: Option<&Planner>,
 ) -> Result<(PlannedDocument, Option<NewIndex>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
-    let unusable = |source| PlanError::Index { path: place.path.clone(), image: image.name.clone(), source };
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
     let mut published = Published::default();
     for entry in entries {
@@ -560,12 +558,22 @@ fn plan_index(
             false => there = Some(same),
         }
     }
-    let mut index = match &there {
+    let mut index = match there.as_ref().map(|document| Index::parse(&document.bytes)) {
         None => Index::default(),
-        Some(document) => Index::parse(&document.bytes).map_err(unusable)?,
+        Some(Ok(index)) => index,
+        Some(Err(_)) if request.recheck => {
+            let (path, name) = (&place.path, &image.name);
+            image
+                .warnings
+                .push(format!("the index {path} was damaged: {name} has only the refs that are published now"));
+            Index::default()
+        }
+        Some(Err(source)) => {
+            return Err(SiteImageError::Index { path: place.path, image: image.name.clone(), source }.into());
+        }
     };
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
-    index.merge(published, merge, |entry| is_referrer(site, &image.name, entry))?;
+    index.merge(published, request.merge, |entry| is_referrer(site, &image.name, entry))?;
     let bytes = index.to_bytes();
     let digest = Digest::of(Algorithm::Sha256, &bytes);
     let document = document_from(place, Kind::Index, bytes, there);
@@ -574,20 +582,19 @@ fn plan_index(
 
 /// The index that the site has of an image. None: it has none.
 pub(super) fn read_index(site: &Site, image: &ImageName) -> Result<Option<Index>, PlanError> {
-    let place = site.map.index_place(image)?;
-    let Some(document) = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else { return Ok(None) };
-    let wrong = |source| PlanError::Index { path: place.path.clone(), image: image.clone(), source };
-    Index::parse(&document.bytes).map(Some).map_err(wrong)
+    Ok(SiteImage { site, image }.index()?.map(|(index, _)| index))
 }
 
 /// Whether an entry of a published index refers to another manifest. It is asked rarely: only for entries without a ref,
 /// when an image without a ref is published again.
 fn is_referrer(site: &Site, image: &ImageName, entry: &Entry) -> Result<bool, PlanError> {
     let Ok(descriptor) = entry.descriptor() else { return Ok(false) };
-    let place = site.map.blob_place(image, &entry.digest)?;
-    let document = site.store(place.origin).read_document(&place.path, crate::json::MAX_MANIFEST_BYTES)?;
-    let links = document.and_then(|document| manifest::links(&descriptor.media_type, &document.bytes).ok());
-    Ok(links.is_some_and(|links| links.subject.is_some()))
+    match (SiteImage { site, image }).links(&descriptor) {
+        Ok(links) => Ok(links.is_some_and(|links| links.subject.is_some())),
+        // What cannot be read refers to nothing.
+        Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The description and the ref-engines object of a site that is going to have `images`.

@@ -13,11 +13,12 @@ use super::execute::Tally;
 use super::plan::{
     BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag, planned, read_index,
 };
-use super::{PublishError, Site};
+use super::{PublishError, Site, SiteImage, SiteImageError};
 use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
-use crate::oci::{Descriptor, manifest, media_type};
+use crate::oci::walk::Manifests;
+use crate::oci::{Descriptor, index, manifest, media_type, walk};
 use crate::parallel;
 use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
@@ -86,7 +87,7 @@ pub(super) fn plan_image(
     }
     let mut repository = Repository::new(image);
     if !site.views_before().registry {
-        repository.add_from_site(site, &image.name, change.after.entries())?;
+        repository.add_from_site(SiteImage { site, image: &image.name }, change.after.entries())?;
     }
     repository.plan_links(position, originals, plan)?;
     plan_tags(site, position, &image.name, change, &repository, plan)?;
@@ -131,33 +132,26 @@ impl Repository {
         repository
     }
 
-    /// Walks entries that were published before, through the site's own CAS.
-    fn add_from_site(&mut self, site: &Site, image: &ImageName, entries: &[Entry]) -> Result<(), PlanError> {
-        let mut todo: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
-        while let Some(descriptor) = todo.pop() {
-            let Descriptor { digest, size, media_type, .. } = &descriptor;
-            if self.manifests.contains_key(digest) || self.blobs.contains_key(digest) {
-                continue;
-            }
-            let place = site.map.blob_place(image, digest)?;
-            let store = site.store(place.origin);
-            if store.stat(&place.path)?.is_none() {
-                continue;
-            }
-            if !manifest::may_hold_descriptors(media_type) {
-                self.blobs.insert(digest.clone(), (*size, media_type.as_str().into()));
-                continue;
-            }
-            let Some(document) = store.read_document(&place.path, MAX_MANIFEST_BYTES)? else { continue };
-            // What is in the CAS was read and parsed when it was published; a manifest that has broken since links nothing.
-            let links = manifest::links(media_type, &document.bytes).unwrap_or_default();
-            self.manifests.insert(digest.clone(), (*size, media_type.as_str().into()));
+    /// Adds what entries reach that were published before, read through the site's own CAS. What is published now is known from its
+    /// layout, with all that it reaches.
+    fn add_from_site(&mut self, image: SiteImage, entries: &[Entry]) -> Result<(), PlanError> {
+        let roots: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
+        let layouts = &self.layouts;
+        let links = |descriptor: &Descriptor| match layouts.contains_key(&descriptor.digest) {
+            true => Ok(None),
+            false => image.links(descriptor),
+        };
+        Ok(walk::reach(roots, links, |descriptor, links| -> Result<(), SiteImageError> {
+            let Descriptor { digest, size, media_type, .. } = descriptor;
+            let Some(links) = links else { return Ok(()) };
+            let is_manifest = manifest::may_hold_descriptors(media_type);
+            let list = if is_manifest { &mut self.manifests } else { &mut self.blobs };
+            list.insert(digest.clone(), (*size, media_type.as_str().into()));
             if let Some(subject) = &links.subject {
-                self.referrers.push((subject.digest.clone(), links.referrer_descriptor(&descriptor)));
+                self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
             }
-            todo.extend(links.children);
-        }
-        Ok(())
+            Ok(())
+        })?)
     }
 
     fn plan_links(&self, image: usize, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
@@ -267,12 +261,12 @@ fn plan_tag(
     plan: &mut Plan,
 ) -> Result<Option<PlannedTag>, PlanError> {
     let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
-    let tag = |digest: Digest, media_type: String| {
+    let tag = |digest: Digest, size: u64, media_type: String| {
         let names = tag_names(site, name.path(), reference, &media_type, &digest)?;
-        Ok(Some(PlannedTag { image, tag: reference.into(), digest, media_type, names }))
+        Ok(Some(PlannedTag { image, tag: reference.into(), digest, size, media_type, names }))
     };
     if let [descriptor] = descriptors.as_slice() {
-        return tag(descriptor.digest.clone(), descriptor.media_type.clone());
+        return tag(descriptor.digest.clone(), descriptor.size, descriptor.media_type.clone());
     }
     let (digest, bytes) = registry::index_of_platforms(descriptors);
     let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
@@ -283,7 +277,7 @@ fn plan_tag(
     for place in places {
         plan.markers.push(planned(site, place, kind.clone(), bytes.clone())?);
     }
-    tag(digest, media_type::INDEX.into())
+    tag(digest, bytes.len() as u64, media_type::INDEX.into())
 }
 
 fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> Result<(), PlanError> {
@@ -320,9 +314,9 @@ fn plan_referrers(
         if merge != Merge::ReplaceImage
             && let Some(there) = site.own.read_document(&path, MAX_INDEX_BYTES)?
         {
-            let there = manifest::links(media_type::INDEX, &there.bytes).unwrap_or_default();
             // What is published now comes last, and wins where both describe one digest.
-            referrers = there.children.into_iter().chain(referrers).collect();
+            let there = index::descriptors(&there.bytes).unwrap_or_default();
+            referrers = there.into_iter().chain(referrers).collect();
         }
         let bytes = registry::referrers_list(referrers);
         let tag = fallback_tag(&subject);
@@ -362,15 +356,16 @@ fn write_tag(site: &Site, plan: &Plan, tag: &PlannedTag, tally: &Tally<'_>) -> R
     if changed.is_empty() {
         return remove_other_types(site, plan, tag);
     }
-    let cas = plan.blob_places[tag.image].place(&tag.digest)?;
-    let Some(manifest) = site.store(cas.origin).read_document(&cas.path, MAX_MANIFEST_BYTES)? else {
+    let image = SiteImage { site, image: &plan.images[tag.image] };
+    let manifest = Descriptor::new(&tag.media_type, tag.digest.clone(), tag.size);
+    let Some(manifest) = image.read(&manifest)? else {
         // The manifest is one that the layout lacks and was allowed to.
         return Ok(());
     };
     let kind = Kind::RegistryTag(Some(tag.media_type.clone()));
     for name in changed {
-        site.own.write_document(&name.path, &kind, &manifest.bytes, &name.expected)?;
-        tally.document(site, place(&name.path), true, manifest.bytes.len() as u64);
+        site.own.write_document(&name.path, &kind, &manifest, &name.expected)?;
+        tally.document(site, place(&name.path), true, tag.size);
     }
     remove_other_types(site, plan, tag)
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
-use crate::oci::{Descriptor, DescriptorError, Platform, media_type};
+use crate::oci::index::{EntryError, IndexText};
+use crate::oci::{Descriptor, Platform, media_type};
 use crate::pool::Pool;
 
 /// One entry of an index.
@@ -62,7 +62,7 @@ pub enum IndexError {
         position: usize,
         /// What is wrong.
         #[source]
-        source: DescriptorError,
+        source: EntryError,
     },
 }
 
@@ -84,42 +84,22 @@ impl Entry {
 
     /// The entry's descriptor, read again from its text.
     pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
-        let value = json::parse(self.json.as_bytes())?;
-        Descriptor::from_value(value).map_err(|source| IndexError::Entry { position: 0, source })
+        let read = || Ok(Descriptor::from_value(json::parse(self.json.as_bytes())?)?);
+        read().map_err(|source| IndexError::Entry { position: 0, source })
     }
 }
 
 impl Index {
     /// Reads an index: an object with an array `manifests` of descriptors.
     pub fn parse(bytes: &[u8]) -> Result<Index, IndexError> {
-        let properties: BTreeMap<String, &RawValue> = match serde_json::from_slice(bytes) {
-            Ok(properties) => properties,
-            // Parsed again only to say what it is instead.
-            Err(error) => {
-                return Err(match json::parse(bytes) {
-                    Ok(value) => JsonError::Type {
-                        expected: "an image index (an object)".into(),
-                        found: json::type_name(&value),
-                    },
-                    Err(_) => JsonError::Syntax(error),
-                }
-                .into());
-            }
-        };
-        let manifests = properties.get("manifests").map_or("", |manifests| manifests.get());
-        let manifests: Vec<&RawValue> = serde_json::from_str(manifests).map_err(|_| JsonError::Type {
-            expected: "\"manifests\" to be an array".into(),
-            found: if manifests.is_empty() { "nothing" } else { "something else" },
-        })?;
-        let mut entries = Vec::with_capacity(manifests.len());
-        let mut platforms = Pool::default();
-        for (position, text) in manifests.into_iter().enumerate() {
-            let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
-            let descriptor = Descriptor::from_value(value).map_err(|source| IndexError::Entry { position, source })?;
+        let parsed = IndexText::parse(bytes)?;
+        let (mut entries, mut platforms) = (Vec::new(), Pool::default());
+        for (position, descriptor) in parsed.descriptors().enumerate() {
+            let descriptor = descriptor.map_err(|source| IndexError::Entry { position, source })?;
             entries.push(Entry::sharing(&descriptor, &mut platforms));
         }
         let mut others = BTreeMap::new();
-        for (key, text) in properties.into_iter().filter(|(key, _)| key != "manifests") {
+        for (key, text) in parsed.properties {
             let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
             others.insert(key, value.to_string().into());
         }

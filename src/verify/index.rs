@@ -1,6 +1,6 @@
 //! An index: the entries of an image, and what a consumer can make of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,8 +13,9 @@ use super::source::Source;
 use super::templates::{CasEngines, Setting};
 use crate::client::remark::chain;
 use crate::digest::DigestError;
-use crate::json::{self, JsonError};
+use crate::json::JsonError;
 use crate::name::{ImageName, is_fragment};
+use crate::oci::index::{self, EntryError, IndexText};
 use crate::oci::{Descriptor, DescriptorError, media_type};
 use crate::seen::{Key, key};
 
@@ -47,8 +48,8 @@ impl Index<'_> {
     /// Hands each entry that the name means to `visit`, one at a time: an index may have a great many. What is wrong goes to
     /// `findings`.
     pub fn read(&self, bytes: &[u8], findings: &mut Collected, visit: &mut dyn FnMut(Entry)) {
-        let manifests = match self.manifests(bytes) {
-            Ok(manifests) => manifests,
+        let index = match self.parse(bytes) {
+            Ok(index) => index,
             Err((expected, found)) => {
                 findings.push(Finding::new(&rule::INDEX_FORM, self.object, expected, found));
                 return;
@@ -58,7 +59,9 @@ impl Index<'_> {
         let mut found_wanted = false;
         let mut refs = Refs::default();
         let mut known: HashMap<String, Arc<CasEngines>> = HashMap::new();
-        for (position, text) in manifests.iter().enumerate() {
+        let mut is_empty = true;
+        for (position, text) in index.entries().enumerate() {
+            is_empty = false;
             let place = format!("{}, entry {position}", self.object);
             let Some(descriptor) = self.descriptor(&place, text, findings) else { continue };
             if wanted.is_some_and(|wanted| descriptor.ref_name() != Some(wanted)) {
@@ -79,52 +82,45 @@ impl Index<'_> {
                 let expected = format!("an entry with the ref {wanted:?}");
                 findings.push(Finding::new(&rule::REF_MISSING, self.object, expected, "none"));
             }
-            None if manifests.is_empty() => {
+            None if is_empty => {
                 findings.push(Finding::new(&rule::INDEX_EMPTY, self.object, "one entry or more", "none"));
             }
             _ => {}
         }
     }
 
-    /// The entries as text; or what was expected and found instead.
-    fn manifests<'b>(&self, bytes: &'b [u8]) -> Result<Vec<&'b RawValue>, (String, String)> {
-        let wrong = |expected: &str, found: String| (expected.to_string(), found);
-        let properties: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(|_| {
-            let found = json::parse(bytes).map_or_else(|error| chain(&error), |value| json::type_name(&value).into());
-            wrong("an image index (a JSON object)", found)
+    /// The index as text; or what was expected and found instead.
+    fn parse<'b>(&self, bytes: &'b [u8]) -> Result<IndexText<'b>, (String, String)> {
+        let index = IndexText::parse(bytes).map_err(|error| match error {
+            JsonError::Type { expected, found } => (expected, found.to_string()),
+            error => ("the index to be an object".into(), chain(&error)),
         })?;
-        let property = |name: &str| properties.get(name).map_or("nothing", |text| text.get());
+        let property = |name: &str| index.properties.get(name).map_or("nothing", |text| text.get());
         if property("schemaVersion") != "2" {
-            return Err(wrong("\"schemaVersion\" to be 2", property("schemaVersion").into()));
+            return Err(("\"schemaVersion\" to be 2".into(), property("schemaVersion").into()));
         }
-        let own = properties.get("mediaType").and_then(|text| serde_json::from_str::<String>(text.get()).ok());
-        if let Some(own) = own.filter(|own| own != media_type::INDEX) {
-            return Err(wrong(media_type::INDEX, own));
+        let own = serde_json::from_str::<String>(property("mediaType")).ok();
+        match own.filter(|own| own != media_type::INDEX) {
+            Some(own) => Err((media_type::INDEX.into(), own)),
+            None => Ok(index),
         }
-        serde_json::from_str(property("manifests")).map_err(|_| {
-            let found = json::parse(property("manifests").as_bytes());
-            let found = found.map_or("nothing", |value| json::type_name(&value));
-            wrong("\"manifests\" to be an array", found.into())
-        })
     }
 
     fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Collected) -> Option<Descriptor> {
-        let value: Result<Value, JsonError> = json::parse(text.get().as_bytes());
-        let descriptor = value.map_err(|error| chain(&error)).map(Descriptor::from_value);
-        match descriptor {
-            Ok(Ok(descriptor)) => {
+        match index::descriptor(text) {
+            Ok(descriptor) => {
                 if descriptor.media_type.is_empty() {
                     let finding = Finding::new(&rule::DESCRIPTOR_MEDIA_TYPE, place, "a mediaType", "none");
                     findings.push(finding);
                 }
                 Some(descriptor)
             }
-            Ok(Err(error)) => {
+            Err(EntryError::Descriptor(error)) => {
                 findings.push(descriptor_finding(place, &error));
                 None
             }
-            Err(problem) => {
-                findings.push(Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", problem));
+            Err(EntryError::Json(problem)) => {
+                findings.push(Finding::new(&rule::DESCRIPTOR_FORM, place, "a descriptor", chain(&problem)));
                 None
             }
         }

@@ -11,7 +11,7 @@ use crate::client::remark::chain;
 use crate::digest::Digest;
 use crate::json;
 use crate::oci::manifest::{self, Links, ManifestError};
-use crate::oci::{Descriptor, Platform, media_type};
+use crate::oci::{Descriptor, Platform, Verified, media_type};
 
 /// What a descriptor says, without what only its document needs. An index may have a great many.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Described {
 }
 
 /// Checks a manifest. What it links to, and what is wrong with it short of that; or why it links to nothing.
-pub fn check(described: &Described, object: &str, bytes: &[u8]) -> Result<(Links, Vec<Finding>), Box<Finding>> {
+pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(Links, Vec<Finding>), Box<Finding>> {
     let wrong = |expected: &str, found: String| Box::new(Finding::new(&rule::MANIFEST_FORM, object, expected, found));
     let links = manifest::links(&described.media_type, bytes).map_err(|error| match &error {
         ManifestError::Descriptor { field, source } => {

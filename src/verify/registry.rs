@@ -15,7 +15,7 @@ use super::source::{Document, Fault, Said, Source};
 use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
-use crate::oci::{Descriptor, manifest, media_type};
+use crate::oci::{Descriptor, index, media_type};
 use crate::site::path::PathError;
 use crate::site::{SitePath, registry};
 
@@ -211,8 +211,8 @@ impl<'a> Repository<'a> {
         let object = self.source.object(&self.url(&path));
         let (listed, document) = match self.read(&path, media_type::INDEX, MAX_INDEX_BYTES) {
             Ok(document) => {
-                let links = manifest::links(media_type::INDEX, &document.bytes).unwrap_or_default();
-                (links.children.into_iter().map(|child| child.digest).collect(), Some(document))
+                let listed = index::descriptors(&document.bytes).unwrap_or_default();
+                (listed.into_iter().map(|listed| listed.digest).collect(), Some(document))
             }
             Err(Fault::Absent) => (BTreeSet::new(), None),
             Err(fault) => return findings.extend(fault.finding(object, "a referrers list", &rule::REGISTRY_DIFFERS)),

@@ -105,7 +105,7 @@ rules! {
         "`.well-known/oci-host-ref-engines`: expected a JSON object, found an array";
     ENGINE_FORM = "engine-form", Error, Site,
         "`refEngines` or `casEngines` is no array of objects with a `protocol`, or has more entries than consumers read.",
-        "write an array of objects, each with at least \"protocol\" and \"uri\", 16 at most",
+        "publish the site again; by hand, write an array of objects, each with \"protocol\" and \"uri\", 16 at most",
         r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected "protocol" to be a string, found nothing"#;
     ENGINE_PROTOCOL = "engine-protocol", Note, Site,
         "An engine has a protocol that ocisite does not know; it was not checked.",
@@ -113,7 +113,7 @@ rules! {
         r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected a protocol that is known, found "docker""#;
     REF_ENGINE_MISSING = "ref-engine-missing", Error, Site,
         "The ref-engines object has no ref engine that consumers know.",
-        "add one with the protocol oci-index-template-v1",
+        "publish the site again; by hand, add one with the protocol oci-index-template-v1",
         "`.well-known/oci-host-ref-engines`: expected a ref engine with the protocol oci-index-template-v1, found none";
     DESCRIPTION_FORM = "description-form", Error, Site,
         "`ocisite.json` cannot be read, so that nobody knows which images there are.",
@@ -127,15 +127,15 @@ rules! {
     // Templates.
     TEMPLATE_SYNTAX = "template-syntax", Error, Site,
         "An engine has no `uri`, or one that is no RFC 6570 template.",
-        "correct the template; consumers make different things of it, or none",
+        "publish the site again, or correct the template: consumers make different things of it, or none",
         r#"`.well-known/oci-host-ref-engines, casEngines`: expected a URI template (RFC 6570), found template "/{digest", column 2: the expression that starts here is not closed; add `}`, or write `%7B` for a brace"#;
     TEMPLATE_VARIABLE = "template-variable", Warning, Site,
         "A template has a variable that consumers do not know, and expand to nothing.",
-        "use name, host, path and fragment for an index, and digest, algorithm and encoded for a blob",
+        "publish the site again; by hand, use name, host, path and fragment for an index, and digest, algorithm and encoded for a blob",
         "`.well-known/oci-host-ref-engines, casEngines`: expected only digest, algorithm, encoded, found {tag} in /oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}";
     TEMPLATE_NAME_IN_CAS = "template-name-in-cas", Error, Site,
         "A CAS template has a variable of the image's name, which a strict consumer expands to nothing.",
-        "write the name itself, as ocisite publish does, in the casEngines of each index entry",
+        "publish the site again; by hand, write the name itself in the casEngines of each index entry",
         "`.well-known/oci-host-ref-engines, casEngines`: expected digest, algorithm and encoded only, found {fragment} in /{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ENCODED_SLASH = "template-encoded-slash", Warning, Directory,
         "`{path}` writes a slash as `%2F`, and an image's path has one: not every server finds the file.",
@@ -143,11 +143,11 @@ rules! {
         "`.well-known/oci-host-ref-engines, refEngines`: expected a path without %2F, found https://{host}/oci-index/{path}, which leads to /oci-index/team%2Fapp";
     TEMPLATE_URL = "template-url", Error, Site,
         "A template leads to no http or https URL.",
-        "begin the template with a slash, or with https://",
+        "publish the site again; by hand, begin the template with a slash, or with https://",
         "`.well-known/oci-host-ref-engines, refEngines`: expected an http or https URL, found ftp://example.com/team/app";
     TEMPLATE_INSECURE = "template-insecure", Warning, Site,
         "A template leads to plain http, whose documents anyone on the way can change.",
-        "use https, or a template that begins with a slash",
+        "publish the site again; by hand, use https, or a template that begins with a slash",
         "`.well-known/oci-host-ref-engines, casEngines`: expected https, or a path, found http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ELSEWHERE = "template-elsewhere", Warning, Site,
         "A template leaves the site: consumers need another origin, too.",
@@ -161,7 +161,7 @@ rules! {
         "`oci-index/app`: expected the index, found nothing";
     INDEX_FORM = "index-form", Error, Site,
         "An index is no image index.",
-        "publish the image again",
+        "publish the image again with --recheck, which makes the index anew",
         r#"`oci-index/app`: expected "manifests" to be an array, found an object"#;
     INDEX_UNLISTED = "index-unlisted", Note, Directory,
         "`ocisite.json` does not list an image that has an index: a publish or a removal was interrupted.",
@@ -177,7 +177,7 @@ rules! {
         r#"`oci-index/app`: expected an entry with the ref "4.0", found none"#;
     DESCRIPTOR_FORM = "descriptor-form", Error, Site,
         "An entry of an index is no descriptor.",
-        "publish the image again",
+        "publish the image again with --recheck, which makes the index anew",
         r#"`oci-index/app, entry 4`: expected a descriptor, found none: a descriptor has no "digest""#;
     DESCRIPTOR_MEDIA_TYPE = "descriptor-media-type", Warning, Site,
         "A descriptor has no media type, so that consumers have to guess.",
@@ -189,7 +189,7 @@ rules! {
         r#"`sha256:ab96f260a705…`: expected the 551 bytes themselves, found "data" of 2 bytes with the digest sha256:44136fa355b3…"#;
     DIGEST_ALGORITHM = "digest-algorithm", Error, Site,
         "A digest has an algorithm that is not registered, so that nobody can check the blob.",
-        "use sha256, sha512 or blake3",
+        "publish the image with one of sha256, sha512 and blake3, and with --recheck, which makes the index anew",
         "`oci-index/app, entry 4`: expected sha256, sha512 or blake3, found md5";
     REF_AMBIGUOUS = "ref-ambiguous", Error, Site,
         "Two entries have one ref, and no platform to tell them apart.",
@@ -197,11 +197,11 @@ rules! {
         r#"`oci-index/app, entry 2`: expected one entry for each ref and platform, found a second one with the ref "1.0" and no platform"#;
     REF_UNSPELLABLE = "ref-unspellable", Warning, Site,
         "A ref cannot stand behind the `#` of an image name, so that no name finds it alone.",
-        "publish it under another ref",
+        "publish the image under another ref, with --replace",
         r#"`oci-index/app, entry 1`: expected characters of a URI fragment (RFC 3986), found "one zero""#;
     CAS_ENGINE_MISSING = "cas-engine-missing", Error, Site,
         "Nobody says where an entry's blobs are: there is no CAS engine that consumers know.",
-        "add casEngines with the protocol oci-cas-template-v1 to the entry, or to the ref-engines object",
+        "publish the image again; by hand, add casEngines with the protocol oci-cas-template-v1 to the entry, or to the ref-engines object",
         "`oci-index/app, entry 1`: expected a CAS engine, found none";
     CAS_ENGINE_INCOMPLETE = "cas-engine-incomplete", Warning, Site,
         "A CAS engine lacks a blob that one behind it has.",
@@ -223,11 +223,11 @@ rules! {
         "`example.com/app`: expected objects in the directory, found 4 that are at another origin";
     BLOB_SIZE = "blob-size", Error, Site,
         "A blob has another size than its descriptor says.",
-        "remove the damaged file, and publish the image again",
+        "publish the image again with --recheck, which repairs it",
         "`oci-cas/sha256/ed/ed7002b439e9…`: expected 7 bytes, found 16 bytes";
     BLOB_DIGEST = "blob-digest", Error, Site,
         "The bytes of a blob do not have its digest (found for manifests always, for other blobs with `--deep`).",
-        "remove the damaged file, and publish the image again",
+        "publish the image again with --recheck, which repairs it",
         "`oci-cas/sha256/ed/ed7002b439e9…`: expected sha256:ed7002b439e9…, found sha256:65f23e22a9bf…";
     MANIFEST_FORM = "manifest-form", Error, Site,
         "A manifest is none: not JSON, or not in the form of its media type.",
@@ -243,11 +243,11 @@ rules! {
         "`oci-cas/sha256/9d/9d99a75171ae…`: expected linux/riscv64, found linux/amd64";
     SUBJECT_MISSING = "subject-missing", Note, Site,
         "What a manifest refers to as its subject is not there.",
-        "nothing; ocisite remove NAME#REF takes out what refers to it along with a ref",
+        "nothing, if it is elsewhere; publish --replace drops what is not in the layout",
         "`oci-cas/sha256/00/000000000000…`: expected 551 bytes, for sha256:5cb2675f2aa3…, found nothing";
     GRAPH_DEPTH = "graph-depth", Error, Site,
         "Indexes are nested deeper than consumers follow.",
-        "make the layout anew: an image needs two or three levels",
+        "make the layout anew, with two or three levels, and publish the image with --replace",
         "`oci-cas/sha256/99/991c81dfea8a…`: expected at most 32 levels, found more";
 
     // Reading anything.
@@ -257,7 +257,7 @@ rules! {
         "`oci-index/app`: expected the index, found status 500";
     TOO_LARGE = "too-large", Error, Site,
         "A document is larger than consumers read.",
-        "publish fewer refs under the name, or write the document anew",
+        "publish the site again, which writes its documents anew, or fewer refs under the name",
         "`.well-known/oci-host-ref-engines`: expected a document that consumers read, found more than 65536 bytes";
     NOT_A_FILE = "not-a-file", Error, Directory,
         "Something that is no regular file stands where a file of the site belongs.",
@@ -283,7 +283,7 @@ rules! {
         "`oci-cas/`: expected blobs that an index reaches, found 1 that none reaches, of 16 bytes";
     CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
         "The catalogue says something else than the indexes do.",
-        "publish the image again, or take the catalogue out with --no-catalogue and publish with --catalogue",
+        "publish the image again",
         "`catalogue.json`: expected what the indexes say, found something else";
 
     // The registry view.

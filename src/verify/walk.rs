@@ -6,8 +6,8 @@
 //!
 //! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,18 +23,17 @@ use super::registry::{Refs, Repository, Tag};
 use super::rule;
 use super::source::{Document, Fault, Source};
 use super::templates::{self, CasEngines, Setting};
-use crate::digest::{ContentError, Digest, VerifyingReader};
+use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
 use crate::oci::manifest::Links;
-use crate::oci::{Platform, media_type};
-use crate::parallel::{self, Queue};
+use crate::oci::verified::ReadError;
+use crate::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next};
+use crate::oci::{Descriptor, Platform, Verified, media_type};
 use crate::progress::Progress;
 use crate::seen::{Key, Seen, key};
 use crate::template::name_variables;
 
-/// Nested deeper than this, no consumer follows; BuildKit's attested images, the deepest in use, have three levels.
-const MAX_DEPTH: usize = 32;
 /// How often an image is looked at again because it changed meanwhile.
 const MAX_ATTEMPTS: usize = 5;
 
@@ -74,12 +73,12 @@ pub struct Counts {
 }
 
 /// One image while it is looked at.
-struct Image {
+pub struct Image {
     name: ImageName,
     text: Arc<str>,
     attempt: usize,
     /// The nodes that were visited.
-    seen: Mutex<HashSet<Key>>,
+    seen: Seen,
     findings: Mutex<Collected>,
     /// Its indexes, and what of their bytes tells a change.
     indexes: Mutex<Vec<(Url, Option<Key>)>>,
@@ -93,16 +92,20 @@ struct Image {
     referrers: Mutex<BTreeMap<Digest, BTreeSet<Digest>>>,
 }
 
-enum Task {
+/// What the walk goes over: images, from their indexes down.
+pub enum Task {
+    /// An image, and which attempt at it this is.
     Image(ImageName, usize),
+    /// A blob of an image.
     Node(Arc<Image>, Node),
+    /// A tag of an image in the registry view.
     Tag(Arc<Image>, Tag),
 }
 
-struct Node {
+/// A blob, as a document describes it.
+pub struct Node {
     described: Described,
     engines: Arc<CasEngines>,
-    depth: usize,
     role: Role,
     /// Who refers to it, for messages.
     referrer: String,
@@ -118,37 +121,76 @@ enum Role {
     Subject,
 }
 
+impl Graph for Walk<'_> {
+    type Node = Task;
+    type Error = Infallible;
+
+    fn identity<'n>(&'n self, task: &'n Task) -> Option<(&'n Seen, Key)> {
+        match task {
+            Task::Node(image, node) => Some((&image.seen, self.node_key(image, node))),
+            Task::Image(..) | Task::Tag(..) => None,
+        }
+    }
+
+    fn bytes(&self, task: &Task) -> u64 {
+        match task {
+            Task::Node(_, Node { described, .. }) => walk::bytes_to_read(&described.media_type, described.size),
+            Task::Image(..) | Task::Tag(..) => 0,
+        }
+    }
+
+    fn visit(&self, task: Task, next: &mut Next<Task>) -> Result<(), Infallible> {
+        let image = match task {
+            Task::Image(name, attempt) => {
+                let image = Arc::new(Image::new(name, attempt));
+                self.image(&image, next);
+                image
+            }
+            Task::Node(image, node) => {
+                self.node(&image, node, next);
+                image
+            }
+            Task::Tag(image, tag) => {
+                self.tag(&image, &tag);
+                image
+            }
+        };
+        self.done(&image, next);
+        Ok(())
+    }
+
+    fn pass(&self, task: Task, next: &mut Next<Task>) -> Result<(), Infallible> {
+        if let Task::Node(image, _) = task {
+            self.done(&image, next);
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, task: Task, limit: Limit, next: &mut Next<Task>) -> Result<(), Infallible> {
+        if let Task::Node(image, node) = task {
+            self.refused(&image, &node, limit);
+            self.done(&image, next);
+        }
+        Ok(())
+    }
+}
+
 impl Walk<'_> {
     /// Looks at these images.
     pub fn run(&self, images: &[ImageName], jobs: NonZeroUsize) {
         self.progress.start_items("images", images.len() as u64);
-        let first = images.iter().map(|image| Task::Image(image.clone(), 1));
-        parallel::work(first, jobs, |task, queue| match task {
-            Task::Image(name, attempt) => {
-                let image = Arc::new(Image::new(name, attempt));
-                self.image(&image, queue);
-                self.done(&image, queue);
-            }
-            Task::Node(image, node) => {
-                self.node(&image, node, queue);
-                self.done(&image, queue);
-            }
-            Task::Tag(image, tag) => {
-                self.tag(&image, &tag);
-                self.done(&image, queue);
-            }
-        });
+        let Ok(()) = walk::walk(self, images.iter().map(|image| Task::Image(image.clone(), 1)), jobs);
         self.progress.finish();
     }
 
-    fn done(&self, image: &Arc<Image>, queue: &Queue<Task>) {
+    fn done(&self, image: &Arc<Image>, next: &mut Next<Task>) {
         if image.open.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
             return;
         }
         self.referrers(image);
         let mut findings = std::mem::take(&mut *lock(&image.findings));
         if findings.has_error() && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
-            queue.push(Task::Image(image.name.clone(), image.attempt + 1));
+            next.root(Task::Image(image.name.clone(), image.attempt + 1));
             return;
         }
         let elsewhere = image.elsewhere.load(Relaxed);
@@ -182,7 +224,7 @@ impl Walk<'_> {
     }
 
     /// Reads the indexes that the ref engines give for an image.
-    fn image(&self, image: &Arc<Image>, queue: &Queue<Task>) {
+    fn image(&self, image: &Arc<Image>, next: &mut Next<Task>) {
         let base = self.discovery.base(self.source, &image.name);
         let engines = self.discovery.cas_engines(self.source, &image.name);
         let mut urls = Vec::new();
@@ -194,7 +236,7 @@ impl Walk<'_> {
         let mut faults = Vec::new();
         for url in &urls {
             match self.index_document(image, url) {
-                Ok(document) => self.index(image, &document, engines.clone(), queue),
+                Ok(document) => self.index(image, &document, engines.clone(), next),
                 Err(fault) => faults.push((url, fault)),
             }
         }
@@ -240,7 +282,7 @@ impl Walk<'_> {
         self.source.size(&decoded).is_ok()
     }
 
-    fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, queue: &Queue<Task>) {
+    fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, next: &mut Next<Task>) {
         let object = self.source.object(&document.url);
         let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
         let mut wrong = Vec::new();
@@ -255,8 +297,8 @@ impl Walk<'_> {
             }
             let described = Described::new(entry.descriptor);
             let referrer = "the index".into();
-            let node = Node { described, engines: entry.engines, depth: 0, role: Role::Part, referrer };
-            image.push_node(queue, node);
+            let node = Node { described, engines: entry.engines, role: Role::Part, referrer };
+            next.root(image.task(|image| Task::Node(image, node)));
         });
         if findings.has_error() {
             image.give_up_on_completeness();
@@ -266,7 +308,7 @@ impl Walk<'_> {
             let mut wrong = Vec::new();
             let listed = repository.check_list(&refs.names(), &mut wrong);
             image.extend(wrong);
-            refs.tags(&listed).for_each(|tag| image.push_task(queue, |image| Task::Tag(image, tag)));
+            refs.tags(&listed).for_each(|tag| next.root(image.task(|image| Task::Tag(image, tag))));
         }
     }
 
@@ -294,12 +336,9 @@ impl Walk<'_> {
         image.extend(wrong);
     }
 
-    fn node(&self, image: &Arc<Image>, node: Node, queue: &Queue<Task>) {
+    fn node(&self, image: &Arc<Image>, node: Node, next: &mut Next<Task>) {
         let described = &node.described;
         let urls = node.engines.urls(&image.name, &described.digest);
-        if !image.is_new(&node, urls.first()) {
-            return;
-        }
         if let Some(finding) = described.data_finding() {
             image.push(finding);
         }
@@ -325,7 +364,7 @@ impl Walk<'_> {
             return;
         }
         match (&node.role, described.may_hold_descriptors()) {
-            (_, true) => self.document(image, &node, &url, queue),
+            (_, true) => self.document(image, &node, &url, next),
             (Role::Config(platform), _) if described.size <= MAX_MANIFEST_BYTES => {
                 self.config(image, &node, &url, platform);
             }
@@ -333,6 +372,33 @@ impl Walk<'_> {
             _ if self.deep.is_some() || size.is_none() => self.read(image, &node, url),
             _ => {}
         }
+    }
+
+    /// What tells a node from others: where it is, and how it is described.
+    fn node_key(&self, image: &Image, node: &Node) -> Key {
+        let Described { digest, size, media_type, platform, data, .. } = &node.described;
+        let platform = match (platform, &node.role) {
+            (_, Role::Config(platform)) => format!("config for {platform}"),
+            (_, Role::Subject) => "subject".into(),
+            (Some(platform), Role::Part) => platform.to_string(),
+            (None, Role::Part) => String::new(),
+        };
+        let urls = node.engines.urls(&image.name, digest);
+        let url = urls.first().map_or("", |url| url.as_str());
+        key(&[url, digest.as_str(), &size.to_string(), media_type, &platform, data.as_deref().unwrap_or("")])
+    }
+
+    /// A node that is not looked at, because there are too many of its kind.
+    fn refused(&self, image: &Image, node: &Node, limit: Limit) {
+        let urls = node.engines.urls(&image.name, &node.described.digest);
+        let object = urls.first().map_or(node.described.digest.to_string(), |url| self.source.object(url));
+        let (rule, expected) = match limit {
+            Limit::Depth => (&rule::GRAPH_DEPTH, format!("at most {MAX_DEPTH} levels")),
+            Limit::Steps => (&rule::TOO_LARGE, format!("at most {MAX_STEPS} descriptors below one entry")),
+            Limit::Bytes => (&rule::TOO_LARGE, format!("at most {MAX_BYTES} bytes of manifests below one entry")),
+        };
+        image.push(Finding::new(rule, object, expected, "more"));
+        image.give_up_on_completeness();
     }
 
     /// The first place that has the blob, with its size there.
@@ -390,7 +456,7 @@ impl Walk<'_> {
     }
 
     /// Reads a manifest, and goes on to what it holds.
-    fn document(&self, image: &Arc<Image>, node: &Node, url: &Url, queue: &Queue<Task>) {
+    fn document(&self, image: &Arc<Image>, node: &Node, url: &Url, next: &mut Next<Task>) {
         let described = &node.described;
         let object = self.source.object(url);
         if described.size > MAX_MANIFEST_BYTES {
@@ -402,17 +468,11 @@ impl Walk<'_> {
             }
             return;
         }
-        if node.depth > MAX_DEPTH {
-            let expected = format!("at most {MAX_DEPTH} levels");
-            image.push(Finding::new(&rule::GRAPH_DEPTH, object, expected, "more"));
-            image.give_up_on_completeness();
-            return;
-        }
         let Some(bytes) = self.bytes(image, node, url) else { return };
         match manifest::check(described, &object, &bytes) {
             Ok((links, findings)) => {
                 lock(&image.findings).extend(findings);
-                self.descend(image, node, url, links, queue);
+                self.descend(image, node, url, links, next);
             }
             Err(finding) => {
                 image.push(*finding);
@@ -421,16 +481,16 @@ impl Walk<'_> {
         }
     }
 
-    fn descend(&self, image: &Arc<Image>, node: &Node, url: &Url, links: Links, queue: &Queue<Task>) {
+    fn descend(&self, image: &Arc<Image>, node: &Node, url: &Url, links: Links, next: &mut Next<Task>) {
         let object = self.source.object(url);
         let setting = Setting { source: self.source, document: url, object: &object, image: &image.name };
         let referrer = node.described.digest.to_string();
         let mut findings = Vec::new();
-        let mut push = |descriptor: crate::oci::Descriptor, role| {
+        let mut push = |descriptor: Descriptor, role| {
             let engines = node.engines.of_descriptor(setting, &descriptor, &mut findings);
             let described = Described::new(descriptor);
-            let depth = node.depth + 1;
-            image.push_node(queue, Node { described, engines, depth, role, referrer: referrer.clone() });
+            let node = Node { described, engines, role, referrer: referrer.clone() };
+            next.below(image.task(|image| Task::Node(image, node)));
         };
         let config = links.config.as_ref().map(|config| config.digest.clone());
         for child in links.children {
@@ -456,22 +516,21 @@ impl Walk<'_> {
     }
 
     /// All bytes of a small blob, checked.
-    fn bytes(&self, image: &Image, node: &Node, url: &Url) -> Option<Vec<u8>> {
-        let Described { digest, size, .. } = &node.described;
+    fn bytes(&self, image: &Image, node: &Node, url: &Url) -> Option<Verified> {
+        let Described { digest, size, media_type, .. } = &node.described;
         let object = || self.source.object(url);
         let fault = |fault: Fault| fault.finding(object(), &node.expected(), &rule::BLOB_MISSING);
-        let mut bytes = Vec::with_capacity(*size as usize);
+        let descriptor = Descriptor::new(media_type, digest.clone(), *size);
         let result = match self.source.open(url, *size) {
             Err(error) => Err(fault(error)),
-            Ok(reader) => VerifyingReader::new(reader, digest, *size).read_to_end(&mut bytes).map_err(|error| {
-                match ContentError::of(&error) {
-                    Some(error) => Some(content_finding(object(), error)),
-                    None => fault(self.source.read_fault(error)),
-                }
+            Ok(reader) => Verified::read(reader, &descriptor).map_err(|error| match error {
+                ReadError::Content(error) => Some(content_finding(object(), &error)),
+                ReadError::Io(error) => fault(self.source.read_fault(error)),
+                ReadError::TooLarge { .. } => fault(Fault::TooLarge { limit: MAX_MANIFEST_BYTES }),
             }),
         };
         match result {
-            Ok(_) => Some(bytes),
+            Ok(bytes) => Some(bytes),
             Err(finding) => {
                 image.extend(finding);
                 image.give_up_on_completeness();
@@ -496,7 +555,7 @@ impl Image {
             text: name.to_string().into(),
             name,
             attempt,
-            seen: Mutex::default(),
+            seen: Seen::new(),
             findings: Mutex::default(),
             indexes: Mutex::default(),
             entries: AtomicU64::new(0),
@@ -515,31 +574,14 @@ impl Image {
         lock(&self.findings).extend(findings);
     }
 
-    fn push_node(self: &Arc<Image>, queue: &Queue<Task>, node: Node) {
-        self.push_task(queue, |image| Task::Node(image, node));
-    }
-
-    fn push_task(self: &Arc<Image>, queue: &Queue<Task>, task: impl FnOnce(Arc<Image>) -> Task) {
+    /// One more task of the image.
+    fn task(self: &Arc<Image>, task: impl FnOnce(Arc<Image>) -> Task) -> Task {
         self.open.fetch_add(1, Relaxed);
-        queue.push(task(self.clone()));
+        task(self.clone())
     }
 
     fn give_up_on_completeness(&self) {
         self.is_incomplete.store(true, Relaxed);
-    }
-
-    /// Whether a node was not visited yet: not at this place, or described otherwise.
-    fn is_new(&self, node: &Node, url: Option<&Url>) -> bool {
-        let Described { digest, size, media_type, platform, data, .. } = &node.described;
-        let platform = match (platform, &node.role) {
-            (_, Role::Config(platform)) => format!("config for {platform}"),
-            (_, Role::Subject) => "subject".into(),
-            (Some(platform), Role::Part) => platform.to_string(),
-            (None, Role::Part) => String::new(),
-        };
-        let url = url.map_or("", |url| url.as_str());
-        let parts = [url, digest.as_str(), &size.to_string(), media_type, &platform, data.as_deref().unwrap_or("")];
-        lock(&self.seen).insert(key(&parts))
     }
 }
 

@@ -344,10 +344,10 @@ fn indexes_nested_beyond_reason_are_refused() {
     let target = directory.path().join("layout");
     fails(
         ocisite_at(&server, "pull").args(["example.com/app", "--to", target.to_str().unwrap()]),
-        &["nested too deeply"],
+        &["nested more than 32 levels deep"],
     );
     fails(
         ocisite_at(&server, "pull").args(["--all-platforms", "example.com/app", "--to", target.to_str().unwrap()]),
-        &["nested too deeply"],
+        &["nested more than 32 levels deep"],
     );
 }

@@ -57,6 +57,7 @@ fn the_same_as_json() {
         "blobsWritten": {"objects": 4, "bytes": bytes},
         "blobsLinked": nothing,
         "blobsPresent": nothing,
+        "blobsRepaired": nothing,
         "documentsUnchanged": nothing,
         "retries": 0,
         "missing": [],

@@ -1,4 +1,5 @@
-//! A good site broken once for each rule: what is found is that rule and nothing else, in the words of its example.
+//! A good site broken once for each rule: what is found is that rule and nothing else, in the words of its example; and when the
+//! rule's advice is followed, the rule is no longer broken.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -6,20 +7,47 @@ use ocisite::verify::rule::{self, Scope};
 use serde_json::json;
 
 use super::good_site::{APP, CAS, GoodSite, REF, REF_ENGINES};
-use super::program::verify;
+use super::program::{ocisite, verify};
 use crate::support::layout::Layout;
 use crate::support::program::publish;
 
-/// One test for each rule, and the list of them.
+/// What a rule advises, followed.
+type Advice = fn(&GoodSite);
+
+/// Publish again.
+const PUBLISH: Advice = |site| drop(site.publish(&[]));
+/// Publish again with `--recheck`.
+const RECHECK: Advice = |site| drop(site.publish(&["--recheck"]));
+/// Publish again with `--replace`.
+const REPLACE: Advice = |site| drop(site.publish(&["--replace"]));
+/// Nothing has to be done.
+const NOTHING: Option<Advice> = None;
+
+/// Breaks a site, finds what is broken, and does what the rule says.
+fn check(site: &GoodSite, rule: &str, break_it: fn(&GoodSite), advice: Option<Advice>) {
+    let rule = rule.replace('_', "-");
+    break_it(site);
+    verify(&[&site.arg()]).assert_breaks(&rule);
+    let says = rule::find(&rule).unwrap().advice;
+    assert_eq!(advice.is_none(), says.starts_with("nothing"), "{rule}: {says}");
+    if let Some(follow) = advice {
+        for (command, way) in [("--recheck", RECHECK), ("--replace", REPLACE)] {
+            assert_eq!(says.contains(command), std::ptr::fn_addr_eq(follow, way), "{rule}: {says}");
+        }
+        follow(site);
+        let verified = verify(&[&site.arg(), "--deep"]);
+        // What was published by mistake may be left for the gc, as a note then says.
+        assert!(!verified.rules().contains(rule.as_str()) && verified.code == 0, "{rule}: {:#}", verified.report);
+    }
+}
+
+/// One test for each rule, and the list of them: how it is broken, and what is advised then.
 macro_rules! rules {
-    ($($name:ident: $break:expr;)*) => {
+    ($($name:ident: $break:expr, $advice:expr;)*) => {
         $(
             #[test]
             fn $name() {
-                let site = GoodSite::new();
-                let break_it: fn(&GoodSite) = $break;
-                break_it(&site);
-                verify(&[&site.arg()]).assert_breaks(&stringify!($name).replace('_', "-"));
+                check(&GoodSite::new(), stringify!($name), $break, $advice);
             }
         )*
 
@@ -28,64 +56,73 @@ macro_rules! rules {
 }
 
 rules! {
-    well_known_missing: |site| site.remove(REF_ENGINES);
-    well_known_form: |site| site.write(REF_ENGINES, "[]");
-    engine_form: |site| site.add_engine("refEngines", json!({"uri": "/x"}));
-    engine_protocol: |site| site.add_engine("refEngines", json!({"protocol": "docker"}));
-    ref_engine_missing: |site| site.edit(REF_ENGINES, |object| object["refEngines"] = json!([]));
-    description_form: |site| site.write("ocisite.json", "{");
+    well_known_missing: |site| site.remove(REF_ENGINES), Some(PUBLISH);
+    well_known_form: |site| site.write(REF_ENGINES, "[]"), Some(PUBLISH);
+    engine_form: |site| site.add_engine("refEngines", json!({"uri": "/x"})), Some(PUBLISH);
+    engine_protocol: |site| site.add_engine("refEngines", json!({"protocol": "docker"})), NOTHING;
+    ref_engine_missing: |site| site.edit(REF_ENGINES, |object| object["refEngines"] = json!([])), Some(PUBLISH);
+    description_form: |site| {
+        std::fs::copy(site.root().join("ocisite.json"), site.directory.path().join("description")).unwrap();
+        site.write("ocisite.json", "{");
+    }, Some((|site| {
+        std::fs::copy(site.directory.path().join("description"), site.root().join("ocisite.json")).unwrap();
+    }) as Advice);
     description_differs: |site| site.edit("ocisite.json", |object| {
         object["indexTemplate"] = "https://{host}/oci-index/{path}".into();
-    });
+    }), Some(PUBLISH);
 
-    template_syntax: |site| site.add_engine("casEngines", json!({"protocol": CAS, "uri": "/{digest"}));
+    template_syntax: |site| site.add_engine("casEngines", json!({"protocol": CAS, "uri": "/{digest"})), Some(PUBLISH);
     template_variable: |site| site.add_engine("casEngines", json!({
         "protocol": CAS, "uri": "/oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}",
-    }));
+    })), Some(PUBLISH);
     template_name_in_cas: |site| site.add_engine("casEngines", json!({
         "protocol": CAS, "uri": "/{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}",
-    }));
+    })), Some(PUBLISH);
     template_encoded_slash: |site| {
         let template = "https://{host}/oci-index/{path}";
         site.edit("ocisite.json", |object| object["indexTemplate"] = template.into());
         site.edit(REF_ENGINES, |object| object["refEngines"][0]["uri"] = template.into());
-    };
-    template_url: |site| site.add_engine("refEngines", json!({"protocol": REF, "uri": "ftp://{host}/{+path}"}));
+    }, Some((|site| {
+        let template = "https://{host}/oci-index/{+path}";
+        site.edit("ocisite.json", |object| object["indexTemplate"] = template.into());
+        site.edit(REF_ENGINES, |object| object["refEngines"][0]["uri"] = template.into());
+    }) as Advice);
+    template_url: |site| site.add_engine("refEngines", json!({"protocol": REF, "uri": "ftp://{host}/{+path}"})), Some(PUBLISH);
     template_insecure: |site| site.add_engine("casEngines", json!({
         "protocol": CAS, "uri": "http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}",
-    }));
+    })), Some(PUBLISH);
     template_elsewhere: |site| site.add_engine("casEngines", json!({
         "protocol": CAS, "uri": "https://cdn.example.net/{digest}",
-    }));
+    })), NOTHING;
 
-    index_missing: |site| site.remove(APP);
-    index_form: |site| site.write(APP, r#"{"schemaVersion": 2, "manifests": {}}"#);
-    index_unlisted: |site| site.edit("ocisite.json", |object| object["images"] = json!(["example.com/app"]));
-    index_empty: |site| site.edit("oci-index/team/app", |index| index["manifests"] = json!([]));
-    descriptor_form: |site| site.add_entry(json!({"mediaType": "a/b", "size": 1}));
+    index_missing: |site| site.remove(APP), Some(PUBLISH);
+    index_form: |site| site.write(APP, r#"{"schemaVersion": 2, "manifests": {}}"#), Some(RECHECK);
+    index_unlisted: |site| site.edit("ocisite.json", |object| object["images"] = json!(["example.com/app"])), Some(PUBLISH);
+    index_empty: |site| site.edit("oci-index/team/app", |index| index["manifests"] = json!([])), Some(PUBLISH);
+    descriptor_form: |site| site.add_entry(json!({"mediaType": "a/b", "size": 1})), Some(RECHECK);
     descriptor_media_type: |site| site.edit_entry("1.0", |entry| {
         entry.as_object_mut().unwrap().remove("mediaType");
-    });
-    descriptor_data: |site| site.edit_entry("1.0", |entry| entry["data"] = "e30=".into());
+    }), Some(PUBLISH);
+    descriptor_data: |site| site.edit_entry("1.0", |entry| entry["data"] = "e30=".into()), Some(PUBLISH);
     digest_algorithm: |site| site.add_entry(json!({
         "mediaType": "a/b", "size": 1, "digest": "md5:d41d8cd98f00b204e9800998ecf8427e",
-    }));
+    })), Some(RECHECK);
     ref_ambiguous: |site| {
         let annotations = site.entry("1.0")["annotations"].clone();
         site.edit_entry("2.0", |entry| entry["annotations"] = annotations);
-    };
+    }, Some(PUBLISH);
     ref_unspellable: |site| site.edit_entry("1.0", |entry| {
         entry["annotations"]["org.opencontainers.image.ref.name"] = "one zero".into();
-    });
+    }), Some(REPLACE);
     cas_engine_missing: |site| {
         site.edit(REF_ENGINES, |object| drop(object.as_object_mut().unwrap().remove("casEngines")));
         site.edit_entry("1.0", |entry| drop(entry.as_object_mut().unwrap().remove("casEngines")));
-    };
+    }, Some(PUBLISH);
     cas_engine_incomplete: |site| site.edit_entry("1.0", |entry| {
         entry["casEngines"].as_array_mut().unwrap().insert(0, json!({"protocol": CAS, "uri": "/old/{digest}"}));
-    });
+    }), Some(PUBLISH);
 
-    blob_missing: |site| std::fs::remove_file(site.layer()).unwrap();
+    blob_missing: |site| std::fs::remove_file(site.layer()).unwrap(), Some(PUBLISH);
     blob_foreign: |site| site.edit_manifest("3.0", |manifest| {
         manifest["layers"].as_array_mut().unwrap().push(json!({
             "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
@@ -93,53 +130,56 @@ rules! {
             "size": 7,
             "urls": ["https://example.net/layer"],
         }));
-    });
-    blob_size: |site| std::fs::write(site.layer(), "content and more").unwrap();
-    manifest_form: |site| site.replace_manifest("3.0", br#"{"schemaVersion": 2, "layers": {}}"#);
+    }), NOTHING;
+    blob_size: |site| std::fs::write(site.layer(), "content and more").unwrap(), Some(RECHECK);
+    manifest_form: |site| site.replace_manifest("3.0", br#"{"schemaVersion": 2, "layers": {}}"#), Some(PUBLISH);
     manifest_media_type: |site| site.edit_manifest("3.0", |manifest| {
         manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json".into();
-    });
-    platform_differs: |site| site.edit_entry("1.0", |entry| entry["platform"]["architecture"] = "riscv64".into());
+    }), Some(PUBLISH);
+    platform_differs: |site| site.edit_entry("1.0", |entry| entry["platform"]["architecture"] = "riscv64".into()), Some(PUBLISH);
     subject_missing: |site| site.edit_manifest("-", |manifest| {
         manifest["subject"]["digest"] = format!("sha256:{}", "0".repeat(64)).into();
-    });
+    }), NOTHING;
     graph_depth: |site| {
         let mut descriptor = site.manifest("2.0")["manifests"][0].clone();
         for _ in 0..40 {
             descriptor = site.put_index_of(&descriptor);
         }
         site.add_entry(descriptor);
-    };
+    }, Some(REPLACE);
 
     too_large: |site| {
         let object = std::fs::read_to_string(site.root().join(REF_ENGINES)).unwrap();
         site.write(REF_ENGINES, object + &" ".repeat(64 * 1024));
-    };
+    }, Some(PUBLISH);
     not_a_file: |site| {
         std::fs::remove_file(site.layer()).unwrap();
         std::fs::create_dir(site.layer()).unwrap();
         std::fs::write(site.layer().join("file"), "").unwrap();
-    };
-    permissions: |site| std::fs::set_permissions(site.layer(), PermissionsExt::from_mode(0o640)).unwrap();
+    }, Some((|site| {
+        std::fs::rename(site.layer(), site.directory.path().join("away")).unwrap();
+        site.publish(&[]);
+    }) as Advice);
+    permissions: |site| std::fs::set_permissions(site.layer(), PermissionsExt::from_mode(0o640)).unwrap(), Some((|site| std::fs::set_permissions(site.layer(), PermissionsExt::from_mode(0o644)).unwrap()) as Advice);
     symlink: |site| {
         let elsewhere = site.directory.path().join("elsewhere");
         std::fs::rename(site.layer(), &elsewhere).unwrap();
         std::os::unix::fs::symlink("../../../../elsewhere", site.layer()).unwrap();
-    };
-    leftover: |site| site.write(".ocisite/tmp/.tmpAbCdEf", "half a blob");
-    orphans: |site| drop(site.put(b"a blob of nobody"));
+    }, Some((|site| {
+        std::fs::remove_file(site.layer()).unwrap();
+        std::fs::rename(site.directory.path().join("elsewhere"), site.layer()).unwrap();
+    }) as Advice);
+    leftover: |site| site.write(".ocisite/tmp/.tmpAbCdEf", "half a blob"), NOTHING;
+    orphans: |site| drop(site.put(b"a blob of nobody")), Some((|site| drop(ocisite().arg("gc").arg(site.root()).args(["--grace", "0"]).assert().success())) as Advice);
 }
 
 /// The same for the registry view.
 macro_rules! registry_rules {
-    ($($name:ident: $break:expr;)*) => {
+    ($($name:ident: $break:expr, $advice:expr;)*) => {
         $(
             #[test]
             fn $name() {
-                let site = GoodSite::with(&["--registry"]);
-                let break_it: fn(&GoodSite) = $break;
-                break_it(&site);
-                verify(&[&site.arg()]).assert_breaks(&stringify!($name).replace('_', "-"));
+                check(&GoodSite::with(&["--registry"]), stringify!($name), $break, $advice);
             }
         )*
 
@@ -148,14 +188,14 @@ macro_rules! registry_rules {
 }
 
 registry_rules! {
-    registry_ping: |site| site.remove("v2/_ping.json");
-    registry_tags_list: |site| site.remove("v2/app/tags/list");
-    registry_tag: |site| site.remove("v2/app/manifests/1.0");
+    registry_ping: |site| site.remove("v2/_ping.json"), Some(PUBLISH);
+    registry_tags_list: |site| site.remove("v2/app/tags/list"), Some(PUBLISH);
+    registry_tag: |site| site.remove("v2/app/manifests/1.0"), Some(PUBLISH);
     registry_blob: |site| {
         let layer = &site.manifest("1.0")["layers"][1]["digest"];
         site.remove(&format!("v2/app/blobs/{}", layer.as_str().unwrap()));
-    };
-    registry_differs: |site| site.write("v2/app/manifests/1.0", "{}");
+    }, Some(PUBLISH);
+    registry_differs: |site| site.write("v2/app/manifests/1.0", "{}"), Some(PUBLISH);
 }
 
 #[test]
@@ -204,9 +244,9 @@ fn catalogue_differs() {
     // Given a site with a catalogue.
     let site = GoodSite::with(&["--catalogue"]);
     verify(&[&site.arg()]).assert_clean();
-    // When it says something else than the indexes.
-    site.write("catalogue.json", "{}");
-    verify(&[&site.arg()]).assert_breaks("catalogue-differs");
+    // When it says something else than the indexes, the advice helps.
+    let break_it: fn(&GoodSite) = |site| site.write("catalogue.json", "{}");
+    check(&site, "catalogue-differs", break_it, Some(PUBLISH));
 }
 
 #[test]
@@ -217,6 +257,11 @@ fn blob_digest() {
     // Only reading it tells.
     verify(&[&site.arg()]).assert_clean();
     verify(&[&site.arg(), "--deep"]).assert_breaks("blob-digest");
+    // A plain publish takes what has its size for right; the one that is advised repairs it.
+    assert!(site.publish(&[]).contains("Nothing to do"));
+    let report = site.publish(&["--recheck"]);
+    assert!(report.contains("repaired   1 blob that was damaged (7 B)"), "{report}");
+    verify(&[&site.arg(), "--deep"]).assert_clean();
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub const REF: &str = "oci-index-template-v1";
 /// The site, in a temporary directory.
 pub struct GoodSite {
     pub directory: TempDir,
+    /// What publish was told.
+    published: Vec<String>,
 }
 
 impl GoodSite {
@@ -33,8 +35,8 @@ impl GoodSite {
 
     /// The same with more arguments for publish.
     pub fn with(args: &[&str]) -> GoodSite {
-        let site = GoodSite { directory: crate::support::fixtures::readable_directory() };
-        let mut layout = Layout::new(site.directory.path().join("layout"));
+        let directory = crate::support::fixtures::readable_directory();
+        let mut layout = Layout::new(directory.path().join("layout"));
         let image = layout.image("content");
         layout.add("1.0", image.clone());
         let platforms = ["amd64", "arm64"].map(|architecture| {
@@ -53,8 +55,16 @@ impl GoodSite {
         let team = format!("example.com/team/app={}:2.0", layout.arg());
         // Whoever breaks an index also makes a catalogue say something else.
         let catalogue = if args.contains(&"--catalogue") { &[][..] } else { &["--no-catalogue"] };
-        publish(&site.root(), &[args, catalogue, &[&app, &team]].concat());
+        let published = [args, catalogue, &[&app, &team]].concat().into_iter().map(String::from).collect();
+        let site = GoodSite { directory, published };
+        site.publish(&[]);
         site
+    }
+
+    /// Publishes the same again, with more arguments.
+    pub fn publish(&self, more: &[&str]) -> String {
+        let args: Vec<&str> = self.published.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        publish(&self.root(), &args)
     }
 
     /// The web root.

@@ -241,10 +241,10 @@ fn gc_removes_nothing_where_it_cannot_know() {
     let manifest = site.blob(&site.entry("1.0"));
     let bytes = fs::read(&manifest).unwrap();
     fs::write(&manifest, "x").unwrap();
-    refused(&["the manifest oci-cas/sha256/", "is damaged", "publish its image again"]);
+    refused(&["the manifest oci-cas/sha256/", "is damaged", "publish example.com/app again with --recheck"]);
     fs::write(&manifest, bytes).unwrap();
     site.write(APP, "{");
-    refused(&["the index oci-index/app cannot be read"]);
+    refused(&["the index oci-index/app is damaged", "--recheck"]);
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! An image as an opened site has it: its index, and the manifests below it, read from the site's own CAS.
+//!
+//! All that reads a manifest of a site reads it here, so that damaged bytes are noticed by whoever comes by them and are never
+//! copied on.
+
+use std::path::Path;
+
+use super::Site;
+use crate::digest::ContentError;
+use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::name::ImageName;
+use crate::oci::manifest::{self, Links, ManifestError};
+use crate::oci::verified::ReadError;
+use crate::oci::walk::{self, Manifests, TooLarge};
+use crate::oci::{Descriptor, Verified};
+use crate::site::SitePath;
+use crate::site::index::{Entry, Index, IndexError};
+use crate::site::map::MapError;
+use crate::store::{Expected, StoreError};
+
+/// One image of a site.
+#[derive(Clone, Copy)]
+pub struct SiteImage<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// The image.
+    pub image: &'a ImageName,
+}
+
+/// Why an image of a site cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteImageError {
+    /// The site cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The name has no place in the site.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The index is damaged.
+    #[error("the index {path} is damaged; publish {image} again with --recheck, which makes it anew")]
+    Index {
+        /// The index.
+        path: SitePath,
+        /// Its image.
+        image: ImageName,
+        /// What is wrong with it.
+        #[source]
+        source: IndexError,
+    },
+    /// A manifest does not have its digest, so that nothing is known of what it leads to.
+    #[error("the manifest {path} is damaged; publish {image} again with --recheck, which repairs it")]
+    Damaged {
+        /// The manifest.
+        path: SitePath,
+        /// Its image.
+        image: ImageName,
+        /// How it differs.
+        #[source]
+        source: ContentError,
+    },
+    /// A manifest is malformed although its digest is right: it was published so.
+    #[error(
+        "the manifest {path} is malformed, so the blobs it needs are unknown; remove the refs that lead to it first"
+    )]
+    Manifest {
+        /// The manifest.
+        path: SitePath,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// The graph is larger than those of images.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+impl SiteImage<'_> {
+    /// The index of the image, and what it has to be when it is written again. None: there is none.
+    pub fn index(&self) -> Result<Option<(Index, Expected)>, SiteImageError> {
+        let place = self.site.map.index_place(self.image)?;
+        let Some(document) = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else {
+            return Ok(None);
+        };
+        let (path, image) = (place.path, self.image.clone());
+        let index = Index::parse(&document.bytes).map_err(|source| SiteImageError::Index { path, image, source })?;
+        Ok(Some((index, Expected::Version(document.version))))
+    }
+
+    /// What a blob links to. None: the site does not have it, which may be meant.
+    ///
+    /// # Errors
+    /// Besides those of [`Manifests::read`]: the manifest is malformed.
+    pub fn links(&self, descriptor: &Descriptor) -> Result<Option<Links>, SiteImageError> {
+        let Descriptor { media_type, digest, size, .. } = descriptor;
+        let is_leaf =
+            !manifest::may_hold_descriptors(media_type) || (media_type.is_empty() && *size > MAX_MANIFEST_BYTES);
+        let place = self.site.map.blob_place(self.image, digest)?;
+        if is_leaf {
+            return Ok(self.site.store(place.origin).stat(&place.path)?.map(|_| Links::default()));
+        }
+        let Some(bytes) = self.read(descriptor)? else { return Ok(None) };
+        let wrong = |source| SiteImageError::Manifest { path: place.path, source };
+        manifest::links(media_type, &bytes).map(Some).map_err(wrong)
+    }
+
+    /// The descriptor of an entry of the index.
+    pub fn descriptor(&self, entry: &Entry) -> Result<Descriptor, SiteImageError> {
+        entry.descriptor().or_else(|source| {
+            let path = self.site.map.index_place(self.image)?.path;
+            Err(SiteImageError::Index { path, image: self.image.clone(), source })
+        })
+    }
+
+    /// Visits every blob that `roots` reach, themselves included, each once, with what it links to; None for one that the site does
+    /// not have.
+    ///
+    /// # Errors
+    /// Those of [`SiteImage::links`], and a graph that is larger than those of images.
+    pub fn reach(
+        &self,
+        roots: impl IntoIterator<Item = Descriptor, IntoIter: Send>,
+        visit: impl FnMut(&Descriptor, Option<&Links>) -> Result<(), SiteImageError> + Send,
+    ) -> Result<(), SiteImageError> {
+        walk::reach(roots, |descriptor| self.links(descriptor), visit)
+    }
+}
+
+impl Manifests for SiteImage<'_> {
+    type Node = Descriptor;
+    type Error = SiteImageError;
+
+    /// # Errors
+    /// The site has it, and it is damaged: then nothing is known of what it links to.
+    fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, SiteImageError> {
+        let place = self.site.map.blob_place(self.image, &descriptor.digest)?;
+        let store = self.site.store(place.origin);
+        let Some(reader) = store.open(&place.path)? else { return Ok(None) };
+        Verified::read(reader, descriptor).map(Some).map_err(|error| match error {
+            ReadError::TooLarge { .. } => {
+                StoreError::TooLarge { path: place.path.as_str().into(), limit: MAX_MANIFEST_BYTES }.into()
+            }
+            ReadError::Content(source) => {
+                SiteImageError::Damaged { path: place.path, image: self.image.clone(), source }
+            }
+            // A store's reader has its own errors inside.
+            ReadError::Io(error) => match error.downcast::<StoreError>() {
+                Ok(inner) => inner.into(),
+                Err(source) => {
+                    let path = Path::new(&store.name()).join(place.path.as_str());
+                    StoreError::Io { action: "read", path, source }.into()
+                }
+            },
+        })
+    }
+}

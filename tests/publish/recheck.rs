@@ -1,0 +1,129 @@
+//! Damage in a site: bytes that do not have their digest are never copied on, a plain publish takes what has its place and size for
+//! right, and `--recheck` repairs it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::layout::Layout;
+use crate::support::program::{ocisite, publish, publish_json, refused, text};
+use crate::support::site::{Snapshot, assert_whole, blob_file, entries, refs};
+
+/// A site of one image, and its layout.
+struct Scene {
+    _directory: TempDir,
+    site: PathBuf,
+    layout: Layout,
+    image: String,
+}
+
+impl Scene {
+    fn new(args: &[&str]) -> Scene {
+        let directory = TempDir::new().unwrap();
+        let site = directory.path().join("site");
+        let layout = Layout::of_image(directory.path().join("layout"), "content");
+        let image = format!("example.com/app={}", layout.arg());
+        publish(&site, &[args, &[&image]].concat());
+        Scene { _directory: directory, site, layout, image }
+    }
+
+    fn manifest(&self) -> PathBuf {
+        blob_file(&self.site, entries(&self.site, "app")[0]["digest"].as_str().unwrap())
+    }
+
+    fn layer(&self) -> PathBuf {
+        let descriptor = self.layout.blob("", "content");
+        blob_file(&self.site, descriptor["digest"].as_str().unwrap())
+    }
+
+    fn recheck(&self, args: &[&str]) -> serde_json::Value {
+        publish_json(&self.site, &[args, &["--recheck", &self.image]].concat())
+    }
+}
+
+/// Changes one character and keeps the size.
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let last = bytes.last_mut().unwrap();
+    *last = if *last == b' ' { b'x' } else { b' ' };
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_manifest_does_not_become_a_tag() {
+    // Given a site without the registry view, in whose CAS a manifest was damaged.
+    let scene = Scene::new(&["--no-catalogue"]);
+    damage(&scene.manifest());
+    // When the view is added, from the layout that has it right.
+    let words = ["oci-cas/sha256/", "is damaged", "publish example.com/app again with --recheck", "expected sha256:"];
+    refused(&scene.site, &["--registry", &scene.image], &words);
+    // Then nothing was written, and with --recheck all is right.
+    let summary = scene.recheck(&["--registry"]);
+    assert_eq!(summary["blobsRepaired"]["objects"], 1);
+    assert_whole(&scene.site);
+    let tag = std::fs::read(scene.site.join("v2/app/manifests/1.0")).unwrap();
+    assert_eq!(tag, std::fs::read(scene.manifest()).unwrap());
+}
+
+#[test]
+fn a_damaged_manifest_of_another_image_does_not_become_a_tag() {
+    // Given a second image, whose manifest was damaged and which is not published now.
+    let scene = Scene::new(&["--no-catalogue"]);
+    damage(&scene.manifest());
+    let other = Layout::of_image(scene.layout.path.with_file_name("other"), "other");
+    let image = format!("example.com/other={}", other.arg());
+    refused(&scene.site, &["--registry", &image], &["is damaged", "publish example.com/app again with --recheck"]);
+}
+
+#[test]
+fn a_recheck_repairs_a_blob_at_each_of_its_places() {
+    let scene = Scene::new(&["--registry"]);
+    let name = scene.layer().file_name().unwrap().to_str().unwrap().to_string();
+    let in_view = scene.site.join(format!("v2/app/blobs/sha256:{name}"));
+    // Given a layer that was damaged in the CAS, and so in the registry view, which has a link to it.
+    damage(&scene.layer());
+    assert_eq!(std::fs::read(&in_view).unwrap(), std::fs::read(scene.layer()).unwrap());
+    // When it is published again, it is taken for right; and it is repaired when that is asked for.
+    assert_eq!(publish_json(&scene.site, &[&scene.image])["blobsWritten"]["objects"], 0);
+    let summary = scene.recheck(&[]);
+    assert_eq!(summary["blobsRepaired"], json!({"objects": 2, "bytes": 14}));
+    for file in [&scene.layer(), &in_view] {
+        assert_eq!(std::fs::read(file).unwrap(), b"content");
+    }
+    assert_eq!(scene.recheck(&[])["blobsRepaired"]["objects"], 0);
+}
+
+#[test]
+fn a_recheck_that_fails_takes_nothing_away() {
+    // Given a layer that is damaged in the site and in the layout.
+    let scene = Scene::new(&[]);
+    damage(&scene.layer());
+    std::fs::write(scene.layout.blob_file(&scene.layout.blob("", "content")), "CONTENT").unwrap();
+    refused(&scene.site, &["--recheck", &scene.image], &["layout/blobs/sha256/", "the layout is damaged"]);
+}
+
+#[test]
+fn a_recheck_makes_a_damaged_index_anew() {
+    // Given an image with two refs, whose index was damaged.
+    let scene = Scene::new(&[]);
+    publish(&scene.site, &[&format!("example.com/app#2.0={}", scene.layout.arg())]);
+    let index = scene.site.join("oci-index/app");
+    std::fs::write(&index, "{").unwrap();
+    refused(&scene.site, &[&scene.image], &["the index oci-index/app is damaged", "again with --recheck", "EOF"]);
+    // When one of them is published with --recheck, the image has that, and a warning says so.
+    let args = ["publish", "--recheck", "--site", text(&scene.site), &scene.image];
+    let output = ocisite().args(args).assert().success().get_output().clone();
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("example.com/app has only the refs that are published now"), "{warning}");
+    assert_eq!(refs(&scene.site, "app"), ["1.0"]);
+    assert_whole(&scene.site);
+}
+
+#[test]
+fn a_recheck_of_a_sound_site_writes_nothing() {
+    let scene = Scene::new(&["--registry"]);
+    let before = Snapshot::public(&scene.site);
+    assert_eq!(scene.recheck(&[])["blobsWritten"]["objects"], 0);
+    before.assert_same(&Snapshot::public(&scene.site));
+}
