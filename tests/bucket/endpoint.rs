@@ -121,6 +121,12 @@ impl Endpoint {
         self.run(&args).success()
     }
 
+    /// Overwrites an object, as somebody else might.
+    pub fn put(&self, path: &str, bytes: Vec<u8>) {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(self.store().put(&path.into(), bytes.into())).unwrap();
+    }
+
     /// Everything in the bucket, private state aside.
     pub fn objects(&self) -> BTreeMap<String, Object> {
         let runtime = Runtime::new().unwrap();

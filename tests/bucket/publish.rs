@@ -277,3 +277,23 @@ fn a_prefix_holds_all_of_a_site_and_a_base_path_all_but_the_discovery() {
         "{engines}"
     );
 }
+
+#[test]
+fn a_damaged_object_is_repaired_by_a_recheck() {
+    // Given a bucket in which a layer was damaged, under its name in the CAS and under the one in the registry view.
+    let s3fs = S3Fs::start();
+    let endpoint = s3fs.endpoint();
+    let image = format!("example.com/app={FIXTURES}/app");
+    endpoint.publish(&["--registry", &image]);
+    let before = endpoint.objects();
+    let (in_view, layer) = before.iter().find(|(path, _)| path.starts_with("v2/app/blobs/")).unwrap();
+    let is_same = |(path, object): &(&String, &Object)| path.starts_with("oci-cas/") && object.bytes == layer.bytes;
+    let (in_cas, _) = before.iter().find(is_same).unwrap();
+    for path in [in_view, in_cas] {
+        endpoint.put(path, vec![b'x'; layer.bytes.len()]);
+    }
+    // A plain publish takes it for right, and a recheck writes both names anew.
+    assert_eq!(endpoint.publish(&[&image])["blobsWritten"]["objects"], 0);
+    assert_eq!(endpoint.publish(&["--recheck", &image])["blobsRepaired"]["objects"], 2);
+    assert_same(&endpoint.objects(), &before);
+}
