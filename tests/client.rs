@@ -4,10 +4,13 @@ mod client {
     mod discovery;
     mod hostile;
     mod images;
+    mod printed;
     mod private_networks;
     mod program;
     mod pull;
     mod server;
+    #[path = "../support/text.rs"]
+    mod text;
     mod tls;
     mod xdg;
 }

@@ -11,6 +11,7 @@ mod publish {
     mod graph;
     mod merge;
     mod recheck;
+    mod printed;
     mod reports;
     mod safety;
     mod selection;

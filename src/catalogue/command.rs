@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::document::{ImageDocument, Ref};
 use crate::name;
+use crate::shell;
 use crate::site::registry;
 
 /// A command.
@@ -68,41 +69,18 @@ fn directory(path: &str) -> &str {
 }
 
 fn command(tool: &'static str, words: &[&str]) -> Command {
-    Command { tool, text: words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ") }
-}
-
-/// A word as a POSIX shell reads it back unchanged. What is not plain is put in single quotes, in which nothing has a meaning
-/// but the quote itself.
-pub fn quote(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    Command { tool, text: shell::command(words) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn a_directory_is_a_plain_word() {
         assert_eq!(directory("team/app"), "app");
         for path in ["team/-rf", "a/..", "a/b:c", "app.tar", "$(x)"] {
             assert_eq!(directory(path), "image", "{path}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn a_shell_reads_a_quoted_word_back(word in "[a-c #'\"$`\\\\!&;<>(){}*?~\n-]{1,12}") {
-            let word = format!("x{word}");
-            let script = format!("printf %s {}", quote(&word));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
         }
     }
 }

@@ -10,11 +10,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use url::Url;
 
-use super::command::{Command, commands, quote};
+use super::command::{Command, commands};
 use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer, Shown};
 use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
 use crate::digest::Digest;
+use crate::shell;
 use crate::site::object::PAGE_POLICY;
 use crate::site::path::{PathError, REF_ENGINES};
 use crate::site::{SitePath, catalogue};
@@ -434,7 +435,7 @@ fn settings(facts: &ImageFacts) -> Vec<Setting> {
     let Some(config) = &facts.config else { return vec![] };
     let line = |words: &[String]| match words {
         [] => vec![],
-        words => vec![words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")],
+        words => vec![shell::command(words)],
     };
     let one = |text: &String| if text.is_empty() { vec![] } else { vec![text.clone()] };
     let all = [

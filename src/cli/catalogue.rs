@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::output;
 use crate::catalogue::templates;
+use crate::terminal;
 
 const TEMPLATES_EXAMPLES: &str = "Example:
   ocisite catalogue templates templates
@@ -37,6 +37,6 @@ struct TemplatesArgs {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Templates(args) = args.command;
     let written = templates::write_built_in(&args.directory)?;
-    output::print(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+    terminal::print(written.iter().map(|path| path.display().to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

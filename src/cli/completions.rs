@@ -16,6 +16,6 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "ocisite", &mut script);
-    super::output::print(&String::from_utf8(script)?)?;
+    crate::terminal::print(String::from_utf8(script)?.lines())?;
     Ok(ExitCode::SUCCESS)
 }

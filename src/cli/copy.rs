@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::bucket::BucketArgs;
-use super::output::{self, Verbosity, bytes, seconds};
+use super::output::{Verbosity, bytes, seconds};
 use super::progress;
 use crate::housekeeping::copy::{self, Copied, Options};
-use crate::parallel;
 use crate::publish::SitePlace;
 use crate::store::Location;
+use crate::{parallel, terminal};
 
 const EXAMPLES: &str = "Examples:
   ocisite copy site s3://BUCKET
@@ -65,27 +65,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let progress = progress::for_terminal(args.verbosity);
     let copied = copy::copy(&place(source), &place(destination), &options, &*progress)?;
     if args.json {
-        output::print_json(&copied)?;
+        terminal::print_json(&copied)?;
     } else if !args.verbosity.quiet {
-        output::print(&report(&args, &copied, start.elapsed()))?;
+        terminal::print(report(&args, &copied, start.elapsed()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &Args, copied: &Copied, took: Duration) -> String {
-    let mut text = String::new();
+fn report(args: &Args, copied: &Copied, took: Duration) -> Vec<String> {
+    let mut lines = Vec::new();
     if args.verbosity.verbose || copied.dry_run {
-        copied.paths.iter().for_each(|path| text.push_str(&format!("  copy    {path}\n")));
-        copied.removed_paths.iter().for_each(|path| text.push_str(&format!("  remove  {path}\n")));
+        lines.extend(copied.paths.iter().map(|path| format!("  copy    {path}")));
+        lines.extend(copied.removed_paths.iter().map(|path| format!("  remove  {path}")));
     }
     let verb = if copied.dry_run { "Would copy" } else { "Copied" };
-    text.push_str(&format!("{verb} {} to {} in {}.\n", args.source, args.destination, seconds(took)));
+    lines.push(format!("{verb} {} to {} in {}.", args.source, args.destination, seconds(took)));
     for (what, count) in [("blobs", copied.blobs), ("documents", copied.documents)] {
-        text.push_str(&format!("  {what:<9}  {} ({})\n", count.objects, bytes(count.bytes)));
+        lines.push(format!("  {what:<9}  {} ({})", count.objects, bytes(count.bytes)));
     }
-    text.push_str(&format!("  unchanged  {} ({})\n", copied.unchanged.objects, bytes(copied.unchanged.bytes)));
+    lines.push(format!("  unchanged  {} ({})", copied.unchanged.objects, bytes(copied.unchanged.bytes)));
     if args.delete {
-        text.push_str(&format!("  removed    {} ({})\n", copied.removed.objects, bytes(copied.removed.bytes)));
+        lines.push(format!("  removed    {} ({})", copied.removed.objects, bytes(copied.removed.bytes)));
     }
-    text
+    lines
 }

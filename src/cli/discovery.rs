@@ -13,6 +13,7 @@ use crate::client::http::{self, Address, ConnectTo, Http, HttpError, Method, Obs
 use crate::client::reach::{Reach, canonical};
 use crate::client::{Remark, xdg};
 use crate::name::ImageName;
+use crate::terminal;
 
 /// How names are looked up.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,10 +77,9 @@ fn configuration_paths() -> Vec<PathBuf> {
 /// Tells remarks on standard error, each with the name it is about, where it is about one.
 pub fn tell(remarks: &[Remark], name: Option<&str>) {
     for remark in remarks {
-        let text = remark.told();
         match name {
-            Some(name) => eprintln!("ocisite: {}: {name}: {text}", remark.severity()),
-            None => eprintln!("ocisite: {}: {text}", remark.severity()),
+            Some(name) => terminal::message(format_args!("{}: {name}: {remark}", remark.severity())),
+            None => terminal::message(format_args!("{}: {remark}", remark.severity())),
         }
     }
 }
@@ -90,8 +90,8 @@ pub struct Requests;
 impl Observer for Requests {
     fn exchange(&self, method: Method, url: &Url, outcome: Result<u16, &HttpError>) {
         match outcome {
-            Ok(status) => eprintln!("ocisite: {method} {url} {status}"),
-            Err(_) => eprintln!("ocisite: {method} {url} failed"),
+            Ok(status) => terminal::message(format_args!("{method} {url} {status}")),
+            Err(_) => terminal::message(format_args!("{method} {url} failed")),
         }
     }
 }

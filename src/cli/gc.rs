@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
-use super::output::{self, Verbosity, bytes, count};
+use super::output::{Verbosity, bytes, count};
 use crate::housekeeping::gc::{self, Freed, Options};
-use crate::parallel;
+use crate::{parallel, terminal};
 
 /// Remove blobs that no index reaches.
 ///
@@ -72,38 +72,39 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let place = site_place(&args.site, &args.store, &BucketArgs::default())?;
     let freed = gc::gc(&place, &options)?;
     if args.json {
-        output::print_json(&freed)?;
+        terminal::print_json(&freed)?;
     } else if !args.verbosity.quiet {
-        output::print(&report(&args, &freed))?;
+        terminal::print(report(&args, &freed))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &Args, freed: &Freed) -> String {
-    let mut text = String::new();
+fn report(args: &Args, freed: &Freed) -> Vec<String> {
+    let mut lines = Vec::new();
     if args.verbosity.verbose || freed.dry_run {
-        freed.objects.iter().for_each(|object| text.push_str(&format!("{:>12}  {}\n", object.size, object.path)));
+        lines.extend(freed.objects.iter().map(|object| format!("{:>12}  {}", object.size, object.path)));
     }
     let verb = if freed.dry_run { "Would remove" } else { "Removed" };
     let blobs = count(freed.blobs.objects, "blob", "blobs");
-    text.push_str(&format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site));
+    let mut total = format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site);
     if freed.registry > 0 {
-        text.push_str(&format!(", and {} of the registry view", count(freed.registry, "file", "files")));
+        total += &format!(", and {} of the registry view", count(freed.registry, "file", "files"));
     }
     if freed.young.objects > 0 {
         let young = count(freed.young.objects, "blob", "blobs");
-        text.push_str(&format!("; kept {young} ({}) younger than {}", bytes(freed.young.bytes), args.grace.text));
+        total += &format!("; kept {young} ({}) younger than {}", bytes(freed.young.bytes), args.grace.text);
     }
-    text.push_str(".\n");
+    lines.push(total + ".");
     match &freed.uploads {
         Some(0) => {}
-        Some(uploads) => text.push_str(&format!("{verb} {}.\n", count(*uploads, "unfinished upload", "unfinished uploads"))),
-        None => text.push_str(
+        Some(uploads) => lines.push(format!("{verb} {}.", count(*uploads, "unfinished upload", "unfinished uploads"))),
+        None => lines.push(
             "Unfinished uploads cannot be listed here: let a lifecycle rule of the bucket abort those that are older than a \
-             day (AbortIncompleteMultipartUpload).\n",
+             day (AbortIncompleteMultipartUpload)."
+                .into(),
         ),
     }
-    text
+    lines
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::bucket::{BucketArgs, site_place};
 use super::output::{self, bytes};
 use crate::housekeeping::list::{self, Image, ListedEntry};
-use crate::parallel;
+use crate::{parallel, terminal};
 
 /// So many hexadecimal digits tell the digests of a site apart for people; `--json` has them whole.
 const SHOWN_DIGITS: usize = 12;
@@ -32,33 +32,33 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let images = list::list(&site_place(&args.site, &args.store, &BucketArgs::default())?, parallel::default_jobs())?;
     match args.json {
-        true => output::print_json(&images)?,
-        false => output::print(&table(&images))?,
+        true => terminal::print_json(&images)?,
+        false => terminal::print(table(&images))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// One line for each image, and below it one for each entry.
-fn table(images: &[Image]) -> String {
+fn table(images: &[Image]) -> Vec<String> {
     let entries = || images.iter().flat_map(|image| &image.entries);
     let width = |text: fn(&ListedEntry) -> String| entries().map(|e| text(e).chars().count()).max().unwrap_or(0);
     let (ref_width, digest_width) = (width(reference).min(MAX_REF_WIDTH), width(digest));
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for image in images {
-        text.push_str(&format!("{}\n", image.name));
+        lines.push(image.name.to_string());
         for entry in &image.entries {
             let (reference, digest) = (reference(entry), digest(entry));
             let line =
                 format!("  {reference:ref_width$}  {digest:digest_width$}  {:>12}  {}", bytes(entry.size), what(entry));
-            text.push_str(line.trim_end());
-            text.push('\n');
+            lines.push(line.trim_end().to_string());
         }
     }
-    text
+    lines
 }
 
 fn reference(entry: &ListedEntry) -> String {
-    entry.reference.clone().unwrap_or("-".into())
+    // As it is printed: its width is counted.
+    entry.reference.as_deref().map_or("-".into(), |reference| terminal::printable(reference).into_owned())
 }
 
 fn digest(entry: &ListedEntry) -> String {

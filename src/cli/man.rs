@@ -26,7 +26,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;
-            super::output::print(&String::from_utf8(page)?)?;
+            crate::terminal::print(String::from_utf8(page)?.lines())?;
         }
     }
     Ok(ExitCode::SUCCESS)

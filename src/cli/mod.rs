@@ -24,6 +24,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
+use crate::terminal;
+
 /// It ran, and found problems.
 pub const FOUND_PROBLEMS: u8 = 1;
 /// It could not run: wrong usage, wrong input, or a system that did not play along.
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => man::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("ocisite: {}", output::chain(&error));
+        terminal::message(output::chain(&error));
         ExitCode::from(COULD_NOT_RUN)
     })
 }

@@ -1,9 +1,7 @@
-//! How the program speaks: numbers that people can read, and errors with their causes.
+//! Numbers that people can read, errors with their causes, and how much is said. What is printed goes through [`crate::terminal`].
 
-use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
 /// How much is said.
@@ -35,18 +33,4 @@ pub fn bytes(number: u64) -> String {
 /// A duration in seconds with as many digits as matter.
 pub fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
-}
-
-/// Prints to standard output. A reader that went away (`| head`) is no error.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
-    }
-}
-
-/// Prints one JSON document and a newline to standard output.
-pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
 }

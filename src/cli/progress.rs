@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Verbosity;
 use crate::progress::{Part, Progress, Silent};
+use crate::terminal;
 
 /// A bar with bytes, rate and time left when standard error is a terminal, and with `-v` a line for each object.
 pub fn for_terminal(verbosity: Verbosity) -> Box<dyn Progress> {
@@ -30,7 +31,7 @@ impl Progress for Names {
     fn advance(&self, _more: u64) {}
     fn finish(&self) {}
     fn wrote(&self, what: &dyn std::fmt::Display) {
-        eprintln!("{what}");
+        terminal::log(what);
     }
 }
 
@@ -63,7 +64,7 @@ fn template(unit: Unit) -> String {
 
 fn new_bar(what: &str, total: u64, unit: Unit) -> ProgressBar {
     let style = ProgressStyle::with_template(&template(unit)).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(total).with_message(what.to_string());
+    let bar = ProgressBar::new(total).with_message(terminal::printable(what).into_owned());
     bar.set_style(style.progress_chars("=> "));
     bar
 }
@@ -104,7 +105,7 @@ impl Progress for Bars {
 
     fn wrote(&self, what: &dyn std::fmt::Display) {
         if self.names {
-            self.all.suspend(|| eprintln!("{what}"));
+            self.all.suspend(|| terminal::log(what));
         }
     }
 

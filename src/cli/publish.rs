@@ -9,10 +9,9 @@ use anyhow::{Context, bail};
 
 use super::bucket::BucketArgs;
 use super::config::{Config, DEFAULT_FILE};
-use super::output::{self, Verbosity, bytes, count, seconds};
+use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
 use crate::name::ImageName;
-use crate::parallel;
 use crate::publish::collect::MissingBlob;
 use crate::publish::execute::Count;
 use crate::publish::input::Skipped;
@@ -21,6 +20,7 @@ use crate::site::Preset;
 use crate::site::index::Merge;
 use crate::store::directory::LinkMode;
 use crate::store::{self, Location};
+use crate::{parallel, shell, terminal};
 
 const EXAMPLES: &str = "Examples:
   ocisite publish --site site example.com/app=layouts/app
@@ -151,9 +151,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     warn(&summary.warnings);
     if args.json {
         let (seconds, next) = (start.elapsed().as_secs_f64(), next(&request, &summary));
-        output::print_json(&Report { summary: &summary, seconds, next })?;
+        terminal::print_json(&Report { summary: &summary, seconds, next })?;
     } else if !args.verbosity.quiet {
-        output::print(&report(&request, &summary, start.elapsed()))?;
+        terminal::print(report(&request, &summary, start.elapsed()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -252,21 +252,21 @@ fn dry_run(request: &Request, args: &Args) -> anyhow::Result<ExitCode> {
     let preview = publish::dry_run(request)?;
     warn(&preview.warnings);
     if args.json {
-        output::print_json(&preview)?;
+        terminal::print_json(&preview)?;
     } else if !args.verbosity.quiet {
-        let lines = preview.objects.iter().map(|o| format!("{:>12}  {}  {}\n", o.size, o.path, o.media_type));
-        output::print(&lines.chain([left_out(&preview.missing, &preview.skipped)]).collect::<String>())?;
+        let objects = preview.objects.iter().map(|o| format!("{:>12}  {}  {}", o.size, o.path, o.media_type));
+        terminal::print(objects.chain(left_out(&preview.missing, &preview.skipped)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("ocisite: warning: {warning}");
+        terminal::message(format_args!("warning: {warning}"));
     }
 }
 
-fn report(request: &Request, summary: &Summary, took: Duration) -> String {
+fn report(request: &Request, summary: &Summary, took: Duration) -> Vec<String> {
     let mut lines = Vec::new();
     let images = count(summary.images.len() as u64, "image", "images");
     let refs = count(summary.refs as u64, "entry", "entries");
@@ -300,11 +300,9 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> String {
     if summary.retries > 0 {
         lines.push(format!("  retries    {} (other publishers came first)", summary.retries));
     }
-    let mut text = lines.join("\n") + "\n" + &left_out(&summary.missing, &summary.skipped);
-    if let Some(next) = next(request, summary) {
-        text += &format!("Next: {next}\n");
-    }
-    text
+    lines.extend(left_out(&summary.missing, &summary.skipped));
+    lines.extend(next(request, summary).map(|next| format!("Next: {next}")));
+    lines
 }
 
 /// What a blob's second place costs: nothing on a directory; on a bucket its room, though nothing is sent.
@@ -316,11 +314,11 @@ fn linked(site: &Location) -> &'static str {
 }
 
 /// The lines for what was not published.
-fn left_out(missing: &[MissingBlob], skipped: &[Skipped]) -> String {
+fn left_out(missing: &[MissingBlob], skipped: &[Skipped]) -> Vec<String> {
     let missing = missing.iter().map(|MissingBlob { digest, size, layout, referrer }| {
-        format!("  missing    {digest} ({size} bytes) in {}, for {referrer}\n", layout.display())
+        format!("  missing    {digest} ({size} bytes) in {}, for {referrer}", layout.display())
     });
-    missing.chain(skipped.iter().map(|skipped| format!("  skipped    {}\n", skipped.reason))).collect()
+    missing.chain(skipped.iter().map(|skipped| format!("  skipped    {}", skipped.reason))).collect()
 }
 
 /// The command to try next; None when nothing changed.
@@ -329,7 +327,8 @@ fn next(request: &Request, summary: &Summary) -> Option<String> {
     // The preview serves directories; a bucket serves itself.
     let Location::Directory(site) = &request.site else { return None };
     let root = if request.root_per_host { site.join(host) } else { site.clone() };
-    (!summary.is_nothing_written()).then(|| format!("ocisite serve {}", root.display()))
+    let root = shell::path(root.to_str()?);
+    (!summary.is_nothing_written()).then(|| shell::command(["ocisite", "serve", &root]))
 }
 
 /// The summary as JSON: the same that the words say.

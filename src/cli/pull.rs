@@ -7,13 +7,14 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::discovery::{Discovery, tell};
-use super::output::{self, Verbosity, bytes, chain, count, seconds};
+use super::output::{Verbosity, bytes, chain, count, seconds};
 use super::{FOUND_PROBLEMS, progress};
 use crate::client::choose::Platforms;
 use crate::client::pull::{Request, Summary, Target};
 use crate::client::{platform, pull};
 use crate::name::ImageName;
 use crate::oci::{Descriptor, Platform};
+use crate::terminal;
 
 /// Blobs fetched at once: enough to keep a link busy, few enough for any server.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(6).unwrap();
@@ -72,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {
         Ok(summary) => summary,
         Err(error) if error.is_about_site() => {
-            eprintln!("ocisite: {}", chain(&error.into()));
+            terminal::message(chain(&error.into()));
             return Ok(ExitCode::from(FOUND_PROBLEMS));
         }
         Err(error) => return Err(error.into()),
@@ -81,16 +82,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         tell(&summary.remarks, None);
     }
     if args.json {
-        output::print_json(&report_json(&request, &summary))?;
+        terminal::print_json(&report_json(&request, &summary))?;
     } else if !args.verbosity.quiet {
-        output::print(&report(&request, &summary, &seconds(start.elapsed())))?;
+        terminal::print(report(&request, &summary, &seconds(start.elapsed())))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
-    let messages =
-        |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.told()});
+    let messages = |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
     json!({
         "name": request.name.to_string(),
         "layout": request.target.layout.display().to_string(),
@@ -101,20 +101,20 @@ fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
     })
 }
 
-fn report(request: &Request, summary: &Summary, time: &str) -> String {
-    let mut text = format!("{} in {}\n", request.name, request.target.layout.display());
+fn report(request: &Request, summary: &Summary, time: &str) -> Vec<String> {
+    let mut lines = vec![format!("{} in {}", request.name, request.target.layout.display())];
     for entry in &summary.entries {
         let reference = entry.ref_name().unwrap_or("-");
         let platform = entry.platform().map(|platform| format!(" {platform}")).unwrap_or_default();
-        text.push_str(&format!("  {reference} {}{platform}\n", entry.digest));
+        lines.push(format!("  {reference} {}{platform}", entry.digest));
     }
     let (fetched, present) = (summary.fetched, summary.present);
-    text.push_str(&format!(
-        "{} fetched ({}), {} already there ({}), {time}\n",
+    lines.push(format!(
+        "{} fetched ({}), {} already there ({}), {time}",
         count(fetched.blobs, "blob", "blobs"),
         bytes(fetched.bytes),
         count(present.blobs, "blob", "blobs"),
         bytes(present.bytes),
     ));
-    text
+    lines
 }

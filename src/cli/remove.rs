@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
-use super::output::{self, Verbosity, count};
+use super::output::{Verbosity, count};
 use crate::housekeeping::remove;
 use crate::name::ImageName;
+use crate::{shell, terminal};
 
 /// Take images, or refs of images, out of a site.
 ///
@@ -45,17 +46,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     place.template_dir.clone_from(&args.template_dir);
     let removed = remove::remove(&place, &args.names, Duration::from_secs(args.wait))?;
     if args.json {
-        output::print_json(&removed)?;
+        terminal::print_json(&removed)?;
     } else if !args.verbosity.quiet {
-        let names = removed.images.iter().chain(&removed.refs).map(|name| format!("  {name}\n"));
-        let entries = count(removed.entries as u64, "entry", "entries");
-        let text = format!(
-            "Removed {entries} from {}:\n{}Next: ocisite gc {}\n",
-            args.site,
-            names.collect::<String>(),
-            args.site
-        );
-        output::print(&text)?;
+        let mut lines =
+            vec![format!("Removed {} from {}:", count(removed.entries as u64, "entry", "entries"), args.site)];
+        lines.extend(removed.images.iter().chain(&removed.refs).map(|name| format!("  {name}")));
+        lines.push(format!("Next: {}", shell::command(["ocisite", "gc", &shell::path(&args.site)])));
+        terminal::print(lines)?;
     }
     Ok(ExitCode::SUCCESS)
 }

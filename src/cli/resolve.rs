@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use super::FOUND_PROBLEMS;
 use super::discovery::{Discovery, tell};
-use super::output::{self, Verbosity};
+use super::output::Verbosity;
 use crate::client::{Root, resolve};
 use crate::name::ImageName;
+use crate::terminal;
 
 const EXAMPLES: &str = "Examples:
   ocisite resolve example.com/app#1.0
@@ -48,11 +49,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             tell(&resolution.remarks, Some(text));
         }
         if resolution.roots.is_empty() {
-            eprintln!("ocisite: {text} resolves to nothing");
+            terminal::message(format_args!("{text} resolves to nothing"));
         }
         resolved.insert(text, resolution.roots);
     }
-    output::print_json(&resolved)?;
+    terminal::print_json(&resolved)?;
     let is_complete = resolved.values().all(|roots| !roots.is_empty());
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
 }

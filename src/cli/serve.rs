@@ -7,14 +7,14 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::output::{self, Verbosity};
-use crate::name::ImageName;
-use crate::publish;
+use super::output::Verbosity;
+use crate::name::{self, ImageName};
 use crate::serve::Server;
 use crate::site::SiteMap;
 use crate::site::index::Index;
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
+use crate::{publish, shell, terminal};
 
 /// So many names are shown on start; a site may have thousands.
 const SHOWN: usize = 20;
@@ -44,13 +44,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     });
     if !args.verbosity.quiet {
-        output::print(&greeting(&args, &server)?)?;
+        terminal::print(greeting(&args, &server)?)?;
     }
     server.run()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn greeting(args: &Args, server: &Server) -> anyhow::Result<String> {
+fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
     let address = server.address();
     let mut lines = vec![format!("Serving {} at http://{address}/ (Ctrl-C ends it)", args.site.display())];
     let store = DirectoryStore::new(&args.site, LinkMode::Copy, true)?;
@@ -60,23 +60,25 @@ fn greeting(args: &Args, server: &Server) -> anyhow::Result<String> {
             lines.push("Names to resolve:".into());
         }
         for image in description.images.iter().take(SHOWN) {
-            let name = example(&store, &map, image);
-            lines.push(format!("  ocisite resolve --protocol http --port {} {name}", address.port()));
+            let (port, name) = (address.port().to_string(), example(&store, &map, image));
+            let words = ["ocisite", "resolve", "--protocol", "http", "--port", &port, &name];
+            lines.push(format!("  {}", shell::command(words)));
         }
         let more = description.images.len().saturating_sub(SHOWN);
         if more > 0 {
             lines.push(format!("  … and {more} more in ocisite.json"));
         }
     }
-    Ok(lines.join("\n") + "\n")
+    Ok(lines)
 }
 
-/// The image's name on this host, with one of its refs where it has any.
+/// The image's name on this host, with one of its refs where it has any that a name can have.
 fn example(store: &dyn Store, map: &SiteMap, image: &ImageName) -> String {
     let place = map.index_place(image).ok().filter(|place| place.origin.is_none());
     let document =
         place.and_then(|place| store.read_document(&place.path, crate::json::MAX_INDEX_BYTES).ok().flatten());
     let index = document.and_then(|document| Index::parse(&document.bytes).ok()).unwrap_or_default();
-    let reference = index.entries().iter().filter_map(|entry| entry.reference.as_deref()).next();
+    let mut refs = index.entries().iter().filter_map(|entry| entry.reference.as_deref());
+    let reference = refs.find(|reference| name::is_fragment(reference));
     format!("localhost/{}{}", image.path(), reference.map(|reference| format!("#{reference}")).unwrap_or_default())
 }

@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::output;
 use super::publish::parse_origin;
-use crate::publish;
 use crate::server_config::address::{Listen, ServerName};
 use crate::server_config::{self, Options, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
+use crate::{publish, terminal};
 
 /// Print the configuration with which a web server serves a site.
 ///
@@ -182,7 +181,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone, None),
         Server::Lighttpd(lighttpd) => (WebServer::Lighttpd, lighttpd.site, lighttpd.standalone, lighttpd.script),
         Server::LighttpdScript => {
-            output::print(server_config::lighttpd::SCRIPT)?;
+            terminal::print(server_config::lighttpd::SCRIPT.lines())?;
             return Ok(ExitCode::SUCCESS);
         }
         Server::Headers(args) => return print_headers(&args),
@@ -192,7 +191,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
-    output::print(&server_config::render(server, &map, &options)?)?;
+    terminal::print(server_config::render(server, &map, &options)?.lines())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -201,10 +200,10 @@ fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
     let mut paths = Vec::new();
     DirectoryStore::new(&args.site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
     let list = headers::header_list(&map, &paths);
-    output::print(&match args.format {
-        HeadersFormat::Json => headers::to_json(&list),
-        HeadersFormat::Netlify => headers::to_netlify(&list),
-    })?;
+    match args.format {
+        HeadersFormat::Json => terminal::print_json(&list)?,
+        HeadersFormat::Netlify => terminal::print(headers::to_netlify(&list).lines())?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

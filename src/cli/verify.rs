@@ -9,13 +9,13 @@ use url::Url;
 
 use super::bucket::{BucketArgs, site_place};
 use super::discovery::Requests;
-use super::output::{self, Verbosity, bytes};
+use super::output::{Verbosity, bytes};
 use super::{FOUND_PROBLEMS, progress};
 use crate::client::http::{self, Address};
 use crate::name::ImageName;
-use crate::parallel;
 use crate::verify::report::Report;
 use crate::verify::{self, Directory, Options, rule};
+use crate::{parallel, terminal};
 
 const EXAMPLES: &str = "Examples:
   ocisite verify site
@@ -72,7 +72,7 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(site) = args.site.as_ref().filter(|_| !args.rules) else {
-        output::print(&rule::markdown())?;
+        terminal::print(rule::markdown().lines())?;
         return Ok(ExitCode::SUCCESS);
     };
     let report = verify(&args, site)?;
@@ -81,9 +81,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("cannot write the JUnit report {}", path.display()))?;
     }
     if args.json {
-        output::print_json(&report)?;
+        terminal::print_json(&report)?;
     } else if !args.verbosity.quiet || !report.passes(args.strict) {
-        output::print(&report.to_text(bytes))?;
+        terminal::print(report.to_lines(bytes))?;
     }
     Ok(if report.passes(args.strict) { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
 }

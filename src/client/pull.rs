@@ -179,11 +179,11 @@ impl PullError {
 }
 
 fn listed(choices: &[String]) -> String {
-    choices.iter().map(|choice| format!("\n  {choice}")).collect()
+    choices.iter().map(|choice| format!("\n{choice}")).collect()
 }
 
 fn told(remarks: &[Remark]) -> String {
-    remarks.iter().map(|remark| format!("\n  {}: {}", remark.severity(), remark.told())).collect()
+    remarks.iter().map(|remark| format!("\n{}: {remark}", remark.severity())).collect()
 }
 
 /// Pulls an image into a layout.

@@ -11,9 +11,6 @@ use crate::name::ImageName;
 use crate::oci::Platform;
 use crate::oci::index::EntryError;
 
-/// The most characters of a remark that are told: a site that is hostile enough to have longer ones need not be quoted in full.
-const MAX_TOLD: usize = 4000;
-
 /// How much a remark matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -178,11 +175,6 @@ pub enum Remark {
 }
 
 impl Remark {
-    /// The message, cut where it is longer than any that a well-meaning site gives rise to.
-    pub fn told(&self) -> String {
-        self.to_string().chars().take(MAX_TOLD).collect()
-    }
-
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         match self {

@@ -8,6 +8,7 @@ use walkdir::WalkDir;
 use crate::name::{ImageName, NameError};
 use crate::oci::layout::{Layout, LayoutError};
 use crate::parallel;
+use crate::shell;
 
 /// One thing to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,8 @@ pub enum InputError {
     },
     /// A folder that is a layout.
     #[error(
-        "{} is itself a layout, so there is no path to name it by: write `example.com/app={}`",
-        .folder.display(), .folder.display()
+        "{} is itself a layout, so there is no path to name it by: write `{}`",
+        .folder.display(), shell::quote(&format!("example.com/app={}", .folder.display()))
     )]
     FolderIsLayout {
         /// The folder.

@@ -26,6 +26,7 @@ use crate::client::remark::chain;
 use crate::name::ImageName;
 use crate::oci::layout::Layout;
 use crate::progress::Progress;
+use crate::shell;
 use crate::site::description::{Description, DescriptionError};
 use crate::site::index::Merge;
 use crate::site::map::{MapError, SiteMap};
@@ -256,7 +257,8 @@ fn prefix_warning(root: &Location) -> Option<String> {
     let Location::Bucket(BucketLocation { prefix: Some(prefix), .. }) = root else { return None };
     Some(format!(
         "the site's root is {root}: clients look for /.well-known at the root of the host, so whatever serves the bucket has \
-         to map that to /{prefix}; where it cannot, publish to the bucket's root with --base-path /{prefix}"
+         to map that to /{prefix}; where it cannot, publish to the bucket's root with --base-path {}",
+        shell::quote(&format!("/{prefix}"))
     ))
 }
 

@@ -12,6 +12,7 @@ use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
 use crate::oci::layout::{LAYOUT_MARKER, Layout, LayoutError};
 use crate::parallel;
+use crate::shell;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
@@ -205,7 +206,7 @@ pub enum PlanError {
         template: String,
     },
     /// A part of the site lives at an origin whose directory is not known.
-    #[error("{site} keeps a part of its files at {origin}: say where with `--store {origin}=DIR`")]
+    #[error("{site} keeps a part of its files at {origin}: say where with `--store {}`", shell::quote(&format!("{origin}=DIR")))]
     StoreNeeded {
         /// The site.
         site: String,

@@ -7,6 +7,7 @@ use tiny_http::{Header, Method};
 
 use super::request_path;
 use super::respond::{Body, Request, Response};
+use crate::terminal;
 
 /// The largest request body that is read away. Nothing here wants a body, and `tiny_http` reads an unwanted one into a buffer
 /// as large as `Content-Length` says: a client that announces more than there is memory would end the process.
@@ -25,13 +26,12 @@ pub fn exchange(http: tiny_http::Request, log: bool, respond: impl FnOnce(&Reque
     let response = respond(&request);
     let status = response.status;
     let bytes = if response.sends_body_for(&request.method) { response.body.length() } else { 0 };
-    let target = http.url().escape_default().to_string();
+    let target = http.url().to_string();
     // A client that went away before it had everything is its own affair.
     let _ = send(http, response);
     if log {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        let line = format!("{} {target} {status} {bytes} {milliseconds:.1} ms\n", request.method);
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        terminal::log(format_args!("{} {target} {status} {bytes} {milliseconds:.1} ms", request.method));
     }
 }
 

@@ -5,7 +5,7 @@
 //! Before either, `${NAME}` is replaced in the whole line, quotes or not, and nothing escapes it, so it is refused. So is `%{`, which
 //! begins an expression where a directive takes one.
 
-use super::{Dialect, QuoteError};
+use super::{Dialect, QuoteError, is_text};
 
 pub(super) const DIALECT: Dialect = Dialect {
     server: "Apache",
@@ -38,8 +38,8 @@ fn quote_regex(text: &str) -> Result<String, QuoteError> {
 }
 
 fn check(text: &str) -> Result<(), QuoteError> {
-    if text.chars().any(char::is_control) {
-        return Err(refuse(text, "it has a control character"));
+    if !is_text(text) {
+        return Err(refuse(text, "it has a control character, or one that is not seen"));
     }
     if text.contains("${") {
         return Err(refuse(text, "Apache would read ${ as the beginning of a variable, and has no way to escape it"));

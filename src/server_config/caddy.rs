@@ -5,7 +5,7 @@
 //! are refused there; in a regular expression only `{$`, which is replaced before the file is read, has a meaning. Where
 //! Caddy looks for a file it takes the directory for a pattern, so a path cannot have what a pattern gives a meaning.
 
-use super::{Dialect, QuoteError};
+use super::{Dialect, QuoteError, is_text};
 
 pub(super) const DIALECT: Dialect = Dialect {
     server: "Caddy",
@@ -35,8 +35,8 @@ fn quote(text: &str) -> Result<String, QuoteError> {
 
 /// Writes a regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
-    if text.chars().any(char::is_control) {
-        return Err(refuse(text, "it has a control character"));
+    if !is_text(text) {
+        return Err(refuse(text, "it has a control character, or one that is not seen"));
     }
     if text.contains("{$") {
         return Err(refuse(text, "Caddy would read {$ as the beginning of a variable"));

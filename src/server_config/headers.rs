@@ -155,11 +155,6 @@ fn encode(segment: &str) -> String {
     }
 }
 
-/// The list as a JSON object: headers by path.
-pub fn to_json(list: &HeaderList) -> String {
-    format!("{:#}\n", serde_json::json!(list))
-}
-
 /// The list as Netlify reads it from a file `_headers`: a path on its own line, and below it, indented, its headers.
 pub fn to_netlify(list: &HeaderList) -> String {
     let mut text =

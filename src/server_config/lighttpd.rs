@@ -4,7 +4,7 @@
 //! that ends with a backslash cannot be written. lighttpd's own language matches paths but finds no files, so the
 //! configuration calls [`SCRIPT`], which does.
 
-use super::{Dialect, QuoteError};
+use super::{Dialect, QuoteError, is_text};
 
 pub(super) const DIALECT: Dialect = Dialect {
     server: "lighttpd",
@@ -34,9 +34,9 @@ fn quote_regex(text: &str) -> Result<String, QuoteError> {
 }
 
 fn check(text: &str) -> Result<(), QuoteError> {
-    match text.chars().any(char::is_control) {
-        true => Err(refuse(text, "it has a control character")),
-        false => Ok(()),
+    match is_text(text) {
+        false => Err(refuse(text, "it has a control character, or one that is not seen")),
+        true => Ok(()),
     }
 }
 

@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::site::SiteMap;
 use crate::site::path::PathError;
+use crate::terminal;
 use address::{AddressError, Listen, Port, ServerName};
 use registry::RegistryView;
 use rules::Rule;
@@ -132,6 +133,11 @@ pub struct QuoteError {
     pub server: &'static str,
     /// What is wrong with it.
     pub reason: &'static str,
+}
+
+/// Whether a text has only characters that show themselves. A configuration is printed, and read by people.
+fn is_text(text: &str) -> bool {
+    text.chars().all(|character| character != '\t' && terminal::is_printable(character))
 }
 
 /// How a server writes texts, and the template that does the rest.

@@ -4,7 +4,7 @@
 //! A dollar sign is not: it begins a variable wherever a directive takes one, and nothing escapes it, so it is refused. In a
 //! regular expression of a `location` there are no variables.
 
-use super::{Dialect, QuoteError};
+use super::{Dialect, QuoteError, is_text};
 
 pub(super) const DIALECT: Dialect = Dialect {
     server: "nginx",
@@ -28,8 +28,8 @@ fn quote(text: &str) -> Result<String, QuoteError> {
 
 /// Writes a regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
-    if text.chars().any(char::is_control) {
-        return Err(refuse(text, "it has a control character"));
+    if !is_text(text) {
+        return Err(refuse(text, "it has a control character, or one that is not seen"));
     }
     let mut quoted = String::from("\"");
     let mut rest = text.chars().peekable();

@@ -18,6 +18,7 @@ use super::settings::Settings;
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::oci::layout;
+use crate::shell;
 use crate::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
 
 /// A place for an object: a path in the site's own root, or in the store of another origin.
@@ -153,7 +154,8 @@ pub enum MapError {
     /// A URI at an origin that no directory was given for.
     #[error(
         "the {role} {template} leads to {origin}, which is neither the image's host nor a known store: \
-         say where its files go with `--store {origin}=DIR`"
+         say where its files go with `--store {}`",
+        shell::quote(&format!("{origin}=DIR"))
     )]
     UnknownOrigin {
         /// Index or CAS.

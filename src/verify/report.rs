@@ -9,6 +9,7 @@ use super::finding::{Finding, Findings};
 use super::rule::Severity;
 use super::walk::Counts;
 use crate::name::ImageName;
+use crate::terminal;
 
 /// All that was found, and how much was looked at.
 #[derive(Debug, Serialize)]
@@ -70,25 +71,24 @@ impl Report {
     }
 
     /// The findings, grouped by image. `bytes` prints a number of bytes.
-    pub fn to_text(&self, bytes: impl Fn(u64) -> String) -> String {
-        let mut text = String::new();
+    pub fn to_lines(&self, bytes: impl Fn(u64) -> String) -> Vec<String> {
+        let mut lines = Vec::new();
         let mut last: Option<&Option<String>> = None;
         for finding in &self.findings {
             if last != Some(&finding.image) {
                 last = Some(&finding.image);
-                let _ = writeln!(text, "{}", finding.image.as_deref().unwrap_or("the site"));
+                lines.push(finding.image.clone().unwrap_or("the site".into()));
             }
             let Finding { rule, object, expected, found, .. } = finding;
-            let _ = writeln!(text, "  {:<7}  {}: {object}", rule.severity, rule.id);
-            let _ = writeln!(text, "           expected {expected}, found {found}; {}", rule.advice);
+            lines.push(format!("  {:<7}  {}: {object}", rule.severity, rule.id));
+            lines.push(format!("           expected {expected}, found {found}; {}", rule.advice));
         }
         if self.left_out > 0 {
-            let _ = writeln!(text, "… and {} more", self.left_out);
+            lines.push(format!("… and {} more", self.left_out));
         }
         let depth = if self.deep { ", each read" } else { "" };
         let counted = |number: u64, one, many| format!("{number} {}", if number == 1 { one } else { many });
-        let _ = writeln!(
-            text,
+        lines.push(format!(
             "{}: {}, {}, {} ({}{depth}): {}, {}, {}",
             self.site,
             counted(self.images.len() as u64, "image", "images"),
@@ -98,8 +98,8 @@ impl Report {
             counted(self.errors as u64, "error", "errors"),
             counted(self.warnings as u64, "warning", "warnings"),
             counted(self.notes as u64, "note", "notes"),
-        );
-        text
+        ));
+        lines
     }
 
     /// One test case for the site, one for each image, and one for each finding that fails; the other findings stand in the
@@ -161,7 +161,8 @@ fn sentence(finding: &Finding) -> String {
     format!("{} {}: {object}: expected {expected}, found {found}; {}", rule.severity, rule.id, rule.advice)
 }
 
-/// Text as XML takes it: what it reserves is escaped, and what it cannot hold at all (XML 1.0, section 2.2) is replaced.
+/// Text as XML takes it: what it reserves is escaped, and what it cannot hold at all (XML 1.0, section 2.2) or what people would
+/// not see is replaced as it is on a terminal.
 fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -170,9 +171,8 @@ fn xml(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            '\n' | '\t' | '\r' => escaped.push(character),
-            c if (c as u32) < 0x20 || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
+            c if c == '\n' || terminal::is_printable(c) => escaped.push(c),
+            c => escaped.extend(c.escape_debug()),
         }
     }
     escaped
@@ -194,13 +194,12 @@ mod tests {
 
     #[test]
     fn people_read_findings_by_image_and_one_line_of_totals() {
-        let text = report(&["example.com/a", "example.com/b"]).to_text(|bytes| format!("{bytes} B"));
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = report(&["example.com/a", "example.com/b"]).to_lines(|bytes| format!("{bytes} B"));
         assert_eq!(lines[0], "the site");
         assert_eq!(lines[1], "  warning  charset: an index");
         assert_eq!(lines[3], "example.com/b");
         assert_eq!(lines[4], "  error    blob-missing: <a&b>");
-        assert_eq!(lines.last(), Some(&"site: 2 images, 0 entries, 0 blobs (0 B): 1 error, 1 warning, 1 note"));
+        assert_eq!(lines.last().unwrap(), "site: 2 images, 0 entries, 0 blobs (0 B): 1 error, 1 warning, 1 note");
     }
 
     #[test]
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(text.matches("<testcase ").count(), 4);
         assert!(text.contains("tests=\"4\" failures=\"1\""), "{text}");
         assert!(text.contains("name=\"blob-missing: &lt;a&amp;b&gt;\""), "{text}");
-        assert!(text.contains("found nothing\u{fffd}"), "{text}");
+        assert!(text.contains("found nothing\\u{1}"), "{text}");
         assert!(text.contains("<system-out>note subject-missing: c:"), "{text}");
         assert!(report.to_junit(true).contains("failures=\"2\""));
     }

@@ -27,13 +27,13 @@ fn it_prints_a_command_per_image_that_resolves_it() {
     let (_site, server) = start();
     // When: a consumer resolves a name as the printed command does.
     let port = server.address.port().to_string();
-    let args = ["resolve", "--protocol", "http", "--port", &port, "localhost/team/app"];
-    let resolved = run(Command::new(PROGRAM).args(args).arg("--no-xdg"));
+    let args = ["resolve", "--protocol", "http", "--port", &port];
+    let resolved = run(Command::new(PROGRAM).args(args).args(["localhost/team/app", "--no-xdg"]));
     // Then: it has a root, and every image has such a command.
     let document: Value = serde_json::from_str(&resolved).unwrap();
     assert!(document["localhost/team/app"][0]["root"]["digest"].is_string(), "{document}");
     let (printed, _) = server.stop();
-    assert!(printed.contains(&format!("{}#", args.join(" "))), "{printed}");
+    assert!(printed.contains(&format!("{} 'localhost/team/app#", args.join(" "))), "{printed}");
     assert_eq!(printed.matches("ocisite resolve").count(), IMAGES.len(), "{printed}");
 }
 

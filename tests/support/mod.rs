@@ -14,4 +14,5 @@ pub mod program;
 pub mod site;
 pub mod soak;
 pub mod strace;
+pub mod text;
 pub mod web_server;

@@ -1,0 +1,163 @@
+//! What people read: the one place that writes to standard output and standard error.
+//!
+//! Refs, platforms, media types, paths and messages of servers come from elsewhere, and a terminal obeys what is in them: an
+//! escape sequence fills the clipboard or clears the screen, and a bidirectional control makes text read as something else.
+//! So everything is written line by line through [`printable`], which replaces such characters visibly, and only this module
+//! ends a line. A caller cannot print anything else, because no other module writes to these streams.
+//!
+//! JSON is for programs. It keeps its values: the same characters are written as escapes of JSON.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+/// The most characters of a message's line. A hostile site can make messages of megabytes.
+const MAX_MESSAGE: usize = 4000;
+
+/// Why a result was not printed.
+#[derive(Debug, thiserror::Error)]
+pub enum TerminalError {
+    /// Standard output is full or broken.
+    #[error("cannot write to standard output")]
+    Write(#[source] io::Error),
+    /// A value that JSON cannot hold.
+    #[error("cannot be written as JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+/// Whether a character only shows itself: no control character but the tab, no bidirectional control, no separator of lines or
+/// paragraphs, no other character that is invisible by its nature (Unicode's general category Cf), and no noncharacter.
+pub fn is_printable(character: char) -> bool {
+    let is_noncharacter = u32::from(character) & 0xfffe == 0xfffe;
+    !is_noncharacter
+        && !matches!(character,
+            '\0'..='\u{8}' | '\n'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}'
+            | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text for one line: characters that are not printable stand as escapes, such as `\u{1b}` and `\n`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_printable) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_printable(character) {
+            true => printable.push(character),
+            false => printable.extend(character.escape_debug()),
+        }
+    }
+    Cow::Owned(printable)
+}
+
+/// The text up to so many characters, with a sign where more was cut.
+pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Prints lines to standard output. A reader that went away (`| head`) is no error.
+pub fn print<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), TerminalError> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&printable(line.as_ref()));
+        text.push('\n');
+    }
+    write_out(&text)
+}
+
+/// Prints one JSON document to standard output.
+pub fn print_json(value: &impl Serialize) -> Result<(), TerminalError> {
+    let text = serde_json::to_string_pretty(value).map_err(TerminalError::Json)?;
+    write_out(&(escaped_json(&text) + "\n"))
+}
+
+/// Writes a message to standard error. Lines after the first are indented, so that none of them looks like a message.
+pub fn message(text: impl Display) {
+    let text = text.to_string();
+    let lines: Vec<Cow<'_, str>> = text.lines().map(|line| printable_cut(line)).collect();
+    write_err(&format!("ocisite: {}\n", lines.join("\n  ")));
+}
+
+/// Writes a line to standard error as it is: progress, and requests to the preview.
+pub fn log(line: impl Display) {
+    write_err(&format!("{}\n", printable_cut(&line.to_string())));
+}
+
+fn printable_cut(line: &str) -> Cow<'_, str> {
+    match cut(line, MAX_MESSAGE) {
+        Cow::Borrowed(line) => printable(line),
+        Cow::Owned(line) => Cow::Owned(printable(&line).into_owned()),
+    }
+}
+
+/// JSON text whose strings have escapes in place of what is not printable: the same value.
+fn escaped_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        // Line feeds stand between values; in strings they are escaped already.
+        if character == '\n' || is_printable(character) {
+            escaped.push(character);
+        } else {
+            let mut units = [0; 2];
+            escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    escaped
+}
+
+fn write_out(text: &str) -> Result<(), TerminalError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(TerminalError::Write),
+    }
+}
+
+/// In one write, because several threads and programs may share the stream. Where it is closed, no reader is left to tell.
+fn write_err(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_shown_and_not_sent() {
+        for (text, shown) in [
+            ("a\u{1b}]52;c;ZXZpbA==\u{7}b", "a\\u{1b}]52;c;ZXZpbA==\\u{7}b"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("\u{7f}\r\n", "\\u{7f}\\r\\n"),
+            ("nul\0", "nul\\0"),
+            ("gpj\u{202e}exe\u{2066}", "gpj\\u{202e}exe\\u{2066}"),
+            ("a\u{2028}b\u{200b}\u{feff}\u{e0041}", "a\\u{2028}b\\u{200b}\\u{feff}\\u{e0041}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
+
+    #[test]
+    fn other_text_stays_as_it_is() {
+        let text = "linux/amd64 \"é e\u{301} 漢字 עברית 🦀\" \\ \t100 %";
+        assert_eq!(printable(text), text);
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
+
+    proptest! {
+        #[test]
+        fn json_keeps_its_value(text in "[\u{0}-\u{9f}\u{2000}-\u{2070}\u{e0000}-\u{e0080}\\\\\"]{0,20}") {
+            let json = escaped_json(&serde_json::to_string_pretty(&[&text]).unwrap());
+            prop_assert!(json.chars().all(|character| character == '\n' || is_printable(character)));
+            prop_assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
+        }
+    }
+}
