@@ -2,7 +2,8 @@
 //!
 //! What comes in is bounded: the reader says how many bytes it accepts, and nesting deeper than 127 levels is refused by
 //! the parser, so that no document can exhaust the stack. What goes out is canonical JSON (sorted keys, no white space),
-//! so that the same content always has the same bytes.
+//! so that the same content always has the same bytes. A `<` in it is written as `\u003c`: what a document repeats from an
+//! image is then no markup, even where a host serves the document as a page because its name ends in `.html`.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -59,7 +60,7 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
     Ok(bytes)
 }
 
-/// The canonical bytes of a document: keys sorted, no white space, no trailing newline.
+/// The canonical bytes of a document: keys sorted, no white space, no trailing newline, no `<`.
 ///
 /// Keys are sorted in the bytes. A tree of values would sort them, too, but it takes many times the memory, and documents can
 /// have tens of megabytes.
@@ -137,7 +138,31 @@ fn key(json: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Writes a piece of a string, in which quotes, backslashes and control characters are escaped already.
+fn write_without_markup<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
+    for (position, text) in fragment.split('<').enumerate() {
+        if position > 0 {
+            writer.write_all(br"\u003c")?;
+        }
+        writer.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Leaves keys in the order in which they come.
+struct KeepKeys;
+
+impl Formatter for KeepKeys {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        write_without_markup(writer, fragment)
+    }
+}
+
 impl Formatter for SortKeys<'_> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        write_without_markup(writer, fragment)
+    }
+
     fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.objects.push(self.members.len());
         CompactFormatter.begin_object(writer)
@@ -170,10 +195,15 @@ impl Formatter for SortKeys<'_> {
     }
 }
 
-/// The canonical text of an object.
-pub fn canonical_text(object: &Map<String, Value>) -> String {
-    // Keys are strings and writing to memory cannot fail, so every object has a text.
-    serde_json::to_string(object).unwrap_or_default()
+/// The canonical text of a value whose keys are sorted, as those of [`Value`] are.
+pub fn canonical_text(value: &impl Serialize) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, KeepKeys);
+    // Keys are strings and writing to memory cannot fail, so every value has a text.
+    match value.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(_) => String::new(),
+    }
 }
 
 /// The name of a value's JSON type, for messages.
@@ -248,6 +278,15 @@ mod tests {
             }
         }
         assert_eq!(canonical(&Unsorted(pairs)), canonical(&map));
+    }
+
+    #[test]
+    fn no_markup_stands_in_what_is_written() {
+        let value = parse(br#"{"<b>": ["<<", "\\<", "a"], "<": "\u003cscript>"}"#).unwrap();
+        let expected = r#"{"\u003c":"\u003cscript>","\u003cb>":["\u003c\u003c","\\\u003c","a"]}"#;
+        assert_eq!(canonical_text(&value), expected);
+        assert_eq!(canonical(&value), expected.as_bytes());
+        assert_eq!(parse(expected.as_bytes()).unwrap(), value);
     }
 
     #[test]

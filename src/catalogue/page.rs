@@ -493,14 +493,18 @@ fn anchor(reference: &str) -> String {
 
 const ANCHOR: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
-/// An http or https URL that may stand in a link. None: the text is something else, and stays text.
+/// An http or https URL that may stand in a link. None: the text is something else, and stays text. With user information it
+/// is something else, too: `https://example.com@evil.example/` reads as one host and leads to another.
 fn link(text: &str) -> Option<String> {
-    let lower = text.trim().to_ascii_lowercase();
-    if !lower.starts_with("http://") && !lower.starts_with("https://") {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://")?;
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    // Looked for in the text, because the parser drops slashes, control characters and an empty user name.
+    let authority = rest.trim_start_matches(['/', '\\']).split(['/', '\\', '?', '#']).next()?;
+    if !is_http || authority.contains('@') || text.contains(char::is_control) {
         return None;
     }
-    let url = Url::parse(text.trim()).ok()?;
-    matches!(url.scheme(), "http" | "https").then(|| url.to_string())
+    Url::parse(text).ok().map(|url| url.to_string())
 }
 
 /// A digest as a person recognises it: the algorithm, and as much of the rest as tells it from others on a page.
@@ -548,6 +552,11 @@ mod tests {
             "https:javascript:alert(1)",
             "http:\\\\example.com",
             "https://",
+            "https://a@b/",
+            "https://example.com:secret@evil.example",
+            "https://@evil.example/",
+            "https:////a@evil.example/",
+            "https://\t/@evil.example/",
             "",
         ] {
             assert_eq!(link(text), None, "{text:?}");

@@ -90,6 +90,7 @@ impl PublishedEntry {
         let before = before.strip_suffix('}').unwrap_or_default();
         let separator = if before == "{" { "" } else { "," };
         let after = after.strip_prefix('{').unwrap_or_default();
+        let engines = json::canonical_text(&engines);
         let json = format!("{before}{separator}\"{CAS_ENGINES}\":{engines},{after}").into();
         Entry { reference: self.reference, platform: self.platform, digest: self.digest, json }
     }

@@ -101,7 +101,7 @@ impl Index {
         let mut others = BTreeMap::new();
         for (key, text) in parsed.properties {
             let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
-            others.insert(key, value.to_string().into());
+            others.insert(key, json::canonical_text(&value).into());
         }
         Ok(Index { entries, others })
     }
@@ -169,7 +169,7 @@ impl Index {
 fn canonical_bytes(others: &BTreeMap<String, Box<str>>, entries: &[&Entry]) -> Vec<u8> {
     let mut properties: BTreeMap<&str, Option<&str>> =
         others.iter().map(|(key, text)| (key.as_str(), Some(&**text))).collect();
-    let media_type = Value::from(media_type::INDEX).to_string();
+    let media_type = json::canonical_text(&media_type::INDEX);
     properties.insert("mediaType", Some(&media_type));
     properties.insert("schemaVersion", Some("2"));
     properties.insert("manifests", None);
@@ -178,7 +178,7 @@ fn canonical_bytes(others: &BTreeMap<String, Box<str>>, entries: &[&Entry]) -> V
     for (key, text) in properties {
         bytes.push(separator);
         separator = b',';
-        bytes.extend_from_slice(Value::from(key).to_string().as_bytes());
+        bytes.extend_from_slice(json::canonical_text(&key).as_bytes());
         bytes.push(b':');
         match text {
             Some(text) => bytes.extend_from_slice(text.as_bytes()),
@@ -275,6 +275,14 @@ mod tests {
         let expected = br#"{"annotations":{"a":"2","b":"1"},"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
         assert_eq!(index.to_bytes(), expected);
         assert_eq!(Index::parse(expected).unwrap().to_bytes(), expected);
+    }
+
+    #[test]
+    fn nothing_in_an_index_is_markup() {
+        let text = br#"{"<a>":"<","manifests":[{"mediaType":"<","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}]}"#;
+        let written = Index::parse(text).unwrap().to_bytes();
+        assert!(!written.contains(&b'<'), "{}", String::from_utf8_lossy(&written));
+        assert_eq!(json::parse(&written).unwrap()["<a>"], "<");
     }
 
     #[test]
