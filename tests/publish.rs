@@ -6,6 +6,7 @@ mod publish {
     mod bad_config;
     mod bad_layouts;
     mod bad_names;
+    mod bad_paths;
     mod bad_sites;
     mod faults;
     mod graph;

@@ -1,6 +1,6 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::catalogue::{CataloguePlan, Changed, Planner};
@@ -272,6 +272,7 @@ pub fn plan(
     let jobs = request.jobs;
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
+    images.iter().try_for_each(|image| site.map.refuse_hidden(&image.name))?;
     let blob_places = plan_blob_places(&site.map, &images)?;
     let (blobs, mut originals) = plan_blobs(&site.map, &images, &blob_places)?;
     let names = images.iter().map(|image| image.name.clone()).collect();
@@ -338,6 +339,8 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
+    let warnings = ending_warnings(site, &image, &place.path)?;
+    image.warnings.extend(warnings);
     let (index, new) = plan_index(site, request, &mut image, place, catalogue)?;
     let published =
         |(planner, new): (&Planner, &NewIndex)| planner.published(&image, &new.change.after, new.digest.clone());
@@ -355,6 +358,25 @@ fn plan_image(
         for_registry: new.filter(|_| has_registry).map(|new| (image, new.change)),
         for_catalogue: for_catalogue.flatten(),
     })
+}
+
+/// Warnings of paths whose endings make browsers run what is there, on hosts that know no media types.
+fn ending_warnings(site: &Site, image: &Image, index: &SitePath) -> Result<Vec<String>, PlanError> {
+    let mut paths = vec![index.clone()];
+    if site.map.settings().views.registry && view::is_name(image.name.path()) {
+        let refs: BTreeSet<&str> = image.entries.iter().filter_map(|entry| entry.reference.as_deref()).collect();
+        for tag in refs.into_iter().filter(|reference| view::is_tag(reference)) {
+            paths.push(view::manifest_path(image.name.path(), tag)?);
+        }
+    }
+    let warning = |path: SitePath| {
+        let ending = path.ending_run_by_browsers()?;
+        Some(format!(
+            "{path} ends in .{ending}: hosts that tell media types by endings alone (GitHub Pages, say) make browsers run \
+             it; choose another name for such a host, or a server that `ocisite server-config` configures"
+        ))
+    };
+    Ok(paths.into_iter().filter_map(warning).collect())
 }
 
 fn remember_entries(before: &mut EntriesBefore, image: &ImageName, change: &mut IndexChange) {
@@ -676,7 +698,7 @@ fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
     let mut places: BTreeMap<FoldedPlace, (&ImageName, SitePath)> = BTreeMap::new();
     for name in site.images.iter().chain(new) {
         let place = site.map.index_place(name)?;
-        let folded: Vec<String> = place.path.as_str().to_lowercase().split('/').map(str::to_string).collect();
+        let folded: Vec<String> = place.path.folded().split('/').map(str::to_string).collect();
         let same = places.insert((place.origin, folded), (name, place.path.clone()));
         if let Some((other, other_path)) = same {
             return Err(PlanError::SamePath {

@@ -174,6 +174,17 @@ pub enum MapError {
         #[source]
         source: PathError,
     },
+    /// A name with a segment that no server serves.
+    #[error(
+        "{image} has {segment:?} in its path, which begins with a dot: Apache takes .htaccess for its configuration, and the \
+         rendered configurations serve no such path, lest they serve .git or .env; expected another name, without that dot"
+    )]
+    Hidden {
+        /// The image name.
+        image: String,
+        /// The segment, decoded.
+        segment: String,
+    },
     /// A path that belongs to something else.
     #[error("{subject} would be served from {path}, which is reserved for {owner}; choose another name or template")]
     Reserved {
@@ -255,11 +266,24 @@ impl SiteMap {
         let uri = self.index_uri(image)?;
         let place = self.place(Role::Index, &image.to_string(), Some(image.host()), &uri)?;
         refuse_reserved(&image.to_string(), &place, false)?;
-        if place.origin.is_none() && self.kind_of(&place.path) != Some(Kind::Index) {
+        let is_other = |path: &SitePath| self.kind_of(path).is_some_and(|kind| kind != Kind::Index);
+        let folded = SitePath::new(&place.path.folded());
+        if place.origin.is_none() && (is_other(&place.path) || folded.is_ok_and(|folded| is_other(&folded))) {
             let owner = "the blobs of the CAS";
             return Err(MapError::Reserved { subject: image.to_string(), path: place.path, owner });
         }
         Ok(place)
+    }
+
+    /// Refuses a name that a publish must not give a place, though a site from before may have it: one with a segment that
+    /// begins with a dot, as files do that web servers take for their own, or that nobody wants served.
+    pub fn refuse_hidden(&self, image: &ImageName) -> Result<(), MapError> {
+        let segments = std::iter::once(image.host()).chain(image.path().split('/'));
+        let decode = |segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned();
+        match segments.map(decode).find(|segment| segment.starts_with('.')) {
+            Some(segment) => Err(MapError::Hidden { image: image.to_string(), segment }),
+            None => Ok(()),
+        }
     }
 
     /// The CAS template as the index of `image` carries it: name variables expanded, the digest's left in place.
@@ -477,8 +501,9 @@ fn digest_variable<'a>(digest: &'a Digest, name: &str) -> &'a str {
 }
 
 fn refuse_reserved(subject: &str, place: &Place, is_blob: bool) -> Result<(), MapError> {
-    let top = place.path.top();
-    let is_registry_blob = is_blob && top == registry::ROOT;
+    let folded = place.path.folded();
+    let top = folded.split('/').next().unwrap_or_default();
+    let is_registry_blob = is_blob && place.path.top() == registry::ROOT;
     match RESERVED.iter().find(|(name, _)| *name == top) {
         Some((_, owner)) if !is_registry_blob => {
             Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
@@ -597,11 +622,12 @@ fn marker(position: usize) -> String {
     format!("ocisitemarker{position}end")
 }
 
-/// The regular expression of a variable's value, without a group around it.
+/// The regular expression of a variable's value, without a group around it. No segment of a name begins with a dot: where names
+/// are at the root, what lies beside the site (`.git`, `.env`) is not of the site.
 fn value_pattern(variable: &str, prefix: Option<u16>) -> String {
     match (variable, prefix) {
-        ("host", _) => "[^/]+".into(),
-        ("path", _) => ".+".into(),
+        ("host", _) => "[^/.][^/]*".into(),
+        ("path", _) => "[^/.][^/]*(?:/[^/.][^/]*)*".into(),
         ("algorithm", None) => "[a-z0-9]+".into(),
         ("algorithm", Some(length)) => format!("[a-z0-9]{{1,{length}}}"),
         ("encoded", None) => "[a-f0-9]+".into(),
@@ -823,14 +849,49 @@ mod tests {
     #[test]
     fn names_that_would_leave_the_site_or_meet_something_else_are_refused() {
         let root = map("https://{host}/{+path}", CAS).unwrap();
-        for path in ["a/../b", "a/./b", "a/%2e%2e/b", "a/%2Fb", "a%00", "a//b", "a/", ".well-known/x", ".ocisite/lock"]
-        {
+        for path in [
+            "a/../b",
+            "a/./b",
+            "a/%2e%2e/b",
+            "a/%2Fb",
+            "a%00",
+            "a//b",
+            "a/",
+            ".well-known/x",
+            ".ocisite/lock",
+            ".OCISITE/tmp",
+            ".oci%C5%BFite/tmp",
+            "OCISITE.json",
+            "ocisite.JSON/x",
+            "V2/x",
+            "Index.html",
+            "Catalogue/x",
+        ] {
             let image = ImageName::new("example.com", path, None).unwrap();
             assert!(root.index_place(&image).is_err(), "{path}");
         }
         let encoded = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let in_the_cas = name(&format!("example.com/oci-cas/sha256/e3/{encoded}"));
         assert!(matches!(root.index_place(&in_the_cas), Err(MapError::Reserved { .. })));
+        let in_other_case = name(&format!("example.com/OCI-CAS/sha256/e3/{}", encoded.to_uppercase()));
+        assert!(matches!(root.index_place(&in_other_case), Err(MapError::Reserved { .. })));
+    }
+
+    #[test]
+    fn what_begins_with_a_dot_is_not_of_the_site_and_no_new_name() {
+        for index in ["https://{host}/{+path}", "https://{host}/{+path}/index.json", "/{+name}", "/{name}"] {
+            let map = map(index, "/{+path}/blobs/{digest}").unwrap();
+            let kind = |path: &str| map.kind_of(&SitePath::new(path).unwrap());
+            for path in [".git/config", ".env", "team/.git/config", "team/.env/index.json", ".x/oci-layout"] {
+                assert_eq!(kind(path), None, "{index} {path}");
+            }
+        }
+        let map = map(INDEX, CAS).unwrap();
+        for image in ["example.com/.htaccess", "example.com/a/.HTpasswd/b", "example.com/%2eenv", ".ht/app"] {
+            let refused = map.refuse_hidden(&name(image)).unwrap_err().to_string();
+            assert!(refused.contains(image) && refused.contains("begins with a dot"), "{refused}");
+        }
+        assert!(map.refuse_hidden(&name("example.com/a.b/c.")).is_ok());
     }
 
     #[test]
@@ -867,7 +928,7 @@ mod tests {
         fn nothing_leads_out_of_the_site(
             index in "(https://[{]host[}]|/sites/[{]host[}]|)(/([.]{1,2}|%2[eE]%2[eE]|%2[fF]|%5c|[a-c]|[{]host[}])){0,3}([{]/path[}]|/?[{][+]?path[}])(/i)?",
             cas in "(/([.]{1,2}|%2[eE]%2[eE]|%2[fF]|[a-c])){0,3}(/[{]digest[}]|/[{]algorithm[}]/[{]encoded:2[}]/[{]encoded[}])",
-            name in "example[.]com/[a-c.]([a-c;]|[.]{1,2}|/|%2[eE]|%2[fF]|%5c|%00|[.]ocisite|ocisite[.]json){0,5}",
+            name in "example[.]com/[a-c.]([a-c;]|[.]{1,2}|/|%2[eE]|%2[fF]|%5c|%00|[.](ocisite|OCISITE)|ocisite[.](json|JSON)){0,5}",
         ) {
             let (Ok(map), Ok(name)) = (map(&index, &cas), ImageName::parse(&name)) else { return Ok(()) };
             let digest = Digest::of(Algorithm::Sha256, b"");
@@ -875,7 +936,8 @@ mod tests {
                 let mut components = std::path::Path::new(place.path.as_str()).components();
                 prop_assert!(components.all(|part| matches!(part, std::path::Component::Normal(_))), "{:?}", place);
                 prop_assert!(!place.path.as_str().contains(['\0', '\\']), "{:?}", place);
-                prop_assert!(!matches!(place.path.top(), ".ocisite" | ".well-known" | "ocisite.json"), "{:?}", place);
+                let top = place.path.top().to_lowercase();
+                prop_assert!(!matches!(top.as_str(), ".ocisite" | ".well-known" | "ocisite.json"), "{:?}", place);
             }
         }
     }

@@ -19,6 +19,10 @@ const MAX_SEGMENT: usize = 255;
 /// The longest path, in bytes: an object store's limit for keys, and well below every file system's.
 const MAX_PATH: usize = 1024;
 
+/// Endings of names by which a host that knows nothing of media types tells a browser to run what it gets: pages and scripts.
+const RUN_BY_BROWSERS: [&str; 14] =
+    ["htm", "html", "js", "mht", "mhtml", "mjs", "shtml", "svg", "svgz", "xht", "xhtml", "xml", "xsl", "xslt"];
+
 /// A relative path of one or more safe segments, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SitePath(Box<str>);
@@ -102,6 +106,17 @@ impl SitePath {
     /// The first segment.
     pub fn top(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// The path as a file system that ignores case compares it. Upper case first, because `ſ` has no other lower case.
+    pub fn folded(&self) -> String {
+        self.0.to_uppercase().to_lowercase()
+    }
+
+    /// The ending, if a host that goes by endings would make browsers run what is there.
+    pub fn ending_run_by_browsers(&self) -> Option<&str> {
+        let (_, ending) = self.0.rsplit('/').next()?.rsplit_once('.')?;
+        RUN_BY_BROWSERS.iter().any(|known| ending.eq_ignore_ascii_case(known)).then_some(ending)
     }
 
     /// Whether `self` would be a directory above `other`.
