@@ -8,6 +8,7 @@ mod servers {
     mod conformity;
     mod headers;
     mod lighttpd;
+    mod links;
     mod nginx;
     mod preview;
     mod registry;

@@ -147,7 +147,7 @@ struct SiteArgs {
     /// A name under which the site is served [default: the hosts of the site's image names].
     #[arg(long, value_name = "NAME", num_args = 1..)]
     server_name: Vec<ServerName>,
-    /// The site's directory on the machine that serves it [default: that of --site].
+    /// The site's directory on the machine that serves it [default: that of --site]. For lighttpd, without links in it.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// The TLS certificate with its chain; plain HTTP is then redirected to HTTPS.
@@ -187,7 +187,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Server::Headers(args) => return print_headers(&args),
     };
     let map = SiteMap::new(settings(&site.site)?)?;
-    let mut options = options(site, map.settings())?;
+    let mut options = options(server, site, map.settings())?;
     let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
@@ -215,7 +215,7 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     }
 }
 
-fn options(args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
+fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
     let server_names = match args.server_name.is_empty() {
         false => args.server_name,
         true => {
@@ -223,10 +223,13 @@ fn options(args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
             names.collect::<Result<_, _>>().context("say under which name the site is served with --server-name")?
         }
     };
-    let root = match args.root {
-        Some(root) => root,
-        None => std::path::absolute(&args.site).with_context(|| format!("cannot find {}", args.site.display()))?,
+    let root = match (args.root, server) {
+        (Some(root), _) => Ok(root),
+        // The one server that refuses links on the way to the root, too.
+        (None, WebServer::Lighttpd) => args.site.canonicalize(),
+        (None, _) => std::path::absolute(&args.site),
     };
+    let root = root.with_context(|| format!("cannot find {}", args.site.display()))?;
     Ok(Options {
         server_names,
         root,

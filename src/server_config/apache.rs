@@ -31,6 +31,23 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)))
 }
 
+/// The path of a directory as a `<Directory>` section takes it: as it is, or, where Apache would take it for a pattern, as the
+/// pattern that only this path matches.
+pub(super) fn directory(path: &str) -> String {
+    if !path.contains(['*', '?', '[']) {
+        return path.into();
+    }
+    let mut pattern = String::new();
+    for character in path.chars() {
+        match character {
+            '*' | '?' | '[' => pattern.extend(['[', character, ']']),
+            '\\' => pattern.push_str(r"\\"),
+            other => pattern.push(other),
+        }
+    }
+    pattern
+}
+
 /// Writes a regular expression as one argument. A backslash in it stands before what it escapes, never last.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     check(text)?;
@@ -87,6 +104,12 @@ mod tests {
         assert!(quote("/srv/a\nb").is_err());
         assert!(quote_regex("a\tb").is_err());
         assert_eq!(quote("/srv/$host").unwrap(), "\"/srv/$host\"");
+    }
+
+    #[test]
+    fn a_directory_is_no_pattern() {
+        assert_eq!(directory(r"/srv/a\b]"), r"/srv/a\b]");
+        assert_eq!(directory(r"/srv/[a]*?\b"), r"/srv/[[]a][*][?]\\b");
     }
 
     proptest! {
