@@ -4,6 +4,7 @@ mod support;
 
 mod catalogue {
     mod browser;
+    mod copies;
     mod pages;
     mod site;
     mod switches;

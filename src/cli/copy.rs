@@ -1,6 +1,7 @@
 //! `ocisite copy`.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ const EXAMPLES: &str = "Examples:
 
 /// Copy a site to another place: what differs, verified, and in an order that is safe while both are in use.
 ///
-/// An image or document that both have becomes the source's. What only the destination has stays, unless --delete is given.
+/// An image or document that both have becomes the source's. What only the destination has stays, unless --delete is given;
+/// the catalogue then tells of both.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -32,7 +34,12 @@ pub struct Args {
     /// Remove what the source does not have, when all else is in place.
     #[arg(long)]
     delete: bool,
-    /// List what would be copied and removed, and change nothing.
+    /// Where the destination keeps other images, make the catalogue's pages with the templates in this directory, as in
+    /// `ocisite publish`.
+    #[arg(long, value_name = "DIR")]
+    template_dir: Option<PathBuf>,
+    /// List what would be copied and removed, and change nothing. What becomes of the catalogue of a destination that keeps
+    /// other images is not listed.
     #[arg(long)]
     dry_run: bool,
     /// How many objects to work on at once [default: one per core].
@@ -54,7 +61,12 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let [source, destination] = [Location::parse(&args.source)?, Location::parse(&args.destination)?];
     let store_options = args.bucket.options([&source, &destination])?;
-    let place = |root| SitePlace { root, stores: vec![], template_dir: None, options: store_options.clone() };
+    let place = |root| SitePlace {
+        root,
+        stores: vec![],
+        template_dir: args.template_dir.clone(),
+        options: store_options.clone(),
+    };
     let options = Options {
         delete: args.delete,
         dry_run: args.dry_run,

@@ -7,6 +7,9 @@
 //!
 //! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
 //! checked against them on the way; documents are compared whole.
+//!
+//! The catalogue tells of the whole site. Where the destination keeps images that the source does not have, neither site's
+//! catalogue is right, and it is made again from the indexes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -23,9 +26,10 @@ use crate::oci::{Descriptor, index, manifest, walk};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::publish::execute::Count;
-use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace};
+use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
 use crate::site::index::Index;
+use crate::site::path::DESCRIPTION;
 use crate::site::registry::Endpoint;
 use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{Since, Watch};
@@ -88,9 +92,19 @@ pub fn copy(
     let mut copied = Copied { dry_run: options.dry_run, ..Copied::default() };
     let mut gcs = Watch::begin(std::iter::once(&*to))?;
     copied.unchanged = copy.copy_blobs(&listing, progress, &mut copied)?;
-    copy.write_documents(&documents, &mut copied)?;
+    if !options.dry_run {
+        unfinished::begin(&*to, [])?;
+    }
+    let (first, catalogue) = documents.split_at(documents.partition_point(|it| it.kind.phase() < Phase::Catalogue));
+    copy.write_documents(first, &mut copied)?;
+    match copy.becomes_the_source()? {
+        true => copy.write_documents(catalogue, &mut copied)?,
+        false if options.dry_run => {}
+        false => copy.remake_catalogue(destination, &mut copied)?,
+    }
     if !options.dry_run {
         copy.send_what_a_gc_removed(&mut gcs, &listing, progress, &mut copied)?;
+        unfinished::end(&*to)?;
     }
     if options.delete {
         copy.delete(&documents, &listing, &mut copied)?;
@@ -397,13 +411,14 @@ impl Copy<'_> {
         }
     }
 
-    /// The destination keeps the images that it has, so it goes on listing them.
+    /// The destination keeps the images and the catalogue that it has, so it goes on saying so.
     fn merged_description(&self, there: Option<&Document>) -> Result<Vec<u8>, HousekeepingError> {
         let mut description =
             Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
         if let Some(there) = there {
             let wrong = |source| PublishError::Description { site: self.to.name(), source };
             let theirs = Description::parse(&there.bytes).map_err(wrong)?;
+            description.settings.views.catalogue |= theirs.settings.views.catalogue;
             description.settings.hosts.extend(theirs.settings.hosts);
             description.settings.hosts.sort();
             description.settings.hosts.dedup();
@@ -412,6 +427,38 @@ impl Copy<'_> {
             description.images.dedup();
         }
         Ok(description.to_bytes())
+    }
+
+    /// Whether the destination is going to have the images and the hosts of the source, and no others.
+    fn becomes_the_source(&self) -> Result<bool, HousekeepingError> {
+        if self.options.delete {
+            return Ok(true);
+        }
+        let there = self.to.read_document(&SitePath::new(DESCRIPTION)?, publish::MAX_DESCRIPTION_BYTES)?;
+        Ok(self.merged_description(there.as_ref())? == self.merged_description(None)?)
+    }
+
+    /// Makes the catalogue again from the indexes that the destination has now.
+    fn remake_catalogue(&self, destination: &SitePlace, copied: &mut Copied) -> Result<(), HousekeepingError> {
+        let mut retries = Retries::new(self.options.wait);
+        let documents = loop {
+            // Opened again each time: another publisher may have written before.
+            let site = super::open(destination)?;
+            match publish::catalogue::remake(&site, self.options.jobs) {
+                Err(error) if error.conflict().is_some() && retries.pause() => {}
+                result => break result?,
+            }
+        };
+        for (place, (is_written, size)) in documents {
+            match is_written {
+                true => {
+                    copied.documents.add(size);
+                    copied.paths.push(place.path.to_string());
+                }
+                false => copied.unchanged.add(size),
+            }
+        }
+        Ok(self.to.flush()?)
     }
 
     /// Removes what the source does not have, what leads to something before what it leads to.

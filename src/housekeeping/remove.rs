@@ -68,10 +68,10 @@ fn remove_from(
     left: &mut BTreeMap<ImageName, Vec<String>>,
     removed: &mut Removed,
 ) -> Result<(), HousekeepingError> {
-    let begun = unfinished::read(site)?.unwrap_or_default();
+    let begun = unfinished::read(&*site.own)?.unwrap_or_default();
     let changes =
         left.iter().map(|(image, refs)| Change::plan(site, image, refs, &begun)).collect::<Result<Vec<_>, _>>()?;
-    unfinished::begin(site, changes.iter().flat_map(Change::names))?;
+    unfinished::begin(&*site.own, changes.iter().flat_map(Change::names))?;
     site.flush()?;
     let kept = changes.iter().filter(|change| !change.is_all());
     let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
@@ -89,7 +89,7 @@ fn remove_from(
         left.remove(&change.image);
     }
     site.flush()?;
-    Ok(unfinished::end(site)?)
+    Ok(unfinished::end(&*site.own)?)
 }
 
 /// The refs to remove of each image; none: all of it.

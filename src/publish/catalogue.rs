@@ -146,7 +146,7 @@ impl<'a> Planner<'a> {
     /// Looks at the catalogue that is there.
     pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
         let there = read(site, &SitePath::new(catalogue::LIST)?)?;
-        let is_whole = unfinished::read(site)?.is_none();
+        let is_whole = unfinished::read(&*site.own)?.is_none();
         let outline = there.as_ref().filter(|_| is_whole).and_then(|there| Outline::parse(&there.bytes));
         let templates = site.pages.templates().digest().to_string();
         let settings = site.map.settings();
@@ -167,6 +167,14 @@ impl<'a> Planner<'a> {
             images: BTreeMap::new(),
             layers: vec![],
         })
+    }
+
+    /// The same, with nothing that is there to build upon; and what the list says.
+    fn anew(site: &'a Site) -> Result<(Planner<'a>, Option<Outline>), PlanError> {
+        let mut planner = Planner::new(site, &[])?;
+        let outline = planner.outline.take();
+        (planner.is_other_way, planner.is_list_changed) = (true, true);
+        Ok((planner, outline))
     }
 
     /// Whether nothing that is there can be built upon.
@@ -627,14 +635,25 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
 }
 
+/// Makes the catalogue of a site again from its indexes, whatever the one that is there says. Gives its objects, each with whether
+/// it was written, and its size.
+pub fn remake(site: &Site, jobs: NonZeroUsize) -> Result<BTreeMap<Place, (bool, u64)>, PublishError> {
+    let tally = Tally::new(&Silent, Duration::ZERO);
+    if site.map.settings().views.catalogue {
+        let (planner, _) = Planner::anew(site)?;
+        let plan = planner.finish(&site.images.iter().collect::<Vec<_>>())?;
+        write(site, &plan, jobs, &tally)?;
+    }
+    Ok(tally.documents())
+}
+
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
 /// compared, for nobody knows the templates they were made with.
 pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
-    let mut planner = Planner::new(site, &[])?;
-    if let Some(Outline { registry, templates, .. }) = planner.outline.take() {
+    let (mut planner, outline) = Planner::anew(site)?;
+    if let Some(Outline { registry, templates, .. }) = outline {
         (planner.list.registry, planner.list.templates) = (registry, templates);
     }
-    (planner.is_other_way, planner.is_list_changed) = (true, true);
     let images: Vec<&ImageName> = site.images.iter().collect();
     let plan = planner.finish(&images)?;
     let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;

@@ -189,6 +189,11 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
+    /// The documents, with whether they were written, and their size.
+    pub(super) fn documents(self) -> BTreeMap<Place, (bool, u64)> {
+        self.documents.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was done.
     pub fn summary(&self, plan: &Plan) -> Summary {
         let mut summary = Summary {
@@ -232,7 +237,7 @@ pub fn execute(
     }
     write_documents(site, &plan.markers, jobs, tally)?;
     if changes_documents(plan) {
-        unfinished::begin(site, [])?;
+        unfinished::begin(&*site.own, [])?;
     }
     tally.flush(site)?;
     // An index says which refs there were, so behind a lock it is written last, and a publish that is killed before can be
@@ -252,7 +257,7 @@ pub fn execute(
     tally.flush(site)?;
     catalogue::write(site, &plan.catalogue, jobs, tally)?;
     tally.flush(site)?;
-    Ok(unfinished::end(site)?)
+    Ok(unfinished::end(&*site.own)?)
 }
 
 /// Whether there is anything to write but blobs.

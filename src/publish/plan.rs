@@ -640,7 +640,7 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     let is_new_site = description.expected == Expected::Absent;
     let is_foreign = is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent;
     // It may also be of a publish that was killed before it wrote the description.
-    if is_foreign && unfinished::read(site)?.is_none() {
+    if is_foreign && unfinished::read(&*site.own)?.is_none() {
         // Not foreign, if another publisher made the site between the two reads.
         refuse_changed_description(site)?;
         return Err(PlanError::Foreign { path: ref_engines.place.path });

@@ -12,12 +12,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Site;
 use super::plan::PlanError;
 use crate::json;
 use crate::name::ImageName;
 use crate::site::{Kind, SitePath};
-use crate::store::Expected;
+use crate::store::{Expected, Store};
 
 /// Where the note is: with the locks and temporary files, which nobody serves.
 const PATH: &str = ".ocisite/unfinished.json";
@@ -33,35 +32,35 @@ pub struct Unfinished {
 }
 
 /// What was begun and never ended. None: all was ended.
-pub fn read(site: &Site) -> Result<Option<Unfinished>, PlanError> {
+pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, PlanError> {
     let path = SitePath::new(PATH)?;
-    if !site.own.has_lock() || site.own.stat(&path)?.is_none() {
+    if !store.has_lock() || store.stat(&path)?.is_none() {
         return Ok(None);
     }
-    let there = site.own.read_document(&path, MAX_BYTES).ok().flatten();
+    let there = store.read_document(&path, MAX_BYTES).ok().flatten();
     // One that cannot be read still says that something was begun.
     let read = |there: crate::store::Document| serde_json::from_slice(&there.bytes).ok();
     Ok(Some(there.and_then(read).unwrap_or_default()))
 }
 
 /// Notes that the site is going to be changed, before anything is. What was begun before stays noted.
-pub fn begin(site: &Site, removing: impl IntoIterator<Item = ImageName>) -> Result<(), PlanError> {
-    if !site.own.has_lock() {
+pub fn begin(store: &dyn Store, removing: impl IntoIterator<Item = ImageName>) -> Result<(), PlanError> {
+    if !store.has_lock() {
         return Ok(());
     }
-    let mut unfinished = read(site)?.unwrap_or_default();
+    let mut unfinished = read(store)?.unwrap_or_default();
     unfinished.removing.extend(removing);
     let path = SitePath::new(PATH)?;
-    let there = site.own.read_document(&path, u64::MAX)?;
+    let there = store.read_document(&path, u64::MAX)?;
     let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
     // Nobody serves it, so its kind does not matter.
-    Ok(site.own.write_document(&path, &Kind::Description, &json::canonical(&unfinished), &expected)?)
+    Ok(store.write_document(&path, &Kind::Description, &json::canonical(&unfinished), &expected)?)
 }
 
 /// Notes that the site is whole.
-pub fn end(site: &Site) -> Result<(), PlanError> {
-    match site.own.has_lock() {
-        true => Ok(site.own.remove_document(&SitePath::new(PATH)?)?),
+pub fn end(store: &dyn Store) -> Result<(), PlanError> {
+    match store.has_lock() {
+        true => Ok(store.remove_document(&SitePath::new(PATH)?)?),
         false => Ok(()),
     }
 }

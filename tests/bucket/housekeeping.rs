@@ -225,6 +225,15 @@ fn a_copy_keeps_what_only_the_destination_has_unless_told_to_delete() {
 
     copy(&[]);
     assert_eq!(names("s3://site/production"), ["example.com/both", "example.com/new", "example.com/old"]);
+    // The catalogue is that of all three: a site of the same images has the same.
+    let all = ["both", "new", "old"].map(|image| one_image(&directory, image));
+    endpoint.publish_to("s3://site/all", &all.each_ref().map(String::as_str));
+    let catalogue = |site: &str| -> Vec<(String, Vec<u8>)> {
+        let objects = endpoint.objects().into_iter();
+        let below = objects.filter_map(|(key, object)| Some((key.strip_prefix(site)?.to_string(), object.bytes)));
+        below.filter(|(key, _)| key.contains("catalogue")).collect()
+    };
+    assert!(catalogue("all/").len() > 5 && catalogue("all/") == catalogue("production/"));
     let dry = copy(&["--delete", "--dry-run"]);
     let deleted = copy(&["--delete"]);
     assert_eq!(dry["removedPaths"], deleted["removedPaths"]);
