@@ -176,8 +176,9 @@ pub enum MapError {
     },
     /// A name with a segment that no server serves.
     #[error(
-        "{image} has {segment:?} in its path, which begins with a dot: Apache takes .htaccess for its configuration, and the \
-         rendered configurations serve no such path, lest they serve .git or .env; expected another name, without that dot"
+        "{image} has the segment {segment:?}, which begins with a dot: Apache reads .htaccess as configuration, and no rendered \
+         configuration serves such paths, so that .git and .env stay private; expected a name without such a segment, choose \
+         another"
     )]
     Hidden {
         /// The image name.
@@ -275,8 +276,8 @@ impl SiteMap {
         Ok(place)
     }
 
-    /// Refuses a name that a publish must not give a place, though a site from before may have it: one with a segment that
-    /// begins with a dot, as files do that web servers take for their own, or that nobody wants served.
+    /// Refuses a name with a segment that begins with a dot. Only a publish asks: a site from before may have such a name, and
+    /// it can be removed.
     pub fn refuse_hidden(&self, image: &ImageName) -> Result<(), MapError> {
         let segments = std::iter::once(image.host()).chain(image.path().split('/'));
         let decode = |segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned();

@@ -35,7 +35,7 @@ fn a_name_with_a_segment_that_begins_with_a_dot() {
             refused(
                 &site,
                 &[option, &input],
-                &[name, &format!("{segment:?}"), "begins with a dot", "expected another name"],
+                &[name, &format!("{segment:?}"), "begins with a dot", "expected a name without"],
             );
         }
     }
