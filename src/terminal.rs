@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -88,6 +88,11 @@ pub fn message(text: impl Display) {
 /// Writes a line to standard error as it is: progress, and requests to the preview.
 pub fn log(line: impl Display) {
     write_err(&format!("{}\n", printable_cut(&line.to_string())));
+}
+
+/// Whether standard error is a terminal, on which progress bars can be drawn.
+pub fn shows_progress() -> bool {
+    io::stderr().is_terminal()
 }
 
 fn printable_cut(line: &str) -> Cow<'_, str> {

@@ -11,8 +11,8 @@ mod publish {
     mod faults;
     mod graph;
     mod merge;
-    mod recheck;
     mod printed;
+    mod recheck;
     mod reports;
     mod safety;
     mod selection;

@@ -1,6 +1,5 @@
 //! Progress: bars, on a terminal and nowhere else, and the names of objects for those who ask.
 
-use std::io::IsTerminal;
 use std::sync::Mutex;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +11,7 @@ use crate::terminal;
 /// A bar with bytes, rate and time left when standard error is a terminal, and with `-v` a line for each object.
 pub fn for_terminal(verbosity: Verbosity) -> Box<dyn Progress> {
     let names = verbosity.verbose;
-    match std::io::stderr().is_terminal() && !verbosity.quiet {
+    match terminal::shows_progress() && !verbosity.quiet {
         true => {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
             Box::new(Bars { all, total: Mutex::new(None), names })
