@@ -20,6 +20,7 @@ pub mod housekeeping;
 pub mod json;
 pub mod name;
 pub mod oci;
+pub mod outbound;
 pub mod parallel;
 pub mod pool;
 pub mod progress;

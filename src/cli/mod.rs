@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod gc;
 pub mod list;
 pub mod man;
+pub mod outbound;
 pub mod output;
 pub mod progress;
 pub mod publish;
@@ -17,6 +18,7 @@ pub mod remove;
 pub mod resolve;
 pub mod serve;
 pub mod server_config;
+pub mod size;
 pub mod verify;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::discovery::{Discovery, tell};
 use super::output::{Verbosity, bytes, chain, count, seconds};
-use super::{FOUND_PROBLEMS, progress};
+use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
 use crate::client::pull::{Request, Summary, Target};
 use crate::client::{platform, pull};
@@ -46,6 +46,9 @@ pub struct Args {
     /// Also what the same index has that refers to the image: signatures, attestations, bills of materials.
     #[arg(long)]
     referrers: bool,
+    /// Pull no image that is larger than this, with all that comes with it.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "256GiB")]
+    max_size: u64,
     /// How many blobs to fetch at once.
     #[arg(long, short, value_name = "N", default_value_t = DEFAULT_JOBS)]
     jobs: NonZeroUsize,
@@ -65,10 +68,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, true) => Platforms::All,
         (None, false) => Platforms::ThisMachine,
     };
-    let Args { name, to: target, referrers, jobs, .. } = args;
+    let Args { name, to: target, referrers, max_size, jobs, .. } = args;
     let settings = args.discovery.settings();
     let http = args.discovery.http(std::slice::from_ref(&name), &settings, args.verbosity)?;
-    let request = Request { name, target, platforms, referrers, jobs };
+    let request = Request { name, target, platforms, referrers, max_size, jobs };
     let start = Instant::now();
     let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {
         Ok(summary) => summary,

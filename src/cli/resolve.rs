@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::FOUND_PROBLEMS;
 use super::discovery::{Discovery, tell};
 use super::output::Verbosity;
+use crate::client::resolve::Keep;
 use crate::client::{Root, resolve};
 use crate::name::ImageName;
 use crate::terminal;
@@ -44,7 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if resolved.contains_key(text.as_str()) {
             continue;
         }
-        let resolution = resolve(&http, &settings, name);
+        let resolution = resolve(&http, &settings, name, Keep::Roots);
         if !args.verbosity.quiet || resolution.roots.is_empty() {
             tell(&resolution.remarks, Some(text));
         }

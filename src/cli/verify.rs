@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use url::Url;
 
 use super::bucket::{BucketArgs, site_place};
-use super::discovery::Requests;
+use super::outbound::OutboundArgs;
 use super::output::{Verbosity, bytes};
 use super::{FOUND_PROBLEMS, progress};
-use crate::client::http::{self, Address};
 use crate::name::ImageName;
 use crate::verify::report::Report;
 use crate::verify::{self, Directory, Options, rule};
@@ -53,18 +51,14 @@ pub struct Args {
     /// The directory or bucket of another origin that the site's templates lead to.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// Send the requests for the site's hosts to this address, such as a preview or a staging server.
-    #[arg(long, value_name = "HOST:PORT")]
-    connect_to: Option<Address>,
-    /// How long a request may take; a blob has a second more for each 64 KiB.
-    #[arg(long, value_name = "SECONDS", default_value_t = http::DEFAULT_TIME.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
     /// How many things to look at at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
     /// List the rules as a table in Markdown, and check nothing.
     #[arg(long)]
     rules: bool,
+    #[command(flatten)]
+    outbound: OutboundArgs,
     #[command(flatten)]
     verbosity: Verbosity,
 }
@@ -98,10 +92,5 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
     }
     let url: Url = site.parse().with_context(|| format!("{site} is no URL"))?;
-    let client = http::Options {
-        time: Some(Duration::from_secs(args.timeout)),
-        observer: args.verbosity.verbose.then(|| std::sync::Arc::new(Requests) as _),
-        ..http::Options::default()
-    };
-    Ok(verify::verify_url(&url, client, args.connect_to.clone(), &options, &*progress)?)
+    Ok(verify::verify_url(&url, &args.outbound.options(args.verbosity), &options, &*progress)?)
 }

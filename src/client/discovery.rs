@@ -6,6 +6,10 @@
 //! when one cannot be had (so the specification) or leads to no root (as the specification permits, and as the existing
 //! Python resolver does). A host that gave an object over one protocol is not asked again over the next: the answer "no such
 //! image" over `https` is not to be overruled by what comes over `http`.
+//!
+//! An index has no digest that a consumer knows, so only the connection protects it. Plain `http` is used when the user asks for
+//! it, and for this machine itself. Once a certificate was not trusted, nothing more of the name is asked over `http`, whoever
+//! asked for it: the one who answered with the wrong certificate would answer there, too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use super::xdg;
 use crate::json;
 use crate::name::ImageName;
 use crate::oci::media_type;
+use crate::outbound::address::is_on_this_machine;
 use crate::site::path::REF_ENGINES;
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
 
@@ -47,21 +52,15 @@ impl Protocol {
 }
 
 /// How ref engines are discovered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
-    /// The protocols for well-known URIs, in the order in which they are tried.
+    /// The protocols for well-known URIs that the user asked for, in the order in which they are tried; none: `https`, and then
+    /// `http` for this machine itself.
     pub protocols: Vec<Protocol>,
     /// The port for well-known URIs; none: the protocol's own.
     pub port: Option<u16>,
     /// The local configuration; empty where it is not to be used.
     pub configuration: xdg::Configuration,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        let protocols = vec![Protocol::Https, Protocol::Http];
-        Settings { protocols, port: None, configuration: xdg::Configuration::default() }
-    }
 }
 
 /// A ref-engines object, as far as it is well-formed.
@@ -90,7 +89,7 @@ impl RefEngines {
 
 /// Fetches and reads the ref-engines object at a URL.
 pub fn fetch(http: &Http, url: &Url, remarks: &mut Vec<Remark>) -> Result<RefEngines, DocumentError> {
-    let document = document::fetch(http, url, media_type::REF_ENGINES, MAX_BYTES, remarks)?;
+    let document = document::fetch(http, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
     let value = document.value()?;
     let Document { url, .. } = document;
     RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
@@ -103,21 +102,41 @@ pub struct WellKnown<'a> {
     candidates: std::vec::IntoIter<(Protocol, &'a str)>,
     port: Option<u16>,
     answered: HashSet<&'a str>,
+    /// Whether a certificate was not trusted.
+    is_distrusted: bool,
 }
 
 impl<'a> WellKnown<'a> {
     /// The documents for `name`; nothing is asked yet.
     pub fn new(http: &'a Http, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
         let hosts = name.discovery_hosts();
-        let candidates: Vec<_> =
-            settings.protocols.iter().flat_map(|protocol| hosts.iter().map(|host| (*protocol, *host))).collect();
-        WellKnown { http, candidates: candidates.into_iter(), port: settings.port, answered: HashSet::new() }
+        let wanted: &[Protocol] = match settings.protocols.is_empty() {
+            true => &[Protocol::Https, Protocol::Http],
+            false => &settings.protocols,
+        };
+        let candidates = wanted.iter().flat_map(|protocol| hosts.iter().map(|host| (*protocol, *host)));
+        let is_wanted = |(protocol, host): &(Protocol, &str)| {
+            let is_here = || well_known_url(*protocol, host, None).is_ok_and(|url| is_on_this_machine(&url));
+            !settings.protocols.is_empty() || *protocol == Protocol::Https || is_here()
+        };
+        let candidates: Vec<_> = candidates.filter(is_wanted).collect();
+        WellKnown {
+            http,
+            candidates: candidates.into_iter(),
+            port: settings.port,
+            answered: HashSet::new(),
+            is_distrusted: false,
+        }
     }
 
     /// The next object that can be had. What could not goes to `remarks`.
     pub fn next(&mut self, remarks: &mut Vec<Remark>) -> Option<RefEngines> {
         for (protocol, host) in self.candidates.by_ref() {
             if self.answered.contains(host) {
+                continue;
+            }
+            if self.is_distrusted && protocol == Protocol::Http {
+                remarks.push(Remark::Distrusted { host: host.into() });
                 continue;
             }
             let url = match well_known_url(protocol, host, self.port) {
@@ -132,7 +151,10 @@ impl<'a> WellKnown<'a> {
                     self.answered.insert(host);
                     return Some(engines);
                 }
-                Err(error) => remarks.push(Remark::NoRefEngines(error)),
+                Err(error) => {
+                    self.is_distrusted |= error.is_certificate();
+                    remarks.push(Remark::NoRefEngines(error));
+                }
             }
         }
         None

@@ -76,18 +76,24 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
+    /// Whether a certificate was not trusted.
+    pub fn is_certificate(&self) -> bool {
+        matches!(self, DocumentError::Http(error) if error.is_certificate())
+    }
+
     /// Whether the server says that there is no such document.
     pub fn is_absence(&self) -> bool {
         matches!(self, DocumentError::Status { status: 404 | 410, .. })
     }
 }
 
-/// Fetches a document that should have this media type and at most `limit` bytes. What is tolerated goes to `remarks`.
+/// Fetches a document that should have this media type and at most the `left` bytes, from which what is read is taken. What is
+/// tolerated goes to `remarks`.
 pub fn fetch(
     http: &Http,
     url: &Url,
     expected: &'static str,
-    limit: u64,
+    left: &mut u64,
     remarks: &mut Vec<Remark>,
 ) -> Result<Document, DocumentError> {
     let response = http.send(&Request::get(url).with("accept", expected))?;
@@ -100,7 +106,7 @@ pub fn fetch(
     }
     let content_type = response.headers.get("content-type").map(ContentType::parse);
     let found = check_type(&url, expected, content_type)?;
-    let bytes = response.bytes(limit)?;
+    let bytes = response.bytes_within(left)?;
     remarks.extend(found);
     Ok(Document { url, bytes })
 }

@@ -11,20 +11,24 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::engine::{Engine, EngineError, read_list};
-use super::http::{Http, HttpError, Request, Response, body_error, is_web};
+use super::http::{Http, HttpError, Request, Response, body_error};
 use super::remark::{Remark, chain};
 use crate::digest::{ContentError, Digest, Hasher};
 use crate::oci::verified::ReadError;
 use crate::oci::{Descriptor, Verified};
+use crate::outbound::pace;
+use crate::outbound::url::is_web;
 use crate::progress::Part;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use crate::template::digest_variables;
 
 /// How much is read, hashed and written at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How often a server is asked again in a row when it sends nothing more. Each time that it does send something begins anew.
-const FRUITLESS_TRIES: u32 = 2;
-/// The wait before a server is asked again, times the tries so far.
+/// How often a server is asked again in a row without fruit. Each try with fruit begins anew.
+const FRUITLESS_TRIES: u32 = 3;
+/// What a try has to bring to bear fruit, in bytes, besides being fast enough; less would be many requests for little.
+const FRUIT: u64 = 64 * 1024;
+/// The wait before a server is asked again; doubled with each try without fruit.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The CAS engines for a blob, in the order in which they are asked: those of its own descriptor, then those of the
@@ -312,26 +316,29 @@ struct Transfer<'a> {
 impl Transfer<'_> {
     /// Gets the blob, or the rest of it, from one server, which may be asked several times.
     fn from(&mut self, url: &Url) -> Result<Url, Failure> {
-        let deadline = Instant::now() + self.http.time_for(self.descriptor.size);
-        let mut fruitless = 0;
+        let deadline = pace::deadline(self.http.pace().time_for(self.descriptor.size));
+        let (mut fruitless, mut has_restarted) = (0, false);
         loop {
-            let before = self.received;
+            let (before, begun) = (self.received, Instant::now());
             let error = match self.once(url, deadline) {
                 Err(Failure::Attempt(error)) => error,
                 other => return other,
             };
-            fruitless = if self.received > before { 0 } else { fruitless + 1 };
+            let brought = self.received.saturating_sub(before);
+            let bears_fruit = brought >= FRUIT && !self.http.pace().is_too_slow(brought, begun.elapsed());
+            fruitless = if bears_fruit { 0 } else { fruitless + 1 };
             if error.is_about_content() {
                 self.restart()?;
-                // Only bytes from elsewhere, or from before, are a reason to hope for better.
-                if before > 0 {
+                // Only bytes from elsewhere, or from before, are a reason to hope for better, and only once.
+                if before > 0 && !has_restarted {
+                    has_restarted = true;
                     continue;
                 }
             }
             if !error.may_pass() || fruitless > FRUITLESS_TRIES {
                 return Err(error.into());
             }
-            std::thread::sleep(PAUSE * fruitless);
+            std::thread::sleep(PAUSE * 2_u32.pow(fruitless));
         }
     }
 

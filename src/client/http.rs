@@ -1,12 +1,13 @@
 //! A bounded HTTP client: whatever a server does, a request ends, and what it brings fits in what was allowed.
 //!
-//! It is a thin layer over `ureq` that decides what a consumer of untrusted sites must decide itself:
+//! It is a thin layer over `ureq` that decides what a consumer of untrusted sites must decide itself; which addresses, URLs,
+//! redirects, proxies and rates are permitted is in [`crate::outbound`].
 //!
-//! - **Redirects** are followed here, at most ten, only to `http` and `https`, and never from `https` to `http`. The URL
-//!   that answered is kept, because relative references are resolved against it.
+//! - **Redirects** are followed here, at most ten, each by the rules of [`outbound::url`](crate::outbound::url). The URL that
+//!   answered is kept, because relative references are resolved against it.
 //! - **Time**: a connection, with its name look-up and its TLS handshake, has ten seconds. A request for a document, with its
-//!   redirects and its body, has one limit in all. A blob may be of any size, so its limit grows with its size
-//!   ([`Http::time_for`]): a slow link is allowed for, a server that drips a byte a second is not.
+//!   redirects and its body, has one limit in all. A blob may be of any size, so it ends when it is too slow
+//!   ([`pace`](crate::outbound::pace)).
 //! - **Size**: at most 64 KiB of headers; bodies are read to a limit that the caller gives, and not a byte further.
 //! - **No credentials and no cookies**: user information in a URL is refused rather than sent, and nothing is stored.
 //! - **No compression** is asked for: a blob's bytes are what its digest says, and the index of an image is small.
@@ -15,81 +16,43 @@
 //! - **Proxies** are taken from `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, as every tool beside this one does on a network that
 //!   needs them, with the exceptions in `NO_PROXY`; not when requests are sent to a given address ([`ConnectTo`]), which
 //!   a proxy would defeat.
-//! - **Addresses** that a site must not lead to are not asked (see [`Reach`]), neither directly nor through a proxy.
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::config::Config;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Proxy, http};
+use ureq::http;
 use url::Url;
 
-use super::reach::{OutOfReach, Reach};
 use crate::json::{self, JsonError};
+use crate::outbound::agent::{Address, Agents, ConnectTo, SetupError};
+use crate::outbound::pace::{self, Pace, TooSlow};
+use crate::outbound::reach::{OutOfReach, Reach};
+use crate::outbound::url::{check, redirected};
 
 /// Redirects followed for one request, as many as curl's and browsers' habits leave room for in practice.
 const MAX_REDIRECTS: usize = 10;
-/// The most bytes of status line and headers.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// The longest URL that is asked: what RFC 9110, section 4.1, asks every server to take. Longer ones come out of templates that
-/// mean no good.
-const MAX_URL_BYTES: usize = 8000;
-/// The most time for a connection to be ready: name look-up, TCP and TLS.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// The time that a request may take unless told otherwise, besides the time for a blob's bytes.
-pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
-/// The slowest transfer of a blob that is waited for: about half a megabit a second, below which nobody pulls images.
-const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
-/// Idle connections kept per host: one for each of the workers that usually fetch blobs.
-const IDLE_CONNECTIONS: usize = 16;
-
 /// How much of a URL that is refused is told.
 const MAX_TOLD: usize = 200;
 
-/// How a client is set up.
+/// What the user says of all requests.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// What a request may take (see [`DEFAULT_TIME`]).
-    pub time: Option<Duration>,
-    /// Where the requests for some hosts really go.
-    pub connect_to: Option<ConnectTo>,
-    /// Where a site may lead to; none: anywhere.
-    pub reach: Option<Arc<Reach>>,
+    /// How long a request may take, and how slow a blob may be.
+    pub pace: Pace,
+    /// Where the requests for the hosts of names really go.
+    pub connect_to: Option<Address>,
+    /// Hosts whose private addresses are permitted, as [`canonical`](crate::outbound::address::canonical) writes them.
+    pub permitted: Vec<String>,
     /// Hears of every request and its outcome.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-/// Sends the requests for some hosts, whatever their port, to one address. URLs, the `Host` header and the name that TLS
-/// asks for stay those of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectTo {
-    /// The hosts, in lower case.
-    pub hosts: Vec<String>,
-    /// Where to connect instead.
-    pub address: Address,
-}
-
-/// A host and a port to connect to: `127.0.0.1:8080`, `[::1]:8080`, `staging.example.com:443`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(http::uri::Authority);
-
-impl std::str::FromStr for Address {
-    type Err = HttpError;
-
-    fn from_str(text: &str) -> Result<Address, HttpError> {
-        let wrong = || HttpError::Address { text: text.into() };
-        let authority: http::uri::Authority = text.parse().map_err(|_| wrong())?;
-        let is_complete = !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0);
-        if !is_complete || text.contains('@') {
-            return Err(wrong());
-        }
-        Ok(Address(authority))
+impl Options {
+    /// Where a site may lead to, for a user who named these hosts (see [`Reach::new`]).
+    pub fn reach(&self, named: impl IntoIterator<Item = Vec<String>>) -> Arc<Reach> {
+        Arc::new(Reach::new(named, self.permitted.iter().cloned()))
     }
 }
 
@@ -203,11 +166,18 @@ impl Response {
     /// # Errors
     /// It is larger, which `Content-Length` may tell before anything is read; or reading it fails or takes too long.
     pub fn bytes(self, limit: u64) -> Result<Vec<u8>, HttpError> {
-        let url = self.url.clone();
+        self.bytes_within(&mut { limit })
+    }
+
+    /// Reads the body as [`Response::bytes`] does. What was read is taken from `left`, also where the rest could not be had: several
+    /// bodies can so share one limit.
+    pub fn bytes_within(self, left: &mut u64) -> Result<Vec<u8>, HttpError> {
+        let (url, limit) = (self.url.clone(), *left);
         if self.content_length().is_some_and(|length| length > limit) {
             return Err(HttpError::TooLarge { url, limit });
         }
-        json::read_bounded(self.body, limit).map_err(|error| match error {
+        let mut counted = Counted { inner: self.body, left };
+        json::read_bounded(&mut counted, limit).map_err(|error| match error {
             JsonError::Read(source) => body_error(url, source),
             _ => HttpError::TooLarge { url, limit },
         })
@@ -219,31 +189,46 @@ impl Response {
     }
 }
 
+/// Takes what it reads from what is left.
+struct Counted<'a, R> {
+    inner: R,
+    left: &'a mut u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        *self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
 /// The error for a body that could not be read to its end.
 pub fn body_error(url: Url, source: io::Error) -> HttpError {
+    if let Some(slow) = too_slow(&source) {
+        return HttpError::TooSlow { url, slow };
+    }
     match source.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
-        Some(ureq::Error::Timeout(_)) => HttpError::Time { url },
+        Some(ureq::Error::Timeout(_)) => HttpError::Time { url, left_out: None },
         _ => HttpError::Body { url, source },
     }
 }
 
-/// Why a request brought nothing that can be used. Every variant but the first two names the URL.
+/// Looks for the end of a transfer that was too slow in an I/O error, into which the layers of a connection pack others.
+fn too_slow(error: &io::Error) -> Option<TooSlow> {
+    let inner = error.get_ref()?;
+    if let Some(slow) = inner.downcast_ref::<TooSlow>() {
+        return Some(*slow);
+    }
+    match inner.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::Io(error)) => too_slow(error),
+        _ => too_slow(inner.downcast_ref::<io::Error>()?),
+    }
+}
+
+/// Why a request brought nothing that can be used. Each names the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// No address to connect to.
-    #[error("{text:?} is not an address to connect to: expected HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")]
-    Address {
-        /// What was given.
-        text: String,
-    },
-    /// The certificates that were asked for cannot be read.
-    #[error(
-        "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"
-    )]
-    Certificates {
-        /// What the system said.
-        problem: String,
-    },
     /// A URL that is not asked.
     #[error("{url} is not asked: {problem}")]
     Refused {
@@ -253,19 +238,31 @@ pub enum HttpError {
         problem: &'static str,
     },
     /// No connection, or no HTTP on it.
-    #[error("no answer from {url}{}", hint(.source))]
+    #[error("no answer from {url}{}{}", hint(.source), told(.left_out))]
     Exchange {
         /// The URL.
         url: Url,
+        /// Addresses of the host that were not tried.
+        left_out: Option<OutOfReach>,
         /// What went wrong.
         #[source]
         source: Box<ureq::Error>,
     },
     /// The limit of time has passed.
-    #[error("{url} took too long to answer in full; a larger --timeout waits longer")]
+    #[error("{url} took too long to answer in full; a larger --timeout waits longer{}", told(.left_out))]
     Time {
         /// The URL.
         url: Url,
+        /// Addresses of the host that were not tried.
+        left_out: Option<OutOfReach>,
+    },
+    /// A transfer that was slower than is waited for.
+    #[error("{url} took too long: {slow}; a smaller --speed-limit, or a larger --timeout, waits longer")]
+    TooSlow {
+        /// The URL.
+        url: Url,
+        /// How slow it was.
+        slow: TooSlow,
     },
     /// More redirects than are followed.
     #[error("{url} is redirected more than {MAX_REDIRECTS} times")]
@@ -322,9 +319,20 @@ impl HttpError {
         matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source))
     }
 
+    /// Whether a certificate was not trusted: somebody answered, and may be between this machine and the host.
+    pub fn is_certificate(&self) -> bool {
+        let HttpError::Exchange { source, .. } = self else { return false };
+        let error = match &**source {
+            ureq::Error::Rustls(error) => Some(error),
+            ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+            _ => None,
+        };
+        matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    }
+
     /// Whether there was no answer at all.
     pub fn is_no_answer(&self) -> bool {
-        matches!(self, HttpError::Exchange { .. } | HttpError::Time { .. })
+        matches!(self, HttpError::Exchange { .. } | HttpError::Time { .. } | HttpError::TooSlow { .. })
     }
 }
 
@@ -339,87 +347,52 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 
 fn hint(error: &ureq::Error) -> &'static str {
     match is_about_tls(error) {
-        true => " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs http)",
+        true => {
+            " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs --protocol http)"
+        }
         false => "",
     }
 }
 
+fn told(left_out: &Option<OutOfReach>) -> String {
+    left_out.as_ref().map_or(String::new(), |left_out| format!("; not tried: {left_out}"))
+}
+
 /// The client. Cheap to share between threads by reference; connections are kept open and used again.
 pub struct Http {
-    direct: Agent,
-    /// What a proxy is asked for, unless it is excepted.
-    proxied: Option<(Proxy, Agent)>,
-    reach: Option<Arc<Reach>>,
-    time: Duration,
+    agents: Agents,
+    pace: Pace,
     observer: Option<Arc<dyn Observer>>,
 }
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("time", &self.time).finish_non_exhaustive()
+        f.debug_struct("Http").field("pace", &self.pace).finish_non_exhaustive()
     }
 }
 
 impl Http {
-    /// Sets a client up.
+    /// Sets a client up. The requests for `hosts` go where the user wants them to go (`--connect-to`).
     ///
     /// # Errors
-    /// The environment names certificates that cannot be read.
-    pub fn new(options: Options) -> Result<Http, HttpError> {
-        let time = options.time.unwrap_or(DEFAULT_TIME);
-        let proxy = if options.connect_to.is_some() { None } else { Proxy::try_from_env() };
-        let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
-        let config = |proxy| {
-            Config::builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .max_response_header_size(MAX_HEADER_BYTES)
-                .max_idle_connections(4 * IDLE_CONNECTIONS)
-                .max_idle_connections_per_host(IDLE_CONNECTIONS)
-                .timeout_connect(Some(CONNECT_TIME))
-                .timeout_global(Some(time))
-                .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
-                .accept_encoding("identity")
-                .tls_config(tls.clone())
-                .proxy(proxy)
-                .build()
-        };
-        let through = |proxy: Proxy| {
-            // What is looked up for it is the proxy's own address.
-            let config = config(Some(proxy.clone()));
-            (proxy, Agent::with_parts(config, DefaultConnector::default(), DefaultResolver::default()))
-        };
-        let proxied = proxy.map(through);
-        let Options { connect_to, reach, observer, .. } = options;
-        let resolver = Redirector { connect_to, reach: reach.clone(), dns: DefaultResolver::default() };
-        let direct = Agent::with_parts(config(None), DefaultConnector::default(), resolver);
-        Ok(Http { direct, proxied, reach, time, observer })
+    /// The environment names certificates or a proxy that cannot be used.
+    pub fn new(options: &Options, hosts: Vec<String>, reach: Arc<Reach>) -> Result<Http, SetupError> {
+        let Options { pace, connect_to, permitted: _, observer } = options.clone();
+        let connect_to = connect_to.map(|address| ConnectTo { hosts, address });
+        Ok(Http { agents: Agents::new(pace, connect_to, reach)?, pace, observer })
     }
 
-    /// What asks for a URL.
-    fn agent(&self, url: &Url) -> Result<&Agent, ureq::Error> {
-        let uri: http::Uri = url.as_str().parse().map_err(http::Error::from)?;
-        let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| !proxy.is_no_proxy(&uri)) else {
-            return Ok(&self.direct);
-        };
-        if let Some((reach, host)) = self.reach.as_ref().zip(url.host()) {
-            reach.check_for_proxy(&host).map_err(out_of_reach)?;
-        }
-        Ok(agent)
-    }
-
-    /// What fetching so many bytes may take.
-    pub fn time_for(&self, bytes: u64) -> Duration {
-        self.time + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
+    /// How slow a server may be.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Sends a request and follows its redirects. Any status is a response, not an error.
     pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
-        let deadline = Instant::now() + request.time.unwrap_or(self.time);
+        let deadline = pace::deadline(request.time.unwrap_or(self.pace.time));
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            check_url(&url)?;
+            check(&url).map_err(|problem| refused(&url, problem))?;
             let outcome = self.exchange(request, &url, deadline);
             if let Some(observer) = &self.observer {
                 observer.exchange(request.method, &url, outcome.as_ref().map(|response| response.status));
@@ -434,11 +407,8 @@ impl Http {
     }
 
     fn exchange(&self, request: &Request<'_>, url: &Url, deadline: Instant) -> Result<Response, HttpError> {
-        let failed = |source: ureq::Error| match source {
-            ureq::Error::Timeout(_) => HttpError::Time { url: url.clone() },
-            source => HttpError::Exchange { url: url.clone(), source: Box::new(source) },
-        };
-        let agent = self.agent(url).map_err(failed)?;
+        let failed = |source: ureq::Error| self.failed(url, source);
+        let agent = self.agents.of(url).map_err(failed)?;
         let mut builder = match request.method {
             Method::Get => agent.get(url.as_str()),
             Method::Head => agent.head(url.as_str()),
@@ -448,7 +418,7 @@ impl Http {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(HttpError::Time { url: url.clone() });
+            return Err(HttpError::Time { url: url.clone(), left_out: None });
         }
         // ureq prepares its certificates once, on the first request that has no settings of its own; so those that can
         // do without have none.
@@ -465,29 +435,24 @@ impl Http {
             body: body.into_reader(),
         })
     }
+
+    fn failed(&self, url: &Url, source: ureq::Error) -> HttpError {
+        let (url, left_out) = (url.clone(), self.agents.left_out(url));
+        match source {
+            ureq::Error::Timeout(_) => HttpError::Time { url, left_out },
+            ureq::Error::Io(error) if too_slow(&error).is_some() => body_error(url, error),
+            source => HttpError::Exchange { url, left_out, source: Box::new(source) },
+        }
+    }
 }
 
 fn plain_header((name, value): (&http::HeaderName, &http::HeaderValue)) -> (String, String) {
     (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Whether a URL may be asked at all.
-fn check_url(url: &Url) -> Result<(), HttpError> {
-    let problem = match () {
-        _ if !is_web(url) => "only http and https are",
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            "it carries user information, which is never sent"
-        }
-        _ if url.as_str().len() > MAX_URL_BYTES => "it is longer than 8000 bytes",
-        _ => return Ok(()),
-    };
+fn refused(url: &Url, problem: &'static str) -> HttpError {
     // A URL is ASCII, so it can be cut anywhere.
-    Err(HttpError::Refused { url: url.as_str().chars().take(MAX_TOLD).collect(), problem })
-}
-
-/// Whether a URL's scheme is one that this client speaks.
-pub fn is_web(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
+    HttpError::Refused { url: url.as_str().chars().take(MAX_TOLD).collect(), problem }
 }
 
 /// Where a response sends the client on to, if it does.
@@ -496,141 +461,9 @@ fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
         return Ok(None);
     }
     let location = response.headers.get("location").unwrap_or_default();
-    let told: String = location.chars().take(MAX_TOLD).collect();
-    let refused = |problem| HttpError::Redirect { url: response.url.clone(), location: told.clone(), problem };
-    if location.is_empty() {
-        return Err(refused("it has no Location"));
-    }
-    let next = response.url.join(location).map_err(|_| refused("it is not a URL"))?;
-    if !is_web(&next) {
-        return Err(refused("only http and https are"));
-    }
-    if response.url.scheme() == "https" && next.scheme() == "http" {
-        return Err(refused("it leaves https for http"));
-    }
-    Ok(Some(next))
-}
-
-fn root_certificates() -> Result<RootCerts, HttpError> {
-    let [file, directory] = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
-    // Told now, because a certificate that "is not trusted" later would hide that the file is misspelled.
-    if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
-        return Err(HttpError::Certificates { problem: error.to_string() });
-    }
-    let loaded = rustls_native_certs::load_native_certs();
-    if !loaded.certs.is_empty() {
-        let certificates = loaded.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
-        return Ok(RootCerts::from(certificates));
-    }
-    match file.or(directory) {
-        Some(_) => {
-            let problem = loaded.errors.first().map_or("there are none".into(), ToString::to_string);
-            Err(HttpError::Certificates { problem })
-        }
-        None => Ok(RootCerts::WebPki),
-    }
-}
-
-/// The resolver of [`ConnectTo`] and [`Reach`]: a look-up of another name for some hosts, of their own for all others, and a look
-/// at what was found.
-#[derive(Debug)]
-struct Redirector {
-    connect_to: Option<ConnectTo>,
-    reach: Option<Arc<Reach>>,
-    dns: DefaultResolver,
-}
-
-impl Resolver for Redirector {
-    fn resolve(
-        &self,
-        uri: &http::Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-        let target = self.connect_to.as_ref().filter(|connect_to| connect_to.hosts.contains(&host));
-        let found = match target {
-            Some(connect_to) => {
-                let target =
-                    http::Uri::builder().scheme("http").authority(connect_to.address.0.clone()).path_and_query("/");
-                self.dns.resolve(&target.build()?, config, timeout)
-            }
-            None => self.dns.resolve(uri, config, timeout),
-        };
-        if let Some(reach) = &self.reach {
-            let addresses: Vec<IpAddr> = found.iter().flatten().map(SocketAddr::ip).collect();
-            reach.check(&host, &addresses).map_err(out_of_reach)?;
-        }
-        found
-    }
-}
-
-fn out_of_reach(refused: OutOfReach) -> ureq::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, refused).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(status: u16, url: &str, location: Option<&str>) -> Response {
-        let headers = location.map(|location| ("location".to_string(), location.to_string()));
-        let body = ureq::Body::builder().data("").into_reader();
-        Response { url: url.parse().unwrap(), status, headers: Headers(headers.into_iter().collect()), body }
-    }
-
-    fn next(from: &str, location: &str) -> Result<String, String> {
-        match redirect(&answer(302, from, Some(location))) {
-            Ok(next) => Ok(next.unwrap().to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    #[test]
-    fn redirects_stay_on_the_web_and_never_leave_https_for_http() {
-        assert_eq!(next("http://example.com/a", "https://example.com/b").unwrap(), "https://example.com/b");
-        assert_eq!(next("https://example.com/a/b", "../c").unwrap(), "https://example.com/c");
-        assert!(next("https://example.com/", "http://example.com/").unwrap_err().contains("leaves https"));
-        assert!(next("http://example.com/", "file:///etc/passwd").unwrap_err().contains("only http and https"));
-        assert!(next("http://example.com/", "http://[").unwrap_err().contains("not a URL"));
-        assert!(redirect(&answer(301, "http://example.com/", None)).is_err());
-        assert!(redirect(&answer(200, "http://example.com/", Some("/b"))).unwrap().is_none());
-    }
-
-    #[test]
-    fn user_information_and_other_schemes_are_not_asked() {
-        let refused = |url: &str| check_url(&url.parse().unwrap()).unwrap_err().to_string();
-        assert!(refused("https://user@example.com/").contains("user information"));
-        assert!(refused("https://:secret@example.com/").contains("user information"));
-        assert!(refused("ftp://example.com/").contains("only http and https"));
-        let long = refused(&format!("https://example.com/{}", "x".repeat(10_000)));
-        assert!(long.contains("longer than") && long.len() < 1000, "{long}");
-    }
-
-    #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for good in ["127.0.0.1:8080", "[::1]:80", "staging.example.com:443"] {
-            assert!(good.parse::<Address>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "127.0.0.1",
-            ":80",
-            "example.com:0",
-            "example.com:99999",
-            "me@example.com:80",
-            "http://a:80",
-            "::1:80x",
-        ] {
-            assert!(bad.parse::<Address>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_time_for_a_blob_grows_with_its_size() {
-        let options = Options { time: Some(Duration::from_secs(5)), ..Options::default() };
-        let http = Http::new(options).unwrap();
-        assert_eq!(http.time_for(1000), Duration::from_secs(5));
-        assert_eq!(http.time_for(64 * 1024 * 1024), Duration::from_secs(5 + 1024));
-    }
+    redirected(&response.url, location).map(Some).map_err(|problem| HttpError::Redirect {
+        url: response.url.clone(),
+        location: location.chars().take(MAX_TOLD).collect(),
+        problem,
+    })
 }

@@ -17,7 +17,6 @@ pub mod http;
 pub mod manifests;
 pub mod platform;
 pub mod pull;
-pub mod reach;
 mod referrers;
 pub mod remark;
 pub mod resolve;

@@ -8,7 +8,7 @@
 //! leaves a layout that the next one completes, fetching only what is not there. Entries keep the properties that the site
 //! published them with, except `casEngines`, which say where the *site* keeps the blobs: now they are here.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use super::http::Http;
 use super::manifests::{Found, SiteManifests};
 use super::referrers::referrers;
 use super::remark::{Remark, chain};
-use super::resolve::resolve;
+use super::resolve::{Keep, resolve};
 use crate::digest::Digest;
 use crate::json::MAX_MANIFEST_BYTES;
 use crate::name::ImageName;
@@ -48,6 +48,8 @@ pub struct Request {
     pub platforms: Platforms,
     /// Whether what refers to it comes too.
     pub referrers: bool,
+    /// The most bytes that the image may have, with all that comes with it.
+    pub max_size: u64,
     /// How many blobs at once.
     pub jobs: NonZeroUsize,
 }
@@ -166,6 +168,19 @@ pub enum PullError {
         /// The index's digest.
         digest: Digest,
     },
+    /// More bytes than the user accepts.
+    #[error(
+        "{name} has {size} bytes by its manifests: expected at most {limit}; a larger --max-size accepts more, and nothing \
+         was written"
+    )]
+    TooManyBytes {
+        /// The name.
+        name: ImageName,
+        /// The sum of the sizes of all blobs.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The layout cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -194,18 +209,14 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<Summary, PullError> {
     let layout = LayoutWriter::open(&request.target.layout)?;
-    let resolution = resolve(http, settings, &request.name);
+    let keep = if request.referrers { Keep::Entries } else { Keep::Roots };
+    let resolution = resolve(http, settings, &request.name, keep);
     let mut remarks = resolution.remarks;
     if resolution.roots.is_empty() {
         return Err(PullError::NoRoot { name: request.name.clone(), remarks });
     }
     let manifests = SiteManifests::new(http, &layout);
     let chosen = choose(&request.name, &resolution.roots, &request.platforms, &manifests, &mut remarks)?;
-    // The first manifest is read before anything is written, so that a name that leads nowhere leaves nothing.
-    for entry in chosen.iter().take(1) {
-        manifests.read_if_manifest(entry)?;
-    }
-    layout.prepare()?;
     let mut pull = Pull {
         http,
         layout: &layout,
@@ -220,6 +231,10 @@ pub fn pull(
     if request.referrers {
         extra = referrers(&pull, &resolution.indexes)?;
     }
+    // Nothing is written before it is known what, and that there is room for it: what is refused leaves no trace.
+    pull.check_size(request)?;
+    layout.prepare()?;
+    pull.store_manifests()?;
     let (fetched, present) = pull.fetch_all(progress)?;
     let remarks = pull.remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
     let entries: Vec<Descriptor> = chosen
@@ -259,8 +274,8 @@ fn merged(old: Vec<Value>, new: &[Descriptor]) -> Vec<Value> {
 /// What the image consists of, as far as it was walked.
 #[derive(Debug, Default)]
 struct Parts {
-    /// The manifests, which are in the layout already.
-    manifests: BTreeSet<Digest>,
+    /// The manifests.
+    manifests: BTreeMap<Digest, Found>,
     /// The other blobs.
     blobs: Vec<Found>,
     fetched: Count,
@@ -277,7 +292,7 @@ pub(super) struct Pull<'a> {
     remarks: Mutex<Vec<Remark>>,
 }
 
-/// Manifests are read several at once, and stored; the blobs that they name are noted.
+/// Manifests are read several at once; they and the blobs that they name are noted.
 impl Graph for Pull<'_> {
     type Node = Found;
     type Error = PullError;
@@ -299,12 +314,11 @@ impl Graph for Pull<'_> {
         let was_there = self.layout.has(digest, *size);
         let mut remarks = Vec::new();
         let manifest = self.manifests.parse(&found, &mut remarks)?;
-        self.manifests.store(&found)?;
         self.remark(remarks);
         let mut parts = self.parts();
         let count = if was_there { &mut parts.present } else { &mut parts.fetched };
         count.add(*size);
-        parts.manifests.insert(digest.clone());
+        parts.manifests.insert(digest.clone(), found);
         manifest.children.into_iter().for_each(|child| next.below(child));
         Ok(())
     }
@@ -326,12 +340,37 @@ impl Pull<'_> {
 
     /// The manifests that are part of the image so far.
     pub(super) fn manifests_so_far(&self) -> BTreeSet<Digest> {
-        self.parts().manifests.clone()
+        self.parts().manifests.keys().cloned().collect()
     }
 
-    /// Reads and stores the manifests below `roots`, and notes the blobs that they name.
+    /// Reads the manifests below `roots`, and notes the blobs that they name.
     pub(super) fn walk(&self, roots: &[Found]) -> Result<(), PullError> {
         walk(self, roots.iter().cloned(), self.jobs)
+    }
+
+    /// Whether the user accepts so many bytes, and the file system has room for those that are missing.
+    fn check_size(&self, request: &Request) -> Result<(), PullError> {
+        let parts = self.parts();
+        let (mut size, mut missing) = (0_u64, 0_u64);
+        for found in parts.manifests.values().chain(&parts.blobs) {
+            let Descriptor { digest, size: bytes, .. } = &found.descriptor;
+            size = size.saturating_add(*bytes);
+            if !self.layout.has(digest, *bytes) {
+                // What a killed program left of it has its room already.
+                missing = missing.saturating_add(bytes - self.layout.unfinished(digest, *bytes));
+            }
+        }
+        if size > request.max_size {
+            return Err(PullError::TooManyBytes { name: request.name.clone(), size, limit: request.max_size });
+        }
+        Ok(self.layout.check_room(missing)?)
+    }
+
+    /// Puts the manifests into the layout.
+    fn store_manifests(&self) -> Result<(), PullError> {
+        let manifests: Vec<Found> = self.parts().manifests.values().cloned().collect();
+        parallel::map(&manifests, self.jobs, |found| self.manifests.store(found))?;
+        Ok(())
     }
 
     /// Fetches the blobs that are not there, several at once. How many were fetched and how many were there, manifests included.
@@ -368,6 +407,7 @@ impl Pull<'_> {
         }
         let (hasher, bytes) = blob.read_begun(descriptor.size)?;
         part.at(bytes);
+        self.layout.check_room(descriptor.size - bytes)?;
         let begun = Some(Begun { hasher, bytes });
         match fetch(self.http, descriptor, &found.engines, &mut blob, begun, &*part) {
             Ok(_) => blob.commit()?,
@@ -385,15 +425,6 @@ impl Pull<'_> {
 pub(super) fn is_manifest(descriptor: &Descriptor) -> bool {
     let is_small = descriptor.size <= MAX_MANIFEST_BYTES;
     may_hold_descriptors(&descriptor.media_type) && (is_small || !descriptor.media_type.is_empty())
-}
-
-impl SiteManifests<'_> {
-    fn read_if_manifest(&self, found: &Found) -> Result<(), PullError> {
-        match is_manifest(&found.descriptor) {
-            true => self.parse(found, &mut Vec::new()).map(|_| ()),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Sink for UnfinishedBlob<'_> {

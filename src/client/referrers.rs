@@ -56,7 +56,7 @@ fn candidates(pull: &Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
     let mut seen = BTreeSet::new();
     for index in indexes {
         let outer = Engines::of_ref_engines(&index.cas_engines);
-        for entry in index.entries().flatten() {
+        for entry in index.entries() {
             let is_new = seen.insert((entry.ref_name().map(str::to_string), entry.digest.clone()));
             if is_new && (entry.ref_name().is_some() || is_manifest(&entry)) {
                 found.push(Found::entry(entry, &index.url, &outer, &mut Vec::new()));

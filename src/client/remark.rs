@@ -53,6 +53,20 @@ pub enum Remark {
     /// A well-known document that could not be had.
     #[error("no ref-engines object: {}", chain(.0))]
     NoRefEngines(DocumentError),
+    /// A host that is not asked over http.
+    #[error("{host} is not asked over http, because a certificate was not trusted")]
+    Distrusted {
+        /// The host.
+        host: String,
+    },
+    /// An index that is not read, because those before it had as much as is read for one name.
+    #[error("{url} is not read: the indexes of one name may have {limit} bytes together")]
+    IndexLimit {
+        /// The index.
+        url: Url,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// A ref-engines object out of which nothing came.
     #[error("the ref-engines object at {uri} leads to no root of {name}")]
     NoRoot {

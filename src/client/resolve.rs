@@ -1,6 +1,10 @@
 //! From an image name to its roots: the entries of the indexes that its ref engines give.
+//!
+//! A site can name many ref engines, and each can give a large index. So there is one limit for the bytes of all indexes of a name
+//! together, an index is in memory only while its entries are gone through, one at a time, and only those that the name
+//! means are kept; the text of the others only for a pull with referrers, and only of an index that has a root.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,12 +15,12 @@ use url::Url;
 use super::discovery::{RefEngines, Settings, WellKnown};
 use super::document::{self, Document, DocumentError};
 use super::engine::Engine;
-use super::http::Http;
+use super::http::{Http, HttpError};
 use super::remark::Remark;
 use crate::digest::{Algorithm, Digest};
-use crate::json::{JsonError, MAX_INDEX_BYTES};
+use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
-use crate::oci::index::{self, EntryError, IndexText};
+use crate::oci::index::{self, IndexText};
 use crate::oci::{Descriptor, media_type};
 use crate::site::ref_engines::INDEX_TEMPLATE_PROTOCOL;
 use crate::template::name_variables;
@@ -62,16 +66,25 @@ impl Serialize for Root {
 pub struct Resolution {
     /// The entries that the name means, each once, in the order in which they were found; none when it means nothing.
     pub roots: Vec<Root>,
-    /// The indexes in which the roots were found.
+    /// The indexes in which the roots were found, where they were asked for.
     pub indexes: Vec<Index>,
     /// What there is to say of the way, in order.
     pub remarks: Vec<Remark>,
 }
 
+/// What is kept of an index that has a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The roots.
+    Roots,
+    /// The roots, and the text of all entries.
+    Entries,
+}
+
 /// Resolves a name. That there are no roots is no error here: the remarks say why.
-pub fn resolve(http: &Http, settings: &Settings, name: &ImageName) -> Resolution {
-    let mut resolver =
-        Resolver { http, name, resolution: Resolution::default(), seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
+pub fn resolve(http: &Http, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
+    let resolution = Resolution::default();
+    let mut resolver = Resolver { http, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
     resolver.local(&settings.configuration);
     resolver.well_known(settings);
     resolver.resolution
@@ -80,10 +93,11 @@ pub fn resolve(http: &Http, settings: &Settings, name: &ImageName) -> Resolution
 struct Resolver<'a> {
     http: &'a Http,
     name: &'a ImageName,
+    keep: Keep,
     resolution: Resolution,
     /// Digests of the printed roots, since equal roots count once and an index may have a great many.
     seen: HashSet<Digest>,
-    /// What is left of the memory that all indexes of the name together may take.
+    /// What is left of the bytes that all indexes of the name together may have.
     bytes_left: u64,
 }
 
@@ -120,47 +134,85 @@ impl Resolver<'_> {
         if engines.uri.scheme() == "https" && url.scheme() == "http" {
             self.remark(Remark::InsecureIndex { uri: engines.uri.clone(), index: url.clone() });
         }
-        match fetch_index(self.http, url, engines, self.bytes_left, &mut self.resolution.remarks) {
-            Ok(index) => self.select(index),
+        if self.bytes_left == 0 {
+            return self.remark(Remark::IndexLimit { url: url.clone(), limit: MAX_INDEX_BYTES });
+        }
+        let remarks = &mut self.resolution.remarks;
+        let found = document::fetch(self.http, url, media_type::INDEX, &mut self.bytes_left, remarks);
+        match found.and_then(|document| self.select(engines, document)) {
+            Ok(()) => {}
+            Err(DocumentError::Http(HttpError::TooLarge { url, limit })) if limit < MAX_INDEX_BYTES => {
+                self.remark(Remark::IndexLimit { url, limit: MAX_INDEX_BYTES });
+            }
             Err(error) => self.remark(Remark::NoIndex(error)),
         }
     }
 
-    fn select(&mut self, index: Index) {
-        self.bytes_left = self.bytes_left.saturating_sub(index.bytes());
-        // An empty fragment is none (oci-discovery, index template: it "defaults to an empty string").
-        let fragment = self.name.fragment().filter(|fragment| !fragment.is_empty());
-        let known = self.resolution.roots.len();
-        let mut refs = std::collections::BTreeSet::new();
-        let mut wrong = 0;
+    /// Goes through the entries of an index.
+    fn select(&mut self, engines: &RefEngines, Document { url, bytes }: Document) -> Result<(), DocumentError> {
+        let index = match IndexText::parse(&bytes) {
+            Ok(index) => index,
+            Err(source) => return Err(DocumentError::Json { url, source }),
+        };
+        let mut selection = Selection {
+            url: Arc::new(url),
+            cas_engines: engines.cas_engines.clone(),
+            entries: vec![],
+            known: self.resolution.roots.len(),
+            refs: BTreeSet::new(),
+            wrong: 0,
+        };
         for (position, entry) in index.entries().enumerate() {
-            let descriptor = match entry {
-                Ok(descriptor) => descriptor,
-                Err(source) => {
-                    wrong += 1;
-                    if wrong <= TOLD_ENTRIES {
-                        self.remark(Remark::Entry { uri: (*index.url).clone(), position, source });
-                    }
-                    continue;
+            self.entry(&mut selection, position, entry);
+        }
+        self.end(selection);
+        Ok(())
+    }
+
+    /// Looks at one entry, and keeps what is wanted of it.
+    fn entry(&mut self, selection: &mut Selection, position: usize, entry: &RawValue) {
+        let descriptor = match index::descriptor(entry) {
+            Ok(descriptor) => descriptor,
+            Err(source) => {
+                selection.wrong += 1;
+                if selection.wrong <= TOLD_ENTRIES {
+                    self.remark(Remark::Entry { uri: (*selection.url).clone(), position, source });
                 }
-            };
-            if fragment.is_none_or(|fragment| descriptor.ref_name() == Some(fragment)) {
-                self.add(Root { descriptor, uri: index.url.clone(), cas_engines: index.cas_engines.clone() });
-            } else {
-                refs.extend(descriptor.ref_name().map(str::to_string));
+                return;
             }
+        };
+        if self.keep == Keep::Entries {
+            selection.entries.push(entry.to_owned());
         }
+        let fragment = self.fragment();
+        if fragment.is_none_or(|fragment| descriptor.ref_name() == Some(fragment)) {
+            let (uri, cas_engines) = (selection.url.clone(), selection.cas_engines.clone());
+            self.add(Root { descriptor, uri, cas_engines });
+        } else {
+            selection.refs.extend(descriptor.ref_name().map(str::to_string));
+        }
+    }
+
+    /// Says what came of an index.
+    fn end(&mut self, selection: Selection) {
+        let Selection { url, cas_engines, entries, known, refs, wrong } = selection;
         if wrong > TOLD_ENTRIES {
-            self.remark(Remark::MoreEntries { uri: (*index.url).clone(), count: wrong - TOLD_ENTRIES });
+            self.remark(Remark::MoreEntries { uri: (*url).clone(), count: wrong - TOLD_ENTRIES });
         }
-        let found = self.resolution.roots.len() > known;
-        if let Some(fragment) = fragment.filter(|_| !found) {
-            let found = refs.into_iter().collect();
-            self.remark(Remark::NoEntry { uri: (*index.url).clone(), fragment: fragment.into(), found });
+        let has_root = self.resolution.roots.len() > known;
+        if let Some(fragment) = self.fragment().filter(|_| !has_root) {
+            let (fragment, found) = (fragment.to_string(), refs.into_iter().collect());
+            self.remark(Remark::NoEntry { uri: (*url).clone(), fragment, found });
         }
-        if found {
-            self.resolution.indexes.push(index);
+        if has_root && self.keep == Keep::Entries {
+            self.resolution.indexes.push(Index { url, cas_engines, entries });
         }
+    }
+
+    /// The fragment that entries have to have. An empty one is none (oci-discovery, index template: it "defaults to an empty
+    /// string").
+    fn fragment(&self) -> Option<&str> {
+        self.name.fragment().filter(|fragment| !fragment.is_empty())
     }
 
     fn add(&mut self, root: Root) {
@@ -176,10 +228,20 @@ impl Resolver<'_> {
     }
 }
 
-/// An index as a ref engine served it.
-///
-/// Its entries are kept as text and read one at a time: an index may have hundreds of thousands, of which a name mostly means
-/// one.
+/// What is found in one index.
+struct Selection {
+    url: Arc<Url>,
+    cas_engines: Arc<[Engine]>,
+    entries: Vec<Box<RawValue>>,
+    /// How many roots there were before.
+    known: usize,
+    /// Refs of entries that the name does not mean.
+    refs: BTreeSet<String>,
+    /// How many entries are no descriptors.
+    wrong: usize,
+}
+
+/// An index that has a root, as a ref engine served it. Its entries are kept as text, which takes least memory.
 #[derive(Clone, Debug)]
 pub struct Index {
     /// Its URL, after redirects.
@@ -190,32 +252,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// The entries in order, each a descriptor or the reason why it is none.
-    pub fn entries(&self) -> impl Iterator<Item = Result<Descriptor, EntryError>> {
-        self.entries.iter().map(|text| index::descriptor(text))
+    /// The entries that are descriptors, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Descriptor> {
+        self.entries.iter().filter_map(|text| index::descriptor(text).ok())
     }
-
-    fn bytes(&self) -> u64 {
-        self.entries.iter().map(|text| text.get().len() as u64).sum()
-    }
-}
-
-fn fetch_index(
-    http: &Http,
-    url: &Url,
-    engines: &RefEngines,
-    limit: u64,
-    remarks: &mut Vec<Remark>,
-) -> Result<Index, DocumentError> {
-    let document = document::fetch(http, url, media_type::INDEX, limit, remarks)?;
-    let entries = read_entries(&document.bytes);
-    let Document { url, .. } = document;
-    match entries {
-        Ok(entries) => Ok(Index { url: Arc::new(url), cas_engines: engines.cas_engines.clone(), entries }),
-        Err(source) => Err(DocumentError::Json { url, source }),
-    }
-}
-
-fn read_entries(bytes: &[u8]) -> Result<Vec<Box<RawValue>>, JsonError> {
-    Ok(IndexText::parse(bytes)?.entries().map(ToOwned::to_owned).collect())
 }

@@ -64,6 +64,18 @@ pub enum WriteError {
         /// The archive.
         path: PathBuf,
     },
+    /// Too little room.
+    #[error(
+        "{} has {free} bytes left, and {needed} more are needed: make room, or choose another place", .path.display()
+    )]
+    NoRoom {
+        /// A directory of the file system.
+        path: PathBuf,
+        /// How many bytes are left.
+        free: u64,
+        /// How many are needed.
+        needed: u64,
+    },
     /// The archive that is there is not whole, so it cannot be written again.
     #[error("{} cannot be added to", .path.display())]
     Archive {
@@ -78,6 +90,10 @@ pub enum WriteError {
 fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError + use<> {
     let path = path.to_path_buf();
     move |source| WriteError::Io { action, path, source }
+}
+
+fn unfinished_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.encoded())
 }
 
 /// A layout to write to. Blobs may be written from several threads.
@@ -166,10 +182,34 @@ impl LayoutWriter {
         self.archive.as_ref()?.old.as_ref()
     }
 
+    /// Whether the file system has room for so many more bytes of blobs, which an archive takes twice: until it is put together,
+    /// they are beside it.
+    ///
+    /// # Errors
+    /// It has not. A file system that does not tell how much is left has.
+    pub fn check_room(&self, bytes: u64) -> Result<(), WriteError> {
+        let needed = if self.archive.is_some() { bytes.saturating_mul(2) } else { bytes };
+        let exists = |path: &&Path| path.exists();
+        let here = Path::new(".");
+        let path = self.root.ancestors().filter(|path| !path.as_os_str().is_empty()).find(exists).unwrap_or(here);
+        let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        match free < needed {
+            true => Err(WriteError::NoRoom { path: path.into(), free, needed }),
+            false => Ok(()),
+        }
+    }
+
+    /// How many bytes, at most `size`, a killed program left of a blob.
+    pub fn unfinished(&self, digest: &Digest, size: u64) -> u64 {
+        let path = self.root.join(UNFINISHED).join(unfinished_name(digest));
+        fs::metadata(path).map_or(0, |metadata| metadata.len().min(size))
+    }
+
     /// Begins a blob, or goes on with what a killed program left of it.
     pub fn begin(&self, digest: &Digest) -> Result<UnfinishedBlob<'_>, WriteError> {
         let directory = self.root.join(UNFINISHED);
-        let name = format!("{}-{}", digest.algorithm(), digest.encoded());
+        let name = unfinished_name(digest);
         let shared = directory.join(&name);
         for _ in 0..LOCK_TRIES {
             if let Some(file) = lock_existing(&shared)? {

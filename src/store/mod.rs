@@ -139,6 +139,13 @@ pub trait Store: Send + Sync {
     /// is not listed.
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
 
+    /// Calls `visit` for the name of every object that no path of a site can be, and that is therefore neither listed, copied nor
+    /// removed. Only buckets can have them.
+    fn list_unusable(&self, visit: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        let _ = visit;
+        Ok(())
+    }
+
     /// What is the same for two stores that are one place under two names, and differs otherwise.
     fn identity(&self) -> String {
         self.name()
@@ -463,7 +470,7 @@ pub enum StoreError {
 }
 
 /// What is wrong between this program and an object store, in words that help. Nothing that the store sent is repeated but
-/// its error code: its answers can hold key ids, tokens and what was signed.
+/// its error code, the token of a page, and the host of a redirect: its answers can hold key ids, tokens and what was signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BucketProblem {
     /// No credentials were found.
@@ -517,6 +524,23 @@ pub enum BucketProblem {
         code: String,
         /// Whether the store may answer otherwise at another time.
         is_temporary: bool,
+    },
+    /// A redirect, which would take the credentials along.
+    #[error(
+        "the store redirects to {host}, which is not followed, since the credentials would go there: check the region, and set \
+         the endpoint to the host that is meant"
+    )]
+    Redirect {
+        /// The host that it leads to.
+        host: String,
+    },
+    /// A listing without an end.
+    #[error(
+        "the store gives the same page again, after the token {token:?}: its listing has no end; report it to whoever runs it"
+    )]
+    Repeats {
+        /// The token of the page.
+        token: String,
     },
     /// No answer came, after retries.
     #[error("no answer from {endpoint} ({cause}); check the endpoint and the network")]

@@ -30,15 +30,16 @@ pub mod walk;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use url::Url;
 
-use crate::client::http::{self, ConnectTo, Http, HttpError};
-use crate::client::reach::{Reach, canonical};
+use crate::client::http::{self, Http, HttpError};
 use crate::client::remark::chain;
 use crate::name::ImageName;
+use crate::outbound::address::canonical;
+use crate::outbound::agent::SetupError;
+use crate::outbound::url::is_web;
 use crate::progress::Progress;
 use crate::publish;
 use crate::publish::SitePlace;
@@ -116,6 +117,9 @@ pub enum VerifyError {
     },
     /// No client could be made.
     #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// No answer.
+    #[error(transparent)]
     Http(#[from] HttpError),
 }
 
@@ -152,6 +156,9 @@ pub fn verify_directory(
     let is_whole = options.names.is_empty();
     if let Some(map) = map.as_ref().filter(|_| is_described && is_whole) {
         add_unlisted(&files, map, &mut images, &findings)?;
+    }
+    if is_whole {
+        tree::look_for_unusable_names(&files.own, &findings)?;
     }
     if let Some(path) = own {
         tree::look_at_files(path, map.as_ref().filter(|_| knows_cas), &findings);
@@ -207,29 +214,24 @@ fn add_unlisted(
     Ok(())
 }
 
-/// Verifies a live server. `client` is set up anew when the names are known: with `connect_to`, requests for all of their hosts go
-/// to that address.
+/// Verifies a live server. The client is set up anew when the names are known, so that the requests for all of their hosts go where
+/// the user wants them to go.
 pub fn verify_url(
     url: &Url,
-    client: http::Options,
-    connect_to: Option<http::Address>,
+    client: &http::Options,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
     let is_root = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    let Some(host) = url.host_str().filter(|_| is_root && http::is_web(url)) else {
+    let Some(host) = url.host_str().filter(|_| is_root && is_web(url)) else {
         return Err(VerifyError::NotARoot { url: url.to_string() });
     };
     let hosts_of = |names: &[ImageName]| -> BTreeSet<String> {
         names.iter().map(|name| canonical(name.host())).chain([host.into()]).collect()
     };
     // What the site lists nobody named.
-    let reach = Arc::new(Reach::new(hosts_of(&options.names).into_iter().map(|host| vec![host])));
-    let client_for = |names: &[ImageName]| {
-        let hosts = hosts_of(names).into_iter().collect();
-        let connect_to = connect_to.clone().map(|address| ConnectTo { hosts, address });
-        Http::new(http::Options { connect_to, reach: Some(reach.clone()), ..client.clone() })
-    };
+    let reach = client.reach(hosts_of(&options.names).into_iter().map(|host| vec![host]));
+    let client_for = |names: &[ImageName]| Http::new(client, hosts_of(names).into_iter().collect(), reach.clone());
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());
     server.answers()?;

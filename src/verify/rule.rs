@@ -281,6 +281,10 @@ rules! {
         "The CAS has blobs that no index reaches.",
         "ocisite gc removes them",
         "`oci-cas/`: expected blobs that an index reaches, found 1 that none reaches, of 16 bytes";
+    NAME_UNUSABLE = "name-unusable", Warning, Directory,
+        "The bucket has an object whose key no path of a site can be: it is neither copied nor removed.",
+        "remove the object with the tools of the object store, if nothing else needs it",
+        r#"`"oci-cas//x"`: expected a key that is a path, found one that has a segment of dots, an empty one, or a control character"#;
     CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
         "The catalogue says something else than the indexes do.",
         "publish the image again",

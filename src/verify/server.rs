@@ -169,7 +169,7 @@ impl Source for Server {
     }
 
     fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault> {
-        let response = self.found(&Request::get(url).with("accept", "*/*").within(self.http.time_for(size)))?;
+        let response = self.found(&Request::get(url).with("accept", "*/*").within(self.http.pace().time_for(size)))?;
         Ok(Box::new(response.into_reader()))
     }
 

@@ -10,11 +10,11 @@ use super::rule::{self, Rule};
 use super::source::Source;
 use crate::client::Remark;
 use crate::client::engine::read_list;
-use crate::client::http::is_web;
 use crate::digest::{Algorithm, Digest};
 use crate::json;
 use crate::name::ImageName;
 use crate::oci::Descriptor;
+use crate::outbound::url::is_web;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use crate::template::{self, DIGEST_VARIABLES, NAME_VARIABLES, Template, Variables};
 

@@ -20,6 +20,8 @@ use crate::store::StoreError;
 /// What others need of a file to read it, and of a directory to enter it.
 const FILE_MODE: u32 = 0o004;
 const DIRECTORY_MODE: u32 = 0o001;
+/// How many names of objects that no path can be are told one by one.
+const NAMED: usize = 100;
 
 /// Looks at the files and directories of a root. `map` tells which are the site's; without one, all are.
 pub fn look_at_files(root: &Path, map: Option<&SiteMap>, findings: &Findings) {
@@ -99,6 +101,23 @@ pub fn unlisted_images(root: &Root, map: &SiteMap, listed: &[ImageName]) -> Resu
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// Names the objects that no path of a site can be.
+pub fn look_for_unusable_names(root: &Root, findings: &Findings) -> Result<(), StoreError> {
+    let expected = "a key that is a path";
+    let mut count = 0;
+    root.store.list_unusable(&mut |name| {
+        count += 1;
+        if count <= NAMED {
+            let found = "one that has a segment of dots, an empty one, or a control character";
+            findings.push(Finding::new(&rule::NAME_UNUSABLE, format!("{name:?}"), expected, found));
+        }
+    })?;
+    if let Some(more) = count.checked_sub(NAMED).filter(|more| *more > 0) {
+        findings.push(Finding::new(&rule::NAME_UNUSABLE, "the bucket", expected, format!("{more} more")));
+    }
+    Ok(())
 }
 
 /// Counts the blobs that were not reached.

@@ -13,14 +13,10 @@ use object_store::list::PaginatedListStore;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 
 use super::problem::Failure;
+use crate::outbound::object_store::Connector;
+use crate::outbound::proxy;
 use crate::store::{BucketLocation, BucketProblem, Provider, StoreError};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long may pass without an answer, or between two pieces of one: a part has to be sent in this time.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long one request may take in all, with the body of its answer: the largest blobs over slow lines.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 /// How often a request is repeated after an answer that says to try again, and a broken connection.
 const MAX_RETRIES: usize = 8;
 /// How long requests are repeated.
@@ -73,6 +69,11 @@ fn settings_of<'a>(variables: &'a Variables, prefix: &str) -> impl Iterator<Item
 
 /// Makes the client. No request is sent.
 pub fn connect(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+    proxy::from_environment().map_err(|error| StoreError::Bucket {
+        action: "open",
+        object: location.to_string(),
+        problem: BucketProblem::Settings { what: error.to_string() },
+    })?;
     // The HTTP client takes the process's cryptography; that somebody chose one before is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match location.provider {
@@ -89,7 +90,7 @@ fn s3(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreE
             builder = builder.with_config(key, value);
         }
     }
-    builder = builder.with_bucket_name(&location.bucket).with_retry(retries());
+    builder = builder.with_bucket_name(&location.bucket).with_retry(retries()).with_http_connector(Connector);
     let value = |builder: &AmazonS3Builder, key| builder.get_config_value(&key).filter(|value| !value.is_empty());
     let region = value(&builder, AmazonS3ConfigKey::Region)
         .or_else(|| value(&builder, AmazonS3ConfigKey::DefaultRegion))
@@ -122,7 +123,7 @@ fn gcs(location: &BucketLocation, variables: &Variables) -> Result<Client, Store
             builder = builder.with_config(key, value);
         }
     }
-    builder = builder.with_bucket_name(&location.bucket).with_retry(retries());
+    builder = builder.with_bucket_name(&location.bucket).with_retry(retries()).with_http_connector(Connector);
     let has = |name: &str| variables.iter().any(|(known, _)| known == name);
     let endpoint = Endpoint {
         provider: Provider::Gcs,
@@ -146,7 +147,7 @@ fn azure(location: &BucketLocation, variables: &Variables) -> Result<Client, Sto
             builder = builder.with_config(key, value);
         }
     }
-    builder = builder.with_container_name(&location.bucket).with_retry(retries());
+    builder = builder.with_container_name(&location.bucket).with_retry(retries()).with_http_connector(Connector);
     if let Some((_, endpoint)) = variables.iter().find(|(name, _)| name == "MSI_ENDPOINT") {
         builder = builder.with_msi_endpoint(endpoint);
     }
@@ -182,12 +183,7 @@ fn retries() -> RetryConfig {
 
 /// Settings of the HTTP client, over those that the environment gives.
 fn client_settings(endpoint: Option<&str>) -> Vec<(ClientConfigKey, String)> {
-    let seconds = |duration: Duration| format!("{} seconds", duration.as_secs());
-    let mut settings = vec![
-        (ClientConfigKey::ConnectTimeout, seconds(CONNECT_TIMEOUT)),
-        (ClientConfigKey::ReadTimeout, seconds(READ_TIMEOUT)),
-        (ClientConfigKey::Timeout, seconds(WHOLE_TIMEOUT)),
-    ];
+    let mut settings = Vec::new();
     // Whoever names an endpoint without TLS means it: it is on this machine, or behind something that has TLS.
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
         settings.push((ClientConfigKey::AllowHttp, "true".into()));

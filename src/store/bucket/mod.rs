@@ -29,14 +29,15 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{BoxStream, StreamExt};
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, GetOptions, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
-    UpdateVersion,
+    Attribute, Attributes, GetOptions, ListResult, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    PutResult, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 pub use self::connect::Variables;
 use self::connect::{Client, connect};
+use self::presence::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
@@ -44,6 +45,7 @@ use super::{
     Stat, Store, StoreError, Upload, Version, Written,
 };
 use crate::digest::{Digest, VerifyingReader};
+use crate::outbound::object_store::Unusable;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::{Kind, SitePath};
 
@@ -311,6 +313,22 @@ impl BucketStore {
         Err(StoreError::Unconditional { store: self.name(), condition })
     }
 
+    /// Reads a listing, page by page, of what is below `prefix`.
+    fn each_page(&self, prefix: &str, visit: &mut dyn FnMut(ListResult)) -> Result<(), StoreError> {
+        let start = match (&self.location.prefix, prefix) {
+            (None, prefix) => prefix.to_string(),
+            (Some(own), prefix) => format!("{own}/{prefix}"),
+        };
+        let (mut pages, mut page_token) = (Pages::default(), None);
+        loop {
+            let page = self.page(&start, None, page_token).map_err(|stop| self.stopped("list", prefix, stop))?;
+            visit(page.result);
+            let Some(token) = page.page_token else { return Ok(()) };
+            pages.next(self, &token)?;
+            page_token = Some(token);
+        }
+    }
+
     /// The stat of an object and how it is served.
     fn head(&self, path: &SitePath) -> Result<Option<(ObjectMeta, Attributes)>, StoreError> {
         let key = self.key(path.as_str())?;
@@ -426,25 +444,24 @@ impl Store for BucketStore {
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
-        let start = match (&self.location.prefix, prefix) {
-            (None, "") => String::new(),
-            (None, prefix) => prefix.to_string(),
-            (Some(own), prefix) => format!("{own}/{prefix}"),
-        };
-        let mut page_token = None;
-        loop {
-            let page = self.page(&start, None, page_token).map_err(|stop| self.stopped("list", prefix, stop))?;
-            for meta in page.result.objects {
+        self.each_page(prefix, &mut |result| {
+            for meta in result.objects {
                 let Some(path) = self.path(meta.location.as_ref()) else { continue };
                 if path.top() != PRIVATE_DIRECTORY {
                     visit(Listed { path, stat: stat(&meta) });
                 }
             }
-            page_token = page.page_token;
-            if page_token.is_none() {
-                return Ok(());
-            }
-        }
+        })
+    }
+
+    fn list_unusable(&self, visit: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        self.each_page("", &mut |result| {
+            let unusable = result.extensions.get::<Unusable>().into_iter().flat_map(|Unusable(keys)| keys);
+            let keys = result.objects.iter().map(|meta| meta.location.as_ref());
+            let keys = unusable.map(String::as_str).chain(keys.filter(|key| self.path(key).is_none()));
+            // A key that ends in a slash is how consoles show an empty directory, and holds nothing.
+            keys.filter(|key| !key.ends_with('/')).for_each(&mut *visit);
+        })
     }
 
     fn keeps_media_types(&self) -> bool {

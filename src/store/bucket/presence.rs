@@ -7,20 +7,25 @@
 //! of the two, whatever the bucket holds.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use object_store::list::{PaginatedListOptions, PaginatedListResult};
 
 use super::{BucketStore, Stop, stat};
+use crate::digest::{Algorithm, Digest};
+use crate::outbound::object_store::Listing;
 use crate::parallel;
 use crate::site::SitePath;
-use crate::store::{Stat, Store, StoreError};
+use crate::store::{BucketProblem, Stat, Store, StoreError};
 
 /// Keys that one thread walks alone: fewer would make more requests of what one page could settle.
 const KEYS_PER_WALK: usize = 256;
 /// Where a listing cannot begin at a key, as many pages are read as this part of the number of keys; what is not found in
 /// them is asked for one by one.
 const KEYS_PER_PAGE: usize = 8;
+/// How much of a token is told.
+const MAX_TOLD: usize = 200;
 
 /// The stat of each path, in their order.
 pub fn stats(store: &BucketStore, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
@@ -104,6 +109,29 @@ fn common_prefix(sorted: &[(String, usize)]) -> &str {
     &first[..length]
 }
 
+/// The pages of one listing. A store that gives the same token again would have it go on for ever.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    tokens: HashSet<Digest>,
+}
+
+impl Pages {
+    /// Hears the token of the next page.
+    ///
+    /// # Errors
+    /// There was one of it before.
+    pub(super) fn next(&mut self, store: &BucketStore, token: &str) -> Result<(), StoreError> {
+        match self.tokens.insert(Digest::of(Algorithm::Sha256, token.as_bytes())) {
+            true => Ok(()),
+            false => Err(StoreError::Bucket {
+                action: "list",
+                object: store.name(),
+                problem: BucketProblem::Repeats { token: token.chars().take(MAX_TOLD).collect() },
+            }),
+        }
+    }
+}
+
 impl BucketStore {
     /// One page of a listing, of keys that begin with `prefix` and come after `offset`.
     pub(super) fn page(
@@ -114,11 +142,12 @@ impl BucketStore {
     ) -> Result<PaginatedListResult, Stop> {
         let prefix = (!prefix.is_empty()).then_some(prefix);
         self.run(async || {
-            let options = PaginatedListOptions {
+            let mut options = PaginatedListOptions {
                 offset: offset.clone(),
                 page_token: page_token.clone(),
                 ..PaginatedListOptions::default()
             };
+            options.extensions.insert(Listing);
             self.client.pages.list_paginated(prefix, options).await
         })
     }

@@ -10,6 +10,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use regex::Regex;
 
 use super::connect::Endpoint;
+use crate::outbound::object_store::Redirected;
 use crate::store::{BucketProblem, Provider};
 
 #[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
@@ -28,6 +29,8 @@ pub struct Failure {
     pub transport: Option<String>,
     /// Whether it was the search for credentials that failed.
     is_credentials: bool,
+    /// The host of a redirect that was not followed.
+    redirect: Option<String>,
     /// Whether the answer was a redirect to nowhere, which is how S3 tells of another region.
     is_bare_redirect: bool,
 }
@@ -46,6 +49,9 @@ impl Failure {
             failure.is_credentials |= ["169.254.", "metadata.google.internal", "InstanceCredential", "/token"]
                 .iter()
                 .any(|sign| text.contains(sign));
+            if let Some(Redirected { host }) = error.downcast_ref() {
+                failure.redirect = Some(host.clone());
+            }
             if let Some(http) = error.downcast_ref::<HttpError>() {
                 failure.transport = Some(transport(http));
             }
@@ -56,7 +62,7 @@ impl Failure {
 
     /// Whether the request never got a whole answer: it may have been carried out, or not.
     pub fn is_transport(&self) -> bool {
-        self.transport.is_some() && self.status.is_none()
+        self.transport.is_some() && self.status.is_none() && self.redirect.is_none()
     }
 
     /// The store's code, or the status, for messages.
@@ -72,6 +78,9 @@ impl Failure {
     pub fn problem(&self, endpoint: &Endpoint) -> BucketProblem {
         let code = self.name();
         let bucket = endpoint.bucket.clone();
+        if let Some(host) = &self.redirect {
+            return BucketProblem::Redirect { host: host.clone() };
+        }
         if self.is_credentials && !endpoint.has_credentials {
             return BucketProblem::NoCredentials { hint: where_credentials_are(endpoint.provider) };
         }

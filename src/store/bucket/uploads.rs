@@ -7,14 +7,17 @@
 use std::time::{Duration, SystemTime};
 
 use http::Method;
+use object_store::ClientOptions;
 use object_store::aws::AmazonS3;
-use object_store::client::{ClientOptions, HttpClient, HttpConnector, HttpRequestBody, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector, HttpRequestBody};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
 
+use super::presence::Pages;
 use super::{BucketStore, Stop};
+use crate::outbound::object_store::Connector;
 use crate::store::{Provider, StoreError, Upload};
 
 /// How long the signature of a request is good for.
@@ -47,9 +50,10 @@ impl BucketStore {
         };
         let stopped = |stop| self.stopped("list the unfinished uploads of", "", stop);
         let options = ClientOptions::new().with_allow_http(true);
-        let http = ReqwestConnector::default().connect(&options).map_err(|error| stopped(Stop::Failed(error)))?;
+        let http = Connector.connect(&options).map_err(|error| stopped(Stop::Failed(error)))?;
         let mut uploads = Vec::new();
         let mut markers = (String::new(), String::new());
+        let mut pages = Pages::default();
         loop {
             let Some(page) = self.run(async || self.uploads_page(s3, &http, &markers).await).map_err(stopped)? else {
                 return Ok(None);
@@ -59,6 +63,7 @@ impl BucketStore {
                 return Ok(Some(uploads));
             }
             markers = (page.next_key_marker, page.next_upload_id_marker);
+            pages.next(self, &format!("{} {}", markers.0, markers.1))?;
         }
     }
 

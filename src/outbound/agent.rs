@@ -1,0 +1,311 @@
+//! How the HTTP client connects: a `ureq` agent whose resolver yields only permitted addresses, and whose connections are watched.
+//!
+//! The resolver and the connections are where the policy holds for every request, whatever asked for it: no look-up besides this
+//! one decides what is connected to, and no byte comes in besides those that the meter counts.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+};
+use ureq::{Agent, Proxy, http};
+use url::Url;
+
+use super::pace::{Meter, Pace};
+use super::proxy::{self, ProxyError};
+use super::reach::{OutOfReach, Reach};
+
+/// The most bytes of status line and headers.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The most time for a connection to be ready: name look-up, TCP and TLS.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Idle connections kept per host: one for each of the workers that usually fetch blobs.
+const IDLE_CONNECTIONS: usize = 16;
+
+/// Sends the requests for some hosts, whatever their port, to one address. URLs, the `Host` header and the name that TLS
+/// asks for stay those of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectTo {
+    /// The hosts, in lower case.
+    pub hosts: Vec<String>,
+    /// Where to connect instead.
+    pub address: Address,
+}
+
+/// A host and a port to connect to: `127.0.0.1:8080`, `[::1]:8080`, `staging.example.com:443`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(http::uri::Authority);
+
+/// No address to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address to connect to: expected HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")]
+pub struct AddressError {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        let wrong = || AddressError { text: text.into() };
+        let authority: http::uri::Authority = text.parse().map_err(|_| wrong())?;
+        let is_complete = !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0);
+        if !is_complete || text.contains('@') {
+            return Err(wrong());
+        }
+        Ok(Address(authority))
+    }
+}
+
+/// Why no client could be set up: the environment names what cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The certificates that were asked for cannot be read.
+    #[error(
+        "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"
+    )]
+    Certificates {
+        /// What the system said.
+        problem: String,
+    },
+    /// A proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+/// What asks: directly, or through the environment's proxy.
+pub struct Agents {
+    direct: Agent,
+    /// What a proxy is asked for, unless it is excepted.
+    proxied: Option<(Proxy, Agent)>,
+    reach: Arc<Reach>,
+}
+
+impl fmt::Debug for Agents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agents").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+impl Agents {
+    /// Sets the agents up.
+    ///
+    /// # Errors
+    /// The environment names certificates or a proxy that cannot be used.
+    pub fn new(pace: Pace, connect_to: Option<ConnectTo>, reach: Arc<Reach>) -> Result<Agents, SetupError> {
+        // A proxy would defeat an address that was given.
+        let proxy = if connect_to.is_some() { None } else { proxy::from_environment()? };
+        let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
+        let proxied = proxy.map(|proxy| {
+            // What is looked up and connected to for it is the proxy itself.
+            let connector = connector(Watch { pace, reach: None });
+            let config = config(pace, &tls, Some(proxy.clone()));
+            (proxy, Agent::with_parts(config, connector, DefaultResolver::default()))
+        });
+        let resolver = Guide { connect_to, reach: reach.clone(), dns: DefaultResolver::default() };
+        let connector = connector(Watch { pace, reach: Some(reach.clone()) });
+        let direct = Agent::with_parts(config(pace, &tls, None), connector, resolver);
+        Ok(Agents { direct, proxied, reach })
+    }
+
+    /// What asks for a URL.
+    ///
+    /// # Errors
+    /// A proxy would be asked for an address that a site must not lead to.
+    pub fn of(&self, url: &Url) -> Result<&Agent, ureq::Error> {
+        let uri: http::Uri = url.as_str().parse().map_err(http::Error::from)?;
+        let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| !proxy.is_no_proxy(&uri)) else {
+            return Ok(&self.direct);
+        };
+        if let Some(host) = url.host() {
+            self.reach.allowed_for_proxy(&host).map_err(out_of_reach)?;
+        }
+        Ok(agent)
+    }
+
+    /// The addresses of a URL's host that were left out of its look-up.
+    pub fn left_out(&self, url: &Url) -> Option<OutOfReach> {
+        self.reach.left_out(url.host_str()?)
+    }
+}
+
+fn config(pace: Pace, tls: &TlsConfig, proxy: Option<Proxy>) -> Config {
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_response_header_size(MAX_HEADER_BYTES)
+        .max_idle_connections(4 * IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS)
+        .timeout_connect(Some(CONNECT_TIME))
+        .timeout_global(Some(pace.time_for(0)))
+        // Nothing at all is too slow as well.
+        .timeout_per_read(Some(pace.time_for(0)))
+        .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .tls_config(tls.clone())
+        .proxy(proxy)
+        .build()
+}
+
+/// TCP, or a tunnel through a proxy; then the watch over it; then TLS where the URL asks for it.
+fn connector(watch: Watch) -> impl Connector<()> {
+    ().chain(ConnectProxyConnector::default())
+        .chain(TcpConnector::default())
+        .chain(watch)
+        .chain(RustlsConnector::default())
+}
+
+fn root_certificates() -> Result<RootCerts, SetupError> {
+    let [file, directory] = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    // Told now, because a certificate that "is not trusted" later would hide that the file is misspelled.
+    if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
+        return Err(SetupError::Certificates { problem: error.to_string() });
+    }
+    let loaded = rustls_native_certs::load_native_certs();
+    if !loaded.certs.is_empty() {
+        let certificates = loaded.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
+        return Ok(RootCerts::from(certificates));
+    }
+    match file.or(directory) {
+        Some(_) => {
+            let problem = loaded.errors.first().map_or("there are none".into(), ToString::to_string);
+            Err(SetupError::Certificates { problem })
+        }
+        None => Ok(RootCerts::WebPki),
+    }
+}
+
+/// The resolver of [`ConnectTo`] and [`Reach`]: a look-up of another name for some hosts, of their own for all others, of which
+/// only the permitted addresses are left.
+#[derive(Debug)]
+struct Guide {
+    connect_to: Option<ConnectTo>,
+    reach: Arc<Reach>,
+    dns: DefaultResolver,
+}
+
+impl Resolver for Guide {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        if let Some(connect_to) = self.connect_to.as_ref().filter(|connect_to| connect_to.hosts.contains(&host)) {
+            let target = http::Uri::builder().scheme("http").authority(connect_to.address.0.clone());
+            let found = self.dns.resolve(&target.path_and_query("/").build()?, config, timeout)?;
+            self.reach.given(&host, &ips(&found));
+            return Ok(found);
+        }
+        let found = self.dns.resolve(uri, config, timeout);
+        let addresses = found.as_ref().map(|found| ips(found)).unwrap_or_default();
+        let allowed = self.reach.allowed(&host, &addresses).map_err(out_of_reach)?;
+        let mut kept = self.empty();
+        for address in found?.iter().filter(|address| allowed.contains(&address.ip())) {
+            kept.push(*address);
+        }
+        Ok(kept)
+    }
+}
+
+fn ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
+    addresses.iter().map(SocketAddr::ip).collect()
+}
+
+fn out_of_reach(refused: OutOfReach) -> ureq::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, refused).into()
+}
+
+/// Watches each connection that is made: tells [`Reach`] of it, and measures its speed.
+#[derive(Debug)]
+struct Watch {
+    pace: Pace,
+    /// None: what is connected to is a proxy, which the user named.
+    reach: Option<Arc<Reach>>,
+}
+
+impl<In: Transport> Connector<In> for Watch {
+    type Out = Watched<In>;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(inner) = chained else { return Ok(None) };
+        if let Some(reach) = &self.reach {
+            let host = details.uri.host().unwrap_or_default().to_ascii_lowercase();
+            // One of these was connected to, and Reach leaves either public or private ones.
+            reach.connected(&host, &ips(&details.addrs));
+        }
+        Ok(Some(Watched { inner, meter: Meter::new(self.pace, Instant::now()) }))
+    }
+}
+
+/// A connection whose speed is measured from one request to the next.
+#[derive(Debug)]
+struct Watched<T> {
+    inner: T,
+    meter: Meter,
+}
+
+impl<T: Transport> Transport for Watched<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let result = self.inner.transmit_output(amount, timeout);
+        // A request: before it the connection may have been idle.
+        self.meter.restart(Instant::now());
+        result
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let before = self.inner.buffers().input().len();
+        let has_input = self.inner.await_input(timeout)?;
+        let after = self.inner.buffers().input().len();
+        let came = after.saturating_sub(before) as u64;
+        self.meter.advance(came, Instant::now()).map_err(io::Error::from)?;
+        Ok(has_input)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:8080", "[::1]:80", "staging.example.com:443"] {
+            assert!(good.parse::<Address>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1",
+            ":80",
+            "example.com:0",
+            "example.com:99999",
+            "me@example.com:80",
+            "http://a:80",
+            "::1:80x",
+        ] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}

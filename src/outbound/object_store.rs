@@ -1,0 +1,200 @@
+//! How object stores are asked.
+//!
+//! Requests to a store carry credentials: in headers, and with a shared access signature in the URL itself. So no redirect is
+//! followed, since it would take them to whoever the answer names, and no request says in `Referer` which one led to it. The user
+//! named the store, so its address may be private.
+//!
+//! All clients of the library come from [`Connector`], those that fetch credentials included.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, LOCATION};
+use object_store::ClientOptions;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
+use object_store::path::Path as Key;
+use quick_xml::events::Event;
+
+use super::proxy;
+
+/// How long a connection may take to be made, unless the library says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long may pass without an answer, or between two pieces of one: a part has to be sent in this time.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long one request may take in all, with the body of its answer: the largest blobs over slow lines.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+
+/// Marks a request for a page of a listing: keys that the library cannot hold are taken out of the answer and told in
+/// [`Unusable`]. The library would refuse the whole page without naming them.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing;
+
+/// The keys that were taken out of a page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unusable(pub Vec<String>);
+
+/// Makes the clients of object stores.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        proxy::from_environment().map_err(generic)?;
+        let is_set = |key| options.get_config_value(&key).is_some_and(|value| is_true(&value));
+        let connect_timeout = options.get_config_value(&ClientConfigKey::ConnectTimeout);
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout.and_then(|text| seconds(&text)).unwrap_or(CONNECT_TIMEOUT))
+            .read_timeout(READ_TIMEOUT)
+            .timeout(WHOLE_TIMEOUT)
+            .https_only(!is_set(ClientConfigKey::AllowHttp))
+            .tls_danger_accept_invalid_certs(is_set(ClientConfigKey::AllowInvalidCertificates));
+        if let Some(url) = options.get_config_value(&ClientConfigKey::ProxyUrl) {
+            let excepted = options.get_config_value(&ClientConfigKey::ProxyExcludes).unwrap_or_default();
+            let proxy = reqwest::Proxy::all(url).map_err(generic)?;
+            builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&excepted)));
+        }
+        Ok(HttpClient::new(Service { client: builder.build().map_err(generic)? }))
+    }
+}
+
+/// The settings of the library's clients come as text.
+fn is_true(value: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
+}
+
+/// A time of whole seconds, as the library writes it.
+fn seconds(text: &str) -> Option<Duration> {
+    Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?))
+}
+
+fn generic(error: impl std::error::Error + Send + Sync + 'static) -> object_store::Error {
+    object_store::Error::Generic { store: "HTTP client", source: Box::new(error) }
+}
+
+/// A redirect that was not followed. Only its host is told: the rest may have a signature in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a redirect to {host}, which is not followed")]
+pub struct Redirected {
+    /// The host that it leads to.
+    pub host: String,
+}
+
+#[derive(Debug)]
+struct Service {
+    client: reqwest::Client,
+}
+
+#[async_trait::async_trait]
+impl HttpService for Service {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_listing = request.extensions().get::<Listing>().is_some();
+        let response = self.client.call(request).await?;
+        let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
+        if let Some(location) = location {
+            let url = location.to_str().ok().and_then(|location| url::Url::parse(location).ok());
+            let host = url.and_then(|url| url.host_str().map(str::to_string)).unwrap_or("another place".into());
+            return Err(HttpError::new(HttpErrorKind::Unknown, Redirected { host }));
+        }
+        match is_listing && response.status().is_success() {
+            true => without_unusable(response).await,
+            false => Ok(response),
+        }
+    }
+}
+
+async fn without_unusable(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut parts, body) = response.into_parts();
+    let (page, unusable) = usable(&body.bytes().await?);
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.extensions.insert(Unusable(unusable));
+    Ok(HttpResponse::from_parts(parts, Bytes::from(page).into()))
+}
+
+/// A page of a listing without the objects whose keys the library cannot hold, and those keys. The stores' listings differ in the
+/// names of two elements. What is no XML stays as it is, for the library to tell.
+fn usable(page: &[u8]) -> (Vec<u8>, Vec<String>) {
+    let mut reader = quick_xml::Reader::from_reader(page);
+    let (mut kept, mut unusable) = (Vec::with_capacity(page.len()), Vec::new());
+    let mut copied = 0;
+    let mut object_begins = None;
+    let mut key = None;
+    loop {
+        let position = reader.buffer_position() as usize;
+        match reader.read_event() {
+            Ok(Event::Start(start)) if matches!(start.name().as_ref(), b"Contents" | b"Blob") => {
+                (object_begins, key) = (Some(position), None);
+            }
+            Ok(Event::Start(start)) if object_begins.is_some() && matches!(start.name().as_ref(), b"Key" | b"Name") => {
+                let Ok(text) = reader.read_text(start.name()) else { break };
+                key = key.or_else(|| Some(String::from_utf8_lossy(&text).into_owned()));
+            }
+            Ok(Event::End(end)) if matches!(end.name().as_ref(), b"Contents" | b"Blob") => {
+                if let (Some(begins), Some(Err(name))) = (object_begins.take(), key.take().map(|key| check(&key))) {
+                    kept.extend_from_slice(&page[copied..begins]);
+                    copied = reader.buffer_position() as usize;
+                    unusable.push(name);
+                }
+            }
+            Ok(Event::Eof) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    kept.extend_from_slice(&page[copied..]);
+    (kept, unusable)
+}
+
+/// Whether the library holds a key as it is; otherwise the key. It would refuse some, and take others for what they are not.
+fn check(escaped: &str) -> Result<(), String> {
+    let key = quick_xml::escape::unescape(escaped).map_err(|_| escaped.to_string())?;
+    match Key::parse(&key) {
+        Ok(parsed) if parsed.as_ref() == key => Ok(()),
+        _ => Err(key.into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(keys: &[&str]) -> String {
+        let objects: String =
+            keys.iter().map(|key| format!("<Contents><Key>{key}</Key><Size>1</Size></Contents>")).collect();
+        format!(
+            "<?xml version=\"1.0\"?><ListBucketResult><Name>site</Name>{objects}<KeyCount>1</KeyCount></ListBucketResult>"
+        )
+    }
+
+    #[test]
+    fn keys_that_cannot_be_held_are_taken_out_and_told() {
+        let all = page(&["a", "b//c", "d/e", "../f", "g/", "h&amp;i", "/j", "k&#1;l"]);
+        let (kept, unusable) = usable(all.as_bytes());
+        assert_eq!(String::from_utf8(kept).unwrap(), page(&["a", "d/e", "h&amp;i"]));
+        assert_eq!(unusable, ["b//c", "../f", "g/", "/j", "k\u{1}l"]);
+    }
+
+    #[test]
+    fn azure_calls_the_elements_otherwise() {
+        let all = "<EnumerationResults><Blobs><Blob><Name>a//b</Name></Blob><Blob><Name>c</Name></Blob></Blobs></EnumerationResults>";
+        let (kept, unusable) = usable(all.as_bytes());
+        assert_eq!(kept, b"<EnumerationResults><Blobs><Blob><Name>c</Name></Blob></Blobs></EnumerationResults>");
+        assert_eq!(unusable, ["a//b"]);
+    }
+
+    #[test]
+    fn what_is_no_listing_stays_as_it_is() {
+        for text in ["", "<", "<Contents><Key>a//b", "no XML", "<a><Key>b//c</Key></a>"] {
+            assert_eq!(usable(text.as_bytes()), (text.as_bytes().to_vec(), vec![]), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_library_s_times_are_read() {
+        assert_eq!(seconds("1s"), Some(Duration::from_secs(1)));
+        assert_eq!(seconds("1 s"), None);
+    }
+}

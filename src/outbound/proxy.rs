@@ -1,0 +1,83 @@
+//! The proxy that the environment names.
+//!
+//! Whoever sets a proxy variable wants requests to go there, often because nothing else may see them. A variable that cannot be
+//! used therefore ends the program: going around the proxy would do what the user meant to prevent.
+
+use std::ffi::OsString;
+
+use ureq::{Proxy, ProxyProtocol};
+
+/// The variables, in the order in which the first that is set is used.
+const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+
+/// A proxy variable that cannot be used. The value is not repeated: it may have a password in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct or unset it"
+)]
+pub struct ProxyError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong with its value.
+    pub found: String,
+}
+
+/// The proxy of this process's environment, with the exceptions in `NO_PROXY`.
+///
+/// # Errors
+/// A proxy variable is set and cannot be used.
+pub fn from_environment() -> Result<Option<Proxy>, ProxyError> {
+    check(|variable| std::env::var_os(variable))?;
+    // All that are set can be used now, so that this finds the first of them.
+    Ok(Proxy::try_from_env())
+}
+
+/// Looks at each variable that is set. One that is empty counts as unset.
+fn check(value_of: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> {
+    for variable in VARIABLES {
+        let Some(value) = value_of(variable).filter(|value| !value.is_empty()) else { continue };
+        let found = match value.to_str().map(Proxy::new) {
+            Some(Ok(proxy)) => match proxy.protocol() {
+                ProxyProtocol::Http | ProxyProtocol::Https => continue,
+                other => format!("a {other} proxy, which is not supported"),
+            },
+            Some(Err(_)) => "something that is no URL of a proxy".into(),
+            None => "something that is not UTF-8".into(),
+        };
+        return Err(ProxyError { variable, found });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(variable: &'static str, value: &str) -> Result<(), ProxyError> {
+        check(|name| (name == variable).then(|| value.into()))
+    }
+
+    #[test]
+    fn http_and_https_proxies_and_empty_variables_are_fine() {
+        for value in
+            ["", "http://proxy.example.com:3128", "https://a:b@proxy.example.com", "localhost:8080", "[::1]:80"]
+        {
+            assert_eq!(checked("HTTPS_PROXY", value), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_named_without_its_value() {
+        for (value, says) in [
+            ("socks5://user:secret@localhost:1080", "socks"),
+            ("socks4a://localhost", "socks"),
+            ("http://[bad", "no url"),
+            ("http://user:secret@[bad", "no url"),
+            ("ftp://localhost:21", "no url"),
+        ] {
+            let message = checked("all_proxy", value).unwrap_err().to_string();
+            assert!(message.contains("all_proxy") && message.to_lowercase().contains(says), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}
