@@ -1,15 +1,22 @@
 //! `ocisite resolve` and `ocisite pull`, driven from outside against a server that can misbehave in every way.
 
+mod support;
+
 mod client {
+    mod addresses;
     mod discovery;
+    mod downgrade;
     mod hostile;
     mod images;
+    mod limits;
+    mod network;
     mod printed;
     mod private_networks;
     mod program;
+    mod proxies;
     mod pull;
+    mod rates;
     mod server;
-    #[path = "../support/text.rs"]
     mod text;
     mod tls;
     mod xdg;

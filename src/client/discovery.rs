@@ -104,6 +104,8 @@ pub struct WellKnown<'a> {
     answered: HashSet<&'a str>,
     /// Whether a certificate was not trusted.
     is_distrusted: bool,
+    /// Whether it is worth telling how to ask over http: the user has not said, and no host answered over https.
+    may_need_http: bool,
 }
 
 impl<'a> WellKnown<'a> {
@@ -126,6 +128,7 @@ impl<'a> WellKnown<'a> {
             port: settings.port,
             answered: HashSet::new(),
             is_distrusted: false,
+            may_need_http: settings.protocols.is_empty(),
         }
     }
 
@@ -148,14 +151,19 @@ impl<'a> WellKnown<'a> {
             };
             match fetch(self.http, &url, remarks) {
                 Ok(engines) => {
+                    self.may_need_http = false;
                     self.answered.insert(host);
                     return Some(engines);
                 }
                 Err(error) => {
                     self.is_distrusted |= error.is_certificate();
+                    self.may_need_http &= error.is_no_answer() && !self.is_distrusted;
                     remarks.push(Remark::NoRefEngines(error));
                 }
             }
+        }
+        if std::mem::take(&mut self.may_need_http) {
+            remarks.push(Remark::OnlyHttps);
         }
         None
     }

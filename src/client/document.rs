@@ -81,6 +81,11 @@ impl DocumentError {
         matches!(self, DocumentError::Http(error) if error.is_certificate())
     }
 
+    /// Whether there was no answer at all.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self, DocumentError::Http(error) if error.is_no_answer())
+    }
+
     /// Whether the server says that there is no such document.
     pub fn is_absence(&self) -> bool {
         matches!(self, DocumentError::Status { status: 404 | 410, .. })

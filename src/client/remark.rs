@@ -53,6 +53,9 @@ pub enum Remark {
     /// A well-known document that could not be had.
     #[error("no ref-engines object: {}", chain(.0))]
     NoRefEngines(DocumentError),
+    /// Nobody speaks https.
+    #[error("no host answered over https; --protocol http asks over http, which nothing protects on the way")]
+    OnlyHttps,
     /// A host that is not asked over http.
     #[error("{host} is not asked over http, because a certificate was not trusted")]
     Distrusted {
@@ -194,7 +197,9 @@ impl Remark {
         match self {
             // That a host has no such document is how a consumer comes to ask its ancestors.
             Remark::NoRefEngines(error) | Remark::NoIndex(error) if error.is_absence() => Severity::Note,
-            Remark::NoRoot { .. } | Remark::UnknownProtocol { .. } | Remark::NoEntry { .. } => Severity::Note,
+            Remark::NoRoot { .. } | Remark::UnknownProtocol { .. } | Remark::NoEntry { .. } | Remark::OnlyHttps => {
+                Severity::Note
+            }
             _ => Severity::Warning,
         }
     }

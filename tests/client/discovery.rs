@@ -69,26 +69,6 @@ fn ancestors_are_asked_after_the_host_down_to_two_labels() {
 }
 
 #[test]
-fn https_comes_before_http_for_all_hosts() {
-    // Given a server whose certificate is not trusted, the attempts over https fail, and say so.
-    let server = Server::start();
-    server.with_engines().with_index("app", &[descriptor("a/b", b"image")]);
-    let mut command = ocisite();
-    command.args(["resolve", "-v", "--connect-to", &server.address.to_string(), "b.example.com/app"]);
-    let output = command.output().unwrap();
-    let said = messages(&output);
-    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("expected {text:?} in: {said}"));
-    let attempts = [
-        "GET https://b.example.com/.well-known/oci-host-ref-engines failed",
-        "GET https://example.com/.well-known/oci-host-ref-engines failed",
-        "GET http://b.example.com/.well-known/oci-host-ref-engines 200",
-    ];
-    assert!(attempts.map(place).is_sorted(), "{said}");
-    assert!(said.contains("UnknownIssuer") && said.contains("SSL_CERT_FILE"), "{said}");
-    assert_eq!(output.status.code(), Some(0), "{said}");
-}
-
-#[test]
 fn an_object_that_leads_nowhere_is_passed_over_and_its_host_not_asked_again() {
     let server = Server::start();
     server.answer(&format!("b.example.com{WELL_KNOWN}"), Answer::ref_engines(json!({})));

@@ -46,6 +46,8 @@ pub enum Answer {
     Endless(Vec<u8>, Vec<u8>),
     /// These bytes, then one of the second kind every fifth of a second.
     Drip(Vec<u8>, u8),
+    /// One byte of a body of so many, the one that `Range` asks for first, and then the end of the connection.
+    OneByte(usize),
     /// Nothing at all, until the client goes away.
     Silence,
     /// Each time the next, and in the end the last.
@@ -83,6 +85,7 @@ struct State {
     answers: Mutex<HashMap<String, Answer>>,
     requests: Mutex<Vec<Request>>,
     stopped: AtomicBool,
+    has_no_tls: bool,
 }
 
 /// A server on a free port of this machine, stopped when it is dropped. It speaks TLS with who does, as `example.com` and as
@@ -94,9 +97,23 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::at(([127, 0, 0, 1], 0).into())
+    }
+
+    /// A server that does not speak TLS.
+    pub fn without_tls() -> Server {
+        Server::with(([127, 0, 0, 1], 0).into(), State { has_no_tls: true, ..State::default() })
+    }
+
+    /// A server at an address.
+    pub fn at(address: SocketAddr) -> Server {
+        Server::with(address, State::default())
+    }
+
+    fn with(address: SocketAddr, state: State) -> Server {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(state);
         let shared = state.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming() {
@@ -154,7 +171,7 @@ impl State {
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         connection.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut first = [0];
-        let is_tls = connection.peek(&mut first).is_ok() && first[0] == TLS_HANDSHAKE;
+        let is_tls = connection.peek(&mut first).is_ok() && first[0] == TLS_HANDSHAKE && !self.has_no_tls;
         // The client may go away in the middle of any answer.
         let _ = match is_tls {
             true => {
@@ -227,6 +244,13 @@ impl State {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Ok(())
+            }
+            Answer::OneByte(size) => {
+                let from = request.from.unwrap_or(0);
+                let (status, left) = if from == 0 { ("200 OK", size) } else { ("206 Partial Content", size - from) };
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {left}\r\n");
+                let range = format!("Content-Range: bytes {from}-{}/{size}\r\nConnection: close\r\n\r\nx", size - 1);
+                connection.write_all((head + &range).as_bytes())
             }
             Answer::Silence => {
                 // Ends when the client closes the connection, or its patience is over.

@@ -1,0 +1,133 @@
+//! How much a site can make a client read, keep and write.
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::images::{MANIFEST, descriptor, ref_engine, tagged};
+use super::program::{fails, json_of, messages, ocisite, ocisite_at};
+use super::server::{Answer, INDEX, Server, WELL_KNOWN};
+use crate::support::site::Snapshot;
+
+/// A site with an image whose layer is said to have so many bytes.
+fn with_layer_of(size: u64) -> Server {
+    let server = Server::start();
+    let mut layer = descriptor("a/b", b"a layer");
+    layer["size"] = size.into();
+    let manifest = json!({"schemaVersion": 2, "config": server.blob("a/b", b"{}"), "layers": [layer]});
+    let manifest = server.blob(MANIFEST, manifest.to_string().as_bytes());
+    server.with_engines().with_index("app", &[tagged(&manifest, "1.0")]);
+    server
+}
+
+/// A pull that is refused with this exit code and these words, into a new layout, an existing one and an archive; each of them, and
+/// everything beside, is as it was.
+fn is_refused(server: &Server, options: &[&str], code: i32, words: &[&str]) {
+    let directory = TempDir::new().unwrap();
+    let existing = directory.path().join("existing");
+    let other = Server::start();
+    other.with_engines().with_index("app", &[tagged(&other.image("linux/amd64", b"other"), "old")]);
+    json_of(ocisite_at(&other, "pull").args(["--json", "example.com/app", "--to", existing.to_str().unwrap()]));
+    let before = Snapshot::of(directory.path());
+    for target in ["existing", "new", "new.tar"] {
+        let target = directory.path().join(target);
+        let output = ocisite_at(server, "pull")
+            .args(options)
+            .args(["example.com/app", "--to", target.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let said = messages(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "expected {words:?} in: {said}");
+        before.assert_unchanged(directory.path());
+    }
+}
+
+#[test]
+fn an_image_larger_than_is_accepted_is_refused_before_anything_is_written() {
+    let server = with_layer_of((1 << 53) - 1);
+    is_refused(&server, &[], 1, &["example.com/app has 900719925474", "at most 274877906944", "--max-size"]);
+    let server = with_layer_of(1000);
+    is_refused(&server, &["--max-size", "1000"], 1, &["at most 1000"]);
+    assert!(server.asked().iter().all(|place| !place.contains(&super::images::encoded(b"a layer"))));
+}
+
+#[test]
+fn an_image_for_which_there_is_no_room_is_refused_before_anything_is_written() {
+    let server = with_layer_of((1 << 53) - 1);
+    is_refused(&server, &["--max-size", "16384TiB"], 2, &["bytes left", "more are needed", "make room"]);
+}
+
+/// Sixteen ref engines, each with an index of so many bytes, of which nearly all are one text.
+fn with_large_indexes(bytes: usize) -> (Server, Vec<Value>) {
+    let server = Server::start();
+    let engines: Vec<Value> = (0..16).map(|number| ref_engine(&format!("/index/{number}"))).collect();
+    server.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": engines})));
+    let entries: Vec<Value> =
+        (0..16).map(|number| tagged(&descriptor("a/b", format!("{number}").as_bytes()), "1.0")).collect();
+    for (number, entry) in entries.iter().enumerate() {
+        let index = json!({"schemaVersion": 2, "x": " ".repeat(bytes), "manifests": [entry]});
+        server.answer(&format!("/index/{number}"), Answer::Content(200, INDEX, index.to_string().into_bytes()));
+    }
+    (server, entries)
+}
+
+#[test]
+fn all_indexes_of_a_name_together_have_one_limit() {
+    let (server, entries) = with_large_indexes(20 << 20);
+    let output = ocisite_at(&server, "resolve").arg("example.com/app").output().unwrap();
+    let said = messages(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("the indexes of one name may have 67108864 bytes together").count(), 13, "{said}");
+    // What was read counts.
+    let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let roots: Vec<&Value> = resolved["example.com/app"].as_array().unwrap().iter().map(|root| &root["root"]).collect();
+    assert_eq!(roots, [&entries[0], &entries[1], &entries[2]]);
+}
+
+/// Resolves a name whose index is this, with memory for its bytes, and some.
+fn resolves_in_little_memory(index: String, wanted: &Value) {
+    let server = Server::start();
+    server.with_engines();
+    server.answer("/index/app", Answer::Content(200, INDEX, index.into_bytes()));
+    let mut command = Command::new("prlimit");
+    command.args([&format!("--data={}", 100 << 20), env!("CARGO_BIN_EXE_ocisite")]);
+    command.args(["resolve", "--protocol", "http", "--connect-to", &server.address.to_string(), "example.com/app#1.0"]);
+    for (name, value) in ocisite().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    assert_eq!(&json_of(&mut command)["example.com/app#1.0"][0]["root"], wanted);
+}
+
+#[test]
+fn an_index_of_many_entries_takes_little_memory() {
+    let other = tagged(&descriptor("a/b", b"other"), "other").to_string();
+    let entries = vec![other.as_str(); (60 << 20) / (other.len() + 1)].join(",");
+    let wanted = tagged(&descriptor("a/b", b"wanted"), "1.0");
+    resolves_in_little_memory(format!("{{\"manifests\":[{entries},{wanted}]}}"), &wanted);
+}
+
+#[test]
+fn an_index_of_many_properties_takes_little_memory() {
+    let properties: String = (0..5_000_000).map(|number| format!("\"{number}\":1,")).collect();
+    let wanted = tagged(&descriptor("a/b", b"wanted"), "1.0");
+    resolves_in_little_memory(format!("{{{properties}\"manifests\":[{wanted}]}}"), &wanted);
+}
+
+#[test]
+fn indexes_that_fail_count_too() {
+    // Given indexes that are too large to be used: the first takes all that there is.
+    let server = Server::start();
+    let engines: Vec<Value> = (0..3).map(|number| ref_engine(&format!("/index/{number}"))).collect();
+    server.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": engines})));
+    let endless = Answer::Endless(Answer::head_of_endless(INDEX), vec![b' '; 1 << 20]);
+    for number in 0..3 {
+        server.answer(&format!("/index/{number}"), endless.clone());
+    }
+    let words = ["more than 67108864 bytes", "may have 67108864 bytes together"];
+    fails(ocisite_at(&server, "resolve").arg("example.com/app"), &words);
+    assert_eq!(server.asked().len(), 2, "{:?}", server.asked());
+}

@@ -1,0 +1,43 @@
+//! Proxy variables that cannot be used end the program: nothing goes around the proxy.
+
+use super::images::{descriptor, tagged};
+use super::program::{messages, ocisite};
+use super::server::Server;
+use crate::support::site::Snapshot;
+
+/// What a variable may have, and what is said of it.
+const UNUSABLE: [(&str, &str); 4] = [
+    ("socks5://user:secret@127.0.0.1:1080", "proxy, which is not supported"),
+    ("socks4://127.0.0.1:1080", "proxy, which is not supported"),
+    ("http://[bad", "no URL of a proxy"),
+    ("gopher://user:secret@127.0.0.1", "no URL of a proxy"),
+];
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_not_gone_around() {
+    let server = Server::without_tls();
+    server.with_engines().with_index("app", &[tagged(&descriptor("a/b", b"image"), "1.0")]);
+    let port = server.address.port().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let layout = directory.path().join("layout");
+    let before = Snapshot::of(directory.path());
+    let url = server.url("");
+    let commands = [
+        vec!["resolve", "--port", &port, "localhost/app"],
+        vec!["pull", "--port", &port, "localhost/app", "--to", layout.to_str().unwrap()],
+        vec!["verify", &url],
+    ];
+    for variable in ["ALL_PROXY", "https_proxy", "HTTP_PROXY"] {
+        for (value, says) in UNUSABLE {
+            for args in &commands {
+                let output = ocisite().args(args).env(variable, value).output().unwrap();
+                let said = messages(&output);
+                assert_eq!(output.status.code(), Some(2), "{variable}={value}: {said}");
+                assert!(said.contains(variable) && said.contains(says) && said.contains("unset it"), "{said}");
+                assert!(!said.contains("secret"), "{said}");
+            }
+        }
+    }
+    before.assert_unchanged(directory.path());
+    assert_eq!(server.asked(), Vec::<String>::new());
+}
