@@ -7,6 +7,7 @@ mod bucket {
     mod concurrency;
     mod endpoint;
     mod faults;
+    mod hostile;
     mod housekeeping;
     mod proxy;
     mod publish;

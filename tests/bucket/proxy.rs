@@ -40,6 +40,8 @@ pub enum Fault {
     DropAnswer,
     /// The store answers with an error: a status and S3's code for it.
     Answer(u16, &'static str),
+    /// The store sends the client to another server.
+    Redirect(SocketAddr),
     /// The answer's body ends too early.
     Truncate,
     /// The request arrives late.
@@ -47,11 +49,13 @@ pub enum Fault {
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Option<Fault> + Send>;
+type Rewrite = Box<dyn FnMut(&Seen, Bytes) -> Bytes + Send>;
 
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
     rule: Option<Rule>,
+    rewrite: Option<Rewrite>,
     removes_conditions: bool,
 }
 
@@ -76,6 +80,11 @@ impl Proxy {
     /// What shall go wrong from now on.
     pub fn fail(&self, rule: impl FnMut(&Seen) -> Option<Fault> + Send + 'static) {
         self.state.lock().unwrap().rule = Some(Box::new(rule));
+    }
+
+    /// What shall become of the bodies of answers from now on.
+    pub fn rewrite(&self, rewrite: impl FnMut(&Seen, Bytes) -> Bytes + Send + 'static) {
+        self.state.lock().unwrap().rewrite = Some(Box::new(rewrite));
     }
 
     /// Nothing goes wrong any more.
@@ -142,10 +151,25 @@ async fn pass(request: Request<Incoming>, upstream: SocketAddr, state: Arc<Mutex
     match fault {
         Some(Fault::Drop) => return Err(broken()),
         Some(Fault::Answer(status, code)) => return Ok(error(status, code)),
+        Some(Fault::Redirect(address)) => {
+            let mut answer = error(307, "TemporaryRedirect");
+            answer.headers_mut().insert("location", format!("http://{address}{}", parts.uri).parse().unwrap());
+            return Ok(answer);
+        }
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         _ => {}
     }
     let answer = forward(Request::from_parts(parts, Full::new(body)), upstream).await.map_err(io::Error::other)?;
+    let rewritten = |answer: Response<Bytes>| {
+        let (mut parts, body) = answer.into_parts();
+        let body = match state.lock().unwrap().rewrite.as_mut() {
+            Some(rewrite) => rewrite(&seen, body),
+            None => return Response::from_parts(parts, body),
+        };
+        parts.headers.remove("content-length");
+        Response::from_parts(parts, body)
+    };
+    let answer = rewritten(answer);
     match fault {
         Some(Fault::DropAnswer) => Err(broken()),
         Some(Fault::Truncate) => Ok(truncated(answer)),

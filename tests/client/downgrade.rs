@@ -79,7 +79,10 @@ fn localhost_and_loopback_addresses_are_asked_over_http_by_default() {
         assert_eq!(resolved[&name].as_array().unwrap().len(), 1);
     }
     // Not when the user wants https alone,
-    fails(ocisite().args(["resolve", "--port", &port, "--protocol", "https", "localhost/app"]), &["resolves to nothing"]);
+    fails(
+        ocisite().args(["resolve", "--port", &port, "--protocol", "https", "localhost/app"]),
+        &["resolves to nothing"],
+    );
     // and not other names that lead to this machine.
     fails(&mut resolve_at(&server, &["a.localhost/app"]), &["resolves to nothing"]);
 }

@@ -62,10 +62,8 @@ fn a_slow_layer_is_waited_for_when_the_user_wants_it() {
     let directory = tempfile::tempdir().unwrap();
     let layout = directory.path().join("layout");
     // when no speed is asked for, then it is pulled.
-    let output = ocisite_at(&server, "pull")
-        .args(pull(&layout, &["--timeout", "1", "--speed-limit", "0"]))
-        .output()
-        .unwrap();
+    let output =
+        ocisite_at(&server, "pull").args(pull(&layout, &["--timeout", "1", "--speed-limit", "0"])).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
 }
 
