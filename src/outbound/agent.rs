@@ -147,9 +147,9 @@ fn config(pace: Pace, tls: &TlsConfig, proxy: Option<Proxy>) -> Config {
         .max_idle_connections(4 * IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .timeout_connect(Some(CONNECT_TIME))
-        .timeout_global(Some(pace.time_for(0)))
+        .timeout_global(Some(pace.time_for_document()))
         // Nothing at all is too slow as well.
-        .timeout_per_read(Some(pace.time_for(0)))
+        .timeout_per_read(Some(pace.time_for_document()))
         .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
         .tls_config(tls.clone())

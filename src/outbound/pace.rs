@@ -35,6 +35,11 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// What a document takes at most.
+    pub fn time_for_document(&self) -> Duration {
+        self.time.min(LONGEST_TIME)
+    }
+
     /// What fetching so many bytes takes at most, when all of them come at the slowest speed.
     pub fn time_for(&self, bytes: u64) -> Duration {
         let seconds = bytes.checked_div(self.speed).unwrap_or(u64::MAX);
@@ -151,6 +156,8 @@ mod tests {
     fn the_time_for_a_blob_grows_with_its_size_and_never_overflows() {
         assert_eq!(PACE.time_for(99), Duration::from_secs(10));
         assert_eq!(PACE.time_for(1000), Duration::from_secs(20));
+        let any_speed = Pace { speed: 0, ..PACE };
+        assert_eq!((any_speed.time_for_document(), any_speed.time_for(1)), (PACE.time, LONGEST_TIME));
         let endless = Pace { time: Duration::MAX, speed: 1 };
         assert_eq!(endless.time_for(u64::MAX), LONGEST_TIME);
         assert!(deadline(Duration::MAX) > Instant::now());
