@@ -17,7 +17,6 @@ mod client {
     mod pull;
     mod rates;
     mod server;
-    mod text;
     mod tls;
     mod xdg;
 }

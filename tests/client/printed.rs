@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::images::*;
 use super::program::{json_of, ocisite_at};
 use super::server::{Answer, Server, WELL_KNOWN};
-use super::text::{HOSTILE, assert_text};
+use crate::support::text::{HOSTILE, assert_text};
 
 #[test]
 fn what_a_site_says_is_printed_as_text() {
