@@ -7,7 +7,7 @@
 //!   answered is kept, because relative references are resolved against it.
 //! - **Time**: a connection, with its name look-up and its TLS handshake, has ten seconds. A request for a document, with its
 //!   redirects and its body, has one limit in all. A blob may be of any size, so it ends when it is too slow
-//!   ([`pace`](crate::outbound::pace)).
+//!   ([`crate::outbound::pace`]).
 //! - **Size**: at most 64 KiB of headers; bodies are read to a limit that the caller gives, and not a byte further.
 //! - **No credentials and no cookies**: user information in a URL is refused rather than sent, and nothing is stored.
 //! - **No compression** is asked for: a blob's bytes are what its digest says, and the index of an image is small.
