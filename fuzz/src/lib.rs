@@ -28,14 +28,18 @@ use ocisite::template::{Template, digest_variables, name_variables};
 use serde_json::Value;
 use url::Url;
 
+#[path = "layout.rs"]
+pub mod layout;
+
 /// A target: its name, which is that of its corpus, and the function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("archive", archive),
     ("digest", digest),
     ("index", index),
+    ("layout", layout::layout),
     ("manifest", manifest),
     ("name", name),
     ("range", range),
