@@ -11,6 +11,7 @@ mod servers {
     mod links;
     mod nginx;
     mod preview;
+    mod preview_attacks;
     mod registry;
     mod round_trip;
     mod seed;

@@ -1,80 +1,98 @@
-//! The gate in front of `tiny_http`: it accepts connections, waits for their first request, and passes on those that speak
-//! HTTP.
+//! The gate in front of `tiny_http`: it accepts connections, reads the head of each request, and passes on the heads that
+//! [`head`](super::head) accepts, one at a time for each connection.
 //!
-//! Container tools try TLS first, even where they were told not to insist on it. `tiny_http` takes a TLS greeting for the
-//! beginning of a very long line and waits for its end, and the tool waits for an answer, ten seconds for each request.
-//! Closing such a connection at once makes the tool go on in plain HTTP.
-//!
-//! Under a burst of connections `tiny_http` 0.12 can leave one waiting until another ends: it counts a thread as idle until
-//! that has woken up, and gives it a second connection meanwhile. So the gate lets connections in one by one, each with a
-//! whole request, and waits for the beginning of its answer before it lets in the next.
-//!
-//! The gate also bounds what `tiny_http` does not: how long a connection may stay silent, how long a client may take nothing of
-//! what it asked for, and how many connections there are. It knows each by the address that `tiny_http` sees, so that
-//! requests can be told apart by connection, and it closes them in order: what was answered arrives.
+//! `tiny_http` 0.12 bounds neither a head nor a body, keeps a thread for each idle connection, and stops listening when the
+//! process has no file descriptor left. So `tiny_http` gets one connection, the gate's, with complete heads without bodies. Each
+//! head has a key that leads to its client, and the answer goes to that client directly. An answer that ends early, because the
+//! file became shorter while it was sent, closes the client's connection, so that the client sees that bytes are missing.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// The first byte of a TLS record that carries a greeting (RFC 8446, section 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
-/// How long a client may take to begin a request, and how long a finished connection is kept for the next one.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a client may take nothing of what is sent to it.
-const STALL: Duration = Duration::from_secs(60);
-/// Connections beyond this are closed at once, before they take memory and threads.
-const MAX_CONNECTIONS: usize = 512;
-/// The files that a connection may need: two sockets here, one and its copy in `tiny_http`, and what it asks for; and one
-/// for good measure. `tiny_http` stops listening, and says nothing, when there are too few.
-const FILES_PER_CONNECTION: u64 = 6;
-/// The most bytes of a connection's first request, which has no body.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How long the others wait for the beginning of an answer.
-const ENTRY: Duration = Duration::from_secs(1);
-/// How much is passed on at a time.
-const BUFFER_BYTES: usize = 128 * 1024;
+use super::connections::{Connections, Place};
+use super::head::{Head, Unread};
+use super::{http, respond};
+use crate::terminal;
+
+/// How long a head may take, from the beginning of the connection or the end of the previous answer. An idle connection is
+/// kept for as long.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may read nothing of an answer.
+const STALL: Duration = Duration::from_secs(30);
+/// How long the gate reads and discards what a client sends after the last answer. Closing at once would reset the connection,
+/// and the client could lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// The most bytes that it discards.
+const LINGER_BYTES: usize = 256 * 1024;
+/// How long the gate waits when the system has no descriptor or memory for a connection.
+const REST: Duration = Duration::from_millis(100);
+/// A preview has few clients; each connection costs a thread and some kilobytes.
+const MAX_CONNECTIONS: usize = 256;
+/// Browsers open 6 connections to a host, container tools one for each layer that they pull at once. All clients behind a
+/// reverse proxy are one peer.
+const MAX_CONNECTIONS_PER_PEER: usize = 64;
+/// The descriptors that a connection may need: the client's socket, the file that is sent, and two in reserve.
+const FILES_PER_CONNECTION: u64 = 4;
+/// The descriptors that the process needs otherwise.
+const OTHER_FILES: u64 = 32;
 
 /// A gate, and the connections that have passed it.
 pub struct Gate {
     listener: TcpListener,
-    /// Where `tiny_http` listens: on loopback, for the gate alone.
-    inner: SocketAddr,
-    max_connections: usize,
-    /// See [`SILENCE`].
-    silence: Duration,
-    accepted: AtomicUsize,
-    entrance: Mutex<()>,
-    /// The sockets to `tiny_http`, by their own address.
-    open: Mutex<HashMap<SocketAddr, Arc<TcpStream>>>,
-    closed: Condvar,
+    /// The connection to `tiny_http`.
+    server: Mutex<UnixStream>,
+    /// The clients that wait for an answer, by the key of their request.
+    asking: Mutex<HashMap<u64, Client>>,
+    connections: Arc<Connections>,
+    /// See [`HEAD_TIME`].
+    head_time: Duration,
+    /// See [`STALL`].
+    stall: Duration,
+    log: bool,
+}
+
+/// A client that waits for an answer.
+pub struct Client {
+    /// Where the answer goes.
+    pub stream: Arc<TcpStream>,
+    /// The connection ends after the answer.
+    pub is_last: bool,
+    /// Gets a message when the answer is complete. Dropped without one, it ends the connection.
+    pub answered: Sender<()>,
 }
 
 impl Gate {
-    /// A gate that accepts from `listener`, and a listener for the server behind it.
-    pub fn new(listener: TcpListener) -> io::Result<(Gate, TcpListener)> {
-        let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// A gate that accepts from `listener`, and a listener for the server behind it. With `log`, it writes refused requests to
+    /// standard error.
+    pub fn new(listener: TcpListener, log: bool) -> io::Result<(Gate, UnixListener)> {
+        // Nothing but the gate can connect: the directory is this user's, and is removed at once.
+        let directory = tempfile::tempdir()?;
+        let behind = UnixListener::bind(directory.path().join("socket"))?;
+        let server = Mutex::new(UnixStream::connect(directory.path().join("socket"))?);
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let max_connections = usize::try_from(files / FILES_PER_CONNECTION).unwrap_or(usize::MAX).min(MAX_CONNECTIONS);
-        let gate = Gate {
-            listener,
-            inner: inner.local_addr()?,
-            max_connections,
-            silence: SILENCE,
-            accepted: AtomicUsize::new(0),
-            entrance: Mutex::default(),
-            open: Mutex::default(),
-            closed: Condvar::new(),
-        };
-        Ok((gate, inner))
+        let max = usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_PER_CONNECTION).unwrap_or(usize::MAX);
+        let max = max.clamp(1, MAX_CONNECTIONS);
+        let connections = Connections::new(max, MAX_CONNECTIONS_PER_PEER.min(max.div_ceil(2)));
+        let asking = Mutex::default();
+        let gate = Gate { listener, server, asking, connections, head_time: HEAD_TIME, stall: STALL, log };
+        Ok((gate, behind))
     }
 
-    /// Accepts connections until told to stop, and passes them on.
+    /// The client of a request that came through the gate.
+    pub fn client_of(&self, request: &tiny_http::Request) -> Option<Client> {
+        lock(&self.asking).remove(&http::key(request)?)
+    }
+
+    /// Accepts connections and serves them until `stopping` is set.
     pub fn run(self: &Arc<Self>, stopping: &AtomicBool) -> io::Result<()> {
         loop {
             let accepted = self.listener.accept();
@@ -82,173 +100,190 @@ impl Gate {
                 return Ok(());
             }
             match accepted {
-                Ok((client, _)) => self.accept(client),
-                // The client went away before it was accepted: its own affair.
+                Ok((client, peer)) => self.enter(client, peer.ip()),
+                // The client closed the connection before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_shortage(&error) => std::thread::sleep(REST),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Whether a connection came through the gate, and is still open. Anyone on this machine can find the port behind it.
-    pub fn holds(&self, peer: &SocketAddr) -> bool {
-        self.open().contains_key(peer)
-    }
-
-    /// Ends every connection after what was answered on it, and waits for the clients to take that, at most for `limit`.
+    /// Ends every connection after the answer in progress, and waits for the clients to read it, at most for `limit`.
     pub fn close(&self, limit: Duration) {
-        let open = self.open();
-        for server in open.values() {
-            // The server sees the end of the requests, and closes; the rest of its answer passes, and then the connection ends.
-            let _ = server.shutdown(Shutdown::Write);
-        }
-        drop(self.closed.wait_timeout_while(open, limit, |open| !open.is_empty()));
+        self.connections.close(limit);
     }
 
-    fn accept(self: &Arc<Self>, client: TcpStream) {
-        if self.accepted.fetch_add(1, Ordering::SeqCst) >= self.max_connections {
-            self.accepted.fetch_sub(1, Ordering::SeqCst);
+    fn enter(self: &Arc<Self>, client: TcpStream, peer: IpAddr) {
+        let client = Arc::new(client);
+        let Some(place) = self.connections.enter(&client, peer) else {
+            let message = "too many connections are being answered: try again later";
+            // It fits into the buffers of a connection that has just begun.
+            let _ = client.set_nonblocking(true).and_then(|()| self.refuse(&client, 503, "TOOMANYREQUESTS", message));
             return;
-        }
+        };
         let gate = Arc::clone(self);
-        let started = std::thread::Builder::new().spawn(move || {
-            // What goes wrong with one connection ends that connection, and nobody is left to tell.
-            let _ = gate.pass_on(client);
-            gate.accepted.fetch_sub(1, Ordering::SeqCst);
-        });
-        if started.is_err() {
-            self.accepted.fetch_sub(1, Ordering::SeqCst);
-        }
+        // An error of one connection ends that connection alone, and its client can no longer be told.
+        let _ = std::thread::Builder::new().spawn(move || gate.serve(&client, &place));
     }
 
-    fn pass_on(&self, mut client: TcpStream) -> io::Result<()> {
+    fn serve(&self, client: &Arc<TcpStream>, place: &Place) -> io::Result<()> {
         client.set_nodelay(true)?;
-        client.set_read_timeout(Some(self.silence))?;
-        client.set_write_timeout(Some(STALL))?;
-        let Some(head) = read_head(&mut client)? else { return Ok(()) };
-        // `tiny_http` gives a connection to a thread when it accepts it, so this too is done by one at a time.
-        let entrance = self.entrance.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let server = Arc::new(TcpStream::connect(self.inner)?);
-        let address = server.local_addr()?;
-        self.open().insert(address, Arc::clone(&server));
-        let entered = begin(&server, &head);
-        drop(entrance);
-        let passed = entered.and_then(|beginning| pass_both_ways(&client, &server, &beginning, self.silence));
-        self.open().remove(&address);
-        self.closed.notify_all();
-        passed
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<TcpStream>>> {
-        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Hands a request to the server, and waits for the beginning of the answer.
-fn begin(mut server: &TcpStream, head: &[u8]) -> io::Result<Vec<u8>> {
-    server.set_nodelay(true)?;
-    server.write_all(head)?;
-    server.set_read_timeout(Some(ENTRY))?;
-    let mut beginning = vec![0; BUFFER_BYTES];
-    let count = match server.read(&mut beginning) {
-        // It thinks longer than the others should wait.
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => 0,
-        result => result?,
-    };
-    beginning.truncate(count);
-    Ok(beginning)
-}
-
-fn pass_both_ways(mut client: &TcpStream, server: &TcpStream, beginning: &[u8], silence: Duration) -> io::Result<()> {
-    server.set_read_timeout(Some(silence))?;
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            // The server sees the end of the requests, answers what it has, and closes.
-            let _ = copy(client, server);
-            let _ = server.shutdown(Shutdown::Write);
-        });
-        let copied = client.write_all(beginning).and_then(|()| copy(server, client));
-        // The server has nothing more to say: this also ends the wait for another request.
-        let _ = client.shutdown(Shutdown::Both);
-        copied
-    })
-}
-
-/// The first request with all of its headers, and whatever came with it. None: it is no HTTP, or has no end.
-fn read_head(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
-    let mut head = Vec::new();
-    let mut buffer = [0; 4096];
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let count = client.read(&mut buffer)?;
-        head.extend_from_slice(&buffer[..count]);
-        if count == 0 || head[0] == TLS_HANDSHAKE || head.len() > MAX_HEAD_BYTES {
-            return Ok(None);
+        client.set_write_timeout(Some(self.stall))?;
+        let mut unread = Unread::default();
+        loop {
+            let head = match unread.next(client, Instant::now() + self.head_time) {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    let (status, code) = error.status();
+                    self.refuse(client, status, code, &error.to_string())?;
+                    return linger(client);
+                }
+            };
+            if !place.begin_answer() {
+                return Ok(());
+            }
+            self.ask(&head, client, place.key())?;
+            if !place.begin_wait() || head.is_last {
+                return linger(client);
+            }
         }
     }
-    Ok(Some(head))
+
+    /// Passes a head on to the server, and waits until the client has the answer.
+    fn ask(&self, head: &Head, client: &Arc<TcpStream>, key: u64) -> io::Result<()> {
+        let (answered, answer) = channel();
+        lock(&self.asking).insert(key, Client { stream: Arc::clone(client), is_last: head.is_last, answered });
+        let passed_on = lock(&self.server).write_all(&head.to_bytes(key));
+        if passed_on.is_err() {
+            lock(&self.asking).remove(&key);
+        }
+        passed_on?;
+        answer.recv().map_err(|_| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn refuse(&self, client: &TcpStream, status: u16, code: &str, message: &str) -> io::Result<()> {
+        if self.log {
+            terminal::log(format_args!("a request was refused with {status}: {message}"));
+        }
+        http::send(respond::error(status, code, message), "GET", true, client)
+    }
 }
 
-fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Ends a connection so that the client receives the last answer; see [`LINGER`].
+fn linger(mut client: &TcpStream) -> io::Result<()> {
+    client.shutdown(Shutdown::Write)?;
+    let end = Instant::now() + LINGER;
+    let mut unwanted = [0; 4096];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let time = end.saturating_duration_since(Instant::now());
+        if time.is_zero() {
+            break;
+        }
+        client.set_read_timeout(Some(time))?;
+        match client.read(&mut unwanted)? {
+            0 => break,
+            count => left = left.saturating_sub(count),
         }
     }
+    Ok(())
+}
+
+/// Whether the system had no descriptor or memory for a connection, which passes.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use crate::serve::respond::{Body, Response};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::mpsc::Receiver;
 
-    /// A gate with this patience, before a server that answers each request with its own bytes. It ends with the test.
-    fn gate(silence: Duration) -> SocketAddr {
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    /// A gate that gives each head and each stalled client so much time, before a server that answers with so many bytes. It
+    /// ends with the test. Gives its address, and how each answer ended.
+    fn gate(time: Duration, length: u64) -> (SocketAddr, Receiver<io::Result<()>>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (gate, inner) = Gate::new(listener).unwrap();
-        let gate = Arc::new(Gate { silence, ..gate });
-        std::thread::spawn(move || gate.run(&AtomicBool::new(false)));
+        let (gate, inner) = Gate::new(listener, false).unwrap();
+        let gate = Arc::new(Gate { head_time: time, stall: time, ..gate });
+        let accepting = Arc::clone(&gate);
+        std::thread::spawn(move || accepting.run(&AtomicBool::new(false)));
+        let server = tiny_http::Server::from_listener(inner, None).unwrap();
+        let (ended, answers) = channel();
         std::thread::spawn(move || {
-            for server in inner.incoming().map_while(Result::ok) {
-                std::thread::spawn(move || copy(&server, &server));
+            for request in server.incoming_requests() {
+                let file = tempfile::tempfile().unwrap();
+                file.set_len(length).unwrap();
+                let client = gate.client_of(&request).unwrap();
+                let response = Response { status: 200, headers: vec![], body: Body::File { file, offset: 0, length } };
+                let sent = http::send(response, "GET", client.is_last, &client.stream);
+                if sent.is_ok() {
+                    client.answered.send(()).unwrap();
+                }
+                drop(request.into_writer());
+                let _ = ended.send(sent);
             }
         });
-        address
+        (address, answers)
     }
 
-    fn connect(address: SocketAddr) -> TcpStream {
-        let client = TcpStream::connect(address).unwrap();
-        client.set_read_timeout(Some(SILENCE / 2)).unwrap();
-        client
-    }
-
-    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
     #[test]
-    fn silent_connections_are_closed_before_and_after_a_request() {
-        let address = gate(Duration::from_millis(100));
-        for request in [&b""[..], b"GET / HT", REQUEST] {
-            let mut client = connect(address);
-            client.write_all(request).unwrap();
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).unwrap();
-            assert_eq!(answer, if request == REQUEST { REQUEST } else { b"" });
+    fn a_head_has_a_deadline_however_often_a_byte_of_it_comes() {
+        let (address, _) = gate(Duration::from_millis(200), 2);
+        for before in ["", REQUEST] {
+            // When: a client sends a head byte by byte, more often than the deadline.
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+            client.write_all(format!("{before}GET /").as_bytes()).unwrap();
+            let (mut answer, start) = (Vec::new(), Instant::now());
+            while !String::from_utf8_lossy(&answer).contains(" 408 ") {
+                assert!(start.elapsed() < PATIENCE, "{}", String::from_utf8_lossy(&answer));
+                let _ = client.write_all(b"a");
+                let mut part = [0; 4096];
+                let count = client.read(&mut part).unwrap_or(0);
+                answer.extend_from_slice(&part[..count]);
+            }
+            // Then: it is refused, after the answer to the request before.
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(answer.starts_with("HTTP/1.1 200 "), before == REQUEST, "{answer}");
         }
     }
 
     #[test]
-    fn what_speaks_tls_is_closed_at_once() {
-        let mut client = connect(gate(SILENCE));
-        let start = Instant::now();
-        client.write_all(&[TLS_HANDSHAKE, 3, 1, 0]).unwrap();
-        // What was not read may make it a reset.
-        let outcome = client.read(&mut [0; 16]);
-        assert!(matches!(outcome, Ok(0)) || outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset));
-        assert!(start.elapsed() < SILENCE / 2);
+    fn silent_connections_are_closed_before_and_after_a_request() {
+        let (address, _) = gate(Duration::from_millis(100), 2);
+        for request in ["", REQUEST] {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer.ends_with("\r\n\r\n\0\0"), request == REQUEST, "{answer}");
+            assert_eq!(answer.is_empty(), request.is_empty(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_is_given_up() {
+        let (address, answers) = gate(Duration::from_millis(100), 256 * 1024 * 1024);
+        // When: a client asks for more than all buffers take, and reads nothing.
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(REQUEST.as_bytes()).unwrap();
+        // Then: its answer ends.
+        let error = answers.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error:?}");
     }
 }

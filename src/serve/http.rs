@@ -1,83 +1,99 @@
 //! The traffic with `tiny_http`: its requests become plain data, our responses go out, and its quirks stay in here.
 
-use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
 use std::time::Instant;
 
-use tiny_http::{Header, Method};
+use tiny_http::Header;
 
+use super::gate::Client;
+use super::head::KEY_HEADER;
 use super::request_path;
-use super::respond::{Body, Request, Response};
+use super::respond::{Body, Request, Response, sends_body};
 use crate::terminal;
 
-/// The largest request body that is read away. Nothing here wants a body, and `tiny_http` reads an unwanted one into a buffer
-/// as large as `Content-Length` says: a client that announces more than there is memory would end the process.
-const MAX_UNWANTED_BODY: usize = 64 * 1024 * 1024;
+/// How much of a body is sent together with the head.
+const BEGINNING_BYTES: u64 = 64 * 1024;
 
-/// Answers one request. With `log`, tells on standard error what was asked, the status, the bytes of the body, and the time.
-pub fn exchange(http: tiny_http::Request, log: bool, respond: impl FnOnce(&Request) -> Response) {
-    if http.body_length().is_some_and(|length| length > MAX_UNWANTED_BODY) {
-        // Nothing else keeps `tiny_http` from making that buffer. The client gets no answer, and a thread and a socket of
-        // `tiny_http` stay until this program ends; the gate gives the connection up.
-        std::mem::forget(http);
-        return;
-    }
+/// Answers one request. With `log`, writes what was asked, the status, the bytes of the body, and the time to standard error.
+pub fn exchange(http: tiny_http::Request, client: Client, log: bool, respond: impl FnOnce(&Request) -> Response) {
     let start = Instant::now();
     let request = read(&http);
     let response = respond(&request);
     let status = response.status;
-    let bytes = if response.sends_body_for(&request.method) { response.body.length() } else { 0 };
-    let target = http.url().to_string();
-    // A client that went away before it had everything is its own affair.
-    let _ = send(http, response);
+    let bytes = if sends_body(&request.method, status) { response.body.length() } else { 0 };
+    let sent = send(response, &request.method, client.is_last, &client.stream);
     if log {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        terminal::log(format_args!("{} {target} {status} {bytes} {milliseconds:.1} ms", request.method));
+        terminal::log(format_args!("{} {} {status} {bytes} {milliseconds:.1} ms", request.method, http.url()));
     }
+    if sent.is_ok() {
+        let _ = client.answered.send(());
+    }
+    // `tiny_http` answers a request that is only dropped, on the gate's connection.
+    drop(http.into_writer());
+}
+
+/// The key of the client that a request is for.
+pub fn key(http: &tiny_http::Request) -> Option<u64> {
+    header(http, KEY_HEADER)?.parse().ok()
+}
+
+fn header(http: &tiny_http::Request, name: &'static str) -> Option<String> {
+    let found = http.headers().iter().find(|header| header.field.equiv(name));
+    found.map(|header| header.value.as_str().to_string())
 }
 
 fn read(http: &tiny_http::Request) -> Request {
-    let header = |name: &'static str| {
-        let found = http.headers().iter().find(|header| header.field.equiv(name));
-        found.map(|header| header.value.as_str().to_string())
-    };
     let (path, query) = request_path::split(http.url());
     Request {
         method: http.method().to_string(),
         path: path.into(),
         query: query.into(),
-        range: header("Range"),
-        if_range: header("If-Range"),
-        if_none_match: header("If-None-Match"),
-        if_modified_since: header("If-Modified-Since"),
+        range: header(http, "Range"),
+        if_range: header(http, "If-Range"),
+        if_none_match: header(http, "If-None-Match"),
+        if_modified_since: header(http, "If-Modified-Since"),
     }
 }
 
-fn send(http: tiny_http::Request, response: Response) -> std::io::Result<()> {
-    let headers = response.headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_str()).ok());
-    let headers: Vec<Header> = headers.collect();
-    let length = usize::try_from(response.body.length()).unwrap_or(usize::MAX);
-    let reader: Box<dyn Read + Send> = match response.body {
-        Body::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-        Body::File { mut file, offset, length } => {
+/// Sends a response to a client. With `is_last`, the response says that the connection ends.
+///
+/// # Errors
+/// The client took nothing for too long, or went away; or the file has become shorter than the response says.
+pub fn send(response: Response, method: &str, is_last: bool, mut client: &TcpStream) -> io::Result<()> {
+    let mut bytes = head(&response, is_last)?;
+    let has_body = sends_body(method, response.status);
+    match response.body {
+        Body::Bytes(body) if has_body => bytes.extend(body),
+        Body::File { mut file, offset, length } if has_body => {
             file.seek(SeekFrom::Start(offset))?;
-            Box::new(file.take(length))
+            // In one piece with the head: most documents are small.
+            let beginning = (&file).take(length.min(BEGINNING_BYTES)).read_to_end(&mut bytes)? as u64;
+            client.write_all(&bytes)?;
+            bytes.clear();
+            let rest = io::copy(&mut file.take(length - beginning), &mut client)?;
+            if beginning + rest < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-    };
-    // Past its threshold tiny_http sends chunks without a length, and clients could neither resume nor show progress.
-    let response = tiny_http::Response::new(response.status.into(), headers, reader, Some(length), None)
-        .with_chunked_threshold(usize::MAX);
-    if has_body(&http) {
-        // Answered before the body is read away: the client may be waiting for the answer before it sends any.
-        return http.respond(response);
+        _ => {}
     }
-    // Without the request's headers, because for `TE: chunked` it sends chunks whatever the threshold.
-    let (version, is_head) = (http.http_version().clone(), *http.method() == Method::Head);
-    let mut writer = http.into_writer();
-    response.raw_print(&mut writer, version, &[], is_head, None)?;
-    writer.flush()
+    client.write_all(&bytes)
 }
 
-fn has_body(http: &tiny_http::Request) -> bool {
-    let is_chunked = http.headers().iter().any(|header| header.field.equiv("Transfer-Encoding"));
-    is_chunked || http.body_length().is_some_and(|length| length > 0)
+/// The head of a response, as `tiny_http` writes it.
+fn head(response: &Response, is_last: bool) -> io::Result<Vec<u8>> {
+    let headers = response.headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_str()).ok());
+    let length = usize::try_from(response.body.length()).unwrap_or(usize::MAX);
+    let http = tiny_http::Response::new(response.status.into(), headers.collect(), io::empty(), Some(length), None);
+    let mut bytes = vec![];
+    // Past its threshold tiny_http sends chunks without a length, and clients could neither resume nor show progress.
+    http.with_chunked_threshold(usize::MAX).raw_print(&mut bytes, (1, 1).into(), &[], true, None)?;
+    if is_last && bytes.ends_with(b"\r\n\r\n") {
+        // `tiny_http` ignores this header among the others.
+        bytes.truncate(bytes.len() - 2);
+        bytes.extend(b"Connection: close\r\n\r\n");
+    }
+    Ok(bytes)
 }

@@ -1,24 +1,26 @@
 //! The preview server: a site's directory over HTTP on loopback, with the media types and cache policy it will have.
 //!
 //! It answers every request from the files as they are at that moment, so a publish is seen at once. What to send is decided
-//! in [`respond`], without a socket. A connection passes the gate (`gate.rs`) and becomes requests in `tiny_http`; [`queue`]
-//! gives each connection its turn, so that a slow client holds up nobody; [`http`] takes a request from `tiny_http` and sends
-//! its answer.
+//! in [`respond`], without a socket. The gate (`gate.rs`) limits the connections (`connections.rs`), reads and checks the head of
+//! each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`) takes the request from `tiny_http` and
+//! sends the answer ([`http`]).
 
+mod connections;
 mod gate;
+mod head;
 pub mod http;
 pub mod local;
-pub mod queue;
 pub mod range;
 pub mod registry;
 pub mod request_path;
 pub mod respond;
+mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime};
 
 use crate::publish::{self, PublishError};
 use crate::site::SiteMap;
@@ -27,11 +29,9 @@ use crate::site::path::DESCRIPTION;
 use crate::store::StoreError;
 use crate::store::directory::{DirectoryStore, LinkMode};
 use gate::Gate;
-use queue::Queue;
 use respond::Preview;
+use workers::Workers;
 
-/// So many connections are answered at once; more wait. A preview has few clients, and a thread costs little.
-const MAX_THREADS: usize = 256;
 /// How long a server that was told to stop goes on sending what it has begun to send.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -61,6 +61,15 @@ pub enum ServeError {
         /// What the system said.
         reason: String,
     },
+    /// The socket between the gate and `tiny_http` cannot be made.
+    #[error(
+        "cannot make a socket below {}: {source}; set TMPDIR to a directory of a short path that can be written",
+        std::env::temp_dir().display()
+    )]
+    Socket {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Listening ended.
     #[error("cannot accept connections on {address} any more")]
     Accept {
@@ -74,7 +83,7 @@ pub enum ServeError {
 
 /// A bound server.
 pub struct Server {
-    http: Arc<tiny_http::Server>,
+    http: tiny_http::Server,
     gate: Arc<Gate>,
     address: SocketAddr,
     site: Arc<ServedSite>,
@@ -85,8 +94,6 @@ pub struct Server {
 /// Stops a server from another thread.
 #[derive(Clone)]
 pub struct Handle {
-    /// Gone: the server has ended. A handle does not keep it, so that letting one go never waits for anything.
-    http: Weak<tiny_http::Server>,
     address: SocketAddr,
     stopping: Arc<AtomicBool>,
 }
@@ -95,9 +102,6 @@ impl Handle {
     /// Takes no further request; what is being sent is sent to its end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        if let Some(http) = self.http.upgrade() {
-            http.unblock();
-        }
         // The gate waits for a connection, and this is one. It looks whether it should stop before it passes anything on.
         drop(TcpStream::connect(reachable(self.address)));
     }
@@ -147,10 +151,11 @@ impl Server {
         let failed = |reason: String| ServeError::Listen { address: address.into(), reason };
         let listener = TcpListener::bind(address).map_err(|error| failed(error.to_string()))?;
         let bound = listener.local_addr().map_err(|error| failed(error.to_string()))?;
-        let (gate, inner) = Gate::new(listener).map_err(|error| failed(error.to_string()))?;
-        let http = tiny_http::Server::from_listener(inner, None).map_err(|error| failed(error.to_string()))?;
-        let (http, gate) = (Arc::new(http), Arc::new(gate));
-        Ok(Server { http, gate, address: bound, site, stopping: Arc::default(), log })
+        let socket = |source: std::io::Error| ServeError::Socket { source };
+        let (gate, inner) = Gate::new(listener, log).map_err(socket)?;
+        let http =
+            tiny_http::Server::from_listener(inner, None).map_err(|error| socket(std::io::Error::other(error)))?;
+        Ok(Server { http, gate: Arc::new(gate), address: bound, site, stopping: Arc::default(), log })
     }
 
     /// The address it listens on.
@@ -160,55 +165,39 @@ impl Server {
 
     /// What stops it.
     pub fn handle(&self) -> Handle {
-        Handle { http: Arc::downgrade(&self.http), address: self.address, stopping: Arc::clone(&self.stopping) }
+        Handle { address: self.address, stopping: Arc::clone(&self.stopping) }
     }
 
     /// Answers requests until it is stopped, and then sends what it has begun to send.
     ///
     /// # Errors
-    /// The system gives no more connections, for example because the process has too many files open.
+    /// The system gives no more connections.
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
         let Server { http, gate, address, site, stopping, log } = self;
         let entered = Arc::clone(&gate);
-        let queue = Queue::new(MAX_THREADS, move |request: tiny_http::Request| {
-            if request.remote_addr().is_some_and(|client| entered.holds(client)) {
-                http::exchange(request, log, |request| {
+        let answer = move |http| {
+            if let Some(client) = entered.client_of(&http) {
+                http::exchange(http, client, log, |request| {
                     let map = site.map();
                     respond::respond(&Preview { root: &site.root, map: &map }, request)
                 });
             }
-        });
-        let accepting = {
-            let (gate, handle) = (Arc::clone(&gate), handle.clone());
-            std::thread::spawn(move || {
-                let result = gate.run(&handle.stopping);
-                handle.stop();
-                result
-            })
         };
-        let mut ended = Ok(());
-        while !stopping.load(Ordering::SeqCst) {
-            match http.recv() {
-                Ok(request) => {
-                    // Also one whose connection is gone: a request that is let go answers itself, and waits for its turn.
-                    queue.push(request.remote_addr().copied(), request);
-                }
-                Err(_) if stopping.load(Ordering::SeqCst) => {}
-                // tiny_http accepts no further connection after an error, so there is nothing to go on with.
-                Err(source) => {
-                    ended = Err(source);
-                    handle.stop();
-                }
+        let (failed, failure) = mpsc::channel();
+        let workers = Workers::start(http, answer, move |error| {
+            if !handle.stopping.load(Ordering::SeqCst) {
+                let _ = failed.send(error);
+                handle.stop();
             }
-        }
-        let limit = Instant::now() + GRACE;
-        queue.wait_until_idle(GRACE);
-        gate.close(limit.saturating_duration_since(Instant::now()));
-        let accepted = accepting.join().unwrap_or(Ok(()));
-        // What nobody took until now is let go, and each request answers itself then, in a turn that may never come.
-        std::thread::spawn(move || drop((http, queue)));
-        ended.and(accepted).map_err(|source| ServeError::Accept { address, source })
+        });
+        let failed = |source| ServeError::Accept { address, source };
+        let workers = workers.map_err(failed)?;
+        let accepted = gate.run(&stopping);
+        gate.close(GRACE);
+        stopping.store(true, Ordering::SeqCst);
+        workers.stop();
+        accepted.and(failure.try_recv().map_or(Ok(()), Err)).map_err(failed)
     }
 }
 

@@ -46,11 +46,9 @@ pub struct Response {
     pub body: Body,
 }
 
-impl Response {
-    /// Whether the body goes out (RFC 9110, sections 9.3.2 and 15.4.5).
-    pub fn sends_body_for(&self, method: &str) -> bool {
-        method != "HEAD" && self.status != 304
-    }
+/// Whether a response with a status has a body (RFC 9110, sections 9.3.2 and 15.4.5).
+pub fn sends_body(method: &str, status: u16) -> bool {
+    method != "HEAD" && status != 304
 }
 
 /// The bytes of a response.
@@ -293,7 +291,7 @@ fn wanted_range(request: &Request, etag: &str, modified: Option<SystemTime>, siz
 }
 
 /// An error in the form of the distribution-spec, which container clients show to people.
-fn error(status: u16, code: &str, message: &str) -> Response {
+pub fn error(status: u16, code: &str, message: &str) -> Response {
     let body = json!({"errors": [{"code": code, "message": message}]});
     let headers = vec![
         ("Content-Type", "application/json; charset=utf-8".into()),
@@ -371,7 +369,7 @@ mod tests {
             let (if_none_match, if_modified_since) = (if_none_match.map(Into::into), if_modified_since.map(Into::into));
             let response = ask(site.path(), &Request { if_none_match, if_modified_since, ..to(APP) });
             assert_eq!(response.status, status, "{response:?}");
-            assert_eq!(response.sends_body_for("GET"), status == 200);
+            assert_eq!(sends_body("GET", response.status), status == 200);
             assert_eq!((header(&response, "ETag"), response.body.length()), (etag.as_str(), 10));
         }
     }
@@ -409,7 +407,7 @@ mod tests {
         let site = site();
         let response = ask(site.path(), &Request { method: "HEAD".into(), range: Some("bytes=2-4".into()), ..to(APP) });
         assert_eq!((response.status, response.body.length()), (200, 10));
-        assert!(!response.sends_body_for("HEAD"));
+        assert!(!sends_body("HEAD", response.status));
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl Connection {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Sends anything to a server that may close the connection instead of taking it.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
     /// `GET` at a server that may close the connection instead: the status code, if one came.
     pub fn try_get(&mut self, target: &str) -> Option<u16> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
@@ -149,6 +154,17 @@ impl Connection {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).unwrap();
         bytes
+    }
+
+    /// Reads until the server ends the connection, or breaks it off.
+    pub fn try_rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.stream.read_to_end(&mut bytes) {
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+                panic!("the server does not end: {error}")
+            }
+            _ => bytes,
+        }
     }
 
     /// Reads and counts until the server ends the connection, and keeps nothing.

@@ -1,0 +1,209 @@
+//! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, and a file that shrinks
+//! while it is sent. During each attack another client is answered within a second, and the process stays small.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::checks::{LARGE, add_large_blob};
+use crate::support::fixtures::Site;
+use crate::support::http::{Base, Connection, PATIENCE};
+use crate::support::preview::Preview;
+
+const INDEX: &str = "/oci-index/app";
+/// How long the preview may take to answer another client during an attack.
+const ANSWER: Duration = Duration::from_secs(1);
+/// The most memory that the preview may ever have taken.
+const MAX_MEMORY_KIB: u64 = 64 * 1024;
+/// The address of another client: the attackers have the first of this machine's loopback addresses.
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A preview with the usual limit of open files.
+fn start() -> (Site, Preview) {
+    let site = Site::of_fixtures(&[]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    (site, server)
+}
+
+/// A client of another address gets a document within a second, and the process has stayed small.
+fn assert_unharmed(server: &Preview) {
+    let start = Instant::now();
+    let mut client = connect_from(OTHER, server.address);
+    client
+        .write_all(format!("GET {INDEX} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(start.elapsed() < ANSWER, "another client waited for {:?}", start.elapsed());
+    let kibibytes = server.peak_memory_kib();
+    assert!(kibibytes < MAX_MEMORY_KIB, "the preview took {kibibytes} KiB of memory");
+}
+
+/// A connection from one of this machine's loopback addresses.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from((from, 0))).unwrap();
+    connect(&socket, &to).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Connections that each sent the same text.
+fn attack(server: &Base, count: usize, text: &str) -> Vec<Connection> {
+    let connections = (0..count).map(|_| {
+        let mut connection = server.connect();
+        // The preview may have closed it already.
+        let _ = connection.try_send(text.as_bytes());
+        connection
+    });
+    connections.collect()
+}
+
+#[test]
+fn announced_bodies_are_refused_and_hold_nothing() {
+    let (_site, server) = start();
+    let before = server.open_files();
+    for (header, status) in [
+        ("Content-Length: 99999999999999", 413),
+        ("Content-Length: 1", 413),
+        ("Content-Length: 0\r\nContent-Length: 1", 413),
+        ("Content-Length: +0", 413),
+        ("Transfer-Encoding: chunked", 413),
+        ("Transfer-Encoding: identity", 413),
+        ("Content-Length: 0", 405),
+    ] {
+        // When: a request announces a body, and some of the body follows.
+        let mut connection = server.connect();
+        connection.send_text(&format!("POST {INDEX} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n0\r\n\r\n"));
+        // Then: the preview refuses the request, and closes the connection rather than reading a body.
+        let response = connection.response();
+        assert_eq!(response.status, status, "{header}");
+        if status == 413 {
+            assert_eq!(response.expect("Connection"), "close");
+            assert!(response.json()["errors"][0]["message"].as_str().unwrap().contains("body"), "{response:?}");
+            assert_eq!(connection.rest(), b"", "{header}");
+        }
+    }
+    // When: more clients do so than the process may open files.
+    for method in ["GET", "POST"] {
+        let request = format!("{method} {INDEX} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n");
+        for _ in 0..12 {
+            let mut connections = attack(&server, 50, &request);
+            assert_unharmed(&server);
+            connections.iter_mut().for_each(|connection| drop(connection.try_rest()));
+        }
+    }
+    // Then: none of them costs a file.
+    let start = Instant::now();
+    while server.open_files() > before {
+        assert!(start.elapsed() < PATIENCE, "{} files are open, {before} were", server.open_files());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn every_head_of_a_connection_has_a_size() {
+    let (_site, server) = start();
+    for (before, part) in [(0, "X-Header: value\r\n"), (1, "X-Header: value\r\n"), (1, "xxxxxxxxxxxxxxxx"), (3, "\r\n")]
+    {
+        // Given: a connection that has had answers.
+        let mut connection = server.connect();
+        for _ in 0..before {
+            connection.send("GET", INDEX, &[], 1);
+            assert_eq!(connection.response().status, 200);
+        }
+        // When: its next head does not end.
+        let part = part.repeat(64 * 1024 / part.len());
+        let _ = connection.try_send(if part.starts_with("\r\n") { b"" } else { b"GET / HTTP/1.1\r\nA: " });
+        let sent = (0..4096).take_while(|_| connection.try_send(part.as_bytes()).is_ok()).count();
+        // Then: the preview takes no more than it needs to refuse the head.
+        assert!(sent < 4096, "the preview took {sent} times 64 KiB of one head");
+        assert_unharmed(&server);
+    }
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused_with_the_limit() {
+    let (_site, server) = start();
+    let long = "x".repeat(20_000);
+    for headers in [format!("X-Long: {long}\r\n"), "X-Header: value\r\n".repeat(200)] {
+        let mut connection = server.connect();
+        connection.send_text(&format!("GET {INDEX} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
+        let response = connection.response();
+        assert_eq!((response.status, response.expect("Connection")), (431, "close"));
+        assert!(response.json()["errors"][0]["message"].as_str().unwrap().contains("16384 bytes"), "{response:?}");
+    }
+    // A head that real clients send, with a long token for a registry, is small enough.
+    let authorization = format!("Bearer {}", "x".repeat(12_000));
+    assert_eq!(server.get_with(INDEX, &[("Authorization", &authorization)]).status, 200);
+}
+
+#[test]
+fn what_is_not_http_1_is_refused_at_once_and_blocks_nobody() {
+    let (_site, server) = start();
+    let tls = "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}";
+    for (greeting, status) in [
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("GET / HTTP/3.0\r\n\r\n", 505),
+        (tls, 400),
+        ("SSH-2.0-OpenSSH_9.9\r\n", 400),
+        ("GET /\r\n\r\n", 400),
+    ] {
+        // When: many clients begin so, and stay.
+        let start = Instant::now();
+        let mut connections = attack(&server, 30, greeting);
+        // Then: another client is answered, and each of them is refused.
+        assert_unharmed(&server);
+        for connection in &mut connections {
+            let response = connection.response();
+            assert_eq!((response.status, response.expect("Connection")), (status, "close"), "{greeting:?}");
+        }
+        assert!(start.elapsed() < PATIENCE / 2, "{greeting:?} took {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn slow_requests_give_way_to_other_clients() {
+    let (_site, server) = start();
+    for beginning in ["", "GET /oci-ind", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "] {
+        // Given: many connections of one client, which send no whole head.
+        let slow = attack(&server, 512, beginning);
+        // Then: clients of another address are answered, and of the same address, too.
+        assert_unharmed(&server);
+        assert_eq!(server.get(INDEX).status, 200);
+        drop(slow);
+    }
+}
+
+#[test]
+fn one_client_that_reads_slowly_leaves_room_for_others() {
+    let (_site, server) = start();
+    let large = add_large_blob(&server);
+    // Given: many connections of one client, each of which asks for a large blob and reads nothing.
+    let slow = attack(&server, 512, &format!("GET {large} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    // Then: clients of another address are answered.
+    assert_unharmed(&server);
+    drop(slow);
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
+    // Given: a client in the middle of a large blob.
+    let (site, server) = start();
+    let large = add_large_blob(&server);
+    let mut connection = server.connect();
+    connection.send("GET", &large, &[], 2);
+    assert_eq!(connection.head().expect("Content-Length"), LARGE.to_string());
+    // When: the file becomes shorter.
+    let start = Instant::now();
+    std::fs::File::options().write(true).open(site.root().join(&large[1..])).unwrap().set_len(1000).unwrap();
+    // Then: the connection ends early, so that the client knows, and carries no other answer.
+    let rest = connection.try_rest();
+    assert!((rest.len() as u64) < LARGE, "{} bytes came", rest.len());
+    assert!(rest.iter().all(|byte| *byte == 0), "the next answer stands in the place of the missing bytes");
+    assert!(start.elapsed() < PATIENCE / 2, "it took {:?}", start.elapsed());
+    assert_eq!(server.get(&large).body.len(), 1000);
+}
