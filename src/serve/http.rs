@@ -50,6 +50,7 @@ fn read(http: &tiny_http::Request) -> Request {
         method: http.method().to_string(),
         path: path.into(),
         query: query.into(),
+        host: request_path::authority(http.url()).map(str::to_string).or(header(http, "Host")),
         range: header(http, "Range"),
         if_range: header(http, "If-Range"),
         if_none_match: header(http, "If-None-Match"),

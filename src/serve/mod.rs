@@ -8,6 +8,7 @@
 mod connections;
 mod gate;
 mod head;
+pub mod host;
 pub mod http;
 pub mod local;
 pub mod range;
@@ -29,7 +30,7 @@ use crate::site::path::DESCRIPTION;
 use crate::store::StoreError;
 use crate::store::directory::{DirectoryStore, LinkMode};
 use gate::Gate;
-use respond::Preview;
+use respond::{Preview, Request, Response};
 use workers::Workers;
 
 /// How long a server that was told to stop goes on sending what it has begun to send.
@@ -132,6 +133,23 @@ impl ServedSite {
         }
         Arc::clone(&current.1)
     }
+
+    /// Answers a request. On loopback, only for hosts that [`host`] accepts.
+    fn answer(&self, request: &Request, is_local: bool) -> Response {
+        let map = self.map();
+        let hosts = &map.settings().hosts;
+        match &request.host {
+            Some(host) if is_local && !host::is_served(host, hosts) => {
+                let message = format!(
+                    "this preview answers for localhost and for {}, not for {host:?}: open it under one of these names \
+                     (a reverse proxy has to send one as Host)",
+                    hosts.join(", ")
+                );
+                respond::error(421, "HOST_UNKNOWN", &message)
+            }
+            _ => respond::respond(&Preview { root: &self.root, map: &map }, request),
+        }
+    }
 }
 
 fn modified(root: &Path) -> Option<SystemTime> {
@@ -175,13 +193,11 @@ impl Server {
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
         let Server { http, gate, address, site, stopping, log } = self;
+        let is_local = address.ip().to_canonical().is_loopback();
         let entered = Arc::clone(&gate);
         let answer = move |http| {
             if let Some(client) = entered.client_of(&http) {
-                http::exchange(http, client, log, |request| {
-                    let map = site.map();
-                    respond::respond(&Preview { root: &site.root, map: &map }, request)
-                });
+                http::exchange(http, client, log, |request| site.answer(request, is_local));
             }
         };
         let (failed, failure) = mpsc::channel();

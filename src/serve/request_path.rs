@@ -23,17 +23,25 @@ pub enum RequestPathError {
 }
 
 /// Takes a target apart: the path, still encoded, and the query without its question mark.
-///
-/// A client that takes the server for a proxy sends a whole URI (RFC 9112, section 3.2.2); its host is not looked at.
 pub fn split(target: &str) -> (&str, &str) {
     let (before, query) = target.split_once('?').unwrap_or((target, ""));
-    let path = match before.split_once("://") {
-        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
-        }
-        _ => before,
+    let path = match whole_uri(before) {
+        Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => before,
     };
     (path, query)
+}
+
+/// The authority of a target that is a whole URI, as a client sends it that takes the server for a proxy. It counts, and not the
+/// `Host` header (RFC 9112, section 3.2.2).
+pub fn authority(target: &str) -> Option<&str> {
+    whole_uri(target).and_then(|rest| rest.split(['/', '?']).next())
+}
+
+/// What follows the scheme of a whole URI.
+fn whole_uri(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(rest)
 }
 
 /// Decodes a path and takes its leading slash away.
@@ -98,20 +106,21 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_a_path_and_a_query() {
-        for (target, path, query) in [
-            ("/a?b=c", "/a", "b=c"),
-            ("/a?b?c", "/a", "b?c"),
-            ("/a?u=http://x/y", "/a", "u=http://x/y"),
-            ("http://localhost:8000/a?b", "/a", "b"),
-            ("HTTPS://localhost/a", "/a", ""),
-            ("http://localhost", "/", ""),
-            ("http://localhost?b", "/", "b"),
-            ("/http://x/y", "/http://x/y", ""),
-            ("ftp://x/y", "ftp://x/y", ""),
-            ("*", "*", ""),
+    fn a_target_has_a_path_and_a_query_and_perhaps_an_authority() {
+        for (target, host, path, query) in [
+            ("/a?b=c", None, "/a", "b=c"),
+            ("/a?b?c", None, "/a", "b?c"),
+            ("/a?u=http://x/y", None, "/a", "u=http://x/y"),
+            ("http://localhost:8000/a?b", Some("localhost:8000"), "/a", "b"),
+            ("HTTPS://localhost/a", Some("localhost"), "/a", ""),
+            ("http://localhost", Some("localhost"), "/", ""),
+            ("http://localhost?b", Some("localhost"), "/", "b"),
+            ("http:///a", Some(""), "/a", ""),
+            ("/http://x/y", None, "/http://x/y", ""),
+            ("ftp://x/y", None, "ftp://x/y", ""),
+            ("*", None, "*", ""),
         ] {
-            assert_eq!(split(target), (path, query), "{target}");
+            assert_eq!((authority(target), split(target)), (host, (path, query)), "{target}");
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Request {
     pub path: String,
     /// The query, without its question mark.
     pub query: String,
+    /// The host and perhaps the port that it is for.
+    pub host: Option<String>,
     /// `Range`.
     pub range: Option<String>,
     /// `If-Range`.

@@ -1,5 +1,5 @@
-//! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, and a file that shrinks
-//! while it is sent. During each attack another client is answered within a second, and the process stays small.
+//! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, foreign hosts, and a file
+//! that shrinks while it is sent. During each attack another client is answered within a second, and the process stays small.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -206,4 +206,48 @@ fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
     assert!(rest.iter().all(|byte| *byte == 0), "the next answer stands in the place of the missing bytes");
     assert!(start.elapsed() < PATIENCE / 2, "it took {:?}", start.elapsed());
     assert_eq!(server.get(&large).body.len(), 1000);
+}
+
+#[test]
+fn on_loopback_only_local_names_and_the_sites_hosts_are_answered() {
+    let (_site, server) = start();
+    let port = server.address.port();
+    for (host, status) in [
+        ("localhost".to_string(), 200),
+        (format!("LocalHost:{port}"), 200),
+        ("app.localhost:1".into(), 200),
+        (format!("127.0.0.1:{port}"), 200),
+        ("127.8.9.1".into(), 200),
+        ("[::1]:8000".into(), 200),
+        ("example.com".into(), 200),
+        ("EXAMPLE.com.:8000".into(), 200),
+        // Whatever a browser resolved to this address.
+        ("evil.example".into(), 421),
+        (format!("evil.example:{port}"), 421),
+        ("notlocalhost".into(), 421),
+        ("localhost.evil.example".into(), 421),
+        ("127.0.0.1.evil.example".into(), 421),
+        ("example.com.evil.example".into(), 421),
+        ("192.0.2.1".into(), 421),
+        ("[2001:db8::1]".into(), 421),
+        (String::new(), 421),
+    ] {
+        let response = server.request_to(&host, "GET", INDEX, &[]);
+        assert_eq!(response.status, status, "{host}");
+        if status == 421 {
+            let message = response.json()["errors"][0]["message"].as_str().unwrap().to_string();
+            assert!(message.contains("localhost") && message.contains("example.com"), "{message}");
+        }
+    }
+    // The host of a whole URI counts, and not the header (RFC 9112, section 3.2.2).
+    assert_eq!(server.get(&format!("http://evil.example{INDEX}")).status, 421);
+    assert_eq!(server.request_to("evil.example", "GET", &format!("http://localhost{INDEX}"), &[]).status, 200);
+    // Exactly one Host (RFC 9112, section 3.2); HTTP/1.0 has none.
+    for (head, status) in
+        [("HTTP/1.1", 400), ("HTTP/1.1\r\nHost: localhost\r\nHost: localhost", 400), ("HTTP/1.0", 200)]
+    {
+        let mut connection = server.connect();
+        connection.send_text(&format!("GET {INDEX} {head}\r\n\r\n"));
+        assert_eq!(connection.response().status, status, "{head}");
+    }
 }

@@ -1,0 +1,70 @@
+//! Which `Host` headers a preview on loopback accepts.
+//!
+//! With DNS rebinding, a web page makes its own host name resolve to a loopback address. The browser then treats the preview as
+//! part of that page's origin, and the page can read the site. The `Host` header still carries the page's host name, so a
+//! preview on loopback accepts the names of this machine and the hosts of its site, and refuses every other.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Whether an authority (`localhost:8000`) names this machine or one of the site's hosts, on any port.
+pub fn is_served(authority: &str, site_hosts: &[String]) -> bool {
+    let host = without_port(authority).to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    is_loopback(host) || site_hosts.iter().any(|known| known == host)
+}
+
+/// The host of an authority. An IPv6 address keeps its brackets, as in the names of images.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    }
+    // Every name below localhost is loopback, too (RFC 6761, section 6.3).
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_names_and_the_sites_hosts_are_served_on_any_port() {
+        let hosts = ["example.com".to_string(), "[2001:db8::1]".to_string()];
+        for (authority, is_served_here) in [
+            ("localhost", true),
+            ("localhost:", true),
+            ("LOCALHOST.:80", true),
+            ("a.localhost:80", true),
+            ("127.255.0.1:80", true),
+            ("[::1]", true),
+            ("[::1]:80", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("example.com:80", true),
+            ("Example.Com", true),
+            ("[2001:db8::1]:80", true),
+            ("", false),
+            (":80", false),
+            ("::1", false),
+            ("localhost@evil.example", false),
+            ("evil.example@localhost", false),
+            ("localhost:80:80", false),
+            ("xlocalhost", false),
+            (".localhost.evil.example", false),
+            ("128.0.0.1", false),
+            ("0.0.0.0", false),
+            ("[::]", false),
+            ("[2001:db8::2]", false),
+            ("a.example.com", false),
+        ] {
+            assert_eq!(is_served(authority, &hosts), is_served_here, "{authority:?}");
+        }
+    }
+}
