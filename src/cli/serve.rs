@@ -43,6 +43,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             handle.stop();
         }
     });
+    if !server.address().ip().to_canonical().is_loopback() {
+        let address = server.address();
+        terminal::message(format_args!(
+            "warning: other machines can reach this preview at {address}, and it has no access control and no TLS: use \
+             --listen 127.0.0.1:{} for this machine alone",
+            address.port()
+        ));
+    }
     if !args.verbosity.quiet {
         terminal::print(greeting(&args, &server)?)?;
     }

@@ -1,12 +1,13 @@
 //! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, foreign hosts, and a file
 //! that shrinks while it is sent. During each attack another client is answered within a second, and the process stays small.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::checks::{LARGE, add_large_blob};
-use crate::support::fixtures::Site;
+use crate::support::fixtures::{PROGRAM, Site};
 use crate::support::http::{Base, Connection, PATIENCE};
 use crate::support::preview::Preview;
 
@@ -249,5 +250,34 @@ fn on_loopback_only_local_names_and_the_sites_hosts_are_answered() {
         let mut connection = server.connect();
         connection.send_text(&format!("GET {INDEX} {head}\r\n\r\n"));
         assert_eq!(connection.response().status, status, "{head}");
+    }
+}
+
+#[test]
+fn listening_beyond_loopback_is_warned_of() {
+    let site = Site::of_fixtures(&[]);
+    // In a network of its own, where no other machine can reach it.
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--", "sh", "-c", script, PROGRAM]).arg(site.root());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    if !unshare("ip link set lo up").status().is_ok_and(|status| status.success()) {
+        eprintln!("NOT TESTED: a network namespace cannot be made here, so nothing listens beyond loopback");
+        return;
+    }
+    for (address, warns) in [("127.0.0.1:0", false), ("[::1]:0", false), ("0.0.0.0:0", true), ("[::]:0", true)] {
+        // When: the preview listens at an address.
+        let script = format!("ip link set lo up && exec \"$0\" serve \"$1\" --listen {address}");
+        let mut child = unshare(&script).spawn().unwrap();
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        // Then: it warns if other machines could reach it.
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(greeting.starts_with("Serving "), "{error}");
+        assert_eq!(error.contains("warning: ") && error.contains("--listen 127.0.0.1"), warns, "{address}: {error}");
     }
 }
