@@ -25,6 +25,7 @@ pub mod parallel;
 pub mod pool;
 pub mod progress;
 pub mod publish;
+pub mod root;
 pub mod seen;
 pub mod serve;
 pub mod server_config;

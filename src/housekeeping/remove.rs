@@ -48,6 +48,7 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
     loop {
         // Opened again each time: another publisher may have written before.
         let site = super::open(place)?;
+        site.stores().try_for_each(Store::begin_removal)?;
         let error = match remove_from(&site, &mut left, &mut removed) {
             Ok(()) => return Ok(removed),
             Err(error) => error,

@@ -18,6 +18,7 @@ use super::walk::Manifests;
 use super::{Descriptor, DescriptorError, Verified};
 use crate::digest::{ContentError, Digest};
 use crate::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::root::{FileError, Root};
 
 /// The file that marks a layout.
 pub const LAYOUT_FILE: &str = "oci-layout";
@@ -38,7 +39,10 @@ pub struct Layout {
 
 #[derive(Debug)]
 enum Files {
+    /// A directory of the user's, in which links are followed.
     Directory,
+    /// A directory that this program writes, in which none are.
+    Beneath(Root),
     Archive(HashMap<String, Member>),
 }
 
@@ -146,6 +150,9 @@ pub enum LayoutError {
         /// The digest of the bytes.
         found: Digest,
     },
+    /// A file of a layout that is being written cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A manifest that is larger than manifests are.
     #[error("{} is a manifest of {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries", .path.display())]
     ManifestTooLarge {
@@ -167,8 +174,8 @@ pub struct Blob {
     pub size: u64,
     /// Where it is, for messages: in an archive, `ARCHIVE/blobs/…`.
     pub path: PathBuf,
-    /// The file itself, where the blob is the whole of it: what a hard link can be made to.
-    pub whole_file: Option<PathBuf>,
+    /// Whether the blob is the whole of the file, so that a hard link to the file is one to the blob.
+    pub is_whole_file: bool,
 }
 
 impl Layout {
@@ -191,6 +198,19 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The layout that is being written in a directory, or is going to be.
+    pub(super) fn beneath(root: Root) -> Layout {
+        Layout { path: root.path().into(), files: Files::Beneath(root) }
+    }
+
+    /// The directory of a layout that is being written.
+    pub(super) fn root(&self) -> Option<&Root> {
+        match &self.files {
+            Files::Beneath(root) => Some(root),
+            Files::Directory | Files::Archive(_) => None,
+        }
+    }
+
     /// Whether a path looks like a layout directory: cheap, for finding layouts below a folder.
     pub fn is_directory_layout(path: &Path) -> bool {
         path.join(LAYOUT_FILE).is_file()
@@ -201,7 +221,7 @@ impl Layout {
         &self.path
     }
 
-    fn check_version(&self) -> Result<(), LayoutError> {
+    pub(super) fn check_version(&self) -> Result<(), LayoutError> {
         let path = self.path.join(LAYOUT_FILE);
         let Some(blob) = self.open_file(LAYOUT_FILE)? else {
             return Err(LayoutError::NotALayout {
@@ -226,7 +246,7 @@ impl Layout {
             return "a Docker archive (manifest.json without oci-layout)".into();
         }
         match &self.files {
-            Files::Directory => "a directory without one".into(),
+            Files::Directory | Files::Beneath(_) => "a directory without one".into(),
             Files::Archive(members) => format!("an archive of {} files without one", members.len()),
         }
     }
@@ -311,6 +331,16 @@ impl Layout {
     fn open_file(&self, name: &str) -> Result<Option<Blob>, LayoutError> {
         match &self.files {
             Files::Directory => open_regular(&self.path.join(name)),
+            Files::Beneath(root) => {
+                let found = root.open_file(name)?;
+                Ok(found.map(|(file, metadata)| Blob {
+                    size: metadata.len(),
+                    path: self.path.join(name),
+                    file,
+                    offset: 0,
+                    is_whole_file: true,
+                }))
+            }
             Files::Archive(members) => self.open_member(members, name),
         }
     }
@@ -327,7 +357,7 @@ impl Layout {
                     let fault = |source| LayoutError::Read { path: self.path.clone(), source };
                     let mut file = File::open(&self.path).map_err(fault)?;
                     file.seek(SeekFrom::Start(*offset)).map_err(fault)?;
-                    return Ok(Some(Blob { file, offset: *offset, size: *size, path, whole_file: None }));
+                    return Ok(Some(Blob { file, offset: *offset, size: *size, path, is_whole_file: false }));
                 }
             }
         }
@@ -382,7 +412,7 @@ fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
     // The kind is looked at before opening, because opening a FIFO would wait for a writer.
     let Some(metadata) = regular_file(path)? else { return Ok(None) };
     let file = File::open(path).map_err(|source| read_error(path, source))?;
-    Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), whole_file: Some(path.into()) }))
+    Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), is_whole_file: true }))
 }
 
 /// What is at a path, if it is a regular file. None: nothing is there.

@@ -9,6 +9,7 @@
 //! writing has to do without a note.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::plan::PlanError;
 use crate::json;
 use crate::name::ImageName;
 use crate::site::{Kind, SitePath};
-use crate::store::{Expected, Store};
+use crate::store::{Expected, Store, StoreError};
 
 /// Where the note is: with the locks and temporary files, which nobody serves.
 const PATH: &str = ".ocisite/unfinished.json";
@@ -34,8 +35,15 @@ pub struct Unfinished {
 /// What was begun and never ended. None: all was ended.
 pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, PlanError> {
     let path = SitePath::new(PATH)?;
-    if !store.has_lock() || store.stat(&path)?.is_none() {
+    if !store.has_lock() {
         return Ok(None);
+    }
+    match store.stat(&path) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(None),
+        // A user who may not look at the site's private state only reads the site.
+        Err(StoreError::File(error)) if error.kind() == Some(ErrorKind::PermissionDenied) => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
     let there = store.read_document(&path, MAX_BYTES).ok().flatten();
     // One that cannot be read still says that something was begun.

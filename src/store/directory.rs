@@ -10,29 +10,35 @@
 //! none.
 
 use std::collections::HashSet;
-use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::{NamedTempFile, TempPath};
+use rustix::fs::{FileType, Mode};
 
+use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
 use super::{BlobSource, Content, Document, Expected, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written};
 use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::oci::layout::Blob;
+use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};
 
 /// The mode of every published file, whatever the umask and the source say.
-const FILE_MODE: u32 = 0o644;
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 /// The mode of every directory of a site.
-const DIRECTORY_MODE: u32 = 0o755;
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 /// How much is read, hashed and written at a time: larger gains nothing, and each worker holds one.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// How often a waiting publisher looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+/// The mode bits that a file has with which everybody may read it.
+const READABLE: u32 = 0o444;
+/// The mode bits that a published file must not have: setuid, setgid, and that others may write it.
+const UNFIT: u32 = 0o6002;
 
 /// How blobs get from a layout into the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -48,22 +54,36 @@ pub enum LinkMode {
 /// A directory that holds a site, or will.
 #[derive(Debug)]
 pub struct DirectoryStore {
-    root: PathBuf,
+    path: PathBuf,
     link: LinkMode,
     adopt: bool,
+    handles: Mutex<Handles>,
     known_directories: Mutex<HashSet<PathBuf>>,
     journal: Mutex<Journal>,
+}
+
+/// Directories that are open.
+#[derive(Debug, Default)]
+struct Handles {
+    /// The site. None: it was missing when it was last looked for.
+    root: Option<Arc<Root>>,
+    /// The directory of temporary files.
+    temporary: Option<Arc<Root>>,
 }
 
 /// What this process changed, in the order in which it did, blobs aside: enough to take it back.
 #[derive(Debug, Default)]
 struct Journal {
-    /// Directories that were not there before.
+    /// The site's directory and those above it, as far as they were made.
+    outer_directories: Vec<PathBuf>,
+    /// Directories of the site that were made.
     directories: Vec<PathBuf>,
-    /// Documents, each with the second name of what it was; None: it was not there.
-    documents: Vec<(PathBuf, Option<TempPath>)>,
+    /// Documents, each with the second name of its former version; None: it was missing.
+    documents: Vec<(SitePath, Option<Temporary>)>,
     /// Whether the lock, and so its file, is this process's.
     is_locked: bool,
+    /// Whether documents are not noted.
+    is_removal: bool,
 }
 
 impl DirectoryStore {
@@ -71,11 +91,12 @@ impl DirectoryStore {
     ///
     /// # Errors
     /// It is a file, or holds something else than a site and `adopt` is false.
-    pub fn new(root: &Path, link: LinkMode, adopt: bool) -> Result<DirectoryStore, StoreError> {
+    pub fn new(path: &Path, link: LinkMode, adopt: bool) -> Result<DirectoryStore, StoreError> {
         let store = DirectoryStore {
-            root: root.into(),
+            path: path.into(),
             link,
             adopt,
+            handles: Mutex::default(),
             known_directories: Mutex::default(),
             journal: Mutex::default(),
         };
@@ -83,41 +104,65 @@ impl DirectoryStore {
         Ok(store)
     }
 
-    /// The directory.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     fn check_root(&self) -> Result<(), StoreError> {
-        let metadata = match std::fs::metadata(&self.root) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(fault("look at", &self.root, source)),
-        };
-        if !metadata.is_dir() {
-            return Err(StoreError::NotADirectory { path: self.root.clone() });
-        }
-        let mut found = None;
-        for entry in std::fs::read_dir(&self.root).map_err(|source| fault("list", &self.root, source))? {
-            let name = entry.map_err(|source| fault("list", &self.root, source))?.file_name();
-            if name == PRIVATE_DIRECTORY || name == DESCRIPTION {
-                return Ok(());
+        let Some(root) = self.root()? else { return Ok(()) };
+        let names = root.names()?;
+        let is_site = names.iter().any(|name| name == PRIVATE_DIRECTORY || name == DESCRIPTION);
+        match names.into_iter().min() {
+            Some(found) if !is_site && !self.adopt => {
+                Err(StoreError::NotASite { path: self.path.clone(), found: found.to_string_lossy().into_owned() })
             }
-            let name = name.to_string_lossy().into_owned();
-            found = found.into_iter().chain([name]).min();
-        }
-        match found {
-            Some(found) if !self.adopt => Err(StoreError::NotASite { path: self.root.clone(), found }),
             _ => Ok(()),
         }
     }
 
-    fn file(&self, path: &SitePath) -> PathBuf {
-        self.root.join(path.as_str())
+    /// The site's directory. None: it is missing.
+    fn root(&self) -> Result<Option<Arc<Root>>, StoreError> {
+        let mut handles = self.handles();
+        if handles.root.is_none() {
+            let opened = Root::open_if_present(&self.path).map_err(|error| match error.kind() {
+                Some(io::ErrorKind::NotADirectory) => StoreError::NotADirectory { path: self.path.clone() },
+                _ => error.into(),
+            })?;
+            handles.root = opened.map(Arc::new);
+        }
+        Ok(handles.root.clone())
     }
 
-    fn private(&self, name: &str) -> PathBuf {
-        self.root.join(PRIVATE_DIRECTORY).join(name)
+    /// The site's directory, made if it is missing.
+    fn made_root(&self) -> Result<Arc<Root>, StoreError> {
+        if let Some(root) = self.root()? {
+            return Ok(root);
+        }
+        let root = Root::create(&self.path, Some(DIRECTORY_MODE), &mut |made| {
+            self.journal().outer_directories.push(made.into());
+        })?;
+        let root = Arc::new(root);
+        self.handles().root = Some(root.clone());
+        Ok(root)
+    }
+
+    /// The site's private directory, made if it is missing.
+    fn private(&self, root: &Root) -> Result<Root, FileError> {
+        root.private_directory(PRIVATE_DIRECTORY, &mut |made| self.journal().directories.push(made.into()))
+    }
+
+    /// The directory of temporary files, made if it is missing.
+    fn temporary_directory(&self) -> Result<Arc<Root>, StoreError> {
+        if let Some(temporary) = &self.handles().temporary {
+            return Ok(temporary.clone());
+        }
+        let private = self.private(&*self.made_root()?)?;
+        let temporary = private.private_directory(TEMPORARY, &mut |made| {
+            self.journal().directories.push(Path::new(PRIVATE_DIRECTORY).join(made));
+        })?;
+        let temporary = Arc::new(temporary);
+        self.handles().temporary = Some(temporary.clone());
+        Ok(temporary)
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known_directories(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -128,89 +173,74 @@ impl DirectoryStore {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a directory that this process has not made or seen yet.
-    fn make_directory(&self, path: &Path) -> Result<(), StoreError> {
-        if !self.known_directories().contains(path) {
-            self.make_unknown_directory(path)?;
-            self.known_directories().insert(path.into());
+    /// Makes the directory of an object, unless this process has made or seen it already.
+    fn make_directory_of(&self, root: &Root, path: &SitePath) -> Result<(), StoreError> {
+        let Some(directory) = Path::new(path.as_str()).parent() else { return Ok(()) };
+        if !directory.as_os_str().is_empty() && !self.known_directories().contains(directory) {
+            root.make_directories(directory, Some(DIRECTORY_MODE), &mut |made| {
+                self.journal().directories.push(made.into());
+            })?;
+            self.known_directories().insert(directory.into());
         }
         Ok(())
     }
 
-    /// Makes a directory and those above it, with the mode that a web server needs.
-    fn make_unknown_directory(&self, path: &Path) -> Result<(), StoreError> {
-        let mut missing = Vec::new();
-        let mut at = path;
-        while !at.as_os_str().is_empty() && !at.is_dir() {
-            missing.push(at);
-            at = at.parent().unwrap_or(Path::new(""));
+    fn temporary(&self) -> Result<(File, Temporary), StoreError> {
+        let directory = self.temporary_directory()?;
+        Ok(Temporary::make(&directory, |name| directory.create_file(name, Some(FILE_MODE)))?)
+    }
+
+    fn rename(&self, temporary: &mut Temporary, path: &SitePath) -> Result<(), StoreError> {
+        let root = self.made_root()?;
+        self.make_directory_of(&root, path)?;
+        match temporary.rename(&root, path.as_str()) {
+            Err(FileError::InTheWay { found: DIRECTORY, .. }) if root.is_hollow(path.as_str()) => {
+                root.remove_hollow(path.as_str())?;
+                Ok(temporary.rename(&root, path.as_str())?)
+            }
+            renamed => Ok(renamed?),
         }
-        for directory in missing.into_iter().rev() {
-            match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
-                Ok(()) => {
-                    self.journal().directories.push(directory.into());
-                    set_mode(directory, DIRECTORY_MODE)?;
+    }
+
+    /// Gives an object a second name in the temporary directory: a hard link, or else a copy.
+    fn second_name(&self, path: &SitePath) -> Result<(Temporary, Written), StoreError> {
+        let (root, directory) = (self.made_root()?, self.temporary_directory()?);
+        let (how, temporary) = Temporary::make(&directory, |name| match root.link(path.as_str(), &directory, name) {
+            Ok(()) => Ok(Written::Linked),
+            Err(error) => match error.kind() {
+                None | Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Err(error),
+                // Not every file system has hard links, and those that do limit their number.
+                Some(_) => {
+                    let Some((mut file, _)) = root.open_file(path.as_str())? else { return Err(error) };
+                    let mut copy = directory.create_file(name, Some(FILE_MODE))?;
+                    let fault =
+                        |source| FileError::Io { action: "copy", path: root.path().join(path.as_str()), source };
+                    io::copy(&mut file, &mut copy).map_err(fault)?;
+                    Ok(Written::Copied)
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-                Err(source) => return Err(fault("create the directory", directory, source)),
-            }
-        }
-        Ok(())
-    }
-
-    fn temporary(&self) -> Result<NamedTempFile, StoreError> {
-        let directory = self.private("tmp");
-        self.make_directory(&directory)?;
-        let file = NamedTempFile::new_in(&directory).map_err(|source| fault("create a file in", &directory, source))?;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(FILE_MODE))
-            .map_err(|source| fault("set the mode of", file.path(), source))?;
-        Ok(file)
-    }
-
-    fn rename(&self, temporary: NamedTempFile, path: &SitePath) -> Result<(), StoreError> {
-        let file = self.file(path);
-        if let Some(directory) = file.parent() {
-            self.make_directory(directory)?;
-        }
-        if file.is_dir() && is_hollow(&file) {
-            remove_hollow(&file)?;
-        }
-        let in_the_way = what_is_in_the_way(&file);
-        temporary.persist(&file).map_err(|error| match in_the_way {
-            Some(found) => StoreError::InTheWay { path: file.clone(), found },
-            None => fault("rename a finished file to", &file, error.error),
+            },
         })?;
-        Ok(())
+        Ok((temporary, how))
     }
 
-    /// Gives what is at `file` a second name in the temporary directory: a hard link, or else a copy.
-    fn second_name(&self, file: &Path) -> Result<(TempPath, Written), StoreError> {
-        let directory = self.private("tmp");
-        self.make_directory(&directory)?;
-        let mut how = Written::Linked;
-        let name = tempfile::Builder::new().make_in(&directory, |name| match std::fs::hard_link(file, name) {
-            Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // Not every file system has hard links, and those that do limit their number.
-            Err(_) => {
-                how = Written::Copied;
-                std::fs::copy(file, name).map(drop)
-            }
-            Ok(()) => Ok(()),
-        });
-        Ok((name.map_err(|source| fault("link", file, source))?.into_temp_path(), how))
-    }
-
-    /// Removes the directories that this process made, as far as nobody else has put something into them.
+    /// Removes the directories that this process made, as far as they are empty.
     fn remove_made_directories(&self) {
-        let Journal { mut directories, is_locked, .. } = std::mem::take(&mut *self.journal());
+        let Journal { mut directories, outer_directories, is_locked, .. } = std::mem::take(&mut *self.journal());
+        let Handles { root, .. } = std::mem::take(&mut *self.handles());
         // Threads make directories side by side, so what was noted last need not be the deepest.
         directories.sort();
         self.known_directories().clear();
-        if is_locked && directories.contains(&self.root.join(PRIVATE_DIRECTORY)) {
-            let _ = std::fs::remove_file(self.private("lock"));
+        if let Some(root) = root {
+            let private = Path::new(PRIVATE_DIRECTORY);
+            if is_locked && directories.iter().any(|made| made == private) {
+                let _ = root.remove_file(private.join(RESERVE));
+                let _ = root.remove_file(private.join(LOCK));
+            }
+            for directory in directories.iter().rev() {
+                let _ = root.remove_directory(directory);
+            }
         }
-        for directory in directories.iter().rev() {
+        for directory in outer_directories.iter().rev() {
             let _ = std::fs::remove_dir(directory);
         }
     }
@@ -222,96 +252,107 @@ impl DirectoryStore {
         source: &dyn BlobSource,
         path: &SitePath,
     ) -> Result<(), StoreError> {
-        let mut temporary = self.temporary()?;
+        let (mut file, mut temporary) = self.temporary()?;
         let mut reader = VerifyingReader::new(reader, source.digest(), source.size());
         pump(&mut reader, source, from, |chunk| {
-            temporary.write_all(chunk).map_err(|error| fault("write", &self.file(path), error))
+            file.write_all(chunk).map_err(|error| self.fault("write", path, error))
         })?;
-        self.rename(temporary, path)
+        self.rename(&mut temporary, path)
     }
 
     /// Shares the blocks of the source where the file system can; the copy is then read and checked, as it is private.
     fn reflink(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
-        if blob.whole_file.is_none() || self.link != LinkMode::Copy {
+        if !blob.is_whole_file || self.link != LinkMode::Copy {
             return Ok(false);
         }
-        let temporary = self.temporary()?;
-        if rustix::fs::ioctl_ficlone(temporary.as_file(), &blob.file).is_err() {
+        let (mut file, mut temporary) = self.temporary()?;
+        if rustix::fs::ioctl_ficlone(&file, &blob.file).is_err() {
             return Ok(false);
         }
-        let file = temporary.reopen().map_err(|source| fault("read", temporary.path(), source))?;
+        file.rewind().map_err(|error| self.fault("read", path, error))?;
         let mut reader = VerifyingReader::new(file, source.digest(), source.size());
         pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
-        self.rename(temporary, path)?;
+        self.rename(&mut temporary, path)?;
         Ok(true)
     }
 
-    /// Links the source's own file, after its bytes were checked. False where a link is impossible or would not serve.
+    /// Links the source's own file, the one that is open, after its bytes were checked. False where a link is impossible or would
+    /// not serve.
     fn hard_link(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
-        let (LinkMode::Hard, Some(original)) = (self.link, &blob.whole_file) else { return Ok(false) };
-        // A link shares the source's mode: one that a web server could not read is copied instead.
-        let readable = blob.file.metadata().is_ok_and(|metadata| metadata.mode() & 0o444 == 0o444);
-        // A symbolic link's target is linked, not the link, which might dangle tomorrow.
-        let Ok(original) = original.canonicalize() else { return Ok(false) };
-        let directory = self.private("tmp");
-        self.make_directory(&directory)?;
-        let name = tempfile::Builder::new().make_in(&directory, |name| std::fs::hard_link(&original, name));
-        let (true, Ok(link)) = (readable, name) else { return Ok(false) };
-        let file = File::open(link.path()).map_err(|source| fault("read", link.path(), source))?;
-        let mut reader = VerifyingReader::new(file, source.digest(), source.size());
-        pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
-        let target = self.file(path);
-        if let Some(parent) = target.parent() {
-            self.make_directory(parent)?;
+        if self.link != LinkMode::Hard || !blob.is_whole_file || !blob.file.metadata().is_ok_and(|file| is_fit(&file)) {
+            return Ok(false);
         }
-        link.persist(&target).map_err(|error| fault("rename a link to", &target, error.error))?;
+        let directory = self.temporary_directory()?;
+        let link = Temporary::make(&directory, |name| directory.link_open_file(&blob.file, name));
+        let Ok(((), mut link)) = link else { return Ok(false) };
+        let mut reader = VerifyingReader::new(&blob.file, source.digest(), source.size());
+        pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
+        self.rename(&mut link, path)?;
         Ok(true)
+    }
+
+    /// An object that was found. None: it is missing, or only directories without files stand there, as a removal that was
+    /// killed leaves them.
+    fn found<T>(
+        &self,
+        path: &SitePath,
+        find: impl FnOnce(&Root, &str) -> Result<Option<T>, FileError>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(root) = self.root()? else { return Ok(None) };
+        match find(&root, path.as_str()) {
+            Err(FileError::InTheWay { found: DIRECTORY, .. }) if root.is_hollow(path.as_str()) => Ok(None),
+            found => Ok(found?),
+        }
+    }
+
+    fn opened(&self, path: &SitePath) -> Result<Option<(File, Metadata)>, StoreError> {
+        self.found(path, |root, name| root.open_file(name))
+    }
+
+    fn fault(&self, action: &'static str, path: &SitePath, source: io::Error) -> StoreError {
+        FileError::Io { action, path: self.path.join(path.as_str()), source }.into()
+    }
+
+    /// Notes a document that was changed, with its former version.
+    fn note(&self, path: &SitePath, before: Option<Temporary>) {
+        let mut journal = self.journal();
+        if !journal.is_removal {
+            journal.documents.push((path.clone(), before));
+        }
+    }
+
+    /// Keeps the version of a document that is going to be changed, unless nothing will be taken back.
+    fn keep_version(&self, path: &SitePath) -> Result<Option<Temporary>, StoreError> {
+        match self.journal().is_removal {
+            true => Ok(None),
+            false => Ok(Some(self.second_name(path)?.0)),
+        }
     }
 }
 
 impl Store for DirectoryStore {
     fn name(&self) -> String {
-        self.root.display().to_string()
+        self.path.display().to_string()
     }
 
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError> {
-        let file = self.file(path);
-        let metadata = match std::fs::symlink_metadata(&file) {
-            Ok(metadata) => metadata,
-            Err(error) if is_absence(&error) => return Ok(None),
-            Err(source) => return Err(fault("look at", &file, source)),
-        };
-        if metadata.is_dir() && is_hollow(&file) {
-            return Ok(None);
-        }
-        if !metadata.is_file() {
-            let found = what_is_in_the_way(&file).unwrap_or("not a regular file");
-            return Err(StoreError::InTheWay { path: file, found });
-        }
-        let modified = metadata.modified().map_err(|source| fault("look at", &file, source))?;
-        Ok(Some(Stat { size: metadata.len(), modified }))
+        let found = self.found(path, |root, name| root.file_status(name))?;
+        Ok(found.map(|status| Stat { size: status.size(), modified: status.modified() }))
     }
 
     fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
-        let Some(stat) = self.stat(path)? else { return Ok(None) };
-        let file = self.file(path);
-        if stat.size > limit {
-            return Err(StoreError::TooLarge { path: file, limit });
+        let Some((file, metadata)) = self.opened(path)? else { return Ok(None) };
+        if metadata.len() > limit {
+            return Err(StoreError::TooLarge { path: self.path.join(path.as_str()), limit });
         }
-        let mut bytes = Vec::with_capacity(stat.size as usize + 1);
-        let read = File::open(&file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-        read.map_err(|source| fault("read", &file, source))?;
+        let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+        file.take(limit).read_to_end(&mut bytes).map_err(|error| self.fault("read", path, error))?;
         let version = version_of(&bytes);
         Ok(Some(Document { bytes, version }))
     }
 
     fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
-        if self.stat(path)?.is_none() {
-            return Ok(None);
-        }
-        let file = self.file(path);
-        let opened = File::open(&file).map_err(|source| fault("read", &file, source))?;
-        Ok(Some(Box::new(opened)))
+        Ok(self.opened(path)?.map(|(file, _)| Box::new(file) as Box<dyn Read + Send>))
     }
 
     fn write_document(
@@ -330,25 +371,26 @@ impl Store for DirectoryStore {
         if !unchanged {
             return Err(StoreError::Conflict { path: path.clone() });
         }
-        let mut temporary = self.temporary()?;
-        temporary.write_all(bytes).map_err(|source| fault("write", &self.file(path), source))?;
+        let (mut file, mut temporary) = self.temporary()?;
+        file.write_all(bytes).map_err(|error| self.fault("write", path, error))?;
         let before = match current {
-            Some(_) => Some(self.second_name(&self.file(path))?.0),
+            Some(_) => self.keep_version(path)?,
             None => None,
         };
-        self.rename(temporary, path)?;
-        self.journal().documents.push((self.file(path), before));
+        self.rename(&mut temporary, path)?;
+        self.note(path, before);
         Ok(())
     }
 
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
-        let file = self.file(path);
         if self.stat(path)?.is_none() {
             return Ok(());
         }
-        let (before, _) = self.second_name(&file)?;
-        std::fs::remove_file(&file).map_err(|source| fault("remove", &file, source))?;
-        self.journal().documents.push((file, Some(before)));
+        let before = self.keep_version(path)?;
+        self.made_root()?.remove_file(path.as_str())?;
+        if before.is_some() {
+            self.note(path, before);
+        }
         Ok(())
     }
 
@@ -373,28 +415,27 @@ impl Store for DirectoryStore {
     }
 
     fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind, _digest: &Digest) -> Result<Written, StoreError> {
-        let target = self.file(to);
-        if let Some(parent) = target.parent() {
-            self.make_directory(parent)?;
-        }
-        let (link, how) = self.second_name(&self.file(from))?;
-        link.persist(&target).map_err(|error| fault("rename a link to", &target, error.error))?;
+        let (mut link, how) = self.second_name(from)?;
+        self.rename(&mut link, to)?;
         Ok(how)
     }
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
-        let file = self.file(path);
-        match std::fs::remove_file(&file) {
-            Ok(()) => {}
-            // Whoever removed it may have been killed before it removed the directories.
-            Err(error) if is_absence(&error) => {}
-            Err(source) => return Err(fault("remove", &file, source)),
-        }
+        let Some(root) = self.root()? else { return Ok(()) };
+        // Also if it is gone: a process that removed it may have been killed before it removed the directories.
+        root.remove_file(path.as_str())?;
         // Directories that are empty now go too; one that is not ends the walk up.
-        let mut directory = file.parent();
-        while let Some(at) = directory.filter(|at| *at != self.root && std::fs::remove_dir(at).is_ok()) {
-            self.known_directories().remove(at);
-            directory = at.parent();
+        let above = Path::new(path.as_str()).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        for directory in above.take_while(|above| root.remove_directory(above).is_ok()) {
+            self.known_directories().remove(directory);
+        }
+        Ok(())
+    }
+
+    fn begin_removal(&self) -> Result<(), StoreError> {
+        self.journal().is_removal = true;
+        if let Some(root) = self.root()? {
+            root.remove_file(Path::new(PRIVATE_DIRECTORY).join(RESERVE))?;
         }
         Ok(())
     }
@@ -405,28 +446,26 @@ impl Store for DirectoryStore {
         if documents.is_empty() {
             return Ok(());
         }
+        let root = self.made_root()?;
         let mut restored = Ok(());
-        for (file, before) in documents.into_iter().rev() {
+        for (path, before) in documents.into_iter().rev() {
             let outcome = match before {
-                Some(before) => before.persist(&file).map_err(|error| {
+                Some(mut before) => before.rename(&root, path.as_str()).inspect_err(|_| {
                     // All that is left of the document as it was.
-                    let _ = error.path.keep();
-                    error.error
+                    before.keep();
                 }),
-                None => std::fs::remove_file(&file),
+                None => root.remove_file(path.as_str()).map(drop),
             };
-            restored = restored.and(outcome.map_err(|source| fault("put back", &file, source)));
+            restored = restored.and(outcome);
         }
         // No document refers to new blobs any more, whatever of this the disk remembers after a power failure.
-        restored.and(self.flush())
+        Ok(restored.and(root.sync())?)
     }
 
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError> {
-        for path in blobs {
-            let file = self.file(path);
-            match std::fs::remove_file(&file) {
-                Err(source) if !is_absence(&source) => return Err(fault("remove", &file, source)),
-                _ => {}
+        if let Some(root) = self.root()? {
+            for path in blobs {
+                root.remove_file(path.as_str())?;
             }
         }
         self.remove_made_directories();
@@ -434,99 +473,61 @@ impl Store for DirectoryStore {
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
-        let start = self.root.join(prefix);
-        if !start.is_dir() {
-            return Ok(());
-        }
-        let private = self.root.join(PRIVATE_DIRECTORY);
-        let walk = walkdir::WalkDir::new(&start).into_iter().filter_entry(|entry| entry.path() != private);
-        for entry in walk {
-            let wrong = |error: walkdir::Error| {
-                let path = error.path().unwrap_or(&start).to_path_buf();
-                fault("list", &path, error.into())
-            };
-            let entry = entry.map_err(wrong)?;
-            if !entry.file_type().is_file() {
-                continue;
+        let Some(root) = self.root()? else { return Ok(()) };
+        // Below a directory whose name no object could have is no object.
+        let has_objects = |path: &Path| {
+            path != Path::new(PRIVATE_DIRECTORY) && path.to_str().is_some_and(|path| SitePath::new(path).is_ok())
+        };
+        for entry in root.walk(prefix.trim_end_matches('/'), &has_objects)? {
+            let entry = entry?;
+            if entry.status.kind() == FileType::RegularFile
+                && let Some(Ok(path)) = entry.path.to_str().map(SitePath::new)
+            {
+                visit(Listed { path, stat: Stat { size: entry.status.size(), modified: entry.status.modified() } });
             }
-            let relative = entry.path().strip_prefix(&self.root).ok().and_then(Path::to_str);
-            let Some(Ok(path)) = relative.map(SitePath::new) else { continue };
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                // Removed since the directory was read: no longer there to be listed.
-                Err(error) if error.io_error().is_some_and(is_absence) => continue,
-                Err(error) => return Err(wrong(error)),
-            };
-            let modified = metadata.modified().map_err(|source| fault("look at", entry.path(), source))?;
-            visit(Listed { path, stat: Stat { size: metadata.len(), modified } });
         }
         Ok(())
     }
 
     fn identity(&self) -> String {
-        self.root.canonicalize().unwrap_or_else(|_| self.root.clone()).display().to_string()
+        self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
-        let path = self.private("lock");
         let start = Instant::now();
         loop {
-            match self.try_lock(&path)? {
-                Some(file) => {
-                    self.journal().is_locked = true;
-                    self.remove_leftovers()?;
-                    return Ok(Box::new(DirectoryLock { _file: file }));
-                }
+            match self.try_lock()? {
+                Some(lock) => return Ok(Box::new(lock)),
                 None if start.elapsed() < wait => std::thread::sleep(LOCK_POLL),
-                None => return Err(StoreError::Locked { site: self.root.clone(), lock: path, waited: wait }),
+                None => {
+                    let lock = self.path.join(PRIVATE_DIRECTORY).join(LOCK);
+                    return Err(StoreError::Locked { site: self.path.clone(), lock, waited: wait });
+                }
             }
         }
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        let directory = File::open(&self.root).map_err(|source| fault("open", &self.root, source))?;
-        rustix::fs::syncfs(&directory).map_err(|source| fault("sync the file system of", &self.root, source.into()))
+        Ok(self.made_root()?.sync()?)
     }
 }
 
 impl DirectoryStore {
     /// Takes the lock if it is free.
-    fn try_lock(&self, path: &Path) -> Result<Option<File>, StoreError> {
-        self.make_unknown_directory(&self.root.join(PRIVATE_DIRECTORY))?;
-        let file = match File::options().create(true).truncate(false).write(true).open(path) {
-            Ok(file) => file,
-            // Its directory was made above, so a publisher that gave up has just removed it again.
-            Err(error) if is_absence(&error) => return Ok(None),
-            Err(source) => return Err(fault("create the lock file", path, source)),
+    fn try_lock(&self) -> Result<Option<DirectoryLock>, StoreError> {
+        // Opened anew: a publisher that gave up on a new site has removed the directory that was there before.
+        *self.handles() = Handles::default();
+        let root = self.made_root()?;
+        let private = match self.private(&root) {
+            Ok(private) => private,
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(std::fs::TryLockError::Error(source)) => return Err(fault("lock", path, source)),
-        }
-        // A publisher that gives up on a new site removes its lock file. Whoever waited for that file holds a lock that no
-        // later publisher will see, so it has to be taken again.
-        let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let held = file.metadata().map(inode).map_err(|source| fault("look at", path, source))?;
-        Ok(std::fs::metadata(path).is_ok_and(|there| inode(there) == held).then_some(file))
-    }
-
-    /// Whoever holds the lock is alone, so what lies in the temporary directory belongs to a process that is gone.
-    fn remove_leftovers(&self) -> Result<(), StoreError> {
-        let directory = self.private("tmp");
-        let entries = match std::fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if is_absence(&error) => return Ok(()),
-            Err(source) => return Err(fault("list", &directory, source)),
-        };
-        for entry in entries {
-            let path = entry.map_err(|source| fault("list", &directory, source))?.path();
-            match std::fs::remove_file(&path) {
-                Err(source) if !is_absence(&source) => return Err(fault("remove the leftover", &path, source)),
-                _ => {}
-            }
-        }
-        Ok(())
+        let Some(file) = private_state::try_lock(&private)? else { return Ok(None) };
+        self.journal().is_locked = true;
+        private_state::remove_leftovers(&private)?;
+        private_state::keep_reserve(&private, root.status(DESCRIPTION)?.map_or(0, |found| found.size()));
+        Ok(Some(DirectoryLock { _file: file }))
     }
 }
 
@@ -563,42 +564,7 @@ fn pump(
     }
 }
 
-fn fault(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { action, path: path.into(), source }
-}
-
-/// Not there, or not there because something above it is a file.
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Whether a directory has nothing but such directories in it: a removal that was killed leaves some.
-fn is_hollow(directory: &Path) -> bool {
-    walkdir::WalkDir::new(directory).into_iter().all(|entry| entry.is_ok_and(|entry| entry.file_type().is_dir()))
-}
-
-/// Removes directories that hold no file.
-fn remove_hollow(directory: &Path) -> Result<(), StoreError> {
-    for entry in walkdir::WalkDir::new(directory).contents_first(true).into_iter().filter_map(Result::ok) {
-        std::fs::remove_dir(entry.path())
-            .map_err(|source| fault("remove the empty directory", entry.path(), source))?;
-    }
-    Ok(())
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(|source| fault("set the mode of", path, source))
-}
-
-/// What stands at a path where only a regular file may.
-fn what_is_in_the_way(path: &Path) -> Option<&'static str> {
-    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
-    match () {
-        _ if kind.is_file() => None,
-        _ if kind.is_dir() => Some("a directory"),
-        _ if kind.is_symlink() => Some("a symbolic link"),
-        _ if kind.is_fifo() => Some("a FIFO"),
-        _ => Some("not a regular file"),
-    }
+/// Whether a file can be published by a link to it, which shares its mode.
+fn is_fit(file: &Metadata) -> bool {
+    file.is_file() && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0
 }

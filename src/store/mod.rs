@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod directory;
 pub mod gc_mark;
 pub mod location;
+pub mod private_state;
 pub mod retry;
 
 use std::io::{self, Read};
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use crate::digest::{ContentError, Digest};
 use crate::oci::layout::{Blob, LayoutError, content_error};
 use crate::parallel;
+use crate::root::{self, FileError};
 use crate::site::{Kind, SitePath};
 
 pub use location::{BucketLocation, Location, LocationError, Provider};
@@ -123,6 +125,12 @@ pub trait Store: Send + Sync {
     /// Removes a document in a way that [`Store::restore`] can undo, where the store can; that it is not there is no error.
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
         self.delete(path)
+    }
+
+    /// Tells that what follows takes things out and frees space: the space that the store keeps for this is released, and what is
+    /// replaced is not kept for [`Store::restore`].
+    fn begin_removal(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Puts documents back as they were before this process changed them, where the store can.
@@ -340,7 +348,7 @@ pub enum Written {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file operation failed.
-    #[error("cannot {action} {}{}", .path.display(), advice(.source))]
+    #[error("cannot {action} {}{}", .path.display(), root::advice(.source))]
     Io {
         /// What was being done: `create`, `write`, `rename`, `read`, …
         action: &'static str,
@@ -459,14 +467,9 @@ pub enum StoreError {
     /// The location is malformed.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// Something that is no regular file stands where an object belongs.
-    #[error("{} is {found}: expected a regular file of the site, or nothing; move it away", .path.display())]
-    InTheWay {
-        /// The path.
-        path: PathBuf,
-        /// What is there.
-        found: &'static str,
-    },
+    /// A file or directory of the site, or of its private state, cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// What is wrong between this program and an object store, in words that help. Nothing that the store sent is repeated but
@@ -550,14 +553,4 @@ pub enum BucketProblem {
         /// What happened to the connection.
         cause: String,
     },
-}
-
-fn advice(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => ": the disk is full; free some space and publish again",
-        std::io::ErrorKind::PermissionDenied => ": not permitted; check who owns it and its mode",
-        std::io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
-        std::io::ErrorKind::AlreadyExists => ": something else of that name is there; move it away",
-        _ => "",
-    }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -13,17 +12,18 @@ use crate::client::remark::chain;
 use crate::json;
 use crate::name::ImageName;
 use crate::publish;
+use crate::root::{FileError, Root, SYMBOLIC_LINK};
 use crate::seen::{Key, key};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
-use crate::store::{self, Location, Store, StoreError};
+use crate::store::{self, Listed, Location, Store, StoreError};
 
 /// The directories of a site.
 pub struct Files {
     /// The site's own root.
-    pub own: Root,
+    pub own: Tree,
     /// The roots of other origins.
-    pub others: Vec<(String, Root)>,
+    pub others: Vec<(String, Tree)>,
     /// The hosts whose requests the site's own root answers.
     pub hosts: BTreeSet<String>,
     /// The other origins that the site itself says it has, whether or not their directories are known.
@@ -32,36 +32,42 @@ pub struct Files {
 
 /// A store, and its directory where it is one: there, symbolic links are followed, as web servers do. A site that ocisite
 /// did not write may consist of them.
-pub struct Root {
+pub struct Tree {
     /// What holds the objects.
     pub store: Box<dyn Store>,
     /// The directory behind the store.
-    pub directory: Option<PathBuf>,
+    pub directory: Option<Root>,
 }
 
-impl Root {
+impl Tree {
     /// Opens a directory or a bucket.
-    pub fn at(location: &Location, options: &store::Options) -> Result<Root, StoreError> {
+    pub fn at(location: &Location, options: &store::Options) -> Result<Tree, StoreError> {
         let options = store::Options { adopt: true, ..options.clone() };
         let directory = match location {
-            Location::Directory(path) => Some(path.clone()),
+            Location::Directory(path) => Root::open_if_present(path)?,
             Location::Bucket(_) => None,
         };
-        Ok(Root { store: store::open(location, &options)?, directory })
+        Ok(Tree { store: store::open(location, &options)?, directory })
     }
 
-    /// The file that a symbolic link at a path leads to.
+    /// The file that a symbolic link at a path, or above it, leads to.
     fn followed(&self, path: &SitePath, fault: Fault) -> Result<File, Fault> {
-        let Some(directory) = self.directory.as_ref().filter(|_| fault == Fault::NotAFile(SYMLINK)) else {
+        let Some(directory) = self.directory.as_ref().filter(|_| fault == Fault::NotAFile(SYMBOLIC_LINK)) else {
             return Err(fault);
         };
-        let path = directory.join(path.as_str());
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
-                File::open(&path).map_err(|error| Fault::Unreadable(error.to_string()))
-            }
-            Ok(_) => Err(fault),
+        match directory.open_as_web_servers_do(path.as_str()) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(fault),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Fault::Unreadable(error.to_string())),
             Err(_) => Err(Fault::Absent),
+        }
+    }
+
+    /// Calls `visit` for every object below a prefix. What is behind a link is not listed.
+    pub fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        match self.store.list(prefix, visit) {
+            Err(StoreError::File(FileError::InTheWay { found: SYMBOLIC_LINK, .. })) => Ok(()),
+            listed => listed,
         }
     }
 
@@ -100,21 +106,20 @@ impl Root {
     }
 }
 
-/// How a store calls a symbolic link that stands in the way.
-const SYMLINK: &str = "a symbolic link";
-
 fn fault(error: StoreError) -> Fault {
     match error {
-        StoreError::InTheWay { found, .. } => Fault::NotAFile(found),
+        StoreError::File(FileError::InTheWay { found, .. }) => Fault::NotAFile(found),
         StoreError::TooLarge { limit, .. } => Fault::TooLarge { limit },
-        StoreError::Io { source, .. } => Fault::Unreadable(source.to_string()),
+        StoreError::Io { source, .. } | StoreError::File(FileError::Io { source, .. }) => {
+            Fault::Unreadable(source.to_string())
+        }
         other => Fault::Unreadable(chain(&other)),
     }
 }
 
 impl Files {
     /// The root and the path that a URL leads to.
-    fn locate(&self, url: &Url) -> Result<(&Root, SitePath), Fault> {
+    fn locate(&self, url: &Url) -> Result<(&Tree, SitePath), Fault> {
         let host = url.host_str().unwrap_or_default();
         let root = if self.hosts.contains(host) && url.port().is_none() {
             &self.own
@@ -181,6 +186,6 @@ impl Source for Files {
 }
 
 /// The key of an object that was listed rather than asked for.
-pub fn place_key(root: &Root, path: &SitePath) -> Key {
+pub fn place_key(root: &Tree, path: &SitePath) -> Key {
     key(&[&root.store.name(), path.as_str()])
 }

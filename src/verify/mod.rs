@@ -50,7 +50,7 @@ use crate::store::{Location, StoreError};
 
 use deep::Readings;
 use discovery::Discovery;
-use files::{Files, Root};
+use files::{Files, Tree};
 use finding::{Finding, Findings};
 use known::{Known, Stop, unusable_description};
 use report::Report;
@@ -133,11 +133,7 @@ pub fn verify_directory(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
-    let own = match &directory.place.root {
-        Location::Directory(path) => Some(path.as_path()),
-        Location::Bucket(_) => None,
-    };
-    if let Some(path) = own {
+    if let Location::Directory(path) = &directory.place.root {
         std::fs::read_dir(path).map_err(|source| VerifyError::NoDirectory { path: path.into(), source })?;
     }
     let site = directory.place.root.to_string();
@@ -160,9 +156,9 @@ pub fn verify_directory(
     if is_whole {
         tree::look_for_unusable_names(&files.own, &findings)?;
     }
-    if let Some(path) = own {
-        tree::look_at_files(path, map.as_ref().filter(|_| knows_cas), &findings);
-        tree::look_for_leftovers(path, &findings);
+    if let Some(root) = &files.own.directory {
+        tree::look_at_files(root, map.as_ref().filter(|_| knows_cas), &findings).map_err(StoreError::from)?;
+        tree::look_for_leftovers(root, &findings);
     }
     let mut wrong = Vec::new();
     let discovery = Discovery::read(&files, &images, &mut wrong);
@@ -330,7 +326,7 @@ fn open(directory: &Directory) -> Result<Files, VerifyError> {
     let mut others = Vec::new();
     let SitePlace { root, stores, options, .. } = &directory.place;
     for (origin, location) in stores {
-        others.push((origin.clone(), Root::at(location, options)?));
+        others.push((origin.clone(), Tree::at(location, options)?));
     }
-    Ok(Files { own: Root::at(root, options)?, others, hosts: BTreeSet::new(), origins: vec![] })
+    Ok(Files { own: Tree::at(root, options)?, others, hosts: BTreeSet::new(), origins: vec![] })
 }

@@ -1,16 +1,17 @@
 //! What only the files of a directory show: modes, links, leftovers, and what nothing reaches.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
+use rustix::fs::FileType;
 
-use super::files::{Files, Root, place_key};
+use super::files::{Files, Tree, place_key};
 use super::finding::{Finding, Findings};
 use super::rule;
+use crate::client::remark::chain;
 use crate::digest::Digest;
 use crate::json::MAX_MANIFEST_BYTES;
 use crate::name::ImageName;
+use crate::root::{Entry, FileError, Root};
 use crate::seen::Seen;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry::{self, Endpoint, is_tag};
@@ -24,63 +25,62 @@ const DIRECTORY_MODE: u32 = 0o001;
 const NAMED: usize = 100;
 
 /// Looks at the files and directories of a root. `map` tells which are the site's; without one, all are.
-pub fn look_at_files(root: &Path, map: Option<&SiteMap>, findings: &Findings) {
-    let private = root.join(PRIVATE_DIRECTORY);
-    // Directories that nobody may enter, until a file of the site is found in them.
+pub fn look_at_files(root: &Root, map: Option<&SiteMap>, findings: &Findings) -> Result<(), FileError> {
+    // Directories that other users cannot enter, until a file of the site is found in them.
     let mut closed: Vec<(PathBuf, u32)> = Vec::new();
-    for entry in WalkDir::new(root).into_iter().filter_entry(|entry| entry.path() != private) {
-        let entry = match entry {
+    for entry in root.walk("", &|path| path != Path::new(PRIVATE_DIRECTORY))? {
+        let Entry { path, status } = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                let path = error.path().unwrap_or(root);
-                // What is gone since its directory was read is not there to be looked at.
-                if error.io_error().is_none_or(|error| error.kind() != std::io::ErrorKind::NotFound) {
-                    findings.push(Finding::new(&rule::UNREADABLE, name(root, path), "a file", error.to_string()));
-                }
+                let object = match &error {
+                    FileError::Io { path, .. } => path.strip_prefix(root.path()).unwrap_or(path).to_path_buf(),
+                    _ => PathBuf::new(),
+                };
+                findings.push(Finding::new(&rule::UNREADABLE, name(&object), "a file", chain(&error)));
                 continue;
             }
         };
-        let Ok(metadata) = entry.metadata() else { continue };
-        let mode = metadata.permissions().mode();
-        if metadata.is_dir() {
-            closed.retain(|(path, _)| entry.path().starts_with(path));
-            if mode & DIRECTORY_MODE == 0 {
-                closed.push((entry.into_path(), mode));
+        if status.kind() == FileType::Directory {
+            closed.retain(|(above, _)| path.starts_with(above));
+            if status.mode() & DIRECTORY_MODE == 0 {
+                closed.push((path, status.mode()));
             }
             continue;
         }
-        let path = name(root, entry.path());
-        if !SitePath::new(&path).is_ok_and(|path| map.is_none_or(|map| map.kind_of(&path).is_some())) {
+        let object = name(&path);
+        if !SitePath::new(&object).is_ok_and(|path| map.is_none_or(|map| map.kind_of(&path).is_some())) {
             continue;
         }
-        if metadata.is_symlink() {
-            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        if status.kind() == FileType::Symlink {
+            let target = root.link_target(&path).unwrap_or_default();
             let found = format!("a link to {}", target.display());
-            findings.push(Finding::new(&rule::SYMLINK, path, "a file", found));
+            findings.push(Finding::new(&rule::SYMLINK, object, "a file", found));
             continue;
         }
-        for (directory, mode) in closed.extract_if(.., |(directory, _)| entry.path().starts_with(directory)) {
-            findings.push(permissions(name(root, &directory) + "/", "0755", mode));
+        for (directory, mode) in closed.extract_if(.., |(directory, _)| path.starts_with(directory)) {
+            findings.push(permissions(name(&directory) + "/", "0755", mode));
         }
-        if metadata.is_file() && mode & FILE_MODE == 0 {
-            findings.push(permissions(path, "0644", mode));
+        if status.kind() == FileType::RegularFile && status.mode() & FILE_MODE == 0 {
+            findings.push(permissions(object, "0644", status.mode()));
         }
     }
+    Ok(())
 }
 
 fn permissions(object: String, expected: &str, found: u32) -> Finding {
-    let (expected, found) = (format!("mode {expected}"), format!("mode {:04o}", found & 0o7777));
+    let (expected, found) = (format!("mode {expected}"), format!("mode {found:04o}"));
     Finding::new(&rule::PERMISSIONS, object, expected, found)
 }
 
-fn name(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+fn name(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
-/// Counts what interrupted writes have left.
-pub fn look_for_leftovers(root: &Path, findings: &Findings) {
+/// Counts what interrupted writes have left, as far as this user may look at private state.
+pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     let directory = Path::new(PRIVATE_DIRECTORY).join("tmp");
-    let count = std::fs::read_dir(root.join(&directory)).map_or(0, Iterator::count);
+    let entries = root.walk(&directory, &|_| false);
+    let count = entries.map_or(0, |entries| entries.filter_map(Result::ok).skip(1).count());
     if count > 0 {
         let object = format!("{}/", directory.display());
         findings.push(Finding::new(&rule::LEFTOVER, object, "no temporary files", format!("{count} of them")));
@@ -88,9 +88,9 @@ pub fn look_for_leftovers(root: &Path, findings: &Findings) {
 }
 
 /// The images whose indexes are there and which are not among `listed`, sorted.
-pub fn unlisted_images(root: &Root, map: &SiteMap, listed: &[ImageName]) -> Result<Vec<ImageName>, StoreError> {
+pub fn unlisted_images(root: &Tree, map: &SiteMap, listed: &[ImageName]) -> Result<Vec<ImageName>, StoreError> {
     let mut found = Vec::new();
-    root.store.list(&map.index_pattern().static_prefix(), &mut |object| {
+    root.list(&map.index_pattern().static_prefix(), &mut |object| {
         if map.kind_of(&object.path) == Some(Kind::Index)
             && let Some(image) = map.image_at(&object.path)
             && listed.binary_search(&image).is_err()
@@ -134,7 +134,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
         if map.blob_pattern().origin != origin {
             continue;
         }
-        root.store.list(&map.blob_pattern().static_prefix(), &mut |object| {
+        root.list(&map.blob_pattern().static_prefix(), &mut |object| {
             let is_blob = matches!(map.kind_in(origin, &object.path), Some(Kind::Blob(_)));
             if is_blob && !reached.contains(place_key(root, &object.path)) {
                 count += 1;
@@ -153,7 +153,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
 /// A tag of the registry view may be an index that was made for it (see `publish::registry`); it lies in the CAS, too.
 fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
     let mut tags = Vec::new();
-    files.own.store.list(&format!("{}/", registry::ROOT), &mut |object| {
+    files.own.list(&format!("{}/", registry::ROOT), &mut |object| {
         if let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(object.path.as_str())
             && is_tag(reference)
         {

@@ -243,10 +243,10 @@ fn directories_can_be_read_by_a_web_server_whenever_it_is_killed() {
     let scene = first();
     let site = scene.site();
     let script = "umask 077; exec \"$@\"";
-    for number in 1..=6 {
+    for number in 1..=12 {
         scene.prepare();
-        let fault = format!("inject=chmod:signal=KILL:when={number}");
-        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=chmod", "-e", &fault];
+        let fault = format!("inject=fchmod:signal=KILL:when={number}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fchmod", "-e", &fault];
         let program = [crate::support::program::PROGRAM, "publish", "--site", text(&site)];
         let mut command = std::process::Command::new("sh");
         command.args(["-c", script, "sh"]).args(strace).args(program).args(&scene.args);
@@ -266,7 +266,7 @@ fn what_cannot_be_put_back_stays_whole() {
         let sync = "syncfs:error=EIO:when=2";
         scene.prepare();
         run.with(&[sync]);
-        let rename = run.fault_after_fault("EIO", &["rename", "oci-index/tool"]);
+        let rename = run.fault_after_fault("EIO", &["rename", "oci-index>, \"tool\""]);
         scene.prepare();
         let output = run.with(&[sync, &rename]);
         // Then it names both, and the new index has what it leads to.

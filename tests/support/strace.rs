@@ -13,9 +13,9 @@ use std::process::{Command, Output};
 
 use super::program::{PROGRAM, text};
 
-/// The calls that change a file system. Of `openat` those that make a file; of `ioctl` the one that shares blocks.
+/// The calls that change a file system. Of `openat` and `openat2` those that make a file; of `ioctl` the one that shares blocks.
 const CHANGES: &str = "write,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,chmod,fchmod,\
-                       fchmodat,ftruncate,syncfs,fsync,fdatasync,copy_file_range,ioctl,openat";
+                       fchmodat,ftruncate,syncfs,fsync,fdatasync,copy_file_range,ioctl,openat,openat2";
 /// Those that a change needs.
 const NEEDS: &str = "read,flock";
 
@@ -44,8 +44,8 @@ impl Call {
     /// The faults that make this call fail, as it can fail for real.
     fn errors(&self) -> &'static [&'static str] {
         match self.name.as_str() {
-            "openat" if self.makes_a_file => &["EACCES", "EMFILE", "ENOSPC", "EIO"],
-            "openat" => &["EACCES", "EMFILE", "EIO"],
+            "openat" | "openat2" if self.makes_a_file => &["EACCES", "EMFILE", "ENOSPC", "EIO"],
+            "openat" | "openat2" => &["EACCES", "EMFILE", "EIO"],
             "read" | "flock" => &["EIO"],
             "write" | "syncfs" | "fsync" | "fdatasync" | "copy_file_range" => &["ENOSPC", "EIO"],
             _ => &["ENOSPC", "EACCES", "EIO"],
@@ -140,7 +140,7 @@ impl Run<'_> {
             let makes_a_file = arguments.contains("O_CREAT");
             let is_meant = match name {
                 "ioctl" => arguments.contains("FICLONE"),
-                "openat" => makes_a_file || disturbance == Disturbance::Error,
+                "openat" | "openat2" => makes_a_file || disturbance == Disturbance::Error,
                 name => disturbance == Disturbance::Error || CHANGES.split(',').any(|change| change == name),
             };
             if is_meant && self.within.iter().any(|directory| line.contains(text(directory))) {

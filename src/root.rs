@@ -1,0 +1,779 @@
+//! A directory that no access leaves.
+//!
+//! A site, a layout that is pulled into and private state lie where other programs and users may write, too. A path that is
+//! checked and then opened can lead elsewhere by then: one symbolic link in place of one of its directories is enough. So a
+//! [`Root`] is an open directory, and every operation names its object relative to it: the kernel resolves the name beneath
+//! the directory and follows no link (`openat2`, Linux 5.6). Where the kernel or a sandbox lacks that call, the name is walked
+//! one component at a time with `O_NOFOLLOW`.
+//!
+//! The path with which a root is opened may be a link: the user chose it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// The mode of directories of private state.
+const PRIVATE_DIRECTORY_MODE: Mode = Mode::RWXU;
+/// The mode of files of private state.
+const PRIVATE_FILE_MODE: Mode = Mode::from_raw_mode(0o600);
+
+/// Neither out of the directory nor through a link, of whatever kind.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+/// Opening a FIFO does not wait for its other end, and a terminal does not become this process's.
+const UNHURRIED: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// How messages call a directory.
+pub const DIRECTORY: &str = "a directory";
+/// How messages call a symbolic link.
+pub const SYMBOLIC_LINK: &str = "a symbolic link";
+
+/// Why an operation on a file failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused.
+    #[error("cannot {action} {}{}", .path.display(), advice(.source))]
+    Io {
+        /// `create`, `write`, `rename`, `read`, …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else stands where a regular file or a directory belongs.
+    #[error("{} is {found}: expected {expected}; move it away", .path.display())]
+    InTheWay {
+        /// The obstacle.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// Private state of another user.
+    #[error(
+        "{} belongs to user {owner}: private state is not permitted to user {user}; run the command as user {owner}, or \
+         move it away if no other ocisite uses it", .path.display()
+    )]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// The number of its owner.
+        owner: u32,
+        /// The number of the user who runs this program.
+        user: u32,
+    },
+}
+
+impl FileError {
+    /// The kind of the system's error, if the system refused.
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            FileError::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about an error, as the end of a message.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => ": the disk is full; free some space and run the command again",
+        io::ErrorKind::PermissionDenied => ": not permitted; check who owns it and its mode",
+        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
+        io::ErrorKind::AlreadyExists => ": something else of that name is there; move it away",
+        _ => "",
+    }
+}
+
+/// What is known of a file, a directory or a link without reading it.
+#[derive(Clone, Copy, Debug)]
+pub struct Status(fs::Stat);
+
+impl Status {
+    /// What it is.
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.0.st_mode)
+    }
+
+    /// Its permissions.
+    pub fn mode(&self) -> u32 {
+        self.0.st_mode & 0o7777
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.0.st_size).unwrap_or_default()
+    }
+
+    /// When it was last written.
+    pub fn modified(&self) -> SystemTime {
+        let seconds = Duration::from_secs(self.0.st_mtime.unsigned_abs());
+        let whole = match self.0.st_mtime {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+        };
+        let nanoseconds = Duration::from_nanos(self.0.st_mtime_nsec.into());
+        whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Whether it is the file that was opened.
+    pub fn is_of(&self, opened: &Metadata) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (opened.dev(), opened.ino())
+    }
+}
+
+/// How messages call a kind of file.
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a file",
+        FileType::Directory => DIRECTORY,
+        FileType::Symlink => SYMBOLIC_LINK,
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "not a regular file",
+    }
+}
+
+/// An open directory. All names are relative to it, have no `.` and no `..`, and follow no link.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+    way: Way,
+}
+
+/// How a name is resolved beneath a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By the kernel, with `openat2`.
+    Kernel,
+    /// By this program, one component at a time.
+    Walk,
+}
+
+impl Way {
+    /// `openat2` is missing in old kernels, and some sandboxes forbid every call that they do not know.
+    fn of(directory: BorrowedFd<'_>) -> Way {
+        match fs::openat2(directory, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
+            Err(Errno::NOSYS | Errno::PERM) => Way::Walk,
+            _ => Way::Kernel,
+        }
+    }
+}
+
+/// The directory in which a name stands.
+enum Parent<'a> {
+    Root(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Root(directory) => *directory,
+            Parent::Below(directory) => directory.as_fd(),
+        }
+    }
+}
+
+/// Opening, and what it is made of.
+impl Root {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> Result<Root, FileError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = fs::openat(CWD, path, flags, Mode::empty());
+        let directory = opened.map_err(|error| io_fault("open", path, error))?;
+        Ok(Root { way: Way::of(directory.as_fd()), directory, path: path.into() })
+    }
+
+    /// Opens a directory, unless it is missing.
+    pub fn open_if_present(path: &Path) -> Result<Option<Root>, FileError> {
+        match Root::open(path) {
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a directory, and makes it and those above it where they are missing. `made` hears of each that was made. A mode is
+    /// set whatever the umask is; without one, the umask decides.
+    pub fn create(path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.as_os_str().is_empty() && !at.is_dir() {
+            missing.push(at);
+            at = at.parent().unwrap_or(Path::new(""));
+        }
+        for directory in missing.into_iter().rev() {
+            let fault = |action| move |source| FileError::Io { action, path: directory.into(), source };
+            let raw_mode = mode.map_or(0o777, |mode| mode.bits());
+            match DirBuilder::new().mode(raw_mode).create(directory) {
+                Ok(()) => {
+                    made(directory);
+                    if mode.is_some() {
+                        let permissions = Permissions::from_mode(raw_mode);
+                        let set = File::open(directory).and_then(|opened| opened.set_permissions(permissions));
+                        set.map_err(fault("set the mode of"))?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+                Err(error) => return Err(fault("create the directory")(error)),
+            }
+        }
+        Root::open(path)
+    }
+
+    /// The path with which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is known of the directory itself.
+    pub fn own_status(&self) -> Result<Status, FileError> {
+        fs::fstat(&self.directory).map(Status).map_err(|error| io_fault("look at", &self.path, error))
+    }
+
+    /// The directory itself, opened in a way that lets it be locked.
+    pub fn to_lock(&self) -> Result<File, FileError> {
+        let opened = self.open_at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+        Ok(opened.map_err(|error| io_fault("open", &self.path, error))?.into())
+    }
+
+    /// Makes everything on its file system durable.
+    pub fn sync(&self) -> Result<(), FileError> {
+        fs::syncfs(self.to_lock()?).map_err(|error| io_fault("sync the file system of", &self.path, error))
+    }
+
+    /// The one place where a name becomes a descriptor.
+    fn open_at(&self, name: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match self.way {
+            _ if name.as_os_str().is_empty() => fs::openat(&self.directory, ".", flags, mode),
+            Way::Kernel => fs::openat2(&self.directory, plain(name)?, flags, mode, BENEATH),
+            Way::Walk => {
+                let (parent, leaf) = self.parent(name)?;
+                fs::openat(parent, leaf, flags, mode)
+            }
+        }
+    }
+
+    /// The directory in which a name stands, and the name's last component.
+    fn parent<'a>(&self, name: &'a Path) -> Result<(Parent<'_>, &'a OsStr), Errno> {
+        let leaf = plain(name)?.file_name().ok_or(Errno::INVAL)?;
+        let above = name.parent().unwrap_or(Path::new(""));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        if above.as_os_str().is_empty() {
+            return Ok((Parent::Root(self.directory.as_fd()), leaf));
+        }
+        if self.way == Way::Kernel {
+            return Ok((Parent::Below(self.open_at(above, flags, Mode::empty())?), leaf));
+        }
+        let mut parent = Parent::Root(self.directory.as_fd());
+        for component in above {
+            let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            parent = Parent::Below(fs::openat(&parent, component, flags, Mode::empty())?);
+        }
+        Ok((parent, leaf))
+    }
+
+    /// What stands in the way of a name: something else than a directory above it, or something else than `wanted` at it.
+    fn obstacle(&self, name: &Path, wanted: FileType) -> Option<FileError> {
+        let prefixes: Vec<&Path> = name.ancestors().filter(|prefix| !prefix.as_os_str().is_empty()).collect();
+        for prefix in prefixes.into_iter().rev() {
+            let (parent, leaf) = self.parent(prefix).ok()?;
+            let found = Status(fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW).ok()?).kind();
+            let (wanted, expected) = match wanted {
+                FileType::RegularFile if prefix == name => (wanted, "a regular file, or nothing"),
+                _ => (FileType::Directory, "a directory, or nothing"),
+            };
+            if found != wanted {
+                return Some(FileError::InTheWay { path: self.path.join(prefix), found: kind_name(found), expected });
+            }
+        }
+        None
+    }
+
+    /// What an error means. What stands in the way is named, wherever on the way it stands.
+    fn fault(&self, action: &'static str, name: &Path, wanted: FileType, error: Errno) -> FileError {
+        let is_shape = matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::EXIST);
+        let obstacle = if is_shape { self.obstacle(name, wanted) } else { None };
+        obstacle.unwrap_or_else(|| io_fault(action, &self.path.join(name), error))
+    }
+
+    /// An absent object is None. Below a file nothing is; below a link nothing is looked for.
+    fn present<T>(&self, action: &'static str, name: &Path, result: Result<T, Errno>) -> Result<Option<T>, FileError> {
+        match result {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => match self.fault(action, name, FileType::RegularFile, error) {
+                FileError::InTheWay { path, found, .. }
+                    if found != SYMBOLIC_LINK && path.as_path() != self.path.join(name) =>
+                {
+                    Ok(None)
+                }
+                fault => Err(fault),
+            },
+        }
+    }
+}
+
+/// Reading.
+impl Root {
+    /// What is known of a name, whatever stands there. None: nothing does.
+    pub fn status(&self, name: impl AsRef<Path>) -> Result<Option<Status>, FileError> {
+        let name = name.as_ref();
+        let found = self.parent(name).and_then(|(parent, leaf)| fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW));
+        Ok(self.present("look at", name, found)?.map(Status))
+    }
+
+    /// What is known of a regular file. None: nothing stands there.
+    ///
+    /// # Errors
+    /// [`FileError::InTheWay`]: something else does.
+    pub fn file_status(&self, name: impl AsRef<Path>) -> Result<Option<Status>, FileError> {
+        let name = name.as_ref();
+        match self.status(name)? {
+            Some(status) if status.kind() != FileType::RegularFile => Err(self.not_a_file(name, status.kind())),
+            found => Ok(found),
+        }
+    }
+
+    fn not_a_file(&self, name: &Path, found: FileType) -> FileError {
+        let path = self.path.join(name);
+        FileError::InTheWay { path, found: kind_name(found), expected: "a regular file, or nothing" }
+    }
+
+    /// Opens a directory in this one. None: nothing stands there.
+    ///
+    /// # Errors
+    /// [`FileError::InTheWay`]: something else does.
+    pub fn directory(&self, name: impl AsRef<Path>) -> Result<Option<Root>, FileError> {
+        let name = name.as_ref();
+        match self.open_at(name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(directory) => Ok(Some(Root { way: self.way, directory, path: self.path.join(name) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.fault("open", name, FileType::Directory, error)),
+        }
+    }
+
+    /// Opens a regular file to read. None: nothing stands there.
+    ///
+    /// # Errors
+    /// [`FileError::InTheWay`]: something else does.
+    pub fn open_file(&self, name: impl AsRef<Path>) -> Result<Option<(File, Metadata)>, FileError> {
+        let name = name.as_ref();
+        let opened = self.open_at(name, OFlags::RDONLY | UNHURRIED, Mode::empty());
+        let Some(file) = self.present("read", name, opened)?.map(File::from) else { return Ok(None) };
+        let fault = |source| FileError::Io { action: "look at", path: self.path.join(name), source };
+        let metadata = file.metadata().map_err(fault)?;
+        match metadata.is_file() {
+            true => Ok(Some((file, metadata))),
+            false => Err(self.not_a_file(name, FileType::from_raw_mode(metadata.mode()))),
+        }
+    }
+
+    /// Opens a regular file to read, through links wherever they lead, as web servers do: for `verify`, which judges sites of any
+    /// origin as a reader meets them.
+    pub fn open_as_web_servers_do(&self, name: impl AsRef<Path>) -> io::Result<Option<File>> {
+        let file = fs::openat(&self.directory, name.as_ref(), OFlags::CLOEXEC | UNHURRIED, Mode::empty())?;
+        let file = File::from(file);
+        Ok(file.metadata()?.is_file().then_some(file))
+    }
+
+    /// Where a link leads.
+    pub fn link_target(&self, name: impl AsRef<Path>) -> Option<PathBuf> {
+        let (parent, leaf) = self.parent(name.as_ref()).ok()?;
+        let target = fs::readlinkat(parent, leaf, Vec::new()).ok()?;
+        Some(OsStr::from_bytes(target.as_bytes()).into())
+    }
+
+    /// Everything at and below a directory, each directory before its contents, links not followed. `enter` says which
+    /// directories are looked into. What vanishes meanwhile is left out; so is a directory that is missing.
+    ///
+    /// # Errors
+    /// The directory is behind a link.
+    pub fn walk<'a>(
+        &'a self,
+        start: impl AsRef<Path>,
+        enter: &'a dyn Fn(&Path) -> bool,
+    ) -> Result<Walk<'a>, FileError> {
+        let start = start.as_ref();
+        if !start.as_os_str().is_empty() && self.status(start)?.is_some_and(|status| status.kind() == FileType::Symlink)
+        {
+            return Err(FileError::InTheWay {
+                path: self.path.join(start),
+                found: SYMBOLIC_LINK,
+                expected: "a directory, or nothing",
+            });
+        }
+        Ok(Walk { root: self, enter, current: None, todo: vec![start.into()] })
+    }
+
+    /// The names in the directory itself.
+    pub fn names(&self) -> Result<Vec<OsString>, FileError> {
+        let fault = |error| io_fault("list", &self.path, error);
+        let names = Dir::new(self.to_lock()?).map_err(fault)?.map(|entry| {
+            let entry = entry.map_err(fault)?;
+            Ok(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+        });
+        names.filter(|name| !matches!(name, Ok(name) if name == "." || name == "..")).collect()
+    }
+
+    /// Whether a directory has nothing but such directories in it.
+    pub fn is_hollow(&self, name: impl AsRef<Path>) -> bool {
+        let is_directory =
+            |entry: Result<Entry, FileError>| entry.is_ok_and(|entry| entry.status.kind() == FileType::Directory);
+        self.walk(name, &|_| true).is_ok_and(|mut walk| walk.all(is_directory))
+    }
+}
+
+/// Changing.
+impl Root {
+    /// Makes a directory and those above it. `made` hears of each that was made. For the mode see [`Root::create`].
+    pub fn make_directories(
+        &self,
+        name: impl AsRef<Path>,
+        mode: Option<Mode>,
+        made: &mut dyn FnMut(&Path),
+    ) -> Result<(), FileError> {
+        let name = name.as_ref();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        if self.open_at(name, flags, Mode::empty()).is_ok() {
+            return Ok(());
+        }
+        let mut prefixes: Vec<&Path> = name.ancestors().filter(|prefix| !prefix.as_os_str().is_empty()).collect();
+        prefixes.reverse();
+        for prefix in prefixes {
+            let fault = |action| move |error| self.fault(action, prefix, FileType::Directory, error);
+            let create = || -> Result<bool, Errno> {
+                let (parent, leaf) = self.parent(prefix)?;
+                match fs::mkdirat(&parent, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
+                    Err(Errno::EXIST) => Ok(false),
+                    created => created.map(|()| true),
+                }
+            };
+            if create().map_err(fault("create the directory"))? {
+                made(prefix);
+                if let Some(mode) = mode {
+                    let opened = self.open_at(prefix, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+                    let set = opened.and_then(|directory| fs::fchmod(directory, mode));
+                    set.map_err(fault("set the mode of"))?;
+                }
+            } else {
+                self.open_at(prefix, flags, Mode::empty()).map_err(fault("create the directory"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a file that does not exist yet, to write and read. For the mode see [`Root::create`].
+    pub fn create_file(&self, name: impl AsRef<Path>, mode: Option<Mode>) -> Result<File, FileError> {
+        let name = name.as_ref();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let created = self.open_at(name, flags, mode.unwrap_or(Mode::from_raw_mode(0o666)));
+        let file = created.map_err(|error| self.io_fault("create", name, error))?;
+        if let Some(mode) = mode {
+            fs::fchmod(&file, mode).map_err(|error| self.io_fault("set the mode of", name, error))?;
+        }
+        Ok(file.into())
+    }
+
+    /// Renames a file into another root, or the same; a file that has the name is replaced.
+    pub fn rename(&self, from: impl AsRef<Path>, into: &Root, to: impl AsRef<Path>) -> Result<(), FileError> {
+        let to = to.as_ref();
+        let rename = || {
+            let ((old, old_leaf), (new, new_leaf)) = (self.parent(from.as_ref())?, into.parent(to)?);
+            fs::renameat(old, old_leaf, new, new_leaf)
+        };
+        rename().map_err(|error| into.fault("rename a finished file to", to, FileType::RegularFile, error))
+    }
+
+    /// Gives a regular file a second name.
+    pub fn link(&self, from: impl AsRef<Path>, into: &Root, to: impl AsRef<Path>) -> Result<(), FileError> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        self.file_status(from)?;
+        let link = || {
+            let ((old, old_leaf), (new, new_leaf)) = (self.parent(from)?, into.parent(to)?);
+            fs::linkat(old, old_leaf, new, new_leaf, AtFlags::empty())
+        };
+        link().map_err(|error| self.io_fault("link", from, error))?;
+        // The system links a symbolic link itself, should one stand there now.
+        let linked = into.file_status(to).map(drop);
+        if linked.is_err() {
+            into.remove_file(to)?;
+        }
+        linked
+    }
+
+    /// Gives a file that is open a name: that file and no other, whatever its old names are by now.
+    pub fn link_open_file(&self, file: &File, name: impl AsRef<Path>) -> Result<(), FileError> {
+        let name = name.as_ref();
+        let link = || {
+            let (parent, leaf) = self.parent(name)?;
+            let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+            fs::linkat(CWD, opened, parent, leaf, AtFlags::SYMLINK_FOLLOW)
+        };
+        link().map_err(|error| self.io_fault("link", name, error))?;
+        let opened = file.metadata();
+        let opened =
+            opened.map_err(|source| FileError::Io { action: "look at", path: self.path.join(name), source })?;
+        match self.status(name)?.is_some_and(|linked| linked.is_of(&opened)) {
+            true => Ok(()),
+            false => Err(self.io_fault("link", name, Errno::STALE)),
+        }
+    }
+
+    /// Removes a file or a link. Whether one was there.
+    pub fn remove_file(&self, name: impl AsRef<Path>) -> Result<bool, FileError> {
+        let name = name.as_ref();
+        let removed = self.parent(name).and_then(|(parent, leaf)| fs::unlinkat(parent, leaf, AtFlags::empty()));
+        Ok(self.present("remove", name, removed)?.is_some())
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
+        let name = name.as_ref();
+        let removed = self.parent(name).and_then(|(parent, leaf)| fs::unlinkat(parent, leaf, AtFlags::REMOVEDIR));
+        removed.map_err(|error| self.io_fault("remove the directory", name, error))
+    }
+
+    /// Removes a directory that has nothing but such directories in it.
+    pub fn remove_hollow(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
+        let entries = self.walk(name, &|_| true)?.collect::<Result<Vec<_>, _>>()?;
+        entries.iter().rev().try_for_each(|entry| self.remove_directory(&entry.path))
+    }
+
+    /// Removes a directory and everything below it.
+    pub fn remove_tree(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
+        let entries = self.walk(name, &|_| true)?.collect::<Result<Vec<_>, _>>()?;
+        entries.iter().rev().try_for_each(|entry| match entry.status.kind() {
+            FileType::Directory => self.remove_directory(&entry.path),
+            _ => self.remove_file(&entry.path).map(drop),
+        })
+    }
+
+    fn io_fault(&self, action: &'static str, name: &Path, error: Errno) -> FileError {
+        io_fault(action, &self.path.join(name), error)
+    }
+}
+
+/// Private state: what is its owner's alone.
+impl Root {
+    /// Opens a directory of private state, and makes it where it is missing; `made` hears of that. One that others could enter is
+    /// narrowed.
+    ///
+    /// # Errors
+    /// [`FileError::Foreign`]: it belongs to another user. Root may use that of the user to whom this root belongs.
+    pub fn private_directory(&self, name: impl AsRef<Path>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
+        let name = name.as_ref();
+        let create = || self.parent(name).and_then(|(parent, leaf)| fs::mkdirat(parent, leaf, PRIVATE_DIRECTORY_MODE));
+        let is_new = match create() {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(self.fault("create the directory", name, FileType::Directory, error)),
+        };
+        if is_new {
+            made(name);
+        }
+        let root = self.directory(name)?.ok_or_else(|| self.io_fault("open", name, Errno::NOENT))?;
+        let status = root.own_status()?;
+        self.refuse_foreign(name, &status)?;
+        if is_new || status.mode() != PRIVATE_DIRECTORY_MODE.bits() {
+            self.make_private(name, &root.to_lock()?, PRIVATE_DIRECTORY_MODE, is_new)?;
+        }
+        Ok(root)
+    }
+
+    /// [`Root::private_directory`], unless it is missing.
+    pub fn existing_private_directory(&self, name: impl AsRef<Path>) -> Result<Option<Root>, FileError> {
+        let name = name.as_ref();
+        match self.status(name)? {
+            Some(_) => self.private_directory(name, &mut |_| {}).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a lock file of private state, and makes it where it is missing. One that others could open is narrowed.
+    pub fn private_lock_file(&self, name: impl AsRef<Path>) -> Result<File, FileError> {
+        let name = name.as_ref();
+        let (file, status, is_new) = self.open_private(name, PRIVATE_FILE_MODE)?;
+        if is_new || status.mode() != PRIVATE_FILE_MODE.bits() {
+            self.refuse_second_names(name, &status)?;
+            self.make_private(name, &file, PRIVATE_FILE_MODE, is_new)?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a file of private state to go on writing it, and makes it where it is missing. Its mode is the umask's: it is going
+    /// to be renamed out of the private directory.
+    ///
+    /// # Errors
+    /// It has other names: writing would change a file that may be outside.
+    pub fn private_file_to_continue(&self, name: impl AsRef<Path>) -> Result<File, FileError> {
+        let name = name.as_ref();
+        let (file, status, _) = self.open_private(name, Mode::from_raw_mode(0o666))?;
+        self.refuse_second_names(name, &status)?;
+        Ok(file)
+    }
+
+    fn open_private(&self, name: &Path, mode: Mode) -> Result<(File, Status, bool), FileError> {
+        let flags = OFlags::RDWR | UNHURRIED;
+        let (opened, is_new) = match self.open_at(name, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Err(Errno::EXIST) => (self.open_at(name, flags, Mode::empty()), false),
+            created => (created, true),
+        };
+        let file = opened.map_err(|error| self.fault("create", name, FileType::RegularFile, error))?;
+        let status = fs::fstat(&file).map(Status).map_err(|error| self.io_fault("look at", name, error))?;
+        if status.kind() != FileType::RegularFile {
+            return Err(self.not_a_file(name, status.kind()));
+        }
+        self.refuse_foreign(name, &status)?;
+        Ok((file.into(), status, is_new))
+    }
+
+    /// Whether a file or directory in this root is this user's, or, for root, of the user to whom this root belongs.
+    pub fn refuse_foreign(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
+        let (owner, user) = (status.0.st_uid, geteuid());
+        let is_own = owner == user.as_raw() || (user.is_root() && owner == self.own_status()?.0.st_uid);
+        match is_own {
+            true => Ok(()),
+            false => Err(FileError::Foreign { path: self.path.join(name), owner, user: user.as_raw() }),
+        }
+    }
+
+    /// A file with several names is not only where it was found.
+    pub fn refuse_second_names(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
+        match status.0.st_nlink {
+            1 => Ok(()),
+            _ => Err(FileError::InTheWay {
+                path: self.path.join(name),
+                found: "a hard link to a file that has other names",
+                expected: "a file of its own",
+            }),
+        }
+    }
+
+    /// Sets the mode through the descriptor, whatever the umask is. What root has just made goes to the user to whom this root
+    /// belongs, who could not use it otherwise.
+    fn make_private(&self, name: &Path, file: &File, mode: Mode, is_new: bool) -> Result<(), FileError> {
+        fs::fchmod(file, mode).map_err(|error| self.io_fault("set the mode of", name, error))?;
+        let owner = self.own_status()?.0;
+        if is_new && geteuid().is_root() && owner.st_uid != 0 {
+            let (user, group) = (fs::Uid::from_raw(owner.st_uid), fs::Gid::from_raw(owner.st_gid));
+            // Where it cannot be given away, it is root's.
+            let _ = fs::fchown(file, Some(user), Some(group));
+        }
+        Ok(())
+    }
+}
+
+fn io_fault(action: &'static str, path: &Path, error: Errno) -> FileError {
+    FileError::Io { action, path: path.into(), source: error.into() }
+}
+
+/// Refuses names that could lead out of a directory.
+fn plain(name: &Path) -> Result<&Path, Errno> {
+    let is_plain = name.components().all(|component| matches!(component, Component::Normal(_)));
+    if is_plain { Ok(name) } else { Err(Errno::INVAL) }
+}
+
+/// A file, a directory or a link that was found by [`Root::walk`].
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name, relative to the root.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub status: Status,
+}
+
+/// Goes through a directory, see [`Root::walk`]. At most one directory is open at a time.
+pub struct Walk<'a> {
+    root: &'a Root,
+    enter: &'a dyn Fn(&Path) -> bool,
+    /// The directory that is being read.
+    current: Option<(Dir, PathBuf)>,
+    /// The directories that were found and not read yet.
+    todo: Vec<PathBuf>,
+}
+
+impl Walk<'_> {
+    /// Opens a directory. None: it has vanished, or is none any more.
+    fn open(&mut self, path: PathBuf) -> Option<Result<Entry, FileError>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = self.root.open_at(&path, flags, Mode::empty()).and_then(|directory| {
+            let status = fs::fstat(&directory)?;
+            Ok((Dir::new(directory)?, Status(status)))
+        });
+        match opened {
+            Ok((directory, status)) => {
+                self.current = Some((directory, path.clone()));
+                Some(Ok(Entry { path, status }))
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => None,
+            Err(error) => Some(Err(self.root.io_fault("list", &path, error))),
+        }
+    }
+
+    /// The next file or link of the directory that is being read; its directories are noted. None: it has no more.
+    fn read(&mut self) -> Option<Result<Entry, FileError>> {
+        loop {
+            let (directory, at) = self.current.as_mut()?;
+            let entry = match directory.read() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => {
+                    let fault = self.root.io_fault("list", at, error);
+                    self.current = None;
+                    return Some(Err(fault));
+                }
+                None => {
+                    self.current = None;
+                    return None;
+                }
+            };
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = at.join(name);
+            let found = match entry.file_type() {
+                FileType::Directory => Ok(None),
+                // Not every file system says what the entries of a directory are.
+                _ => directory.fd().and_then(|fd| fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)).map(Some),
+            };
+            match found.map(|found| found.map(Status)) {
+                Ok(Some(status)) if status.kind() != FileType::Directory => return Some(Ok(Entry { path, status })),
+                Ok(_) if (self.enter)(&path) => self.todo.push(path),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => return Some(Err(self.root.io_fault("look at", &path, error))),
+            }
+        }
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Entry, FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(found) = self.read() {
+                return Some(found);
+            }
+            let path = self.todo.pop()?;
+            if let Some(found) = self.open(path) {
+                return Some(found);
+            }
+        }
+    }
+}
