@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::OnceLock;
 
 use ocisite::client::discovery::RefEngines;
@@ -17,6 +17,7 @@ use ocisite::name::ImageName;
 use ocisite::oci::layout::Layout;
 use ocisite::oci::walk::Manifests;
 use ocisite::oci::{Descriptor, Verified, manifest};
+use ocisite::root::Root;
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
 use ocisite::serve::respond::{Body, Preview, Request, respond};
@@ -188,8 +189,8 @@ pub fn range(bytes: &[u8]) {
 const SECRET: &[u8] = b"a secret beside the site";
 
 /// A site with a file beside it, and a link to that file in it.
-fn served() -> &'static (PathBuf, SiteMap) {
-    static SITE: OnceLock<(PathBuf, SiteMap)> = OnceLock::new();
+fn served() -> &'static (Root, SiteMap) {
+    static SITE: OnceLock<(Root, SiteMap)> = OnceLock::new();
     SITE.get_or_init(|| {
         let root = std::env::temp_dir().join(format!("ocisite-fuzz-{}", std::process::id()));
         let site = root.join("site");
@@ -206,7 +207,7 @@ fn served() -> &'static (PathBuf, SiteMap) {
             std::os::unix::fs::symlink("../../secret", link).unwrap();
         }
         let map = map(Preset::Cas.index_template(), Preset::Cas.cas_template(), "example.com").unwrap();
-        (site.canonicalize().unwrap(), map)
+        (Root::open(&site).unwrap(), map)
     })
 }
 

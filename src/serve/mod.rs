@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use crate::publish::{self, PublishError};
+use crate::root::Root;
 use crate::site::SiteMap;
 use crate::site::map::MapError;
 use crate::site::path::DESCRIPTION;
@@ -110,33 +111,45 @@ impl Handle {
 
 /// The site's directory, and its map as of the description that is there now.
 struct ServedSite {
-    root: PathBuf,
-    map: Mutex<(Option<SystemTime>, Arc<SiteMap>)>,
+    path: PathBuf,
+    current: Mutex<Current>,
+}
+
+/// What is there now, as far as it could be read.
+#[derive(Clone)]
+struct Current {
+    root: Arc<Root>,
+    map: Arc<SiteMap>,
+    /// When the description was written that the map was made from.
+    modified: Option<SystemTime>,
 }
 
 impl ServedSite {
-    fn open(root: &Path) -> Result<ServedSite, ServeError> {
-        let found = root.canonicalize().ok().filter(|root| root.is_dir());
-        let root = found.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
-        let map = Arc::new(read_map(&root)?);
-        Ok(ServedSite { map: Mutex::new((modified(&root), map)), root })
+    fn open(path: &Path) -> Result<ServedSite, ServeError> {
+        let root = Root::open(path).map_err(|_| ServeError::NotASite { path: path.into() })?;
+        let current = Current { modified: modified(&root), map: Arc::new(read_map(path)?), root: Arc::new(root) };
+        Ok(ServedSite { path: path.into(), current: Mutex::new(current) })
     }
 
-    /// The map; read again when the description has changed. One that cannot be read leaves the map as it was.
-    fn map(&self) -> Arc<SiteMap> {
-        let mut current = self.map.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = modified(&self.root);
-        if now != current.0
-            && let Ok(map) = read_map(&self.root)
-        {
-            *current = (now, Arc::new(map));
+    /// The directory, opened again because another may have been put in its place, and the map, read again when the description
+    /// has changed. What cannot be read is left as it was.
+    fn current(&self) -> Current {
+        let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Ok(root) = Root::open(&self.path) {
+            current.root = Arc::new(root);
         }
-        Arc::clone(&current.1)
+        let now = modified(&current.root);
+        if now != current.modified
+            && let Ok(map) = read_map(&self.path)
+        {
+            (current.modified, current.map) = (now, Arc::new(map));
+        }
+        current.clone()
     }
 
     /// Answers a request. On loopback, only for hosts that [`host`] accepts.
     fn answer(&self, request: &Request, is_local: bool) -> Response {
-        let map = self.map();
+        let Current { root, map, .. } = self.current();
         let hosts = &map.settings().hosts;
         match &request.host {
             Some(host) if is_local && !host::is_served(host, hosts) => {
@@ -147,13 +160,13 @@ impl ServedSite {
                 );
                 respond::error(421, "HOST_UNKNOWN", &message)
             }
-            _ => respond::respond(&Preview { root: &self.root, map: &map }, request),
+            _ => respond::respond(&Preview { root: &root, map: &map }, request),
         }
     }
 }
 
-fn modified(root: &Path) -> Option<SystemTime> {
-    std::fs::metadata(root.join(DESCRIPTION)).and_then(|metadata| metadata.modified()).ok()
+fn modified(root: &Root) -> Option<SystemTime> {
+    Some(root.file_status(DESCRIPTION).ok()??.modified())
 }
 
 fn read_map(root: &Path) -> Result<SiteMap, ServeError> {

@@ -2,8 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -13,7 +12,8 @@ use super::request_path::{self, RequestPathError};
 use super::{local, registry};
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES};
-use crate::site::path::PathError;
+use crate::root::{FileError, Root};
+use crate::site::path::{PRIVATE_DIRECTORY, PathError};
 use crate::site::{Kind, SiteMap, SitePath, catalogue};
 
 /// A request, as far as it matters here.
@@ -97,8 +97,8 @@ pub struct Representation {
 /// The site as a server sees it.
 #[derive(Debug)]
 pub struct Preview<'a> {
-    /// The site's directory, without symbolic links.
-    pub root: &'a Path,
+    /// The site's directory.
+    pub root: &'a Root,
     /// What lives where.
     pub map: &'a SiteMap,
 }
@@ -195,24 +195,16 @@ impl Preview<'_> {
         }
     }
 
-    /// Opens a regular file inside the root. Symbolic links may lead to other places of the site, and no further.
+    /// Opens a regular file of the site. A site has no links, so none is followed.
     fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
-        let real = self.root.join(path.as_str()).canonicalize().map_err(refusal)?;
-        let private: PathBuf = self.root.join(crate::site::path::PRIVATE_DIRECTORY);
-        if !real.starts_with(self.root) || real.starts_with(private) {
+        if path.top() == PRIVATE_DIRECTORY {
             return Err(Refusal::NotFound);
         }
-        if !real.metadata().map_err(refusal)?.is_file() {
-            return Err(Refusal::NotFound);
+        match self.root.open_file(path.as_str()) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) | Err(FileError::InTheWay { .. } | FileError::Foreign { .. }) => Err(Refusal::NotFound),
+            Err(FileError::Io { source, .. }) => Err(refusal(source)),
         }
-        // Without waiting: should it have become a FIFO, opening would hold this thread until somebody writes to it.
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(nonblocking).open(&real).map_err(refusal)?;
-        let metadata = file.metadata().map_err(refusal)?;
-        if !metadata.is_file() {
-            return Err(Refusal::NotFound);
-        }
-        Ok((file, metadata))
     }
 }
 
@@ -305,6 +297,8 @@ pub fn error(status: u16, code: &str, message: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::site::{Preset, Settings, settings::Views};
     use crate::template::Template;
@@ -318,7 +312,7 @@ mod tests {
             views: Views::default(),
         };
         let map = SiteMap::new(settings).unwrap();
-        respond(&Preview { root: &root.canonicalize().unwrap(), map: &map }, request)
+        respond(&Preview { root: &Root::open(root).unwrap(), map: &map }, request)
     }
 
     fn to(path: &str) -> Request {
@@ -488,9 +482,11 @@ mod tests {
         std::os::unix::fs::symlink(directory.path().join("secret"), root.join("oci-index/out")).unwrap();
         std::os::unix::fs::symlink("../.ocisite/lock", root.join("oci-index/private")).unwrap();
         std::os::unix::fs::symlink("app", root.join("oci-index/in")).unwrap();
+        std::os::unix::fs::symlink("../oci-index", root.join("oci-index/linked")).unwrap();
         assert_eq!(get(&root, "/oci-index/app").status, 200);
-        assert_eq!(get(&root, "/oci-index/in").status, 200);
         for path in [
+            "/oci-index/in",
+            "/oci-index/linked/app",
             "/oci-index/../../secret",
             "/oci-index/%2e%2e/%2e%2e/secret",
             "/oci-index/..%2f..%2fsecret",

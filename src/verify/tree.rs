@@ -104,7 +104,7 @@ pub fn unlisted_images(root: &Tree, map: &SiteMap, listed: &[ImageName]) -> Resu
 }
 
 /// Names the objects that no path of a site can be.
-pub fn look_for_unusable_names(root: &Root, findings: &Findings) -> Result<(), StoreError> {
+pub fn look_for_unusable_names(root: &Tree, findings: &Findings) -> Result<(), StoreError> {
     let expected = "a key that is a path";
     let mut count = 0;
     root.store.list_unusable(&mut |name| {

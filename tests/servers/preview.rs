@@ -137,8 +137,8 @@ fn a_large_blob_takes_little_memory() {
 }
 
 #[test]
-fn a_link_may_lead_elsewhere_in_the_site_and_no_further() {
-    // Given: links in the place of indexes.
+fn links_lead_nowhere() {
+    // Given links in the place of indexes: a site that ocisite writes has none.
     let (site, server) = start();
     let index = site.root().join("oci-index");
     std::fs::write(site.beside("secret"), "secret").unwrap();
@@ -148,23 +148,15 @@ fn a_link_may_lead_elsewhere_in_the_site_and_no_further() {
         ("outside", "../../secret".into()),
         ("private", "../.ocisite/lock".into()),
         ("dangling", "nothing".into()),
-        ("directory", "../..".into()),
+        ("directory", "../oci-index".into()),
     ] {
         std::os::unix::fs::symlink(target, index.join(link)).unwrap();
+        // When they are asked for, then nothing is sent, wherever they lead.
+        for path in [link.to_string(), format!("{link}/app")] {
+            assert_eq!(server.get(&format!("/oci-index/{path}")).status, 404, "{path}");
+        }
     }
-    for (path, status) in [
-        ("inside", 200),
-        ("absolute", 200),
-        ("outside", 404),
-        ("private", 404),
-        ("dangling", 404),
-        ("directory", 404),
-        ("directory/secret", 404),
-    ] {
-        // When: they are asked for.
-        // Then: only what is in the site is sent.
-        assert_eq!(server.get(&format!("/oci-index/{path}")).status, status, "{path}");
-    }
+    assert_eq!(server.get("/oci-index/team/app").status, 200);
 }
 
 #[test]

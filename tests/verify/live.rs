@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ocisite::publish;
+use ocisite::root::Root;
 use ocisite::serve::respond::{Body, Preview, Request, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
@@ -42,7 +43,7 @@ pub struct Server {
 impl Server {
     /// Serves a site over HTTP.
     pub fn start(root: &Path, faults: Faults) -> Server {
-        let root = root.canonicalize().unwrap();
+        let root = Root::open(root).unwrap();
         Server::listen(move |mut stream| answer(&mut stream, &root, faults))
     }
 
@@ -86,11 +87,11 @@ impl Drop for Server {
 }
 
 /// Answers one request, and ends the connection.
-fn answer(stream: &mut TcpStream, root: &PathBuf, faults: Faults) {
+fn answer(stream: &mut TcpStream, root: &Root, faults: Faults) {
     let Some(mut request) = read(stream) else { return };
     let asked = request.path.clone();
     (faults.request)(&mut request);
-    let store = DirectoryStore::new(root, LinkMode::Copy, true).unwrap();
+    let store = DirectoryStore::new(root.path(), LinkMode::Copy, true).unwrap();
     let map = SiteMap::new(publish::description(&store).unwrap().unwrap().settings).unwrap();
     let mut response = respond(&Preview { root, map: &map }, &request);
     (faults.response)(&request, &mut response);
