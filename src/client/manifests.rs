@@ -96,7 +96,7 @@ impl<'a> SiteManifests<'a> {
     /// Puts a manifest that was read into the layout.
     pub fn store(&self, found: &Found) -> Result<(), PullError> {
         let digest = &found.descriptor.digest;
-        if self.layout.has(digest, found.descriptor.size) && self.layout.read_manifest(&found.descriptor).is_some() {
+        if self.layout.has(digest, found.descriptor.size) {
             return Ok(());
         }
         let (bytes, _) = self.bytes(found)?;

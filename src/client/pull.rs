@@ -348,14 +348,21 @@ impl Pull<'_> {
         walk(self, roots.iter().cloned(), self.jobs)
     }
 
+    /// Whether the layout has a blob already.
+    fn has(&self, found: &Found) -> bool {
+        self.layout.has(&found.descriptor.digest, found.descriptor.size)
+    }
+
     /// Whether the user accepts so many bytes, and the file system has room for those that are missing.
     fn check_size(&self, request: &Request) -> Result<(), PullError> {
         let parts = self.parts();
         let (mut size, mut missing) = (0_u64, 0_u64);
-        for found in parts.manifests.values().chain(&parts.blobs) {
+        let all: Vec<&Found> = parts.manifests.values().chain(&parts.blobs).collect();
+        let there = parallel::map(&all, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
+        for (found, is_there) in all.iter().zip(there) {
             let Descriptor { digest, size: bytes, .. } = &found.descriptor;
             size = size.saturating_add(*bytes);
-            if !self.layout.has(digest, *bytes) {
+            if !is_there {
                 // What a killed program left of it has its room already.
                 missing = missing.saturating_add(bytes - self.layout.unfinished(digest, *bytes));
             }
@@ -376,11 +383,12 @@ impl Pull<'_> {
     /// Fetches the blobs that are not there, several at once. How many were fetched and how many were there, manifests included.
     fn fetch_all(&mut self, progress: &dyn Progress) -> Result<(Count, Count), PullError> {
         let Parts { blobs, mut fetched, mut present, .. } = std::mem::take(&mut *self.parts());
-        let (there, missing): (Vec<Found>, Vec<Found>) =
-            blobs.into_iter().partition(|found| self.layout.has(&found.descriptor.digest, found.descriptor.size));
-        for found in &there {
+        let there = parallel::map(&blobs, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
+        let (there, missing): (Vec<_>, Vec<_>) = blobs.into_iter().zip(there).partition(|(_, is_there)| *is_there);
+        for (found, _) in &there {
             present.add(found.descriptor.size);
         }
+        let missing: Vec<Found> = missing.into_iter().map(|(found, _)| found).collect();
         progress.start("pulling", missing.iter().map(|found| found.descriptor.size).sum());
         let outcome = parallel::map(&missing, self.jobs, |found| self.fetch_blob(found, progress));
         progress.finish();

@@ -7,25 +7,30 @@
 //! An archive cannot be added to, blob by blob, while blobs come in several at once. It is put together in a directory beside
 //! it, written to a file beside it, and renamed. What an archive of that name had before is kept, as in a directory.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
-use super::layout::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path};
+use super::layout::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
 use super::walk::Manifests;
 use super::{Descriptor, Verified, media_type};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use crate::json;
+use crate::root::{FileError, Root};
 
-/// Where unfinished blobs are, in the layout.
-const UNFINISHED: &str = ".ocisite/unfinished";
+/// The directory of blobs.
+const BLOBS: &str = "blobs";
+/// Where unfinished blobs are, below the private directory.
+const UNFINISHED: &str = "unfinished";
 /// The directory that is gone with the last of them.
 const PRIVATE: &str = ".ocisite";
+/// The archive before it has its name.
+const UNFINISHED_ARCHIVE: &str = "archive.tar";
 /// How often the lock of an unfinished blob is sought again after its file vanished under it.
 const LOCK_TRIES: usize = 10;
 /// How much of an unfinished blob is read at a time.
@@ -34,17 +39,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// What is wrong with a layout that is to be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The system did not let us.
-    #[error("cannot {action} {}", .path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Something else than a layout is there.
     #[error(
         "{} is not empty and no OCI image layout (it has {found:?} and no oci-layout): choose another place", .path.display()
@@ -89,7 +86,7 @@ pub enum WriteError {
 
 fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError + use<> {
     let path = path.to_path_buf();
-    move |source| WriteError::Io { action, path, source }
+    move |source| FileError::Io { action, path, source }.into()
 }
 
 fn unfinished_name(digest: &Digest) -> String {
@@ -99,8 +96,14 @@ fn unfinished_name(digest: &Digest) -> String {
 /// A layout to write to. Blobs may be written from several threads.
 #[derive(Debug)]
 pub struct LayoutWriter {
-    /// Where the layout is written: itself, or the directory in which an archive is put together.
-    root: PathBuf,
+    /// The directory in which the layout is written: itself, or the one in which an archive is put together.
+    path: PathBuf,
+    /// The layout in it, unless it is missing.
+    layout: OnceLock<Layout>,
+    /// The blobs in it that this program wrote or read whole, and so knows to be right.
+    verified: Mutex<HashSet<Digest>>,
+    /// The blobs, with their sizes, that are going to be copied from the old archive, where they are right.
+    kept: Mutex<HashMap<Digest, u64>>,
     archive: Option<Archive>,
 }
 
@@ -113,68 +116,149 @@ struct Archive {
     lock: OnceLock<File>,
 }
 
+impl Archive {
+    /// The directory of the archive, and the name in it of the directory in which the archive is put together.
+    fn place(&self) -> (&Path, PathBuf) {
+        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        (directory.unwrap_or(Path::new(".")), format!(".{name}.unfinished").into())
+    }
+
+    /// Whether a directory still has its name: another program that ended may have removed it before it was locked.
+    fn is_put_together_in(&self, opened: &File) -> Result<bool, WriteError> {
+        let (directory, name) = self.place();
+        let opened = opened.metadata().map_err(fault("look at", directory))?;
+        Ok(Root::open(directory)?.status(name)?.is_some_and(|found| found.is_of(&opened)))
+    }
+}
+
 impl LayoutWriter {
     /// Looks at a place for a layout without changing it: a layout, an empty directory, or nothing yet. A path that ends in
     /// `.tar` is an archive.
     ///
     /// # Errors
-    /// Something else is there, or it cannot be read.
+    /// Something else is there, it cannot be read, or a link or a file of another user stands where something is going to be
+    /// written.
     pub fn open(path: &Path) -> Result<LayoutWriter, WriteError> {
-        let is_file = match fs::metadata(path) {
-            Ok(metadata) => metadata.is_file(),
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => LayoutWriter::of_archive(path, Some(Layout::open(path)?)),
+            Ok(_) => LayoutWriter::of_directory(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let is_archive = path.extension().is_some_and(|extension| extension == "tar");
-                return Ok(LayoutWriter::at(path, is_archive.then_some(None)));
+                match path.extension().is_some_and(|extension| extension == "tar") {
+                    true => LayoutWriter::of_archive(path, None),
+                    false => Ok(LayoutWriter::at(path.into(), None)),
+                }
             }
-            Err(source) => return Err(WriteError::Io { action: "look at", path: path.into(), source }),
-        };
-        if is_file {
-            return Ok(LayoutWriter::at(path, Some(Some(Layout::open(path)?))));
-        }
-        match foreign_file(path)? {
-            Some(found) => Err(WriteError::InTheWay { path: path.into(), found }),
-            None => Ok(LayoutWriter::at(path, None)),
+            Err(source) => Err(fault("look at", path)(source)),
         }
     }
 
-    fn at(path: &Path, archive: Option<Option<Layout>>) -> LayoutWriter {
-        let Some(old) = archive else { return LayoutWriter { root: path.into(), archive: None } };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let root = path.with_file_name(format!(".{name}.unfinished"));
-        LayoutWriter { root, archive: Some(Archive { path: path.into(), old, lock: OnceLock::new() }) }
+    fn at(path: PathBuf, archive: Option<Archive>) -> LayoutWriter {
+        LayoutWriter { path, layout: OnceLock::new(), verified: Mutex::default(), kept: Mutex::default(), archive }
+    }
+
+    fn of_directory(path: &Path) -> Result<LayoutWriter, WriteError> {
+        let root = Root::open(path)?;
+        refuse_planted(&root)?;
+        let layout = Layout::beneath(root);
+        refuse_foreign_files(&layout)?;
+        let writer = LayoutWriter::at(path.into(), None);
+        let _ = writer.layout.set(layout);
+        Ok(writer)
+    }
+
+    fn of_archive(path: &Path, old: Option<Layout>) -> Result<LayoutWriter, WriteError> {
+        let archive = Archive { path: path.into(), old, lock: OnceLock::new() };
+        let (directory, name) = archive.place();
+        let mut found = None;
+        if let Some(parent) = Root::open_if_present(directory)?
+            && let Some(beside) = parent.directory(&name)?
+        {
+            parent.refuse_foreign(&name, &beside.own_status()?)?;
+            refuse_planted(&beside)?;
+            found = Some(Layout::beneath(beside));
+        }
+        let writer = LayoutWriter::at(directory.join(name), Some(archive));
+        found.and_then(|layout| writer.layout.set(layout).ok());
+        Ok(writer)
+    }
+
+    /// The layout, whose directory is made if it is missing.
+    fn layout(&self) -> Result<&Layout, WriteError> {
+        match self.layout.get() {
+            Some(layout) => Ok(layout),
+            None => self.make(),
+        }
+    }
+
+    /// Makes the layout's directory if it is missing; that beside an archive is this user's alone.
+    fn make(&self) -> Result<&Layout, WriteError> {
+        let root = match &self.archive {
+            None => Root::create(&self.path, None, &mut |_| {})?,
+            Some(archive) => {
+                let (directory, name) = archive.place();
+                Root::create(directory, None, &mut |_| {})?.private_directory(name, &mut |_| {})?
+            }
+        };
+        Ok(self.layout.get_or_init(|| Layout::beneath(root)))
+    }
+
+    fn root(&self) -> Result<&Root, WriteError> {
+        let absent = || fault("open", &self.path)(io::ErrorKind::NotFound.into());
+        self.layout()?.root().ok_or_else(absent)
     }
 
     /// Makes what every layout has, so that whatever happens from now on, one is there.
     pub fn prepare(&self) -> Result<(), WriteError> {
-        let blobs = self.root.join("blobs");
-        fs::create_dir_all(&blobs).map_err(fault("create the directory", &blobs))?;
-        let directory = File::open(&self.root).map_err(fault("open", &self.root))?;
+        self.make()?;
+        let root = self.root()?;
+        let directory = root.to_lock()?;
         match &self.archive {
             Some(archive) => {
-                directory.try_lock().map_err(|_| WriteError::Busy { path: archive.path.clone() })?;
+                let is_ours = directory.try_lock().is_ok() && archive.is_put_together_in(&directory)?;
+                if !is_ours {
+                    return Err(WriteError::Busy { path: archive.path.clone() });
+                }
                 let _ = archive.lock.set(directory);
             }
-            None => directory.lock().map_err(fault("lock", &self.root))?,
+            None => directory.lock().map_err(fault("lock", &self.path))?,
         }
+        root.make_directories(BLOBS, None, &mut |_| {})?;
         for (name, content) in [(INDEX_FILE, index_document(Map::new(), &[])), (LAYOUT_FILE, LAYOUT_MARKER.to_vec())] {
-            if !self.root.join(name).exists() {
+            if root.file_status(name)?.is_none() {
                 self.write_file(name, &content)?;
             }
         }
         Ok(())
     }
 
-    /// Whether a blob is there: it has its name only because its digest was right, so its size is enough to know.
+    fn verified(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a blob is there, with the right bytes: it is read whole, unless this program has written or read it.
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
-        let file = fs::metadata(self.root.join(blob_path(digest)));
-        let in_old = || matches!(self.old().map(|old| old.open_blob(digest, size)), Some(Ok(Some(_))));
-        file.is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) || in_old()
+        if self.verified().contains(digest) || self.kept().contains_key(digest) {
+            return true;
+        }
+        if self.layout.get().is_some_and(|layout| is_right(layout, digest, size)) {
+            self.verified().insert(digest.clone());
+            return true;
+        }
+        let is_kept = self.old().is_some_and(|old| is_right(old, digest, size));
+        if is_kept {
+            self.kept().insert(digest.clone(), size);
+        }
+        is_kept
     }
 
     /// The verified bytes of a manifest that is there; none when it is not there, or not right: then it is written anew.
     pub fn read_manifest(&self, descriptor: &Descriptor) -> Option<Verified> {
-        let here = Layout::open(&self.root).ok();
-        let layouts = here.iter().chain(self.old());
+        let layouts = self.layout.get().into_iter().chain(self.old());
         layouts.filter_map(|layout| layout.read(descriptor).ok().flatten()).next()
     }
 
@@ -191,7 +275,7 @@ impl LayoutWriter {
         let needed = if self.archive.is_some() { bytes.saturating_mul(2) } else { bytes };
         let exists = |path: &&Path| path.exists();
         let here = Path::new(".");
-        let path = self.root.ancestors().filter(|path| !path.as_os_str().is_empty()).find(exists).unwrap_or(here);
+        let path = self.path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(exists).unwrap_or(here);
         let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         match free < needed {
@@ -202,46 +286,78 @@ impl LayoutWriter {
 
     /// How many bytes, at most `size`, a killed program left of a blob.
     pub fn unfinished(&self, digest: &Digest, size: u64) -> u64 {
-        let path = self.root.join(UNFINISHED).join(unfinished_name(digest));
-        fs::metadata(path).map_or(0, |metadata| metadata.len().min(size))
+        let name = Path::new(PRIVATE).join(UNFINISHED).join(unfinished_name(digest));
+        let found = self.layout.get().and_then(Layout::root).and_then(|root| root.file_status(name).ok().flatten());
+        found.map_or(0, |found| found.size().min(size))
+    }
+
+    /// The directory of unfinished files. Another program removes it when it finds it empty.
+    fn unfinished_directory(&self) -> Result<Root, WriteError> {
+        let root = self.root()?;
+        let mut tries = 0;
+        loop {
+            let private = root.private_directory(PRIVATE, &mut |_| {});
+            match private.and_then(|private| private.private_directory(UNFINISHED, &mut |_| {})) {
+                Err(error) if error.kind() == Some(io::ErrorKind::NotFound) && tries < LOCK_TRIES => tries += 1,
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Begins a blob, or goes on with what a killed program left of it.
     pub fn begin(&self, digest: &Digest) -> Result<UnfinishedBlob<'_>, WriteError> {
-        let directory = self.root.join(UNFINISHED);
-        let name = unfinished_name(digest);
-        let shared = directory.join(&name);
+        let shared = unfinished_name(digest);
         for _ in 0..LOCK_TRIES {
-            if let Some(file) = lock_existing(&shared)? {
-                return Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, path: shared });
+            let directory = self.unfinished_directory()?;
+            let file = match directory.private_file_to_continue(&shared) {
+                Ok(file) => file,
+                Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                // Another program is at it: each its own file, and the first to end puts it in place.
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(source)) => return Err(fault("lock", &directory.path().join(&shared))(source)),
             }
-            if shared.exists() {
-                break;
+            let locked = file.metadata().map_err(fault("look at", &directory.path().join(&shared)))?;
+            // It may have been renamed before it was locked.
+            if directory.status(&shared)?.is_some_and(|found| found.is_of(&locked)) {
+                return Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, directory, name: shared });
             }
         }
-        // Another program is at it: each its own file, and the first to end puts it in place.
-        let own = directory.join(format!("{name}.{}", std::process::id()));
-        let open = || File::options().read(true).write(true).create(true).truncate(true).open(&own);
-        let file = create_below(&own, open)?;
-        Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, path: own })
+        let (file, directory, name) = self.create_unfinished(&format!("{shared}.{}", std::process::id()))?;
+        Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, directory, name })
+    }
+
+    /// Creates an unfinished file. One of that name is what a killed program left.
+    fn create_unfinished(&self, name: &str) -> Result<(File, Root, String), WriteError> {
+        let mut tries = 0;
+        loop {
+            let directory = self.unfinished_directory()?;
+            directory.remove_file(name)?;
+            match directory.create_file(name, None) {
+                Ok(file) => return Ok((file, directory, name.into())),
+                Err(error) if error.kind() == Some(io::ErrorKind::NotFound) && tries < LOCK_TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Replaces the entries of `index.json` by what `change` makes of them, after everything written so far is on disk; other
     /// properties are kept. Then nothing unfinished is left.
     pub fn finish(self, change: impl FnOnce(Vec<Value>) -> Vec<Value>) -> Result<(), WriteError> {
-        let directory = File::open(&self.root).map_err(fault("open", &self.root))?;
-        rustix::fs::syncfs(&directory).map_err(|source| fault("sync the file system of", &self.root)(source.into()))?;
+        let (layout, root) = (self.layout()?, self.root()?);
+        root.sync()?;
         match &self.archive {
             None => {
                 // Two programs that add to one layout take turns; the lock ends with the open file.
-                directory.lock().map_err(fault("lock", &self.root))?;
-                self.change_index(&Layout::open(&self.root)?, change)
+                let directory = root.to_lock()?;
+                directory.lock().map_err(fault("lock", &self.path))?;
+                self.change_index(layout, change)
             }
             Some(archive) => {
-                match &archive.old {
-                    Some(old) => self.change_index(old, change)?,
-                    None => self.change_index(&Layout::open(&self.root)?, change)?,
-                }
+                self.change_index(archive.old.as_ref().unwrap_or(layout), change)?;
                 self.keep_old(archive)?;
                 self.pack(archive)
             }
@@ -253,17 +369,16 @@ impl LayoutWriter {
         self.write_file(INDEX_FILE, &index_document(others, &change(entries)))
     }
 
-    /// Replaces a file of the layout. The caller holds the lock, so that what a killed program left under the unfinished name is
-    /// nobody's.
+    /// Replaces a file of the layout. The caller holds the lock, so that a file under the unfinished name is in nobody's use.
     fn write_file(&self, name: &str, content: &[u8]) -> Result<(), WriteError> {
-        let (path, unfinished) = (self.root.join(name), self.root.join(UNFINISHED).join(name));
-        let mut file = create_below(&unfinished, || File::create(&unfinished))?;
-        file.write_all(content).map_err(fault("write", &unfinished))?;
-        file.sync_all().map_err(fault("sync", &unfinished))?;
-        fs::rename(&unfinished, &path).map_err(fault("replace", &path))
+        let (mut file, directory, unfinished) = self.create_unfinished(name)?;
+        let path = directory.path().join(&unfinished);
+        file.write_all(content).map_err(fault("write", &path))?;
+        file.sync_all().map_err(fault("sync", &path))?;
+        Ok(directory.rename(unfinished, self.root()?, name)?)
     }
 
-    /// Copies what the entries of the old archive reach and is not here.
+    /// Copies what is not here and what the entries of the old archive reach, or this program has found in it.
     fn keep_old(&self, archive: &Archive) -> Result<(), WriteError> {
         let Some(old) = &archive.old else { return Ok(()) };
         let broken = |source: GraphError| WriteError::Archive { path: archive.path.clone(), source: Box::new(source) };
@@ -271,31 +386,50 @@ impl LayoutWriter {
         for entry in old.entries()? {
             graph.add(&entry).map_err(broken)?;
         }
-        for reached in &graph.into_found().reached {
-            let path = self.root.join(blob_path(&reached.digest));
-            if path.exists() {
-                continue;
+        let reached = graph.into_found().reached.into_iter().map(|reached| (reached.digest, reached.size));
+        for (digest, size) in reached.chain(self.kept().drain()) {
+            if !self.verified().contains(&digest) {
+                self.copy_from(old, &digest, size)?;
             }
-            let Some(blob) = old.open_blob(&reached.digest, reached.size)? else { continue };
-            let mut unfinished = self.begin(&reached.digest)?;
-            unfinished.restart().map_err(fault("write", &path))?;
-            io::copy(&mut blob.reader(), &mut unfinished).map_err(fault("write", &path))?;
-            unfinished.commit()?;
         }
         Ok(())
     }
 
-    /// Writes the archive: names sorted, and nothing in it that tells when or by whom.
+    /// Copies a blob of the old archive, if it has it.
+    ///
+    /// # Errors
+    /// Its bytes are not those of the digest.
+    fn copy_from(&self, old: &Layout, digest: &Digest, size: u64) -> Result<(), WriteError> {
+        let Some(blob) = old.open_blob(digest, size)? else { return Ok(()) };
+        let from = blob.path.clone();
+        let mut unfinished = self.begin(digest)?;
+        unfinished.restart().map_err(|source| unfinished.error(source))?;
+        let mut reader = VerifyingReader::new(blob.reader(), digest, size);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match reader.read(&mut buffer).map_err(|error| content_error(from.clone(), error))? {
+                0 => return unfinished.commit(),
+                count => unfinished.write_all(&buffer[..count]).map_err(|source| unfinished.error(source))?,
+            }
+        }
+    }
+
+    /// Writes the archive: names sorted, only blobs that were verified, and nothing in it that tells when or by whom.
     fn pack(&self, archive: &Archive) -> Result<(), WriteError> {
         let failed = || fault("write", &archive.path);
-        let unfinished = self.root.join("archive.tar");
-        let file = File::create(&unfinished).map_err(fault("create", &unfinished))?;
+        let root = self.root()?;
+        // Files that lead to others in front, for who reads the archive once.
+        let mut names: Vec<String> = self.verified().iter().map(blob_path).collect();
+        names.sort();
+        names.splice(0..0, [LAYOUT_FILE, INDEX_FILE].map(String::from));
+        root.remove_file(UNFINISHED_ARCHIVE)?;
+        let file = root.create_file(UNFINISHED_ARCHIVE, None)?;
         let mut builder = tar::Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
-        for name in files_of(&self.root)? {
-            let path = self.root.join(&name);
-            let file = File::open(&path).map_err(fault("read", &path))?;
+        for name in names {
+            let vanished = || fault("read", &self.path.join(&name))(io::ErrorKind::NotFound.into());
+            let (file, metadata) = root.open_file(&name)?.ok_or_else(vanished)?;
             let mut header = tar::Header::new_gnu();
-            header.set_size(file.metadata().map_err(fault("read", &path))?.len());
+            header.set_size(metadata.len());
             header.set_mode(0o644);
             header.set_mtime(0);
             header.set_entry_type(tar::EntryType::Regular);
@@ -304,7 +438,9 @@ impl LayoutWriter {
         let file = builder.into_inner().map_err(failed())?;
         let file = file.into_inner().map_err(|error| failed()(error.into_error()))?;
         file.sync_all().map_err(failed())?;
-        fs::rename(&unfinished, &archive.path).map_err(failed())
+        let (directory, _) = archive.place();
+        let name = archive.path.file_name().unwrap_or_default();
+        Ok(root.rename(UNFINISHED_ARCHIVE, &Root::open(directory)?, name)?)
     }
 }
 
@@ -312,12 +448,20 @@ impl LayoutWriter {
 impl Drop for LayoutWriter {
     fn drop(&mut self) {
         // Nothing can be done about a failure here, and nothing depends on it.
-        let _ = match &self.archive {
+        match &self.archive {
             // Without the lock it is another program's.
-            Some(archive) if archive.lock.get().is_none() => Ok(()),
-            Some(_) => fs::remove_dir_all(&self.root),
-            None => fs::remove_dir(self.root.join(UNFINISHED)).and_then(|()| fs::remove_dir(self.root.join(PRIVATE))),
-        };
+            Some(archive) if archive.lock.get().is_some() => {
+                let (directory, name) = archive.place();
+                let _ = Root::open(directory).and_then(|directory| directory.remove_tree(name));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(root) = self.layout.get().and_then(Layout::root) {
+                    let _ = root.remove_directory(Path::new(PRIVATE).join(UNFINISHED));
+                    let _ = root.remove_directory(PRIVATE);
+                }
+            }
+        }
     }
 }
 
@@ -327,23 +471,27 @@ pub struct UnfinishedBlob<'a> {
     writer: &'a LayoutWriter,
     digest: Digest,
     file: File,
-    path: PathBuf,
+    directory: Root,
+    name: String,
 }
 
 impl UnfinishedBlob<'_> {
     /// Reads what is there already; writing goes on behind it. What cannot be the beginning of a blob of `size` bytes is
     /// thrown away.
     pub fn read_begun(&mut self, size: u64) -> Result<(Hasher, u64), WriteError> {
-        let failed = |path: &Path| fault("read", path);
+        self.hash_begun(size).map_err(fault("read", &self.path()))
+    }
+
+    fn hash_begun(&mut self, size: u64) -> io::Result<(Hasher, u64)> {
         let mut hasher = Hasher::new(self.digest.algorithm());
-        if self.file.metadata().map_err(failed(&self.path))?.len() > size {
-            self.restart().map_err(failed(&self.path))?;
+        if self.file.metadata()?.len() > size {
+            self.restart()?;
         }
-        self.file.rewind().map_err(failed(&self.path))?;
+        self.file.rewind()?;
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut bytes = 0;
         loop {
-            let count = self.file.read(&mut buffer).map_err(failed(&self.path))?;
+            let count = self.file.read(&mut buffer)?;
             if count == 0 {
                 return Ok((hasher, bytes));
             }
@@ -352,9 +500,13 @@ impl UnfinishedBlob<'_> {
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(&self.name)
+    }
+
     /// What an error of writing to it means.
     pub fn error(&self, source: io::Error) -> WriteError {
-        fault("write", &self.path)(source)
+        fault("write", &self.path())(source)
     }
 
     /// Throws away what was written.
@@ -365,11 +517,13 @@ impl UnfinishedBlob<'_> {
 
     /// Gives the blob its name. The caller has verified it.
     pub fn commit(self) -> Result<(), WriteError> {
-        let path = self.writer.root.join(blob_path(&self.digest));
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(fault("create the directory", directory))?;
+        let (root, path) = (self.writer.root()?, blob_path(&self.digest));
+        if let Some(directory) = Path::new(&path).parent() {
+            root.make_directories(directory, None, &mut |_| {})?;
         }
-        fs::rename(&self.path, &path).map_err(fault("rename a finished blob to", &path))
+        self.directory.rename(&self.name, root, path)?;
+        self.writer.verified().insert(self.digest.clone());
+        Ok(())
     }
 }
 
@@ -386,62 +540,54 @@ impl Write for UnfinishedBlob<'_> {
 impl Drop for UnfinishedBlob<'_> {
     fn drop(&mut self) {
         // After a commit there is nothing of that name, and nothing can be done about any other failure.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.directory.remove_file(&self.name);
     }
 }
 
-/// Opens or creates a file and locks it. None: someone else has the lock, or the file was renamed before it was locked.
-fn lock_existing(path: &Path) -> Result<Option<File>, WriteError> {
-    let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let file = create_below(path, open)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(source)) => return Err(fault("lock", path)(source)),
-    }
-    let locked = file.metadata().map_err(fault("look at", path))?;
-    let is_there = fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
-    Ok(is_there.then_some(file))
+/// Whether a layout has a blob whose bytes have the digest.
+fn is_right(layout: &Layout, digest: &Digest, size: u64) -> bool {
+    let Ok(Some(blob)) = layout.open_blob(digest, size) else { return false };
+    let mut reader = VerifyingReader::new(blob.reader(), digest, size);
+    io::copy(&mut reader, &mut io::sink()).is_ok()
 }
 
-/// A file in a directory that is neither a layout nor empty nor the beginning of one.
-fn foreign_file(path: &Path) -> Result<Option<String>, WriteError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(fault("list", path))? {
-        names.push(entry.map_err(fault("list", path))?.file_name().to_string_lossy().into_owned());
-    }
+/// Refuses a directory that has other files and is no layout, nor the beginning of one.
+fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
+    let Some(root) = layout.root() else { return Ok(()) };
+    let mut names = root.names()?;
     if names.iter().any(|name| name == LAYOUT_FILE) {
-        Layout::open(path)?;
-        return Ok(None);
+        return Ok(layout.check_version()?);
     }
     // What `prepare` makes before `oci-layout`.
-    names.retain(|name| ![PRIVATE, "blobs", INDEX_FILE].contains(&name.as_str()));
-    Ok(names.into_iter().min())
-}
-
-/// Creates a file in a directory that another program removes when it finds it empty.
-fn create_below<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> Result<T, WriteError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut tries = 0;
-    loop {
-        fs::create_dir_all(directory).map_err(fault("create the directory", directory))?;
-        match create() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < LOCK_TRIES => tries += 1,
-            created => return created.map_err(fault("create", path)),
+    names.retain(|name| ![PRIVATE, BLOBS, INDEX_FILE].iter().any(|own| name == own));
+    match names.into_iter().min() {
+        Some(found) => {
+            Err(WriteError::InTheWay { path: layout.path().into(), found: found.to_string_lossy().into_owned() })
         }
+        None => Ok(()),
     }
 }
 
-/// The files that belong to a layout, sorted, with `oci-layout` and `index.json` in front for who reads the archive once.
-fn files_of(root: &Path) -> Result<Vec<PathBuf>, WriteError> {
-    let mut files = vec![PathBuf::from(LAYOUT_FILE), PathBuf::from(INDEX_FILE)];
-    for entry in walkdir::WalkDir::new(root.join("blobs")).sort_by_file_name() {
-        let entry = entry.map_err(|error| fault("list", root)(error.into()))?;
-        if entry.file_type().is_file() {
-            files.extend(entry.path().strip_prefix(root).map(Path::to_path_buf));
+/// Refuses links, and unfinished files of other users, in the places that are written to, before anything is written. (Each write
+/// refuses them again.)
+fn refuse_planted(root: &Root) -> Result<(), FileError> {
+    for file in [INDEX_FILE, LAYOUT_FILE] {
+        root.file_status(file)?;
+    }
+    for algorithm in Algorithm::ALL {
+        root.directory(Path::new(BLOBS).join(algorithm.name()))?;
+    }
+    let Some(private) = root.directory(PRIVATE)? else { return Ok(()) };
+    root.refuse_foreign(PRIVATE, &private.own_status()?)?;
+    let Some(unfinished) = private.directory(UNFINISHED)? else { return Ok(()) };
+    private.refuse_foreign(UNFINISHED, &unfinished.own_status()?)?;
+    for name in unfinished.names()? {
+        if let Some(status) = unfinished.file_status(&name)? {
+            unfinished.refuse_foreign(&name, &status)?;
+            unfinished.refuse_second_names(&name, &status)?;
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 fn index_document(mut others: Map<String, Value>, entries: &[Value]) -> Vec<u8> {
@@ -454,7 +600,6 @@ fn index_document(mut others: Map<String, Value>, entries: &[Value]) -> Vec<u8> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
 
     fn digest(content: &[u8]) -> Digest {
         Digest::of(Algorithm::Sha256, content)
@@ -508,7 +653,7 @@ mod tests {
         let mut killed = writer.begin(&digest(b"blob")).unwrap();
         killed.write_all(b"bl").unwrap();
         // As if the process had been killed: no destructor runs, and the kernel closes the file and with it the lock.
-        let path = killed.path.clone();
+        let path = killed.path();
         let content = fs::read(&path).unwrap();
         drop(killed);
         assert!(!path.exists());
