@@ -123,7 +123,7 @@ impl Status {
             0.. => SystemTime::UNIX_EPOCH.checked_add(seconds),
             _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
         };
-        let nanoseconds = Duration::from_nanos(self.0.st_mtime_nsec.into());
+        let nanoseconds = Duration::from_nanos(self.0.st_mtime_nsec);
         whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
@@ -261,7 +261,11 @@ impl Root {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self.way {
             _ if name.as_os_str().is_empty() => fs::openat(&self.directory, ".", flags, mode),
-            Way::Kernel => fs::openat2(&self.directory, plain(name)?, flags, mode, BENEATH),
+            Way::Kernel => match fs::openat2(&self.directory, plain(name)?, flags, mode, BENEATH) {
+                // Moved out of the directory while the kernel resolved the name: it is not beneath any more.
+                Err(Errno::XDEV) => Err(Errno::NOENT),
+                opened => opened,
+            },
             Way::Walk => {
                 let (parent, leaf) = self.parent(name)?;
                 fs::openat(parent, leaf, flags, mode)
@@ -309,7 +313,16 @@ impl Root {
     fn fault(&self, action: &'static str, name: &Path, wanted: FileType, error: Errno) -> FileError {
         let is_shape = matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::EXIST);
         let obstacle = if is_shape { self.obstacle(name, wanted) } else { None };
-        obstacle.unwrap_or_else(|| io_fault(action, &self.path.join(name), error))
+        obstacle.unwrap_or_else(|| match error {
+            // A link that has gone since.
+            Errno::LOOP => self.link_in_the_way(name),
+            _ => self.io_fault(action, name, error),
+        })
+    }
+
+    fn link_in_the_way(&self, name: &Path) -> FileError {
+        let expected = "neither a link nor below one";
+        FileError::InTheWay { path: self.path.join(name), found: SYMBOLIC_LINK, expected }
     }
 
     /// An absent object is None. Below a file nothing is; below a link nothing is looked for.
@@ -412,11 +425,7 @@ impl Root {
         let start = start.as_ref();
         if !start.as_os_str().is_empty() && self.status(start)?.is_some_and(|status| status.kind() == FileType::Symlink)
         {
-            return Err(FileError::InTheWay {
-                path: self.path.join(start),
-                found: SYMBOLIC_LINK,
-                expected: "a directory, or nothing",
-            });
+            return Err(self.link_in_the_way(start));
         }
         Ok(Walk { root: self, enter, current: None, todo: vec![start.into()] })
     }
@@ -634,7 +643,16 @@ impl Root {
             Err(Errno::EXIST) => (self.open_at(name, flags, Mode::empty()), false),
             created => (created, true),
         };
-        let file = opened.map_err(|error| self.fault("create", name, FileType::RegularFile, error))?;
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                // Of a file that this user may not open, the owner says more than the system does.
+                if let Some(status) = self.file_status(name)? {
+                    self.refuse_foreign(name, &status)?;
+                }
+                return Err(self.fault("create", name, FileType::RegularFile, error));
+            }
+        };
         let status = fs::fstat(&file).map(Status).map_err(|error| self.io_fault("look at", name, error))?;
         if status.kind() != FileType::RegularFile {
             return Err(self.not_a_file(name, status.kind()));
@@ -774,6 +792,99 @@ impl Iterator for Walk<'_> {
             if let Some(found) = self.open(path) {
                 return Some(found);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with a file, a link to a directory outside and a link to a file in that; and that directory.
+    fn scene(way: Way) -> (tempfile::TempDir, Root, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let (inside, outside) = (directory.path().join("inside"), directory.path().join("outside"));
+        for made in [&inside, &outside] {
+            std::fs::create_dir(made).unwrap();
+            std::fs::write(made.join("file"), "old").unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.join("file"), inside.join("file-link")).unwrap();
+        let root = Root { way, ..Root::open(&inside).unwrap() };
+        (directory, root, outside)
+    }
+
+    const WAYS: [Way; 2] = [Way::Kernel, Way::Walk];
+
+    fn nothing(_: &Path) {}
+
+    #[test]
+    fn nothing_is_done_behind_a_link() {
+        for way in WAYS {
+            let (_directory, root, outside) = scene(way);
+            let results = [
+                root.open_file("link/file").map(drop),
+                root.open_file("file-link").map(drop),
+                root.status("link/file").map(drop),
+                root.directory("link").map(drop),
+                root.create_file("link/new", None).map(drop),
+                root.make_directories("link/new", None, &mut nothing),
+                root.rename("file", &root, "link/file"),
+                root.rename("link/file", &root, "new").map(drop),
+                root.link("file", &root, "link/new"),
+                root.link("file-link", &root, "new"),
+                root.link_open_file(&File::open(outside.join("file")).unwrap(), "link/new"),
+                root.remove_file("link/file").map(drop),
+                root.remove_directory("link"),
+                root.walk("link", &|_| true).map(drop),
+                root.private_directory("link", &mut nothing).map(drop),
+                root.private_lock_file("file-link").map(drop),
+                root.private_file_to_continue("link/file").map(drop),
+            ];
+            for (position, result) in results.into_iter().enumerate() {
+                assert!(result.is_err(), "{way:?}, operation {position}");
+            }
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{way:?}");
+            assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"old", "{way:?}");
+            let found: Vec<_> = root.walk("", &|_| true).unwrap().map(|entry| entry.unwrap().path).collect();
+            assert!(!found.iter().any(|path| path.parent() == Some(Path::new("link"))), "{way:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for way in WAYS {
+            let (_directory, root, outside) = scene(way);
+            let absolute = outside.join("file");
+            for name in ["..", "../outside/file", "a/../../outside/file", absolute.to_str().unwrap()] {
+                assert!(root.open_file(name).is_err() && root.status(name).is_err(), "{way:?}: {name}");
+                assert!(root.remove_file(name).is_err() && root.create_file(name, None).is_err(), "{way:?}: {name}");
+            }
+            assert!(absolute.exists());
+        }
+    }
+
+    #[test]
+    fn what_is_beneath_is_made_found_and_removed() {
+        for way in WAYS {
+            let (_directory, root, _outside) = scene(way);
+            let mut made = Vec::new();
+            root.make_directories("a/b/c", Some(Mode::RWXU), &mut |path| made.push(path.to_path_buf())).unwrap();
+            assert_eq!(made, [Path::new("a"), Path::new("a/b"), Path::new("a/b/c")]);
+            assert!(root.is_hollow("a"));
+            root.rename("file", &root, "a/b/file").unwrap();
+            root.link("a/b/file", &root, "a/b/c/file").unwrap();
+            assert!(!root.is_hollow("a"));
+            let mut found: Vec<_> = root.walk("a", &|_| true).unwrap().map(|entry| entry.unwrap().path).collect();
+            found.sort();
+            assert_eq!(found, ["a", "a/b", "a/b/c", "a/b/c/file", "a/b/file"].map(PathBuf::from));
+            // Below a file nothing is, and that is no error.
+            assert!(root.open_file("a/b/file/below").unwrap().is_none());
+            assert!(root.open_file("missing/file").unwrap().is_none());
+            let obstacle = root.make_directories("a/b/file/below", None, &mut nothing).unwrap_err().to_string();
+            assert!(obstacle.contains("a/b/file is a file: expected a directory"), "{obstacle}");
+            root.remove_tree("a").unwrap();
+            assert!(root.status("a").unwrap().is_none());
         }
     }
 }
