@@ -11,6 +11,7 @@ mod client {
     mod limits;
     mod network;
     mod printed;
+    mod planted;
     mod private_networks;
     mod program;
     mod proxies;

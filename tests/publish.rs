@@ -13,6 +13,8 @@ mod publish {
     mod merge;
     mod printed;
     mod recheck;
+    mod planted;
+    mod private_state;
     mod reports;
     mod safety;
     mod selection;

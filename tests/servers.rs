@@ -10,6 +10,7 @@ mod servers {
     mod lighttpd;
     mod links;
     mod nginx;
+    mod planted;
     mod preview;
     mod preview_attacks;
     mod registry;

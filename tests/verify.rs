@@ -14,6 +14,7 @@ mod verify {
     mod broken_server;
     mod broken_site;
     mod faults;
+    mod full_disk;
     mod good_site;
     mod hostile;
     mod housekeeping;
@@ -24,4 +25,5 @@ mod verify {
     mod races;
     mod reports;
     mod seed;
+    mod vanishing;
 }

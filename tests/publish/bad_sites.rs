@@ -5,16 +5,16 @@
 //! test, and no privilege is needed where the kernel allows user namespaces. A machine that allows neither fails these tests.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{PROGRAM, fails, publish, refused, text};
+use crate::support::namespace::in_mount_namespace;
+use crate::support::program::{fails, publish, refused, text};
 use crate::support::site::{Snapshot, assert_whole, json as json_at};
+use crate::support::users::{NOBODY, as_user, public_directory};
 
 struct Scene {
     directory: TempDir,
@@ -167,27 +167,6 @@ fn a_site_with_other_templates() {
     publish(site, &["--preset", "cas", input]);
 }
 
-/// A directory that anyone may use, with a copy of the program in it.
-fn public_directory() -> TempDir {
-    let directory = TempDir::new().unwrap();
-    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    // Not by this process: whatever other tests start meanwhile would inherit the open file, and a file that is open for
-    // writing cannot be run.
-    assert!(Command::new("cp").args([PROGRAM, text(directory.path())]).status().unwrap().success());
-    directory
-}
-
-/// The copy of the program, run by a user whom permissions bind.
-fn as_ordinary_user(directory: &TempDir) -> assert_cmd::Command {
-    let mut command = Command::new(directory.path().join("ocisite"));
-    command.current_dir(directory);
-    if rustix::process::geteuid().is_root() {
-        const NOBODY: u32 = 65534;
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    assert_cmd::Command::from_std(command)
-}
-
 #[test]
 fn a_layout_with_an_unreadable_file() {
     let directory = public_directory();
@@ -199,7 +178,7 @@ fn a_layout_with_an_unreadable_file() {
     let index = layout.index_of(std::slice::from_ref(&layer));
     layout.add("2.0", index);
     let publish = || {
-        let mut command = as_ordinary_user(&directory);
+        let mut command = as_user(&directory, NOBODY);
         command.args(["publish", "--site", "site", "example.com/app=layout"]);
         command
     };
@@ -228,7 +207,7 @@ fn a_site_that_may_not_be_written() {
     let site = directory.path().join("site");
     publish(&site, &[&format!("example.com/app={}", layout.arg())]);
     let before = Snapshot::of(&site);
-    let mut command = as_ordinary_user(&directory);
+    let mut command = as_user(&directory, NOBODY);
     command.args(["publish", "--site", "site", "example.com/app=other"]);
     let make_unwritable = |path: &Path| {
         for entry in walkdir::WalkDir::new(path).contents_first(true) {
@@ -247,27 +226,9 @@ fn a_site_that_may_not_be_written() {
     // A new site below a directory that may not be written.
     std::fs::create_dir(directory.path().join("closed")).unwrap();
     std::fs::set_permissions(directory.path().join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
-    let mut command = as_ordinary_user(&directory);
+    let mut command = as_user(&directory, NOBODY);
     command.args(["publish", "--site", "closed/site", "example.com/app=layout"]);
     fails(&mut command, &["closed/site", "not permitted"]);
-}
-
-/// Runs a shell script in which `$1` is the program, `$2` a directory that a tmpfs can be mounted on, and `$3` a directory
-/// that outlives the namespace.
-fn in_mount_namespace(script: &str, outside: &Path) -> Output {
-    let mount_point = TempDir::new().unwrap();
-    // Root needs no user namespace of its own, and in a chroot cannot have one.
-    let is_root = rustix::process::geteuid().is_root();
-    let namespaces: &[&str] = if is_root { &["--mount"] } else { &["--mount", "--map-root-user"] };
-    let output = Command::new("unshare")
-        .args(namespaces)
-        .args(["sh", "-euc", script, "sh", PROGRAM])
-        .args([mount_point.path(), outside])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cannot mount in a namespace (is CAP_SYS_ADMIN missing?): {said}");
-    output
 }
 
 /// The site before and after, copied out of a namespace, and what the program said in between.

@@ -1,0 +1,185 @@
+//! The private state of a site (`.ocisite`): its owner's alone, whatever the umask, and no other user's is used.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::layout::Layout;
+use crate::support::program::{PROGRAM, fails, ocisite, publish, text};
+use crate::support::site::{Snapshot, assert_whole};
+use crate::support::users::{NOBODY, SOMEONE, as_user, give, has_users, public_directory};
+
+struct Scene {
+    directory: TempDir,
+    site: PathBuf,
+}
+
+fn scene() -> Scene {
+    let directory = public_directory();
+    for name in ["app", "more"] {
+        Layout::of_image(directory.path().join(name), name);
+    }
+    let site = directory.path().join("site");
+    Scene { site, directory }
+}
+
+impl Scene {
+    fn input(&self, name: &str) -> String {
+        format!("example.com/{name}={}", text(&self.directory.path().join(name)))
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().mode() & 0o7777
+}
+
+fn assert_private(site: &Path) {
+    let found = ["", "/tmp", "/lock"].map(|name| (name, mode(&site.join(format!(".ocisite{name}")))));
+    assert_eq!(found.map(|(name, mode)| format!("{name} {mode:o}")), [" 700", "/tmp 700", "/lock 600"]);
+}
+
+#[test]
+fn modes_are_the_same_under_every_umask() {
+    let mut sites = Vec::new();
+    for umask in ["000", "022", "077"] {
+        let Scene { directory, site } = scene();
+        let script = format!("umask {umask}; exec \"$@\"");
+        let input = format!("example.com/app={}", text(&directory.path().join("app")));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", PROGRAM, "publish", "--quiet", "--site"]).arg(&site).arg(input);
+        assert!(command.status().unwrap().success());
+        assert_private(&site);
+        sites.push(Snapshot::of(&site));
+    }
+    sites[0].assert_same(&sites[1]);
+    sites[0].assert_same(&sites[2]);
+}
+
+#[test]
+fn wider_state_is_narrowed_by_the_next_command_that_writes() {
+    let scene = scene();
+    let other = scene.directory.path().join("other");
+    publish(&other, &[&scene.input("app")]);
+    let site = text(&scene.site);
+    let more = scene.input("more");
+    publish(&scene.site, &[&scene.input("app")]);
+    let commands: [&[&str]; 4] = [
+        &["publish", "--site", site, &more],
+        &["copy", text(&other), site],
+        &["remove", site, "example.com/more"],
+        &["gc", site],
+    ];
+    for command in commands {
+        // Given a site of an earlier version.
+        for (name, mode) in [("", 0o755), ("/tmp", 0o755), ("/lock", 0o644)] {
+            let path = scene.site.join(format!(".ocisite{name}"));
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        // When a command reads it, then its state stays as it is.
+        ocisite().args(["verify", site]).assert().success();
+        assert_eq!(mode(&scene.site.join(".ocisite")), 0o755);
+        // When one writes, then it is narrowed.
+        ocisite().args(command).assert().success();
+        assert_private(&scene.site);
+    }
+}
+
+#[test]
+fn another_user_cannot_hold_the_lock() {
+    if !has_users() {
+        return;
+    }
+    let scene = scene();
+    publish(&scene.site, &[&scene.input("app")]);
+    let script = "exec 9<site/.ocisite/lock && flock --nonblock 9";
+    let mut command = Command::new("setpriv");
+    let user = NOBODY.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "sh", "-c", script]);
+    let output = command.current_dir(&scene.directory).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ermission denied"), "{output:?}");
+}
+
+#[test]
+fn the_state_of_another_user_is_refused_by_name() {
+    if !has_users() {
+        return;
+    }
+    // Given a site whose state, or a part of it, belongs to somebody else.
+    for foreign in [".ocisite", ".ocisite/tmp", ".ocisite/lock"] {
+        let scene = scene();
+        publish(&scene.site, &[&scene.input("app")]);
+        give(&scene.site, NOBODY);
+        chown(scene.site.join(foreign), Some(SOMEONE), Some(SOMEONE)).unwrap();
+        let before = Snapshot::of(&scene.site);
+        let more = scene.input("more");
+        let commands: [&[&str]; 3] =
+            [&["publish", "--site", "site", &more], &["gc", "site"], &["remove", "site", "example.com/app"]];
+        for command in commands {
+            // When the site's owner uses it, or root, then it is refused.
+            let path = format!("site/{foreign} belongs to user {SOMEONE}");
+            for (mut program, user) in [(as_user(&scene.directory, NOBODY), NOBODY), (ocisite(), 0)] {
+                program.current_dir(&scene.directory).args(command);
+                fails(&mut program, &[&path, &format!("not permitted to user {user}")]);
+                before.assert_unchanged(&scene.site);
+            }
+        }
+    }
+}
+
+#[test]
+fn root_uses_the_state_of_the_site_s_owner_who_can_go_on() {
+    if !has_users() {
+        return;
+    }
+    for has_state in [true, false] {
+        let scene = scene();
+        let publish = |program: &mut assert_cmd::Command, name: &str| {
+            let input = scene.input(name);
+            program.current_dir(&scene.directory).args(["publish", "--site", "site", &input]).assert().success();
+        };
+        publish(&mut as_user(&scene.directory, NOBODY), "app");
+        if !has_state {
+            std::fs::remove_dir_all(scene.site.join(".ocisite")).unwrap();
+        }
+        // When root publishes to it, as in a container over a bind mount.
+        publish(&mut ocisite(), "more");
+        assert_private(&scene.site);
+        // Then the owner can use the site afterwards.
+        publish(&mut as_user(&scene.directory, NOBODY), "app");
+        as_user(&scene.directory, NOBODY).args(["gc", "site", "--grace", "0"]).assert().success();
+        assert_whole(&scene.site);
+    }
+}
+
+#[test]
+fn commands_that_read_do_not_need_the_state() {
+    if !has_users() {
+        return;
+    }
+    let scene = scene();
+    publish(&scene.site, &["--registry", "--catalogue", &scene.input("app")]);
+    assert_private(&scene.site);
+    let args: [&[&str]; 4] = [
+        &["verify", "site", "--deep", "--strict"],
+        &["list", "site"],
+        &["publish", "--dry-run", "--site", "site", &scene.input("more")],
+        &["server-config", "headers", "--site", "site", "--format", "json"],
+    ];
+    for args in args {
+        let run = |mut program: assert_cmd::Command| {
+            let output = program.current_dir(&scene.directory).args(args).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        };
+        let own = run(ocisite());
+        assert_eq!(own.0, Some(0), "{args:?}: {own:?}");
+        // A user who may not look at it finds the same as its owner.
+        assert_eq!(run(as_user(&scene.directory, NOBODY)), own, "{args:?}");
+    }
+    // And what it says of the catalogue is compared.
+    std::fs::write(scene.site.join("catalogue.json"), "{}").unwrap();
+    let output = as_user(&scene.directory, NOBODY).args(["verify", "site"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("catalogue-differs"), "{output:?}");
+}
