@@ -10,8 +10,8 @@ mod client {
     mod images;
     mod limits;
     mod network;
-    mod printed;
     mod planted;
+    mod printed;
     mod private_networks;
     mod program;
     mod proxies;

@@ -11,10 +11,10 @@ mod publish {
     mod faults;
     mod graph;
     mod merge;
-    mod printed;
-    mod recheck;
     mod planted;
+    mod printed;
     mod private_state;
+    mod recheck;
     mod reports;
     mod safety;
     mod selection;
