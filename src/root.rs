@@ -512,18 +512,19 @@ impl Root {
     /// Gives a regular file a second name.
     pub fn link(&self, from: impl AsRef<Path>, into: &Root, to: impl AsRef<Path>) -> Result<(), FileError> {
         let (from, to) = (from.as_ref(), to.as_ref());
-        self.file_status(from)?;
         let link = || {
             let ((old, old_leaf), (new, new_leaf)) = (self.parent(from)?, into.parent(to)?);
             fs::linkat(old, old_leaf, new, new_leaf, AtFlags::empty())
         };
-        link().map_err(|error| self.io_fault("link", from, error))?;
-        // The system links a symbolic link itself, should one stand there now.
-        let linked = into.file_status(to).map(drop);
-        if linked.is_err() {
-            into.remove_file(to)?;
+        link().map_err(|error| self.fault("link", from, FileType::RegularFile, error))?;
+        // The system gives anything a second name, but for a directory.
+        match into.status(to)?.map(|linked| linked.kind()) {
+            Some(FileType::RegularFile) => Ok(()),
+            found => {
+                into.remove_file(to)?;
+                Err(self.not_a_file(from, found.unwrap_or(FileType::Unknown)))
+            }
         }
-        linked
     }
 
     /// Gives a file that is open a name: that file and no other, whatever its old names are by now.
