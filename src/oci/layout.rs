@@ -392,7 +392,7 @@ pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.encoded())
 }
 
-/// Turns what a [`VerifyingReader`] over a layout's file said into an error that names the file.
+/// Turns what a [`VerifyingReader`](crate::digest::VerifyingReader) over a layout's file said into an error that names the file.
 pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentError>()) {
         Some(ContentError::Mismatch { expected, found }) => {
