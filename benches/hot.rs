@@ -1,6 +1,12 @@
 //! What runs once for every image, ref or blob of a site: reading a name, expanding a template, walking a graph, merging an
 //! index. `cargo bench --bench hot` measures each and compares with the last run; `bench/run` measures whole commands.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 use std::convert::Infallible;
 use std::fs;
 use std::hint::black_box;

@@ -8,6 +8,8 @@
 //!
 //! The path with which a root is opened may be a link: the user chose it.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;

@@ -7,6 +7,8 @@
 //!
 //! JSON is for programs. It keeps its values: the same characters are written as escapes of JSON.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};

@@ -1,5 +1,11 @@
 //! Sites in buckets: the same as in directories, whoever else publishes, and whatever goes wrong.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 mod bucket {

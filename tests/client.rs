@@ -1,5 +1,11 @@
 //! `ocisite resolve` and `ocisite pull`, driven from outside against a server that can misbehave in every way.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 mod client {

@@ -1,5 +1,11 @@
 //! `ocisite publish`, driven from outside: what it accepts, what it refuses and how, and what it leaves on disk.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 mod publish {

@@ -1,5 +1,11 @@
 //! The registry view as files: what a publish makes of it, and that it keeps up with what is published.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

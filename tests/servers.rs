@@ -1,5 +1,11 @@
 //! What web servers do with a site: one set of HTTP checks for all of them, and a consumer that walks the site from each.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 mod servers {

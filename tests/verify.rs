@@ -1,5 +1,11 @@
 //! `ocisite verify`, `list`, `remove` and `gc`, driven from outside.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, connections and output themselves"
+)]
+
 mod support;
 
 // The server of the client's tests, which can misbehave in every way.

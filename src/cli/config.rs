@@ -2,6 +2,8 @@
 //!
 //! Relative paths in it are relative to the file, so that it works from anywhere.
 
+#![allow(clippy::disallowed_methods, reason = "the configuration is a file that the user names")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

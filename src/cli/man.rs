@@ -1,5 +1,7 @@
 //! `ocisite man [DIR]`.
 
+#![allow(clippy::disallowed_methods, reason = "the pages go where the user says")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

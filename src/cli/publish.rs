@@ -230,6 +230,7 @@ fn stores(args: &Args, config: BTreeMap<String, Location>) -> anyhow::Result<Vec
 }
 
 /// The configuration file: the one given, or the default one when there is nothing else to publish.
+#[allow(clippy::disallowed_methods, reason = "the configuration is the user's own")]
 fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     let default = Path::new(DEFAULT_FILE);
     let path = match &args.config {

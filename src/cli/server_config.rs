@@ -215,6 +215,7 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the user names the site's directory")]
 fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
     let server_names = match args.server_name.is_empty() {
         false => args.server_name,

@@ -64,6 +64,7 @@ pub struct Args {
 }
 
 /// Runs the subcommand.
+#[allow(clippy::disallowed_methods, reason = "the report goes where the user says")]
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(site) = args.site.as_ref().filter(|_| !args.rules) else {
         terminal::print(rule::markdown().lines())?;

@@ -4,6 +4,8 @@
 //! counts, whole. All keys that match a name are used, the longest first; keys of equal length in the order of their bytes,
 //! as the C locale sorts.
 
+#![allow(clippy::disallowed_methods, reason = "the configuration is the user's own")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;

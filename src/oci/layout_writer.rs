@@ -139,6 +139,7 @@ impl LayoutWriter {
     /// # Errors
     /// Something else is there, it cannot be read, or a link or a file of another user stands where something is going to be
     /// written.
+    #[allow(clippy::disallowed_methods, reason = "the user names the layout")]
     pub fn open(path: &Path) -> Result<LayoutWriter, WriteError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => LayoutWriter::of_archive(path, Some(Layout::open(path)?)),
@@ -271,6 +272,7 @@ impl LayoutWriter {
     ///
     /// # Errors
     /// It has not. A file system that does not tell how much is left has.
+    #[allow(clippy::disallowed_methods, reason = "the user names the layout")]
     pub fn check_room(&self, bytes: u64) -> Result<(), WriteError> {
         let needed = if self.archive.is_some() { bytes.saturating_mul(2) } else { bytes };
         let exists = |path: &&Path| path.exists();

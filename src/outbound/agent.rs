@@ -3,6 +3,8 @@
 //! The resolver and the connections are where the policy holds for every request, whatever asked for it: no look-up besides this
 //! one decides what is connected to, and no byte comes in besides those that the meter counts.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -6,6 +6,8 @@
 //!
 //! All clients of the library come from [`Connector`], those that fetch credentials included.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

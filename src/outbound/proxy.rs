@@ -3,6 +3,8 @@
 //! Whoever sets a proxy variable wants requests to go there, often because nothing else may see them. A variable that cannot be
 //! used therefore ends the program: going around the proxy would do what the user meant to prevent.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::ffi::OsString;
 
 use ureq::{Proxy, ProxyProtocol};

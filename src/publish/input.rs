@@ -1,5 +1,7 @@
 //! What a person asks to publish, turned into opened layouts and the image names their entries go to.
 
+#![allow(clippy::disallowed_methods, reason = "layouts are the user's, and links in them are followed (SECURITY.md)")]
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 

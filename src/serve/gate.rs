@@ -6,6 +6,11 @@
 //! head has a key that leads to its client, and the answer goes to that client directly. An answer that ends early, because the
 //! file became shorter while it was sent, closes the client's connection, so that the client sees that bytes are missing.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it accepts the preview's connections, and keeps the directory of its socket"
+)]
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};

@@ -102,6 +102,7 @@ pub struct Handle {
 
 impl Handle {
     /// Takes no further request; what is being sent is sent to its end.
+    #[allow(clippy::disallowed_methods, reason = "the server wakes its own listener")]
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         // The gate waits for a connection, and this is one. It looks whether it should stop before it passes anything on.

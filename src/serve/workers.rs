@@ -3,6 +3,8 @@
 //! The gate passes on one request of a connection at a time, so there are at most as many threads as connections, and a client
 //! that reads slowly does not delay others. Threads are kept for later requests: starting one costs more than most answers.
 
+#![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -202,8 +202,9 @@ impl DirectoryStore {
         }
     }
 
-    /// Gives an object a second name in the temporary directory: a hard link, or else a copy.
-    fn second_name(&self, path: &SitePath) -> Result<(Temporary, Written), StoreError> {
+    /// Gives an object a second name in the temporary directory: a hard link, or else a copy, whose bytes have to have the digest
+    /// where one is given.
+    fn second_name(&self, path: &SitePath, digest: Option<&Digest>) -> Result<(Temporary, Written), StoreError> {
         let (root, directory) = (self.made_root()?, self.temporary_directory()?);
         let (how, temporary) = Temporary::make(&directory, |name| match root.link(path.as_str(), &directory, name) {
             Ok(()) => Ok(Written::Linked),
@@ -211,11 +212,15 @@ impl DirectoryStore {
                 None | Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Err(error),
                 // Not every file system has hard links, and those that do limit their number.
                 Some(_) => {
-                    let Some((mut file, _)) = root.open_file(path.as_str())? else { return Err(error) };
+                    let Some((file, metadata)) = root.open_file(path.as_str())? else { return Err(error) };
+                    let mut bytes: Box<dyn Read> = match digest {
+                        Some(digest) => Box::new(VerifyingReader::new(file, digest, metadata.len())),
+                        None => Box::new(file),
+                    };
                     let mut copy = directory.create_file(name, Some(FILE_MODE))?;
                     let fault =
                         |source| FileError::Io { action: "copy", path: root.path().join(path.as_str()), source };
-                    io::copy(&mut file, &mut copy).map_err(fault)?;
+                    io::copy(&mut bytes, &mut copy).map_err(fault)?;
                     Ok(Written::Copied)
                 }
             },
@@ -224,6 +229,7 @@ impl DirectoryStore {
     }
 
     /// Removes the directories that this process made, as far as they are empty.
+    #[allow(clippy::disallowed_methods, reason = "directories above the root were made to hold it")]
     fn remove_made_directories(&self) {
         let Journal { mut directories, outer_directories, is_locked, .. } = std::mem::take(&mut *self.journal());
         let Handles { root, .. } = std::mem::take(&mut *self.handles());
@@ -325,7 +331,7 @@ impl DirectoryStore {
     fn keep_version(&self, path: &SitePath) -> Result<Option<Temporary>, StoreError> {
         match self.journal().is_removal {
             true => Ok(None),
-            false => Ok(Some(self.second_name(path)?.0)),
+            false => Ok(Some(self.second_name(path, None)?.0)),
         }
     }
 }
@@ -414,8 +420,8 @@ impl Store for DirectoryStore {
         Ok(Written::Copied)
     }
 
-    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind, _digest: &Digest) -> Result<Written, StoreError> {
-        let (mut link, how) = self.second_name(from)?;
+    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind, digest: &Digest) -> Result<Written, StoreError> {
+        let (mut link, how) = self.second_name(from, Some(digest))?;
         self.rename(&mut link, to)?;
         Ok(how)
     }
@@ -489,6 +495,7 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the user names the site's directory")]
     fn identity(&self) -> String {
         self.path.canonicalize().unwrap_or_else(|_| self.path.clone()).display().to_string()
     }

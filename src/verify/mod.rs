@@ -128,6 +128,7 @@ fn hint(host_helps: bool) -> &'static str {
 }
 
 /// Verifies the files of a directory, or the objects of a bucket.
+#[allow(clippy::disallowed_methods, reason = "the user names the directory")]
 pub fn verify_directory(
     directory: &Directory,
     options: &Options,
