@@ -16,6 +16,7 @@ mod publish {
     mod bad_sites;
     mod faults;
     mod graph;
+    mod memory;
     mod merge;
     mod planted;
     mod printed;

@@ -6,7 +6,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "layouts are the user's, and links in them are followed (SECURITY.md)")]
 
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::archive::{ArchiveError, Found, Members};
 use super::index::{EntryError, IndexText};
 use super::verified::ReadError;
 use super::walk::Manifests;
@@ -29,9 +29,6 @@ pub const INDEX_FILE: &str = "index.json";
 /// The bytes of `oci-layout` in a layout of version 1.
 pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Symbolic links in an archive that point to each other are given up after this many steps, as the kernel does.
-const MAX_LINKS: usize = 40;
-
 /// An opened layout.
 #[derive(Debug)]
 pub struct Layout {
@@ -45,14 +42,7 @@ enum Files {
     Directory,
     /// A directory that this program writes, in which none are.
     Beneath(Root),
-    Archive(HashMap<String, Member>),
-}
-
-#[derive(Debug)]
-enum Member {
-    File { offset: u64, size: u64 },
-    Link(String),
-    Other,
+    Archive(Members),
 }
 
 /// What is wrong with a layout, or with one of its files.
@@ -92,6 +82,15 @@ pub enum LayoutError {
         format: &'static str,
         /// The command that unpacks it.
         command: String,
+    },
+    /// An archive that would take too much memory.
+    #[error("the archive {} is refused", .path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is too large.
+        #[source]
+        source: ArchiveError,
     },
     /// A layout version that this program does not know.
     #[error(
@@ -347,23 +346,18 @@ impl Layout {
         }
     }
 
-    fn open_member(&self, members: &HashMap<String, Member>, name: &str) -> Result<Option<Blob>, LayoutError> {
+    fn open_member(&self, members: &Members, name: &str) -> Result<Option<Blob>, LayoutError> {
         let path = self.path.join(name);
-        let mut target = name.to_string();
-        for _ in 0..MAX_LINKS {
-            match members.get(&target) {
-                None => return Ok(None),
-                Some(Member::Link(next)) => target = next.clone(),
-                Some(Member::Other) => return Err(LayoutError::NotAFile { path, found: "not a regular file" }),
-                Some(Member::File { offset, size }) => {
-                    let fault = |source| LayoutError::Read { path: self.path.clone(), source };
-                    let mut file = File::open(&self.path).map_err(fault)?;
-                    file.seek(SeekFrom::Start(*offset)).map_err(fault)?;
-                    return Ok(Some(Blob { file, offset: *offset, size: *size, path, is_whole_file: false }));
-                }
+        match members.find(name) {
+            Found::Nothing => Ok(None),
+            Found::NotAFile(found) => Err(LayoutError::NotAFile { path, found }),
+            Found::File { offset, size } => {
+                let fault = |source| LayoutError::Read { path: self.path.clone(), source };
+                let mut file = File::open(&self.path).map_err(fault)?;
+                file.seek(SeekFrom::Start(offset)).map_err(fault)?;
+                Ok(Some(Blob { file, offset, size, path, is_whole_file: false }))
             }
         }
-        Err(LayoutError::NotAFile { path, found: "a chain of links without an end" })
     }
 }
 
@@ -451,30 +445,23 @@ const COMPRESSED: [(&[u8], &str, &str); 4] = [
     (b"BZh", "bzip2-compressed", "bzip2 -d"),
 ];
 
-fn index_archive(path: &Path) -> Result<HashMap<String, Member>, LayoutError> {
-    let mut file = File::open(path).map_err(|source| read_error(path, source))?;
-    refuse_compressed(path, &mut file)?;
-    let mut archive = tar::Archive::new(file);
-    let not_tar = |error: io::Error| LayoutError::NotALayout {
-        path: path.into(),
-        expected: "a tar archive of a layout",
-        found: format!("a file that cannot be read as one ({error})"),
-    };
-    let mut members = HashMap::new();
-    for entry in archive.entries_with_seek().map_err(not_tar)? {
-        let entry = entry.map_err(not_tar)?;
-        // A name that is not UTF-8 or leaves the archive names nothing that a layout has.
-        let Some(name) = entry.path().ok().and_then(|name| member_name(&name)) else { continue };
-        members.insert(name.clone(), member(&entry, &name));
-    }
-    Ok(members)
+fn index_archive(path: &Path) -> Result<Members, LayoutError> {
+    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    refuse_compressed(path, &file)?;
+    Members::read(&file).map_err(|error| match error {
+        ArchiveError::NotTar(error) => LayoutError::NotALayout {
+            path: path.into(),
+            expected: "a tar archive of a layout",
+            found: format!("a file that cannot be read as one ({error})"),
+        },
+        source => LayoutError::Archive { path: path.into(), source },
+    })
 }
 
-fn refuse_compressed(path: &Path, file: &mut File) -> Result<(), LayoutError> {
+fn refuse_compressed(path: &Path, file: &File) -> Result<(), LayoutError> {
     let fault = |source| read_error(path, source);
     let mut start = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut start).map_err(fault)?;
-    file.rewind().map_err(fault)?;
+    file.take(8).read_to_end(&mut start).map_err(fault)?;
     for (magic, format, command) in COMPRESSED {
         if start.starts_with(magic) {
             let command = format!("{command} {}", path.display());
@@ -482,51 +469,4 @@ fn refuse_compressed(path: &Path, file: &mut File) -> Result<(), LayoutError> {
         }
     }
     Ok(())
-}
-
-fn member<R: Read>(entry: &tar::Entry<'_, R>, name: &str) -> Member {
-    let kind = entry.header().entry_type();
-    let link = || entry.link_name().ok().flatten();
-    if kind.is_file() || kind.is_contiguous() {
-        Member::File { offset: entry.raw_file_position(), size: entry.size() }
-    } else if kind.is_hard_link() {
-        link().and_then(|target| member_name(&target)).map_or(Member::Other, Member::Link)
-    } else if kind.is_symlink() {
-        let parent = Path::new(name).parent().unwrap_or(Path::new(""));
-        link().and_then(|target| member_name(&parent.join(target))).map_or(Member::Other, Member::Link)
-    } else {
-        Member::Other
-    }
-}
-
-/// A member's name without `./`, with `..` resolved inside the archive; None when it leaves the archive.
-fn member_name(path: &Path) -> Option<String> {
-    use std::path::Component;
-    let mut parts: Vec<&str> = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::Normal(part) => parts.push(part.to_str()?),
-            Component::ParentDir => {
-                parts.pop()?;
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    (!parts.is_empty()).then(|| parts.join("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn member_names_are_normal_and_stay_inside() {
-        let name = |path: &str| member_name(Path::new(path));
-        assert_eq!(name("./blobs/sha256/ab").as_deref(), Some("blobs/sha256/ab"));
-        assert_eq!(name("blobs/../oci-layout").as_deref(), Some("oci-layout"));
-        assert_eq!(name("../oci-layout"), None);
-        assert_eq!(name("/oci-layout"), None);
-        assert_eq!(name("./"), None);
-    }
 }

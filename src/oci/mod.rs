@@ -1,6 +1,7 @@
 //! The OCI image-spec as this program needs it: media types, descriptors, manifests and the graph they form, and image
 //! layouts on disk, as directories or as tar archives.
 
+pub mod archive;
 pub mod descriptor;
 pub mod graph;
 pub mod index;

@@ -1,0 +1,399 @@
+//! The members of a tar archive, found from its headers without reading their data.
+//!
+//! The `tar` crate takes headers apart, but its iterator reads every extension header (a GNU long name, pax records) whole into
+//! memory, and 512 bytes on disk can announce gigabytes that lie in a hole of the file. So the walk from header to header is
+//! here: one walk, in which an extension is measured before it is read, and a member's size is decided once. Two walks, a
+//! measuring and a reading one, could be led apart by pax records.
+//!
+//! Memory is bounded: an extension has at most [`MAX_EXTENSION_BYTES`], and a member takes about a hundred bytes however long
+//! its name is, so that [`MAX_MEMBERS`] take about 100 MiB.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path};
+
+use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
+
+use crate::seen::{Key, key};
+
+/// The most bytes that an extension header may have. The names and pax records of real archives have a few hundred.
+pub const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
+/// The most members that an archive may have.
+pub const MAX_MEMBERS: usize = 1024 * 1024;
+
+/// Symbolic links in an archive that point to each other are given up after this many steps, as the kernel does.
+const MAX_LINKS: usize = 40;
+/// Tar archives consist of blocks of this size.
+const BLOCK_BYTES: u64 = 512;
+
+/// Why the members of an archive cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file cannot be read, or is no archive.
+    #[error(transparent)]
+    NotTar(#[from] io::Error),
+    /// An extension header is larger than extension headers are.
+    #[error(
+        "the header at byte {position}, {name:?}, is {what} of {size} bytes: expected at most {MAX_EXTENSION_BYTES}; make the archive again from the layout"
+    )]
+    ExtensionTooLarge {
+        /// Where the header begins in the archive.
+        position: u64,
+        /// The name in the header.
+        name: String,
+        /// What the header's type says it is.
+        what: &'static str,
+        /// The size that the header announces.
+        size: u64,
+    },
+    /// More members than are kept.
+    #[error("it has more than {limit} members: expected at most as many; unpack it, and publish the directory")]
+    TooManyMembers {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The members of an archive by their names. Of names, only keys are kept: a link may lead to any name, so that no name can be
+/// left out, and an archive chooses how long they are.
+#[derive(Debug, Default)]
+pub struct Members(HashMap<Key, Member>);
+
+#[derive(Debug)]
+enum Member {
+    File { offset: u64, size: u64 },
+    Link(Key),
+    Other,
+}
+
+/// What a name of an archive leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No member.
+    Nothing,
+    /// A file: its bytes lie in the archive.
+    File {
+        /// The position of its first byte.
+        offset: u64,
+        /// The number of bytes.
+        size: u64,
+    },
+    /// Something else; what it is.
+    NotAFile(&'static str),
+}
+
+impl Members {
+    /// Lists the members of an archive.
+    pub fn read(archive: &File) -> Result<Members, ArchiveError> {
+        Members::read_up_to(archive, MAX_MEMBERS)
+    }
+
+    fn read_up_to(archive: &File, limit: usize) -> Result<Members, ArchiveError> {
+        let mut members = HashMap::new();
+        let mut headers = Headers { archive, next: 0 };
+        while let Some(entry) = headers.next_member()? {
+            // A name that is not UTF-8 or leaves the archive names nothing that a layout has.
+            let Some(name) = member_name(path(&entry.path)) else { continue };
+            if members.len() >= limit && !members.contains_key(&key(&[&name])) {
+                return Err(ArchiveError::TooManyMembers { limit });
+            }
+            members.insert(key(&[&name]), entry.member(&name));
+        }
+        Ok(Members(members))
+    }
+
+    /// The number of members.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a name leads to, through links. None leads out of the archive.
+    pub fn find(&self, name: &str) -> Found {
+        let mut name = key(&[name]);
+        for _ in 0..MAX_LINKS {
+            match self.0.get(&name) {
+                None => return Found::Nothing,
+                Some(Member::Link(target)) => name = *target,
+                Some(Member::Other) => return Found::NotAFile("not a regular file"),
+                Some(Member::File { offset, size }) => return Found::File { offset: *offset, size: *size },
+            }
+        }
+        Found::NotAFile("a chain of links without an end")
+    }
+}
+
+/// One member, with what the extension headers before it say.
+struct Entry {
+    kind: EntryType,
+    path: Vec<u8>,
+    link: Option<Vec<u8>>,
+    offset: u64,
+    size: u64,
+}
+
+impl Entry {
+    fn member(&self, name: &str) -> Member {
+        let link = |target: Option<String>| target.map_or(Member::Other, |target| Member::Link(key(&[&target])));
+        let target = self.link.as_deref().map(path);
+        if self.kind.is_file() || self.kind.is_contiguous() {
+            Member::File { offset: self.offset, size: self.size }
+        } else if self.kind.is_hard_link() {
+            link(target.and_then(member_name))
+        } else if self.kind.is_symlink() {
+            let parent = Path::new(name).parent().unwrap_or(Path::new(""));
+            link(target.and_then(|target| member_name(&parent.join(target))))
+        } else {
+            Member::Other
+        }
+    }
+}
+
+/// What the extension headers before a member say of it.
+#[derive(Default)]
+struct Extensions {
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    pax: Option<Vec<u8>>,
+}
+
+impl Extensions {
+    /// The place for an extension of a type, with what such a header is called. None: the type is of members.
+    fn place(&mut self, kind: EntryType) -> Option<(&mut Option<Vec<u8>>, &'static str)> {
+        match kind {
+            EntryType::GNULongName => Some((&mut self.long_name, "a long name")),
+            EntryType::GNULongLink => Some((&mut self.long_link, "a long link name")),
+            EntryType::XHeader => Some((&mut self.pax, "pax records")),
+            _ => None,
+        }
+    }
+
+    /// The value of a pax record.
+    fn pax(&self, key: &str) -> Option<&[u8]> {
+        let records = PaxExtensions::new(self.pax.as_deref()?);
+        records.filter_map(Result::ok).find(|record| record.key_bytes() == key.as_bytes()).map(|one| one.value_bytes())
+    }
+}
+
+/// Goes through an archive from header to header.
+struct Headers<'a> {
+    archive: &'a File,
+    next: u64,
+}
+
+impl Headers<'_> {
+    /// The next member. None: the archive ends.
+    fn next_member(&mut self) -> Result<Option<Entry>, ArchiveError> {
+        let mut extensions = Extensions::default();
+        loop {
+            let position = self.next;
+            let Some(header) = self.header()? else { return Ok(None) };
+            let kind = header.entry_type();
+            let size = header.entry_size()?;
+            let extension = extensions.place(kind);
+            if kind.is_pax_global_extensions() || extension.is_some() {
+                let what = extension.as_ref().map_or("global pax records", |(_, what)| what);
+                refuse_large(&header, position, what, size)?;
+            }
+            if let Some((place, what)) = extension {
+                if place.is_some() {
+                    return Err(wrong(format!("{what} twice for one member, at byte {position}")).into());
+                }
+                *place = Some(self.read(size)?);
+                self.skip(size)?;
+                continue;
+            }
+            let size =
+                extensions.pax("size").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok()).unwrap_or(size);
+            self.skip_sparse_map(&header)?;
+            let offset = self.next;
+            self.skip(size)?;
+            let link = extensions.pax("linkpath").map(<[u8]>::to_vec);
+            let path = extensions.pax("path").map(<[u8]>::to_vec);
+            return Ok(Some(Entry {
+                kind,
+                path: extensions.long_name.or(path).unwrap_or_else(|| header.path_bytes().into_owned()),
+                link: extensions.long_link.or(link).or_else(|| header.link_name_bytes().map(|name| name.into_owned())),
+                offset,
+                size,
+            }));
+        }
+    }
+
+    /// The header at this position. None: the archive ends here, with a block of zeros or with the file.
+    fn header(&mut self) -> io::Result<Option<Header>> {
+        let mut header = Header::new_old();
+        let bytes = header.as_mut_bytes();
+        match self.archive.read_exact_at(bytes, self.next) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.is_at_end()? => return Ok(None),
+            result => result?,
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let mut right = header.clone();
+        right.set_cksum();
+        if header.cksum()? != right.cksum()? {
+            return Err(wrong(format!("the header at byte {} has a wrong checksum", self.next)));
+        }
+        self.next += BLOCK_BYTES;
+        Ok(Some(header))
+    }
+
+    fn is_at_end(&self) -> io::Result<bool> {
+        Ok(self.next >= self.archive.metadata()?.len())
+    }
+
+    /// The bytes of an extension, without the zero that ends a long name.
+    fn read(&self, size: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; size as usize];
+        self.archive.read_exact_at(&mut bytes, self.next)?;
+        if bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        Ok(bytes)
+    }
+
+    fn skip(&mut self, size: u64) -> io::Result<()> {
+        let end = self.next.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK_BYTES));
+        self.next = end.ok_or_else(|| wrong(format!("a size of {size} bytes at byte {}", self.next)))?;
+        Ok(())
+    }
+
+    /// The map of a sparse file goes on in blocks of its own between header and data.
+    fn skip_sparse_map(&mut self, header: &Header) -> io::Result<()> {
+        let is_sparse = header.entry_type().is_gnu_sparse();
+        let mut goes_on = is_sparse && header.as_gnu().is_some_and(|header| header.is_extended());
+        while goes_on {
+            let mut map = GnuExtSparseHeader::new();
+            self.archive.read_exact_at(map.as_mut_bytes(), self.next)?;
+            self.next += BLOCK_BYTES;
+            goes_on = map.is_extended();
+        }
+        Ok(())
+    }
+}
+
+fn refuse_large(header: &Header, position: u64, what: &'static str, size: u64) -> Result<(), ArchiveError> {
+    if size <= MAX_EXTENSION_BYTES {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
+    Err(ArchiveError::ExtensionTooLarge { position, name, what, size })
+}
+
+fn wrong(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// A member's name without `./`, with `..` resolved inside the archive; None when it leaves the archive.
+fn member_name(path: &Path) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::ParentDir => {
+                parts.pop()?;
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn archive(write: impl FnOnce(&mut tar::Builder<&File>)) -> File {
+        let file = tempfile::tempfile().unwrap();
+        let mut builder = tar::Builder::new(&file);
+        write(&mut builder);
+        builder.finish().unwrap();
+        drop(builder);
+        file
+    }
+
+    fn add(builder: &mut tar::Builder<&File>, name: &str, bytes: &[u8]) {
+        let mut header = Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+
+    fn bytes(archive: &File, name: &str) -> Option<Vec<u8>> {
+        let Found::File { offset, size } = Members::read(archive).unwrap().find(name) else { return None };
+        let mut bytes = vec![0; size as usize];
+        archive.read_exact_at(&mut bytes, offset).unwrap();
+        Some(bytes)
+    }
+
+    #[test]
+    fn member_names_are_normal_and_stay_inside() {
+        let name = |path: &str| member_name(Path::new(path));
+        assert_eq!(name("./blobs/sha256/ab").as_deref(), Some("blobs/sha256/ab"));
+        assert_eq!(name("blobs/../oci-layout").as_deref(), Some("oci-layout"));
+        assert_eq!(name("../oci-layout"), None);
+        assert_eq!(name("/oci-layout"), None);
+        assert_eq!(name("./"), None);
+    }
+
+    #[test]
+    fn files_are_found_behind_names_of_any_length() {
+        let long = "directory/".repeat(40) + "file";
+        let archive = archive(|builder| {
+            add(builder, "./first", b"one");
+            // A name in a GNU long name, then one in a pax record, with a size that the header does not have.
+            add(builder, &long, b"two");
+            builder.append_pax_extensions([("path", b"renamed".as_slice()), ("size", b"5")]).unwrap();
+            add(builder, "in-the-header", b"three");
+            add(builder, "last", b"four");
+        });
+        assert_eq!(bytes(&archive, "first").as_deref(), Some(b"one".as_slice()));
+        assert_eq!(bytes(&archive, &long).as_deref(), Some(b"two".as_slice()));
+        assert_eq!(bytes(&archive, "renamed").as_deref(), Some(b"three".as_slice()));
+        assert_eq!(bytes(&archive, "in-the-header"), None);
+        assert_eq!(bytes(&archive, "last").as_deref(), Some(b"four".as_slice()));
+    }
+
+    #[test]
+    fn a_member_behind_a_sparse_file_is_found() {
+        // Given a sparse file whose map goes on in a block of its own, and that has no data.
+        let mut sparse = Header::new_gnu();
+        sparse.set_entry_type(EntryType::GNUSparse);
+        sparse.set_path("sparse").unwrap();
+        sparse.as_gnu_mut().unwrap().set_is_extended(true);
+        sparse.set_size(0);
+        sparse.set_cksum();
+        let mut archive = tempfile::tempfile().unwrap();
+        let mut behind = Header::new_gnu();
+        behind.set_path("behind").unwrap();
+        behind.set_size(0);
+        behind.set_cksum();
+        archive.write_all(&[*sparse.as_bytes(), [0; 512], *behind.as_bytes()].concat()).unwrap();
+        let members = Members::read(&archive).unwrap();
+        assert_eq!(members.find("sparse"), Found::NotAFile("not a regular file"));
+        assert_eq!(members.find("behind"), Found::File { offset: 1536, size: 0 });
+    }
+
+    #[test]
+    fn more_members_than_are_kept_are_refused() {
+        let archive = archive(|builder| ["a", "b", "b"].iter().for_each(|name| add(builder, name, b"")));
+        assert_eq!(Members::read_up_to(&archive, 2).unwrap().len(), 2);
+        let error = Members::read_up_to(&archive, 1).unwrap_err();
+        assert!(error.to_string().contains("more than 1 members"), "{error}");
+    }
+}
