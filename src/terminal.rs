@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 
 use serde::Serialize;
 
@@ -24,9 +24,6 @@ pub enum TerminalError {
     /// Standard output is full or broken.
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
-    /// A value that JSON cannot hold.
-    #[error("cannot be written as JSON")]
-    Json(#[source] serde_json::Error),
 }
 
 /// Whether a character only shows itself: no control character but the tab, no bidirectional control, no separator of lines or
@@ -71,13 +68,16 @@ pub fn print<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), Te
         text.push_str(&printable(line.as_ref()));
         text.push('\n');
     }
-    write_out(&text)
+    write_out(|stdout| stdout.write_all(text.as_bytes()))
 }
 
-/// Prints one JSON document to standard output.
+/// Prints one JSON document to standard output, without making one text of it: it may be large.
 pub fn print_json(value: &impl Serialize) -> Result<(), TerminalError> {
-    let text = serde_json::to_string_pretty(value).map_err(TerminalError::Json)?;
-    write_out(&(escaped_json(&text) + "\n"))
+    write_out(|stdout| {
+        let mut escaping = Escaping(stdout);
+        serde_json::to_writer_pretty(&mut escaping, value)?;
+        escaping.write_all(b"\n")
+    })
 }
 
 /// Writes a message to standard error. Lines after the first are indented, so that none of them looks like a message.
@@ -104,24 +104,42 @@ fn printable_cut(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON text whose strings have escapes in place of what is not printable: the same value.
-fn escaped_json(json: &str) -> String {
+/// Writes JSON, with escapes in place of what is not printable: the same value. `serde_json` writes whole characters.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, json: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(json).map_err(io::Error::other)?;
+        self.0.write_all(escaped_json(text).as_bytes())?;
+        Ok(json.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn escaped_json(json: &str) -> Cow<'_, str> {
+    // Line feeds stand between values; in strings they are escaped already.
+    let is_kept = |character| character == '\n' || is_printable(character);
+    if json.chars().all(is_kept) {
+        return Cow::Borrowed(json);
+    }
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
-        // Line feeds stand between values; in strings they are escaped already.
-        if character == '\n' || is_printable(character) {
+        if is_kept(character) {
             escaped.push(character);
         } else {
             let mut units = [0; 2];
             escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
         }
     }
-    escaped
+    Cow::Owned(escaped)
 }
 
-fn write_out(text: &str) -> Result<(), TerminalError> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+fn write_out(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()>) -> Result<(), TerminalError> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(TerminalError::Write),
     }
@@ -162,7 +180,9 @@ mod tests {
     proptest! {
         #[test]
         fn json_keeps_its_value(text in "[\u{0}-\u{9f}\u{2000}-\u{2070}\u{e0000}-\u{e0080}\\\\\"]{0,20}") {
-            let json = escaped_json(&serde_json::to_string_pretty(&[&text]).unwrap());
+            let mut json = Vec::new();
+            serde_json::to_writer_pretty(Escaping(&mut json), &[&text]).unwrap();
+            let json = String::from_utf8(json).unwrap();
             prop_assert!(json.chars().all(|character| character == '\n' || is_printable(character)));
             prop_assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
         }

@@ -26,6 +26,7 @@ mod verify {
     mod housekeeping;
     mod killed;
     mod live;
+    mod memory;
     mod nested;
     mod program;
     mod races;

@@ -1,6 +1,8 @@
 //! `ocisite verify`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -72,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let report = verify(&args, site)?;
     if let Some(path) = &args.junit {
-        std::fs::write(path, report.to_junit(args.strict))
+        write_junit(&report, args.strict, path)
             .with_context(|| format!("cannot write the JUnit report {}", path.display()))?;
     }
     if args.json {
@@ -81,6 +83,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         terminal::print(report.to_lines(bytes))?;
     }
     Ok(if report.passes(args.strict) { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
+}
+
+fn write_junit(report: &Report, strict: bool, path: &Path) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    report.write_junit(strict, &mut file)?;
+    file.flush()
 }
 
 fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {

@@ -1,7 +1,11 @@
 //! `ocisite.json`: what a site says of itself, so that a later publish, a verification or a copy needs no flags.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{BufReader, Read};
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Settings;
 use super::settings::Views;
@@ -52,20 +56,80 @@ struct Document {
     images: Vec<ImageName>,
 }
 
+/// The version of a document of any form.
+#[derive(Deserialize)]
+struct Version {
+    ocisite: Option<u64>,
+}
+
+/// Those of `images` that a description lists. None: it cannot be read. The text goes by and no name is kept, so that it takes no
+/// memory however many there are.
+pub fn listed_of<'a>(text: impl Read, images: impl Iterator<Item = &'a ImageName>) -> Option<HashSet<&'a ImageName>> {
+    let mut search = Search { unlisted: images.collect(), listed: HashSet::new() };
+    let mut parser = serde_json::Deserializer::from_reader(BufReader::new(text));
+    parser.deserialize_map(&mut search).ok()?;
+    parser.end().ok()?;
+    Some(search.listed)
+}
+
+/// Images that are looked for in a description.
+struct Search<'a> {
+    unlisted: HashSet<&'a ImageName>,
+    listed: HashSet<&'a ImageName>,
+}
+
+/// The description, and the array of names in it.
+impl<'de> Visitor<'de> for &mut Search<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with an array of image names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut properties: A) -> Result<(), A::Error> {
+        while let Some(property) = properties.next_key::<String>()? {
+            match property == "images" {
+                true => properties.next_value_seed(&mut *self)?,
+                false => drop(properties.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<(), A::Error> {
+        while let Some(name) = names.next_element::<ImageName>()? {
+            self.listed.extend(self.unlisted.take(&name));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Search<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, names: D) -> Result<(), D::Error> {
+        names.deserialize_seq(self)
+    }
+}
+
 impl Description {
     /// Reads the document.
     pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
-        let is_newer = |found: &u64| *found > VERSION.into();
         let document: Document = match serde_json::from_slice(bytes) {
             Ok(document) => document,
-            // Parsed again only to say what it is instead: there may be many images, and each publish reads them all.
+            // Parsed again only to say what it is instead, and never as a tree of values: a tree of small values takes many
+            // times the memory of its text.
             Err(error) => {
-                let found = json::parse(bytes)?.get("ocisite").and_then(Value::as_u64).filter(is_newer);
-                return Err(found.map_or(DescriptionError::Form(error), |found| DescriptionError::Version { found }));
+                let version: Result<Version, _> = serde_json::from_slice(bytes);
+                return Err(match version.map(|version| version.ocisite) {
+                    Ok(Some(found)) if found > VERSION.into() => DescriptionError::Version { found },
+                    _ if error.is_data() => DescriptionError::Form(error),
+                    _ => JsonError::Syntax(error).into(),
+                });
             }
         };
-        if let Some(found) = Some(document.ocisite.into()).filter(is_newer) {
-            return Err(DescriptionError::Version { found });
+        if document.ocisite > VERSION {
+            return Err(DescriptionError::Version { found: document.ocisite.into() });
         }
         let settings = Settings {
             hosts: document.hosts,
@@ -76,7 +140,7 @@ impl Description {
         };
         let mut images = document.images;
         // Somebody may have edited it.
-        images.sort();
+        images.sort_unstable();
         images.dedup();
         Ok(Description { settings, images })
     }
@@ -88,5 +152,24 @@ impl Description {
         let document = Document { ocisite: VERSION, hosts, index_template, cas_template, origins, views, images };
         // Plain strings and numbers: a struct of them always becomes JSON, and through Value its keys are sorted.
         json::canonical(&document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_a_description_lists_are_found_in_its_text() {
+        let names = ["example.com/a", "example.com/b"].map(|name| ImageName::parse(name).unwrap());
+        let listed = |text: &str| listed_of(text.as_bytes(), names.iter()).map(|listed| listed.len());
+        assert_eq!(
+            listed(r#"{"ocisite": 1, "images": ["example.com/c", "example.com/a"], "views": {"images": []}}"#),
+            Some(1)
+        );
+        assert_eq!(listed(r#"{"images": []}"#), Some(0));
+        for unusable in ["", "[]", r#"{"images": [""]}"#, r#"{"images": {}}"#, r#"{"images": ["example.com/a"]"#] {
+            assert_eq!(listed(unusable), None, "{unusable}");
+        }
     }
 }

@@ -11,11 +11,12 @@ use super::source::{Document, Fault, Said, Source};
 use crate::client::remark::chain;
 use crate::json;
 use crate::name::ImageName;
-use crate::publish;
+use crate::publish::MAX_DESCRIPTION_BYTES;
 use crate::root::{FileError, Root, SYMBOLIC_LINK};
 use crate::seen::{Key, key};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
+use crate::site::path::DESCRIPTION;
 use crate::store::{self, Listed, Location, Store, StoreError};
 
 /// The directories of a site.
@@ -178,10 +179,9 @@ impl Source for Files {
         }
     }
 
-    fn still_lists(&self, image: &ImageName) -> bool {
-        // A description that cannot be read has been reported; then there is nothing to compare with.
-        let description = publish::description(&*self.own.store);
-        description.ok().flatten().is_none_or(|description| description.images.binary_search(&image.image()).is_ok())
+    fn description(&self) -> Option<Box<dyn Read + Send>> {
+        let description = self.own.open(&SitePath::new(DESCRIPTION).ok()?).ok()?;
+        Some(Box::new(description.take(MAX_DESCRIPTION_BYTES)))
     }
 }
 

@@ -40,6 +40,24 @@ pub fn check_ping(source: &dyn Source, image: &ImageName) -> Option<Finding> {
     fault.finding(source.object(&url), "an answer to clients of a registry", &rule::REGISTRY_PING)
 }
 
+/// What is wrong with a repository.
+#[derive(Debug, Default)]
+pub struct Wrong {
+    /// What is wrong in any case.
+    pub findings: Vec<Finding>,
+    /// What is wrong if the site still lists the image: a removal takes the image out of the site's description, then the
+    /// repository's documents away, and then the index.
+    pub if_listed: Vec<Finding>,
+}
+
+/// Why there are no tags.
+enum NoTags {
+    /// The repository has no list.
+    Absent(Option<Finding>),
+    /// The list cannot be used.
+    Wrong(Option<Finding>),
+}
+
 /// The repository of an image.
 #[derive(Clone, Copy)]
 pub struct Repository<'a> {
@@ -66,11 +84,15 @@ impl<'a> Repository<'a> {
     }
 
     /// Compares the list of tags with the refs of the index. Gives the listed ones of them, whose manifests should be there.
-    pub fn check_list(&self, refs: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> BTreeSet<String> {
+    pub fn check_list(&self, refs: &BTreeSet<&str>, wrong: &mut Wrong) -> BTreeSet<String> {
         let listed = match self.tags() {
             Ok(listed) => listed,
-            Err(finding) => {
-                findings.extend(finding);
+            Err(NoTags::Absent(finding)) => {
+                wrong.if_listed.extend(finding);
+                return BTreeSet::new();
+            }
+            Err(NoTags::Wrong(finding)) => {
+                wrong.findings.extend(finding);
                 return BTreeSet::new();
             }
         };
@@ -85,7 +107,7 @@ impl<'a> Repository<'a> {
         };
         if let (Some((expected, found)), Ok(path)) = (difference, self.list_path()) {
             let object = self.source.object(&self.url(&path));
-            findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
+            wrong.findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
         }
         listed.into_iter().filter(|tag| refs.contains(tag.as_str())).collect()
     }
@@ -95,43 +117,42 @@ impl<'a> Repository<'a> {
     }
 
     /// The tags that are listed.
-    fn tags(&self) -> Result<BTreeSet<String>, Option<Finding>> {
+    fn tags(&self) -> Result<BTreeSet<String>, NoTags> {
         #[derive(Deserialize)]
         struct List {
             tags: BTreeSet<String>,
         }
-        let path = self.list_path().map_err(|_| None)?;
+        let path = self.list_path().map_err(|_| NoTags::Wrong(None))?;
         let object = || self.source.object(&self.url(&path));
         let expected = "a list of tags";
-        let document = self.read(&path, media_type::JSON, MAX_INDEX_BYTES);
-        // A removal takes the image out of the site's description, then the repository's documents away, and then the index.
-        if document == Err(Fault::Absent) && !self.source.still_lists(self.image) {
-            return Err(None);
-        }
-        let document = document.map_err(|fault| fault.finding(object(), expected, &rule::REGISTRY_TAGS_LIST))?;
+        let document = self.read(&path, media_type::JSON, MAX_INDEX_BYTES).map_err(|fault| {
+            let finding = fault.finding(object(), expected, &rule::REGISTRY_TAGS_LIST);
+            if fault == Fault::Absent { NoTags::Absent(finding) } else { NoTags::Wrong(finding) }
+        })?;
         let list: Result<List, _> = serde_json::from_slice(&document.bytes);
-        let wrong = |error| Some(Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {error}")));
-        list.map(|list| list.tags).map_err(wrong)
+        let wrong = |error| Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {error}"));
+        list.map(|list| list.tags).map_err(|error| NoTags::Wrong(Some(wrong(error))))
     }
 
     /// Checks that a listed tag leads to what the entries of its ref say.
-    pub fn check_tag(&self, tag: &Tag, findings: &mut Vec<Finding>) {
+    pub fn check_tag(&self, tag: &Tag, wrong: &mut Wrong) {
         let Ok(path) = registry::manifest_path(self.name(), &tag.name) else { return };
         let object = self.source.object(&self.url(&path));
         let document = match self.read(&path, &accepted(), MAX_MANIFEST_BYTES) {
             Ok(document) => document,
             Err(fault) => {
-                // A removal takes a tag out of the list before it takes the tag away.
-                if fault == Fault::Absent
-                    && self.tags().map_or_else(|found| found.is_none(), |tags| !tags.contains(&tag.name))
-                {
-                    return;
-                }
                 let expected = format!("{}, which is listed as a tag", tag.digest);
-                findings.extend(fault.finding(object, &expected, &rule::REGISTRY_TAG));
+                let finding = fault.finding(object, &expected, &rule::REGISTRY_TAG);
+                match (fault == Fault::Absent).then(|| self.tags()) {
+                    // A removal takes a tag out of the list before it takes the tag away.
+                    Some(Ok(tags)) if !tags.contains(&tag.name) => {}
+                    Some(Err(NoTags::Absent(_))) => wrong.if_listed.extend(finding),
+                    _ => wrong.findings.extend(finding),
+                }
                 return;
             }
         };
+        let findings = &mut wrong.findings;
         let found = Digest::of(tag.digest.algorithm(), &document.bytes);
         if found != tag.digest {
             let expected = format!("{}, as in the index", tag.digest);

@@ -1,6 +1,7 @@
 //! What a verification says in the end: for people, as JSON, and as JUnit XML for CI systems.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
@@ -25,8 +26,8 @@ pub struct Report {
     pub notes: usize,
     /// Whether every blob was read.
     pub deep: bool,
-    /// The images that were looked at.
-    pub images: Vec<String>,
+    /// The images that were looked at, sorted as text.
+    pub images: Vec<ImageName>,
     /// How many entries their indexes have.
     pub entries: u64,
     /// How many blobs they reach, each counted once.
@@ -41,10 +42,9 @@ pub struct Report {
 
 impl Report {
     /// The report of a verification that went its way.
-    pub fn new(site: String, images: Vec<ImageName>, counts: Counts, deep: bool, findings: Findings) -> Report {
+    pub fn new(site: String, mut images: Vec<ImageName>, counts: Counts, deep: bool, findings: Findings) -> Report {
         let collected = findings.finish();
-        let mut images: Vec<String> = images.iter().map(ToString::to_string).collect();
-        images.sort();
+        images.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         Report {
             site,
             errors: collected.count(Severity::Error),
@@ -102,48 +102,45 @@ impl Report {
         lines
     }
 
-    /// One test case for the site, one for each image, and one for each finding that fails; the other findings stand in the
-    /// output of their case.
-    pub fn to_junit(&self, strict: bool) -> String {
+    /// Writes the report as JUnit XML: one test case for the site, one for each image, and one for each finding that fails; the
+    /// other findings stand in the output of their case.
+    pub fn write_junit(&self, strict: bool, out: &mut impl io::Write) -> io::Result<()> {
         let fails = |finding: &&Finding| match finding.rule.severity {
             Severity::Error => true,
             Severity::Warning => strict,
             Severity::Note => false,
         };
         let failures = self.findings.iter().filter(fails).count();
-        let mut cases = String::new();
-        let subjects = std::iter::once(None).chain(self.images.iter().map(Some));
+        let tests = 1 + self.images.len() + failures;
+        writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>")?;
+        let site = xml(&self.site);
+        writeln!(
+            out,
+            "  <testsuite name=\"ocisite verify {site}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">"
+        )?;
+        let subjects = std::iter::once(None).chain(self.images.iter().map(|image| Some(image.as_str())));
         let mut rest = self.findings.iter().peekable();
         for subject in subjects {
             let mut output = String::new();
-            while let Some(finding) = rest.next_if(|finding| finding.image.as_ref() <= subject) {
+            while let Some(finding) = rest.next_if(|finding| finding.image.as_deref() <= subject) {
                 if fails(&finding) {
-                    cases.push_str(&failure(finding, subject));
+                    out.write_all(failure(finding, subject).as_bytes())?;
                 } else {
                     let _ = writeln!(output, "{}", sentence(finding));
                 }
             }
-            let name = subject.map_or("site", |image| image);
-            let _ = write!(cases, "    <testcase classname=\"{}\" name=\"{}\"", xml(&self.site), xml(name));
+            write!(out, "    <testcase classname=\"{site}\" name=\"{}\"", xml(subject.unwrap_or("site")))?;
             match output.is_empty() {
-                true => cases.push_str("/>\n"),
-                false => {
-                    let _ = writeln!(cases, "><system-out>{}</system-out></testcase>", xml(output.trim_end()));
-                }
+                true => writeln!(out, "/>")?,
+                false => writeln!(out, "><system-out>{}</system-out></testcase>", xml(output.trim_end()))?,
             }
         }
-        let tests = 1 + self.images.len() + failures;
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  \
-             <testsuite name=\"ocisite verify {}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">\n\
-             {cases}  </testsuite>\n</testsuites>\n",
-            xml(&self.site)
-        )
+        writeln!(out, "  </testsuite>\n</testsuites>")
     }
 }
 
-fn failure(finding: &Finding, subject: Option<&String>) -> String {
-    let class = subject.map_or("site", |image| image);
+fn failure(finding: &Finding, subject: Option<&str>) -> String {
+    let class = subject.unwrap_or("site");
     let name = format!("{}: {}", finding.rule.id, finding.object);
     let message = format!("expected {}, found {}", finding.expected, finding.found);
     format!(
@@ -205,13 +202,18 @@ mod tests {
     #[test]
     fn junit_has_a_case_for_each_image_and_for_each_failure() {
         let report = report(&["example.com/a", "example.com/b"]);
-        let text = report.to_junit(false);
+        let junit = |strict| {
+            let mut bytes = Vec::new();
+            report.write_junit(strict, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        let text = junit(false);
         assert_eq!(text.matches("<testcase ").count(), 4);
         assert!(text.contains("tests=\"4\" failures=\"1\""), "{text}");
         assert!(text.contains("name=\"blob-missing: &lt;a&amp;b&gt;\""), "{text}");
         assert!(text.contains("found nothing\\u{1}"), "{text}");
         assert!(text.contains("<system-out>note subject-missing: c:"), "{text}");
-        assert!(report.to_junit(true).contains("failures=\"2\""));
+        assert!(junit(true).contains("failures=\"2\""));
     }
 
     #[test]

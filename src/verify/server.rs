@@ -19,6 +19,8 @@ use crate::site::path::{DESCRIPTION, REF_ENGINES};
 
 /// A host that leaves so many requests in a row without an answer is not asked any more.
 const MOST_SILENT: u32 = 10;
+/// So many sizes of blobs are remembered, in about 20 MiB; of more blobs than that, each image asks again.
+const REMEMBERED_SIZES: usize = 256 * 1024;
 
 /// A site behind a server.
 pub struct Server {
@@ -27,8 +29,8 @@ pub struct Server {
     root: Url,
     /// The other origins that the site itself says it has.
     pub origins: Vec<String>,
-    /// How many requests in a row each host has left without an answer.
-    silent: Mutex<HashMap<String, u32>>,
+    /// How many requests in a row each host has left without an answer, by the key of its name: a site may name a million.
+    silent: Mutex<HashMap<Key, u32>>,
     /// The sizes that were told. Images share blobs, and each is asked for once.
     sizes: Mutex<HashMap<Key, Option<u64>>>,
 }
@@ -59,8 +61,8 @@ impl Server {
         url
     }
 
-    /// What the site says of itself. None: it says nothing.
-    pub fn description(&self) -> Result<Option<Result<Description, DescriptionError>>, Fault> {
+    /// What the site says of itself, read. None: it says nothing.
+    pub fn read_description(&self) -> Result<Option<Result<Description, DescriptionError>>, Fault> {
         match self.document(&self.url(DESCRIPTION), media_type::JSON, MAX_DESCRIPTION_BYTES) {
             Ok(document) => Ok(Some(Description::parse(&document.bytes))),
             Err(Fault::Absent) => Ok(None),
@@ -72,7 +74,13 @@ impl Server {
     /// request waiting.
     fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
         let host = request.url.host_str().unwrap_or_default();
-        if self.silent.lock().unwrap_or_else(PoisonError::into_inner).get(host).is_some_and(|n| *n >= MOST_SILENT) {
+        if self
+            .silent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key(&[host]))
+            .is_some_and(|n| *n >= MOST_SILENT)
+        {
             let problem = format!("no answer: {host} has left {MOST_SILENT} requests without one, and is not asked");
             return Err(Fault::Unreadable(problem));
         }
@@ -85,8 +93,8 @@ impl Server {
     fn hear(&self, host: &str, error: Option<&HttpError>) {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         match error.is_some_and(HttpError::is_no_answer) {
-            true => *silent.entry(host.into()).or_default() += 1,
-            false => drop(silent.remove(host)),
+            true => *silent.entry(key(&[host])).or_default() += 1,
+            false => drop(silent.remove(&key(&[host]))),
         }
     }
 
@@ -164,7 +172,10 @@ impl Source for Server {
             Err(Fault::Status(405 | 501)) => None,
             Err(fault) => return Err(fault),
         };
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, size);
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        if sizes.len() < REMEMBERED_SIZES {
+            sizes.insert(key, size);
+        }
         Ok(size)
     }
 
@@ -190,10 +201,8 @@ impl Source for Server {
         key(&[url.as_str()])
     }
 
-    fn still_lists(&self, image: &ImageName) -> bool {
-        match self.description() {
-            Ok(Some(Ok(description))) => description.images.binary_search(&image.image()).is_ok(),
-            _ => true,
-        }
+    fn description(&self) -> Option<Box<dyn Read + Send>> {
+        let description = self.open(&self.url(DESCRIPTION), MAX_DESCRIPTION_BYTES).ok()?;
+        Some(Box::new(description.take(MAX_DESCRIPTION_BYTES)))
     }
 }

@@ -45,8 +45,8 @@ pub trait Source: Sync {
     /// What is one object has one key, however it is asked for.
     fn key(&self, url: &Url) -> Key;
 
-    /// Whether the site still has an image that it had when the verification began. A removal may be under way.
-    fn still_lists(&self, image: &ImageName) -> bool;
+    /// What the site says of itself now (`ocisite.json`). None: it says nothing that can be read.
+    fn description(&self) -> Option<Box<dyn Read + Send>>;
 }
 
 /// A document as it was read.

@@ -4,7 +4,9 @@
 //! or one with many refs. Newest first, so that a graph is done before the next image is begun: what is remembered of an
 //! image is forgotten when it is done, and memory does not grow with their number.
 //!
-//! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again.
+//! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again. What
+//! is missing of an image may have been removed with it, so that such findings are held back until the site's description is
+//! read again: once for many images, because it can be large.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -19,7 +21,7 @@ use super::discovery::{Discovery, check_type};
 use super::finding::{Collected, Finding, Findings};
 use super::index::Index;
 use super::manifest::{self, Described};
-use super::registry::{Refs, Repository, Tag};
+use super::registry::{Refs, Repository, Tag, Wrong};
 use super::rule;
 use super::source::{Document, Fault, Source};
 use super::templates::{self, CasEngines, Setting};
@@ -32,10 +34,13 @@ use crate::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next
 use crate::oci::{Descriptor, Platform, Verified, media_type};
 use crate::progress::Progress;
 use crate::seen::{Key, Seen, key};
+use crate::site::description::listed_of;
 use crate::template::name_variables;
 
 /// How often an image is looked at again because it changed meanwhile.
 const MAX_ATTEMPTS: usize = 5;
+/// So many findings are held back before the description is read again. They take a few megabytes.
+pub const MAX_HELD: usize = 16 * 1024;
 
 /// Walks a site.
 pub struct Walk<'a> {
@@ -59,6 +64,8 @@ pub struct Walk<'a> {
     pub counts: Counts,
     /// Whether a part of a graph could not be followed, so that what was not reached may be needed still.
     pub is_incomplete: AtomicBool,
+    /// Findings that count only if the site still lists their images.
+    pub held: Mutex<Vec<(ImageName, Finding)>>,
 }
 
 /// How much was looked at.
@@ -80,6 +87,8 @@ pub struct Image {
     /// The nodes that were visited.
     seen: Seen,
     findings: Mutex<Collected>,
+    /// Findings that count only if the site still lists the image.
+    held: Mutex<Vec<Finding>>,
     /// Its indexes, and what of their bytes tells a change.
     indexes: Mutex<Vec<(Url, Option<Key>)>>,
     entries: AtomicU64,
@@ -180,6 +189,7 @@ impl Walk<'_> {
     pub fn run(&self, images: &[ImageName], jobs: NonZeroUsize) {
         self.progress.start_items("images", images.len() as u64);
         let Ok(()) = walk::walk(self, images.iter().map(|image| Task::Image(image.clone(), 1)), jobs);
+        self.settle(&mut lock(&self.held));
         self.progress.finish();
     }
 
@@ -189,7 +199,8 @@ impl Walk<'_> {
         }
         self.referrers(image);
         let mut findings = std::mem::take(&mut *lock(&image.findings));
-        if findings.has_error() && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
+        let held = std::mem::take(&mut *lock(&image.held));
+        if (findings.has_error() || !held.is_empty()) && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
             next.root(Task::Image(image.name.clone(), image.attempt + 1));
             return;
         }
@@ -204,6 +215,7 @@ impl Walk<'_> {
             ));
         }
         self.findings.add_image(&image.text, findings);
+        self.hold(&image.name, held);
         self.counts.entries.fetch_add(image.entries.load(Relaxed), Relaxed);
         self.is_incomplete.fetch_or(image.is_incomplete.load(Relaxed), Relaxed);
         self.progress.advance(1);
@@ -215,12 +227,33 @@ impl Walk<'_> {
             Ok(document) => Some(version(&document)) != *before,
             Err(Fault::Absent) => before.is_some(),
             Err(_) => false,
-        }) || (indexes.iter().all(|(_, before)| before.is_none()) && self.was_removed(image))
+        })
     }
 
-    /// Whether the image was taken out of the site while it was looked at.
-    fn was_removed(&self, image: &Image) -> bool {
-        self.is_listed && !self.source.still_lists(&image.name)
+    /// Holds findings back until it is known whether the site still lists the image.
+    fn hold(&self, image: &ImageName, findings: Vec<Finding>) {
+        if findings.is_empty() {
+            return;
+        }
+        let mut held = lock(&self.held);
+        held.extend(findings.into_iter().map(|finding| (image.clone(), finding)));
+        if held.len() >= MAX_HELD {
+            self.settle(&mut held);
+        }
+    }
+
+    /// Reports those of the findings that were held back whose images the site lists still.
+    fn settle(&self, held: &mut Vec<(ImageName, Finding)>) {
+        let held = std::mem::take(held);
+        if held.is_empty() {
+            return;
+        }
+        // Where the description cannot be read, nothing says that an image was removed.
+        let description = self.source.description();
+        let listed = description.and_then(|text| listed_of(text, held.iter().map(|(image, _)| image)));
+        let is_listed = |image: &ImageName| listed.as_ref().is_none_or(|listed| listed.contains(image));
+        let counting = held.iter().filter(|(image, _)| is_listed(image));
+        self.findings.extend(counting.map(|(image, finding)| finding.clone().of(image.as_str())));
     }
 
     /// Reads the indexes that the ref engines give for an image.
@@ -256,20 +289,20 @@ impl Walk<'_> {
 
     fn no_index(&self, image: &Image, faults: &[(&Url, Fault)]) {
         image.give_up_on_completeness();
-        if image.attempt > 1 && self.was_removed(image) {
-            return;
-        }
+        let push = |finding| match self.is_listed {
+            true => lock(&image.held).push(finding),
+            false => image.push(finding),
+        };
         for (url, fault) in faults {
             if *fault == Fault::Elsewhere {
                 image.elsewhere.fetch_add(1, Relaxed);
             }
             if *fault == Fault::Absent && self.is_there_when_decoded(url) {
                 let found = "nothing; the same path with slashes is there";
-                image.push(Finding::new(&rule::ENCODED_SLASH, self.source.object(url), "the index", found));
+                push(Finding::new(&rule::ENCODED_SLASH, self.source.object(url), "the index", found));
                 continue;
             }
-            let finding = fault.finding(self.source.object(url), "the index", &rule::INDEX_MISSING);
-            finding.into_iter().for_each(|finding| image.push(finding));
+            fault.finding(self.source.object(url), "the index", &rule::INDEX_MISSING).into_iter().for_each(push);
         }
     }
 
@@ -305,9 +338,9 @@ impl Walk<'_> {
         }
         lock(&image.findings).merge(findings);
         if let Some((repository, refs)) = refs {
-            let mut wrong = Vec::new();
+            let mut wrong = Wrong::default();
             let listed = repository.check_list(&refs.names(), &mut wrong);
-            image.extend(wrong);
+            image.extend_with(wrong);
             refs.tags(&listed).for_each(|tag| next.root(image.task(|image| Task::Tag(image, tag))));
         }
     }
@@ -318,11 +351,11 @@ impl Walk<'_> {
     }
 
     fn tag(&self, image: &Image, tag: &Tag) {
-        let mut wrong = Vec::new();
+        let mut wrong = Wrong::default();
         if let Some(repository) = self.repository(image) {
             repository.check_tag(tag, &mut wrong);
         }
-        image.extend(wrong);
+        image.extend_with(wrong);
     }
 
     /// Looks at the referrers lists, when all that refers to something was met.
@@ -557,6 +590,7 @@ impl Image {
             attempt,
             seen: Seen::new(),
             findings: Mutex::default(),
+            held: Mutex::default(),
             indexes: Mutex::default(),
             entries: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
@@ -572,6 +606,11 @@ impl Image {
 
     fn extend(&self, findings: impl IntoIterator<Item = Finding>) {
         lock(&self.findings).extend(findings);
+    }
+
+    fn extend_with(&self, wrong: Wrong) {
+        self.extend(wrong.findings);
+        lock(&self.held).extend(wrong.if_listed);
     }
 
     /// One more task of the image.

@@ -1,0 +1,109 @@
+//! Sites that list a great many names: a verification stays within a limit of memory, and of time.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::support::memory::{MIB, ocisite_within};
+
+const REF_ENGINES: &str = r#"{"refEngines":[{"protocol":"oci-index-template-v1","uri":"/index/{+path}"}]}"#;
+
+/// A server with a description and ref engines, and nothing else. It keeps connections open, and runs as long as the test.
+struct Server {
+    address: SocketAddr,
+    /// How often the description was asked for.
+    described: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn start(description: String) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, described) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (description, count) = (Arc::new(description), described.clone());
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let (description, count) = (description.clone(), count.clone());
+                std::thread::spawn(move || serve(&connection, &description, &count));
+            }
+        });
+        Server { address, described }
+    }
+}
+
+fn serve(mut connection: &TcpStream, description: &str, described: &AtomicUsize) {
+    connection.set_nodelay(true).unwrap();
+    let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
+    while let Some(request) = lines.next() {
+        lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let (status, body) = match path {
+            "/ocisite.json" => {
+                described.fetch_add(1, Ordering::Relaxed);
+                (200, description)
+            }
+            "/.well-known/oci-host-ref-engines" => (200, REF_ENGINES),
+            _ => (404, ""),
+        };
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/vnd.oci.ref-engines.v1+json; charset=utf-8\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        // The client may go away.
+        let answer = head + if request.starts_with("HEAD") { "" } else { body };
+        if connection.write_all(answer.as_bytes()).is_err() {
+            break;
+        }
+    }
+}
+
+fn description(images: impl Iterator<Item = String>) -> String {
+    let mut text =
+        r#"{"ocisite":1,"hosts":["example.com"],"indexTemplate":"https://{host}/index/{+path}","#.to_string();
+    text.push_str(r#""casTemplate":"/cas/{digest}","images":["#);
+    for (position, image) in images.enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        write!(text, r#"{comma}"{image}""#).unwrap();
+    }
+    text + "]}"
+}
+
+/// Verifies the site of a server within so many bytes, which has to come to a report.
+fn verify(server: &Server, bytes: u64) -> Value {
+    let mut command = ocisite_within(bytes);
+    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"] {
+        command.env_remove(name);
+    }
+    let url = format!("http://{}", server.address);
+    let output = command.args(["verify", "--json", "--jobs", "2", &url]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {:?}: {said}", output.status))
+}
+
+#[test]
+fn a_site_that_lists_a_great_many_names_is_verified_in_little_memory() {
+    // Given a server that has none of the images that its site lists.
+    let names = 30_000;
+    let server = Server::start(description((0..names).map(|number| format!("example.com/team/app-{number:07}"))));
+    // When it is verified, with 28 MiB for the program and 100 bytes for each name.
+    let report = verify(&server, 28 * MIB + names * 100);
+    // Then all are reported, and the description was not read again for each.
+    assert_eq!(report["images"].as_array().unwrap().len() as u64, names);
+    assert_eq!(report["errors"], names);
+    let described = server.described.load(Ordering::Relaxed);
+    assert!(described < 10, "the description was asked for {described} times");
+}
+
+#[test]
+fn a_description_of_the_wrong_form_is_not_made_a_tree_of_values() {
+    // Given a description of a few megabytes that lacks what is needed, and has millions of values instead.
+    let numbers = "1,".repeat(2_000_000);
+    let server = Server::start(format!(r#"{{"ocisite":1,"numbers":[{numbers}1]}}"#));
+    // When the site is verified, then that is what is wrong with it.
+    let report = verify(&server, 24 * MIB);
+    assert_eq!(report["findings"][0]["rule"], "description-form", "{report}");
+}
