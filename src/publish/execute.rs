@@ -263,7 +263,7 @@ pub fn execute(
 /// Whether there is anything to write but blobs.
 fn changes_documents(plan: &Plan) -> bool {
     let documents = plan.indexes.iter().chain(&plan.lists).chain(&plan.discovery).chain(&plan.catalogue.documents);
-    let has_tags = plan.tags.iter().flat_map(|tag| &tag.names).any(|name| !name.is_unchanged);
+    let has_tags = plan.tags.iter().any(|tag| !tag.is_unchanged());
     has_tags || documents.into_iter().any(|document| document.new_bytes.is_some()) || plan.catalogue.removes_something()
 }
 

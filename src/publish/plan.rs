@@ -88,34 +88,54 @@ pub enum BlobRole {
     RegistryTypedManifest,
 }
 
-/// A tag of the registry view. Its bytes are those of a manifest in the CAS, and are read when it is written.
+/// A tag of the registry view. Its bytes are those of a manifest in the CAS, and are read when it is written; its paths follow
+/// from the image and the tag. An image may have hundreds of thousands of tags.
 #[derive(Clone, Debug)]
 pub struct PlannedTag {
     /// The position in [`Plan::images`].
     pub image: usize,
     /// The tag.
-    pub tag: String,
+    pub tag: Arc<str>,
     /// The manifest's digest.
     pub digest: Digest,
     /// The manifest's size in bytes.
     pub size: u64,
     /// The manifest's media type.
-    pub media_type: String,
-    /// The names it is served under.
-    pub names: Vec<PlannedName>,
+    pub media_type: Arc<str>,
+    /// The name that tells the media type, where servers know such a name.
+    pub typed: Option<PlannedName>,
+    /// The plain name.
+    pub plain: PlannedName,
 }
 
 /// One name of a tag.
 #[derive(Clone, Debug)]
 pub struct PlannedName {
-    /// The path.
-    pub path: SitePath,
     /// What is there now.
     pub expected: Expected,
     /// The size of that in bytes.
     pub size: u64,
     /// Whether that is the manifest already.
     pub is_unchanged: bool,
+}
+
+impl PlannedTag {
+    /// The names, with the paths they have in the repository `name`, in the order in which they are written.
+    pub fn names(&self, name: &str) -> Result<Vec<(SitePath, &PlannedName)>, PathError> {
+        let mut names = Vec::with_capacity(2);
+        if let Some(typed) = &self.typed
+            && let Some(path) = view::typed_manifest_path(name, &self.tag, &self.media_type)
+        {
+            names.push((path?, typed));
+        }
+        names.push((view::manifest_path(name, &self.tag)?, &self.plain));
+        Ok(names)
+    }
+
+    /// Whether all of it is there already.
+    pub fn is_unchanged(&self) -> bool {
+        self.plain.is_unchanged && self.typed.as_ref().is_none_or(|typed| typed.is_unchanged)
+    }
 }
 
 /// A document with its new bytes, and what it has to be when they are written.
@@ -420,9 +440,9 @@ impl Plan {
             objects.push(object(map, &self.blob_place(blob)?, &blob.kind(), blob.size));
         }
         for tag in &self.tags {
-            for name in &tag.names {
-                let place = Place { origin: None, path: name.path.clone() };
-                objects.push(object(map, &place, &Kind::RegistryTag(Some(tag.media_type.clone())), tag.size));
+            for (path, _) in tag.names(self.images[tag.image].path())? {
+                let kind = Kind::RegistryTag(Some(tag.media_type.to_string()));
+                objects.push(object(map, &Place { origin: None, path }, &kind, tag.size));
             }
         }
         let of = |document: &PlannedDocument| object(map, &document.place, &document.kind, document.size);

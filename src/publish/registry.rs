@@ -20,9 +20,13 @@ use crate::name::ImageName;
 use crate::oci::walk::Manifests;
 use crate::oci::{Descriptor, index, manifest, media_type, walk};
 use crate::parallel;
+use crate::pool::Pool;
 use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
 use crate::store::{Document, Expected};
+
+/// So many tags that lead to one manifest are written together, so that it is read once, and several threads share the rest.
+const TAGS_AT_ONCE: usize = 64;
 
 /// The document that answers at `/v2/`.
 const PING: &[u8] = b"{}";
@@ -135,8 +139,10 @@ impl Repository {
     /// Adds what entries reach that were published before, read through the site's own CAS. What is published now is known from its
     /// layout, with all that it reaches.
     fn add_from_site(&mut self, image: SiteImage, entries: &[Entry]) -> Result<(), PlanError> {
-        let roots: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
         let layouts = &self.layouts;
+        // One at a time: as trees of values, hundreds of thousands of descriptors would take a gigabyte.
+        let before = entries.iter().filter(|entry| !layouts.contains_key(&entry.digest));
+        let roots = before.filter_map(|entry| entry.descriptor().ok());
         let links = |descriptor: &Descriptor| match layouts.contains_key(&descriptor.digest) {
             true => Ok(None),
             false => image.links(descriptor),
@@ -187,27 +193,6 @@ impl Repository {
     }
 }
 
-/// The names under which a tag is served, with what is there now.
-fn tag_names(
-    site: &Site,
-    name: &str,
-    tag: &str,
-    media_type: &str,
-    digest: &Digest,
-) -> Result<Vec<PlannedName>, PlanError> {
-    let typed = registry::typed_manifest_path(name, tag, media_type).transpose()?;
-    let paths = typed.into_iter().chain([registry::manifest_path(name, tag)?]);
-    let planned = |path: SitePath| {
-        let there = site.own.read_document(&path, MAX_MANIFEST_BYTES)?;
-        let is_it = |there: &Document| Digest::of(digest.algorithm(), &there.bytes) == *digest;
-        let is_unchanged = there.as_ref().is_some_and(is_it);
-        let size = there.as_ref().map_or(0, |there| there.bytes.len() as u64);
-        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-        Ok(PlannedName { path, expected, size, is_unchanged })
-    };
-    paths.map(planned).collect()
-}
-
 /// The entries of an index by ref.
 fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
     let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
@@ -229,6 +214,7 @@ fn plan_tags(
 ) -> Result<(), PlanError> {
     let before = by_ref(&change.before);
     let after = by_ref(change.after.entries());
+    let mut planner = TagPlanner { site, image, name, media_types: Pool::default(), indexes: HashSet::new() };
     let mut tags = Vec::new();
     for (reference, entries) in &after {
         if !registry::is_tag(reference) {
@@ -238,8 +224,7 @@ fn plan_tags(
         tags.push(*reference);
         let is_published = entries.iter().any(|entry| repository.manifests.contains_key(&entry.digest));
         if is_published {
-            let tag = plan_tag(site, image, name, reference, entries, plan)?;
-            plan.tags.extend(tag);
+            planner.plan(entries, plan)?;
         }
     }
     for reference in before.keys().filter(|reference| !after.contains_key(*reference) && registry::is_tag(reference)) {
@@ -251,33 +236,65 @@ fn plan_tags(
     plan_tags_lists(site, name.path(), &tags, plan)
 }
 
-/// A ref with one entry is that entry's manifest; one with several (a platform each) becomes an image index of them.
-fn plan_tag(
-    site: &Site,
+/// Plans the tags of one image.
+struct TagPlanner<'a> {
+    site: &'a Site,
+    /// The position in [`Plan::images`].
     image: usize,
-    name: &ImageName,
-    reference: &str,
-    entries: &[&Entry],
-    plan: &mut Plan,
-) -> Result<Option<PlannedTag>, PlanError> {
-    let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
-    let tag = |digest: Digest, size: u64, media_type: String| {
-        let names = tag_names(site, name.path(), reference, &media_type, &digest)?;
-        Ok(Some(PlannedTag { image, tag: reference.into(), digest, size, media_type, names }))
-    };
-    if let [descriptor] = descriptors.as_slice() {
-        return tag(descriptor.digest.clone(), descriptor.size, descriptor.media_type.clone());
+    name: &'a ImageName,
+    media_types: Pool<str>,
+    /// The indexes that were planned for tags of several platforms. Many tags may lead to one.
+    indexes: HashSet<Digest>,
+}
+
+impl TagPlanner<'_> {
+    /// Plans the tag of a ref with these entries: a ref with one entry is that entry's manifest; one with several (a platform
+    /// each) becomes an image index of them.
+    fn plan(&mut self, entries: &[&Entry], plan: &mut Plan) -> Result<(), PlanError> {
+        let Some(tag) = entries.first().and_then(|entry| entry.reference.clone()) else { return Ok(()) };
+        let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
+        let (digest, size, media_type) = match descriptors.as_slice() {
+            [descriptor] => {
+                (descriptor.digest.clone(), descriptor.size, self.media_types.share(&*descriptor.media_type))
+            }
+            _ => {
+                let (digest, bytes) = registry::index_of_platforms(descriptors);
+                self.plan_index(&digest, &bytes, plan)?;
+                (digest, bytes.len() as u64, self.media_types.share(media_type::INDEX))
+            }
+        };
+        let typed = registry::typed_manifest_path(self.name.path(), &tag, &media_type).transpose()?;
+        let typed = typed.map(|path| self.plan_name(&path, &digest)).transpose()?;
+        let plain = self.plan_name(&registry::manifest_path(self.name.path(), &tag)?, &digest)?;
+        plan.tags.push(PlannedTag { image: self.image, tag, digest, size, media_type, typed, plain });
+        Ok(())
     }
-    let (digest, bytes) = registry::index_of_platforms(descriptors);
-    let typed = registry::typed_manifest_path(name.path(), digest.as_str(), media_type::INDEX).transpose()?;
-    let plain = registry::manifest_path(name.path(), digest.as_str())?;
-    let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));
-    let cas = plan.blob_places[image].place(&digest)?;
-    let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
-    for place in places {
-        plan.markers.push(planned(site, place, kind.clone(), bytes.clone())?);
+
+    /// Plans an index at its places, once.
+    fn plan_index(&mut self, digest: &Digest, bytes: &[u8], plan: &mut Plan) -> Result<(), PlanError> {
+        if !self.indexes.insert(digest.clone()) {
+            return Ok(());
+        }
+        let typed = registry::typed_manifest_path(self.name.path(), digest.as_str(), media_type::INDEX).transpose()?;
+        let plain = registry::manifest_path(self.name.path(), digest.as_str())?;
+        let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));
+        let cas = plan.blob_places[self.image].place(digest)?;
+        let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
+        for place in places {
+            plan.markers.push(planned(self.site, place, kind.clone(), bytes.to_vec())?);
+        }
+        Ok(())
     }
-    tag(digest, bytes.len() as u64, media_type::INDEX.into())
+
+    /// A name that leads to a manifest, with what is there now.
+    fn plan_name(&self, path: &SitePath, digest: &Digest) -> Result<PlannedName, PlanError> {
+        let there = self.site.own.read_document(path, MAX_MANIFEST_BYTES)?;
+        let is_it = |there: &Document| Digest::of(digest.algorithm(), &there.bytes) == *digest;
+        let is_unchanged = there.as_ref().is_some_and(is_it);
+        let size = there.as_ref().map_or(0, |there| there.bytes.len() as u64);
+        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+        Ok(PlannedName { expected, size, is_unchanged })
+    }
 }
 
 fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> Result<(), PlanError> {
@@ -341,39 +358,52 @@ fn plan_referrers(
     Ok(())
 }
 
-/// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS.
+/// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS, which is read once for many tags that
+/// lead to it.
 pub(super) fn write_tags(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
-    parallel::map(&plan.tags, jobs, |tag| write_tag(site, plan, tag, tally))?;
+    let mut tags: Vec<&PlannedTag> = plan.tags.iter().collect();
+    tags.sort_by_key(|tag| (tag.image, &tag.digest, &tag.media_type));
+    let is_same =
+        |a: &&PlannedTag, b: &&PlannedTag| (a.image, &a.digest, &a.media_type) == (b.image, &b.digest, &b.media_type);
+    let groups: Vec<&[&PlannedTag]> = tags.chunk_by(is_same).flat_map(|same| same.chunks(TAGS_AT_ONCE)).collect();
+    parallel::map(&groups, jobs, |tags| write_tags_of_manifest(site, plan, tags, tally))?;
     Ok(())
 }
 
-fn write_tag(site: &Site, plan: &Plan, tag: &PlannedTag, tally: &Tally<'_>) -> Result<(), PublishError> {
-    let place = |path: &SitePath| Place { origin: None, path: path.clone() };
-    for name in tag.names.iter().filter(|name| name.is_unchanged) {
-        tally.document(site, place(&name.path), false, name.size);
+/// Writes tags that lead to one manifest.
+fn write_tags_of_manifest(
+    site: &Site,
+    plan: &Plan,
+    tags: &[&PlannedTag],
+    tally: &Tally<'_>,
+) -> Result<(), PublishError> {
+    let Some(first) = tags.first() else { return Ok(()) };
+    let image = SiteImage { site, image: &plan.images[first.image] };
+    let mut manifest = None;
+    if !tags.iter().all(|tag| tag.is_unchanged()) {
+        manifest = image.read(&Descriptor::new(&first.media_type, first.digest.clone(), first.size))?;
     }
-    let changed: Vec<&PlannedName> = tag.names.iter().filter(|name| !name.is_unchanged).collect();
-    if changed.is_empty() {
-        return remove_other_types(site, plan, tag);
+    let kind = Kind::RegistryTag(Some(first.media_type.to_string()));
+    // The manifest may be one that the layout lacks and was allowed to.
+    for tag in tags.iter().filter(|tag| manifest.is_some() || tag.is_unchanged()) {
+        for (path, planned) in tag.names(image.image.path()).map_err(PlanError::from)? {
+            let changed = manifest.as_ref().filter(|_| !planned.is_unchanged);
+            if let Some(manifest) = changed {
+                site.own.write_document(&path, &kind, manifest, &planned.expected)?;
+            }
+            let size = if planned.is_unchanged { planned.size } else { tag.size };
+            tally.document(site, Place { origin: None, path }, changed.is_some(), size);
+        }
+        remove_other_types(site, image.image.path(), tag)?;
     }
-    let image = SiteImage { site, image: &plan.images[tag.image] };
-    let manifest = Descriptor::new(&tag.media_type, tag.digest.clone(), tag.size);
-    let Some(manifest) = image.read(&manifest)? else {
-        // The manifest is one that the layout lacks and was allowed to.
-        return Ok(());
-    };
-    let kind = Kind::RegistryTag(Some(tag.media_type.clone()));
-    for name in changed {
-        site.own.write_document(&name.path, &kind, &manifest, &name.expected)?;
-        tally.document(site, place(&name.path), true, tag.size);
-    }
-    remove_other_types(site, plan, tag)
+    Ok(())
 }
 
 /// A tag that changed its type has its old typed name still; also when the publish that changed it was killed.
-fn remove_other_types(site: &Site, plan: &Plan, tag: &PlannedTag) -> Result<(), PublishError> {
-    for (path, _) in registry::typed_manifest_paths(plan.images[tag.image].path(), &tag.tag) {
-        if tag.names.iter().all(|name| name.path != path) && site.own.stat(&path)?.is_some() {
+fn remove_other_types(site: &Site, name: &str, tag: &PlannedTag) -> Result<(), PublishError> {
+    let own = tag.names(name).map_err(PlanError::from)?;
+    for (path, _) in registry::typed_manifest_paths(name, &tag.tag) {
+        if own.iter().all(|(known, _)| *known != path) && site.own.stat(&path)?.is_some() {
             site.own.remove_document(&path)?;
         }
     }

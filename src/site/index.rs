@@ -82,6 +82,11 @@ impl Entry {
         }
     }
 
+    /// The ref and the platform: what one publish brings once.
+    fn place(&self) -> (Option<&str>, Option<&Platform>) {
+        (self.reference.as_deref(), self.platform.as_deref())
+    }
+
     /// The entry's descriptor, read again from its text.
     pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
         let read = || Ok(Descriptor::from_value(json::parse(self.json.as_bytes())?)?);
@@ -126,6 +131,7 @@ impl Index {
         let mut kept = Vec::new();
         if merge != Merge::ReplaceImage {
             let refs: BTreeSet<Option<&str>> = images.iter().map(|entry| entry.reference.as_deref()).collect();
+            let platforms: BTreeSet<(Option<&str>, Option<&Platform>)> = images.iter().map(Entry::place).collect();
             let digests: BTreeSet<&Digest> = referrers.iter().chain(&images).map(|entry| &entry.digest).collect();
             for old in std::mem::take(&mut self.entries) {
                 if old.reference.is_none() && digests.contains(&old.digest) {
@@ -133,7 +139,7 @@ impl Index {
                 }
                 let replaced = refs.contains(&old.reference.as_deref())
                     && (old.reference.is_some() || !is_referrer(&old)?)
-                    && !(merge == Merge::Append && is_for_another_platform(&old, &images));
+                    && (merge != Merge::Append || platforms.contains(&old.place()));
                 if !replaced {
                     kept.push(old);
                 }
@@ -218,10 +224,6 @@ impl Published {
         entries.dedup();
         canonical_bytes(&BTreeMap::new(), &entries)
     }
-}
-
-fn is_for_another_platform(old: &Entry, images: &[Entry]) -> bool {
-    images.iter().filter(|new| new.reference == old.reference).all(|new| new.platform != old.platform)
 }
 
 #[cfg(test)]

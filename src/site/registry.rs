@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::object::Kind;
@@ -219,7 +220,12 @@ impl<'a> Endpoint<'a> {
 
 /// The bytes of a tags list (distribution-spec, "Listing Tags"). `tags` are sorted.
 pub fn tags_list(name: &str, tags: &[&str]) -> Vec<u8> {
-    json::canonical(&json!({"name": name, "tags": tags}))
+    #[derive(Serialize)]
+    struct List<'a> {
+        name: &'a str,
+        tags: &'a [&'a str],
+    }
+    json::canonical(&List { name, tags })
 }
 
 /// The bytes of a referrers list (distribution-spec, "Listing Referrers"), sorted by digest.

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::json;
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{fails, text};
-use crate::support::site::Snapshot;
+use crate::support::site::{Snapshot, json};
 
 const GIB: u64 = 1024 * MIB;
 
@@ -73,4 +74,41 @@ fn an_extension_header_is_found_wherever_a_reader_of_pax_records_finds_it() {
     let long = header(EntryType::GNULongName, "hidden", 3 * GIB);
     sparse_archive(&archive, &[pax.as_bytes(), &record, member.as_bytes(), long.as_bytes()]);
     refuse(directory.path(), &archive, &["byte 1536", "\"hidden\""]);
+}
+
+/// Publishes an image of so many refs with the registry view, within a limit. Gives how many refs its index has.
+fn publish_refs(layout: &Layout, refs: usize, bytes: u64) {
+    layout.write_index();
+    let site = layout.path.with_extension("site");
+    let image = format!("example.com/app={}", layout.arg());
+    let mut command = ocisite_within(bytes);
+    command.args(["publish", "--jobs", "2", "--registry", "--no-catalogue", "--site", text(&site), &image]);
+    command.assert().success();
+    let tags = json(&site, "v2/app/tags/list")["tags"].as_array().unwrap().len();
+    assert_eq!(tags, refs);
+}
+
+#[test]
+fn a_great_many_refs_of_one_manifest_are_published_in_little_memory() {
+    // Given refs that all lead to one manifest.
+    let (directory, refs) = (TempDir::new().unwrap(), 10_000);
+    let mut layout = Layout::new(directory.path().join("layout"));
+    let image = layout.image("content");
+    (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number:06}"), image.clone()));
+    // Then two kibibytes are enough for each.
+    publish_refs(&layout, refs, 16 * MIB + refs as u64 * 2048);
+}
+
+#[test]
+fn refs_of_the_same_platforms_are_published_in_little_memory() {
+    // Given refs that all lead to the same two manifests, so that one index stands for each of them.
+    let (directory, refs) = (TempDir::new().unwrap(), 3_000);
+    let mut layout = Layout::new(directory.path().join("layout"));
+    for architecture in ["amd64", "arm64"] {
+        let platform = json!({"os": "linux", "architecture": architecture, "os.version": "9".repeat(400)});
+        let mut image = layout.image_with(architecture, platform.clone());
+        image["platform"] = platform;
+        (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number:06}"), image.clone()));
+    }
+    publish_refs(&layout, refs, 16 * MIB + refs as u64 * 6 * 1024);
 }
