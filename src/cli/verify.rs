@@ -66,7 +66,6 @@ pub struct Args {
 }
 
 /// Runs the subcommand.
-#[allow(clippy::disallowed_methods, reason = "the report goes where the user says")]
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(site) = args.site.as_ref().filter(|_| !args.rules) else {
         terminal::print(rule::markdown().lines())?;
@@ -85,6 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if report.passes(args.strict) { ExitCode::SUCCESS } else { ExitCode::from(FOUND_PROBLEMS) })
 }
 
+#[allow(clippy::disallowed_methods, reason = "the report goes where the user says")]
 fn write_junit(report: &Report, strict: bool, path: &Path) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     report.write_junit(strict, &mut file)?;
