@@ -211,6 +211,17 @@ pub enum PlanError {
         /// Whether their paths differ in case.
         only_case: bool,
     },
+    /// An index that nothing could read.
+    #[error(
+        "the index of {image} would have {size} bytes: consumers read at most {MAX_INDEX_BYTES}; publish fewer refs under \
+         one name, or remove some first"
+    )]
+    IndexTooLarge {
+        /// The image.
+        image: ImageName,
+        /// Its size in bytes.
+        size: usize,
+    },
     /// Names of several hosts in one root that does not tell them apart.
     #[error(
         "{first} and {second} are of different hosts, but the index template {template} gives their paths no {{host}}: \
@@ -618,6 +629,9 @@ fn plan_index(
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
     index.merge(published, request.merge, |entry| is_referrer(site, &image.name, entry))?;
     let bytes = index.to_bytes();
+    if bytes.len() as u64 > MAX_INDEX_BYTES {
+        return Err(PlanError::IndexTooLarge { image: image.name.clone(), size: bytes.len() });
+    }
     let digest = Digest::of(Algorithm::Sha256, &bytes);
     let document = document_from(place, Kind::Index, bytes, there);
     Ok((document, Some(NewIndex { change: IndexChange { before, after: index }, digest })))

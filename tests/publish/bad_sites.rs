@@ -355,3 +355,22 @@ fn a_dry_run_needs_no_permission_to_write() {
     let listing = std::fs::read_to_string(directory.path().join("stdout")).unwrap();
     assert!(listing.contains("oci-index/app"), "{listing}");
 }
+
+#[test]
+fn an_index_that_consumers_would_not_read() {
+    // Given an image whose refs have so much to say that its index has 35 MiB.
+    let directory = TempDir::new().unwrap();
+    let site = directory.path().join("site");
+    let layout = |name: &str| {
+        let mut layout = Layout::new(directory.path().join(name));
+        let mut image = layout.image("shared");
+        image["annotations"]["com.example.notes"] = "x".repeat(1 << 20).into();
+        (0..35).for_each(|number| layout.add_unwritten(&format!("{name}-{number}"), image.clone()));
+        layout.write_index();
+        format!("example.com/app={}", layout.arg())
+    };
+    publish(&site, &["--no-catalogue", &layout("first")]);
+    // When as much again is published under the same name.
+    let words = ["the index of example.com/app would have", "at most 67108864", "publish fewer refs"];
+    refused(&site, &["--no-catalogue", &layout("second")], &words);
+}
