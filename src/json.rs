@@ -20,6 +20,14 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// 20 MiB, so this leaves room for any image that is published by hand or machine, and still bounds memory.
 pub const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The most memory that the values of one document may take, strings aside. A manifest of 4 MiB with nothing but descriptors in it takes
+/// about half.
+const MAX_TREE_BYTES: u64 = 64 * 1024 * 1024;
+/// What an object takes that has a property: a node of a map.
+const OBJECT_BYTES: u64 = 640;
+/// What a value takes in a list, or in a node of a map, with its key.
+const VALUE_BYTES: u64 = 64;
+
 /// Why bytes are not the JSON document that was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -32,6 +40,9 @@ pub enum JsonError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Values that would take many times the memory of their text.
+    #[error("has too many values: they would take more than {} MiB of memory", MAX_TREE_BYTES / 1024 / 1024)]
+    TooManyValues,
     /// Not JSON, or nested too deeply.
     #[error("is not valid JSON")]
     Syntax(#[source] serde_json::Error),
@@ -46,8 +57,31 @@ pub enum JsonError {
 }
 
 /// Parses one JSON document.
+///
+/// A tree of values can take ninety times the memory of its text, as `{"":0},` over and over does, so the tree is weighed before it is
+/// made.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    if tree_bytes(bytes) > MAX_TREE_BYTES {
+        return Err(JsonError::TooManyValues);
+    }
     serde_json::from_slice(bytes).map_err(JsonError::Syntax)
+}
+
+/// About how many bytes the values of a text take, strings aside.
+fn tree_bytes(text: &[u8]) -> u64 {
+    let (mut in_string, mut is_escaped, mut bytes) = (false, false, 0);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' => bytes += OBJECT_BYTES,
+            b'[' | b',' => bytes += VALUE_BYTES,
+            _ => {}
+        }
+    }
+    bytes
 }
 
 /// Reads all of `reader`, up to `limit` bytes; more is an error rather than a cut.
@@ -293,6 +327,15 @@ mod tests {
     fn a_document_over_the_limit_is_an_error_and_one_at_the_limit_is_not() {
         assert_eq!(read_bounded(&b"12345"[..], 5).unwrap(), b"12345");
         assert!(matches!(read_bounded(&b"123456"[..], 5), Err(JsonError::TooLarge { limit: 5 })));
+    }
+
+    #[test]
+    fn values_without_end_are_refused_and_large_text_is_not() {
+        let objects = |count: usize| format!("[{}0]", r#"{"":0},"#.repeat(count));
+        assert!(parse(objects(10_000).as_bytes()).is_ok());
+        assert!(matches!(parse(objects(100_000).as_bytes()), Err(JsonError::TooManyValues)));
+        let text = format!(r#"["{}", "\"{{"]"#, "{,".repeat(1_000_000));
+        assert!(parse(text.as_bytes()).is_ok());
     }
 
     #[test]

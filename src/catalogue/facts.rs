@@ -41,6 +41,9 @@ const MAX_TEXT: usize = 2000;
 /// Longer lists are cut.
 const MAX_ITEMS: usize = 200;
 
+/// More manifests of an index are left out: an image for every platform, with attestations, has some dozens.
+const MAX_LISTED: usize = 1000;
+
 /// What one manifest or index says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
@@ -228,7 +231,7 @@ pub fn facts<E>(
 }
 
 fn index_facts(links: &Links) -> IndexFacts {
-    let manifests = links.children.iter().map(listed).collect();
+    let manifests = links.children.iter().map(listed).take(MAX_LISTED).collect();
     IndexFacts { manifests, annotations: known(&links.annotations), subject: subject(links) }
 }
 

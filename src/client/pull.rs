@@ -307,6 +307,9 @@ impl Graph for Pull<'_> {
 
     fn visit(&self, found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
         if !is_manifest(&found.descriptor) {
+            let mut found = found;
+            // To fetch it, no more is needed; there may be a great many.
+            found.descriptor.properties.retain(|property, _| property == "urls");
             self.parts().blobs.push(found);
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! What a site has: its images, their refs, and what stands behind each.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 
 use serde::Serialize;
@@ -7,8 +9,10 @@ use serde::Serialize;
 use super::HousekeepingError;
 use crate::digest::Digest;
 use crate::name::ImageName;
+use crate::oci::Descriptor;
 use crate::parallel;
 use crate::publish::{Site, SiteImage, SitePlace};
+use crate::seen::{Key, key};
 use crate::site::index::Entry;
 
 /// The platform that BuildKit gives attestations, which are for none.
@@ -62,38 +66,57 @@ pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, Houseke
 fn list_image(site: &Site, name: &ImageName) -> Result<Image, HousekeepingError> {
     let published = SiteImage { site, image: name };
     let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
-    let entries = index.entries().iter().map(|entry| list_entry(published, entry));
+    let mut reached = HashMap::new();
+    let entries = index.entries().iter().map(|entry| list_entry(published, entry, &mut reached));
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));
     Ok(Image { name: name.clone(), entries })
 }
 
-fn list_entry(published: SiteImage<'_>, entry: &Entry) -> Result<ListedEntry, HousekeepingError> {
+/// What stands behind a descriptor. A great many entries may have the same.
+#[derive(Clone, Debug, Default)]
+struct Behind {
+    subject: Option<Digest>,
+    size: u64,
+    missing: usize,
+    /// The platforms of the manifests that it reaches.
+    platforms: Vec<String>,
+}
+
+fn list_entry(
+    published: SiteImage<'_>,
+    entry: &Entry,
+    known: &mut HashMap<Key, Behind>,
+) -> Result<ListedEntry, HousekeepingError> {
     let descriptor = published.descriptor(entry)?;
-    let mut listed = ListedEntry {
-        reference: entry.reference.as_deref().map(str::to_string),
-        platforms: entry.platform.iter().map(ToString::to_string).collect(),
-        digest: descriptor.digest.clone(),
-        media_type: descriptor.media_type.clone(),
-        artifact_type: descriptor.artifact_type().map(str::to_string),
-        subject: None,
-        size: 0,
-        missing: 0,
-    };
+    let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
+    let artifact_type = descriptor.artifact_type().map(str::to_string);
+    let Behind { subject, size, missing, platforms } =
+        match known.entry(key(&[digest.as_str(), &descriptor.size.to_string(), &media_type])) {
+            Occupied(known) => known.get().clone(),
+            Vacant(unknown) => unknown.insert(look_behind(published, descriptor)?).clone(),
+        };
+    let reference = entry.reference.as_deref().map(str::to_string);
+    let platforms = entry.platform.as_ref().map_or(platforms, |platform| vec![platform.to_string()]);
+    Ok(ListedEntry { reference, platforms, digest, media_type, artifact_type, subject, size, missing })
+}
+
+fn look_behind(published: SiteImage<'_>, descriptor: Descriptor) -> Result<Behind, HousekeepingError> {
+    let mut behind = Behind::default();
+    let mut platforms = HashSet::new();
     let root = descriptor.digest.clone();
     published.reach([descriptor], |reached, links| {
-        listed.size += reached.size;
-        listed.missing += usize::from(links.is_none());
+        behind.size = behind.size.saturating_add(reached.size);
+        behind.missing += usize::from(links.is_none());
         if reached.digest == root {
-            listed.subject = links.and_then(|links| links.subject.as_ref()).map(|subject| subject.digest.clone());
-        } else if entry.platform.is_none()
-            && let Some(platform) = reached.platform().map(|platform| platform.to_string())
+            behind.subject = links.and_then(|links| links.subject.as_ref()).map(|subject| subject.digest.clone());
+        } else if let Some(platform) = reached.platform().map(|platform| platform.to_string())
             && platform != ATTESTATION
-            && !listed.platforms.contains(&platform)
+            && platforms.insert(platform.clone())
         {
-            listed.platforms.push(platform);
+            behind.platforms.push(platform);
         }
         Ok(())
     })?;
-    Ok(listed)
+    Ok(behind)
 }

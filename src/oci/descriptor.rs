@@ -14,6 +14,10 @@ pub const CONTAINERD_IMAGE_NAME: &str = "io.containerd.image.name";
 /// The largest size JSON can carry without loss (2^53 - 1), image-spec's int64 cut to what every parser agrees on.
 const MAX_SIZE: u64 = (1 << 53) - 1;
 
+/// The properties of a descriptor that have a meaning (image-spec, descriptor and image-index; oci-discovery, `casEngines`).
+const KNOWN_PROPERTIES: [&str; 9] =
+    ["annotations", "artifactType", "casEngines", "data", "digest", "mediaType", "platform", "size", "urls"];
+
 /// A descriptor: checked `mediaType`, `digest` and `size`, and every property it came with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Descriptor {
@@ -85,6 +89,13 @@ impl Descriptor {
         properties.insert("digest".into(), digest.as_str().into());
         properties.insert("size".into(), size.into());
         Descriptor { media_type: media_type.into(), digest, size, properties }
+    }
+
+    /// The same without properties that image-spec and the discovery documents do not know. A manifest may have thousands of descriptors;
+    /// it is itself copied byte for byte, so that nothing is lost.
+    pub fn known(mut self) -> Descriptor {
+        self.properties.retain(|property, _| KNOWN_PROPERTIES.contains(&property.as_str()));
+        self
     }
 
     /// The value of an annotation, where it is a string.

@@ -16,6 +16,11 @@ use crate::digest::Digest;
 use crate::pool::Pool;
 use crate::seen::{Key, Seen, key};
 
+/// The most bytes of manifests that refer to others in one layout. What they say of themselves is kept for the lists of referrers.
+const MAX_REFERRER_BYTES: u64 = 128 * 1024 * 1024;
+/// A referrer counts as this many bytes at least: that is what its descriptor takes.
+const MIN_REFERRER_BYTES: u64 = 256;
+
 /// One blob that the graph reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
@@ -57,6 +62,15 @@ pub enum GraphError {
         #[source]
         source: ManifestError,
     },
+    /// More referrers than a layout of images has.
+    #[error(
+        "{} has more than {} MiB of manifests that refer to others: publish a part of it at a time", .path.display(),
+        MAX_REFERRER_BYTES / 1024 / 1024
+    )]
+    TooManyReferrers {
+        /// The layout.
+        path: PathBuf,
+    },
     /// A graph that is larger than those of images.
     #[error("{} cannot be read as images", .path.display())]
     TooLarge {
@@ -87,6 +101,8 @@ pub struct Found {
     pub referrers: Vec<(Digest, Descriptor)>,
     blobs: HashMap<Digest, Blob>,
     media_types: Pool<str>,
+    /// The bytes of the manifests in `referrers`.
+    referrer_bytes: u64,
     /// What the root of the walk links to, without its children.
     root_links: Links,
 }
@@ -162,6 +178,23 @@ impl<'a> LayoutGraph<'a> {
         self.found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a referrer that only a fallback tag's index names.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn add_referrer(&self, subject: Digest, referrer: Descriptor) -> Result<(), GraphError> {
+        let mut found = self.found();
+        found.add_referrer(subject, referrer);
+        self.check_referrers(&found)
+    }
+
+    fn check_referrers(&self, found: &Found) -> Result<(), GraphError> {
+        match found.referrer_bytes > MAX_REFERRER_BYTES {
+            true => Err(GraphError::TooManyReferrers { path: self.layout.path().into() }),
+            false => Ok(()),
+        }
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,6 +226,7 @@ impl Graph for LayoutGraph<'_> {
         }
         let mut found = self.found();
         found.note(&step, links.as_ref(), next.has_below());
+        self.check_referrers(&found)?;
         if step.referrer.is_none() {
             found.root_links = links.unwrap_or_default();
         }
@@ -291,7 +325,12 @@ impl Found {
 
     fn note_subject(&mut self, descriptor: &Descriptor, links: &Links) {
         if let Some(subject) = &links.subject {
-            self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
+            self.add_referrer(subject.digest.clone(), links.referrer_descriptor(descriptor));
         }
+    }
+
+    fn add_referrer(&mut self, subject: Digest, referrer: Descriptor) {
+        self.referrer_bytes = self.referrer_bytes.saturating_add(referrer.size.max(MIN_REFERRER_BYTES));
+        self.referrers.push((subject, referrer));
     }
 }

@@ -165,7 +165,7 @@ impl Links {
         for (position, value) in list.into_iter().enumerate() {
             let child = Descriptor::from_value(value)
                 .map_err(|source| ManifestError::Descriptor { field: format!("{field}[{position}]"), source })?;
-            self.children.push(child);
+            self.children.push(child.known());
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ fn single(document: &mut Map<String, Value>, field: &str) -> Result<Option<Descr
     match document.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => Descriptor::from_value(value)
-            .map(Some)
+            .map(|descriptor| Some(descriptor.known()))
             .map_err(|source| ManifestError::Descriptor { field: field.into(), source }),
     }
 }

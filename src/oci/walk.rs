@@ -25,8 +25,9 @@ pub const MAX_DEPTH: usize = 32;
 /// The most descriptors that one root may lead to, those counted again that several documents name. An image for every platform,
 /// with attestations and a hundred layers each, has some thousands.
 pub const MAX_STEPS: usize = 1_000_000;
-/// The most bytes of manifests that are read for one root: sixty-four manifests of the largest size that registries take.
-pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// The most bytes of manifests that are read for one root: eight manifests of the largest size that registries take. What they hold takes
+/// about eight times that in memory, for as long as it waits to be visited.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A place that manifests are read from: a layout, an opened site, a site over HTTP.
 pub trait Manifests: Sync {

@@ -1,6 +1,7 @@
 //! From layouts to the entries and blobs of each image: which entries are published, under which refs, with what added to
 //! their descriptors, and every blob their graphs reach.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,11 +16,12 @@ use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use crate::oci::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
 use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
-use crate::oci::walk::Manifests;
+use crate::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
 use crate::pool::Pool;
 use crate::publish::input::{Gathered, Source};
+use crate::seen::{Key, key};
 use crate::site::index::Entry;
 use crate::site::ref_engines::CAS_ENGINES;
 
@@ -207,7 +209,7 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
 fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> Result<Image, CollectError> {
     let layout = &gathered.layouts[source.layout];
     let graph = LayoutGraph::new(layout);
-    let mut reading = Reading { layout, position: source.layout, graph: &graph, platforms: Pool::default() };
+    let mut reading = Reading::new(layout, source.layout, &graph);
     let mut entries = vec![];
     let rename = source.rename.as_deref();
     match &source.select {
@@ -228,9 +230,8 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     }
     // There may be tens of thousands, and they are kept for a while.
     entries.shrink_to_fit();
-    let fallback_referrers = fallback_referrers(&graph, layout, &entries)?;
-    let Found { reached, missing, mut referrers, .. } = graph.into_found();
-    referrers.extend(fallback_referrers);
+    add_fallback_referrers(&graph, layout, &entries)?;
+    let Found { reached, missing, referrers, .. } = graph.into_found();
     let missing = missing.into_iter().map(|missing| check_missing(layout, missing, allow_missing));
     let missing = missing.collect::<Result<_, _>>()?;
     let found = reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
@@ -261,38 +262,100 @@ struct Reading<'a> {
     graph: &'a LayoutGraph<'a>,
     /// The platforms of its entries.
     platforms: Pool<Platform>,
+    /// What was read for an entry, with and without a platform, since a great many entries may be the same but for their refs.
+    read: HashMap<(Key, bool), Read>,
+    /// The platforms of the configs that were read.
+    configs: HashMap<Key, Option<Arc<Platform>>>,
 }
 
-impl Reading<'_> {
+/// What an entry says only in its manifest and its config.
+#[derive(Clone, Debug)]
+struct Read {
+    has_subject: bool,
+    artifact_type: Option<Arc<str>>,
+    /// None also where the entry has a platform of its own.
+    platform: Option<Arc<Platform>>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(layout: &'a Layout, position: usize, graph: &'a LayoutGraph<'a>) -> Reading<'a> {
+        let (platforms, read, configs) = Default::default();
+        Reading { layout, position, graph, platforms, read, configs }
+    }
+
     fn publish_entry(
         &mut self,
         mut descriptor: Descriptor,
         rename: Option<&str>,
     ) -> Result<PublishedEntry, CollectError> {
-        let links = self.graph.add(&descriptor)?;
+        let read = self.read(&descriptor)?;
         let tag = tag(&descriptor);
-        let refers = links.subject.is_some() || tag.as_deref().is_some_and(is_fallback_tag);
+        let refers = read.has_subject || tag.as_deref().is_some_and(is_fallback_tag);
         // A name for the image is no name for its signatures.
         let reference = if refers { tag.as_deref() } else { rename.or(tag.as_deref()) };
         let is_untagged_referrer = refers && reference.is_none();
         if reference != descriptor.ref_name() {
             descriptor.set_ref_name(reference);
         }
-        add_platform(self.layout, &links, &mut descriptor)?;
+        if let Some(platform) = read.platform {
+            descriptor.properties.insert("platform".into(), platform.to_value());
+        }
         if descriptor.artifact_type().is_none()
-            && let Some(artifact_type) = &links.artifact_type
+            && let Some(artifact_type) = read.artifact_type
         {
-            descriptor.properties.insert("artifactType".into(), artifact_type.clone().into());
+            descriptor.properties.insert("artifactType".into(), artifact_type.to_string().into());
         }
         Ok(PublishedEntry::new(descriptor, is_untagged_referrer, self.position, &mut self.platforms))
     }
 
+    /// Adds an entry to the graph, and reads what only its manifest and its config say.
+    fn read(&mut self, entry: &Descriptor) -> Result<Read, GraphError> {
+        let has_platform = entry.platform().is_some();
+        let key = (identity(entry), has_platform);
+        if let Some(read) = self.read.get(&key) {
+            return Ok(read.clone());
+        }
+        let links = self.graph.add(entry)?;
+        let read = Read {
+            has_subject: links.subject.is_some(),
+            platform: if has_platform { None } else { self.platform(&links)? },
+            artifact_type: links.artifact_type.map(Into::into),
+        };
+        self.read.insert(key, read.clone());
+        Ok(read)
+    }
+
+    /// What the image config says of the platform.
+    fn platform(&mut self, links: &Links) -> Result<Option<Arc<Platform>>, GraphError> {
+        let Some(config) = links.config.as_ref().filter(|config| media_type::is_image_config(&config.media_type))
+        else {
+            return Ok(None);
+        };
+        let key = identity(config);
+        if let Some(platform) = self.configs.get(&key) {
+            return Ok(platform.clone());
+        }
+        // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
+        let bytes = unless_broken(self.layout.read(config))?.flatten();
+        let platform =
+            bytes.and_then(|bytes| Platform::from_config(&bytes)).map(|platform| self.platforms.share(platform));
+        self.configs.insert(key, platform.clone());
+        Ok(platform)
+    }
+
     /// Adds the entries that refer to what is published, and what refers to those, until there are no more.
     fn add_referrers(&mut self, rest: Vec<Descriptor>, entries: &mut Vec<PublishedEntry>) -> Result<(), CollectError> {
-        let with_subject = |entry: Descriptor| subject(self.layout, &entry).map(|subject| (entry, subject));
-        let mut candidates = rest.into_iter().map(with_subject).collect::<Result<Vec<_>, _>>()?;
+        let mut subjects: HashMap<Key, Option<Digest>> = HashMap::new();
+        let mut candidates = Vec::with_capacity(rest.len());
+        for entry in rest {
+            let subject = match subjects.entry(identity(&entry)) {
+                Occupied(known) => known.get().clone(),
+                Vacant(unknown) => unknown.insert(subject(self.layout, &entry)?).clone(),
+            };
+            candidates.push((entry, subject));
+        }
         let mut tags: HashSet<String> = HashSet::new();
-        loop {
+        for depth in 0.. {
             tags.extend(self.graph.manifests().iter().map(fallback_tag));
             let refers = |(entry, subject): &(Descriptor, Option<Digest>)| {
                 let by_subject = subject.as_ref().is_some_and(|subject| self.graph.has_seen(subject));
@@ -303,27 +366,21 @@ impl Reading<'_> {
                 return Ok(());
             }
             for (entry, _) in found {
+                if depth > MAX_DEPTH {
+                    let source = TooLarge { digest: entry.digest, limit: Limit::Depth };
+                    return Err(GraphError::TooLarge { path: self.layout.path().into(), source }.into());
+                }
                 entries.push(self.publish_entry(entry, None)?);
             }
             candidates = left;
         }
+        Ok(())
     }
 }
 
-/// Adds what the image config says of the platform, where the entry says nothing.
-fn add_platform(layout: &Layout, links: &Links, descriptor: &mut Descriptor) -> Result<(), GraphError> {
-    if descriptor.platform().is_some() {
-        return Ok(());
-    }
-    let Some(config) = links.config.as_ref().filter(|config| media_type::is_image_config(&config.media_type)) else {
-        return Ok(());
-    };
-    // A config that is missing, or too large to be one, is judged by the walk; here it only gives no platform.
-    let bytes = unless_broken(layout.read(config))?.flatten();
-    if let Some(platform) = bytes.and_then(|bytes| Platform::from_config(&bytes)) {
-        descriptor.properties.insert("platform".into(), platform.to_value());
-    }
-    Ok(())
+/// What tells an entry from others in what it leads to.
+fn identity(entry: &Descriptor) -> Key {
+    key(&[entry.digest.as_str(), &entry.size.to_string(), &entry.media_type])
 }
 
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
@@ -342,34 +399,39 @@ fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>,
     }
 }
 
-/// What only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
-fn fallback_referrers(
-    graph: &LayoutGraph,
-    layout: &Layout,
-    entries: &[PublishedEntry],
-) -> Result<Vec<(Digest, Descriptor)>, GraphError> {
+/// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
+fn add_fallback_referrers(graph: &LayoutGraph, layout: &Layout, entries: &[PublishedEntry]) -> Result<(), GraphError> {
     let is_fallback = |entry: &&PublishedEntry| {
         entry.reference.as_deref().is_some_and(|tag| is_fallback_tag(tag) && !tag.contains('.'))
     };
     let fallback: Vec<&PublishedEntry> = entries.iter().filter(is_fallback).collect();
     if fallback.is_empty() {
-        return Ok(vec![]);
+        return Ok(());
     }
     let subjects: HashMap<String, Digest> =
         graph.manifests().into_iter().map(|digest| (fallback_tag(&digest), digest)).collect();
-    let mut referrers = Vec::new();
+    let mut added: HashSet<Key> = HashSet::new();
     for entry in fallback {
         let Some(subject) = entry.reference.as_deref().and_then(|tag| subjects.get(tag)) else { continue };
+        if !added.insert(key(&[subject.as_str(), "", entry.digest.as_str()])) {
+            continue;
+        }
         let root = graph.descriptor(&entry.digest);
         let links = root.map(|root| unless_broken(read_links(layout, &root))).transpose()?.flatten().flatten();
         for listed in links.into_iter().flat_map(|links| links.children) {
+            if !added.insert(key(&[subject.as_str(), listed.digest.as_str()])) {
+                continue;
+            }
             // The manifest's own word on its type and annotations, where it is there to be read.
             let own = unless_broken(read_links(layout, &listed))?.flatten().filter(|own| own.subject.is_some());
-            let referrer = own.map_or(listed.clone(), |own| own.referrer_descriptor(&listed));
-            referrers.push((subject.clone(), referrer));
+            let referrer = match own {
+                Some(own) => own.referrer_descriptor(&listed),
+                None => listed,
+            };
+            graph.add_referrer(subject.clone(), referrer)?;
         }
     }
-    Ok(referrers)
+    Ok(())
 }
 
 fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Result<MissingBlob, CollectError> {

@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use crate::support::layout::Layout;
+use crate::support::layout::{INDEX, Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
-use crate::support::program::{fails, text};
+use crate::support::program::{PROGRAM, fails, text};
 use crate::support::site::{Snapshot, json};
 
 const GIB: u64 = 1024 * MIB;
@@ -91,7 +92,7 @@ fn publish_refs(layout: &Layout, refs: usize, bytes: u64) {
 #[test]
 fn a_great_many_refs_of_one_manifest_are_published_in_little_memory() {
     // Given refs that all lead to one manifest.
-    let (directory, refs) = (TempDir::new().unwrap(), 10_000);
+    let (directory, refs) = (TempDir::new().unwrap(), 2_000);
     let mut layout = Layout::new(directory.path().join("layout"));
     let image = layout.image("content");
     (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number:06}"), image.clone()));
@@ -102,7 +103,7 @@ fn a_great_many_refs_of_one_manifest_are_published_in_little_memory() {
 #[test]
 fn refs_of_the_same_platforms_are_published_in_little_memory() {
     // Given refs that all lead to the same two manifests, so that one index stands for each of them.
-    let (directory, refs) = (TempDir::new().unwrap(), 3_000);
+    let (directory, refs) = (TempDir::new().unwrap(), 2_000);
     let mut layout = Layout::new(directory.path().join("layout"));
     for architecture in ["amd64", "arm64"] {
         let platform = json!({"os": "linux", "architecture": architecture, "os.version": "9".repeat(400)});
@@ -111,4 +112,90 @@ fn refs_of_the_same_platforms_are_published_in_little_memory() {
         (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number:06}"), image.clone()));
     }
     publish_refs(&layout, refs, 16 * MIB + refs as u64 * 6 * 1024);
+}
+
+/// How often a run opens a blob of a layout or a site.
+fn openings(args: &[&str], blob: &Value) -> usize {
+    let trace = TempDir::new().unwrap();
+    let file = trace.path().join("trace");
+    let strace = ["-f", "-qq", "-o", text(&file), "-e", "trace=openat,openat2", PROGRAM];
+    let output = Command::new("strace").args(strace).args(args).output();
+    let output = output.expect("this test needs strace: scripts/test installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (_, encoded) = blob["digest"].as_str().unwrap().split_once(':').unwrap();
+    std::fs::read_to_string(&file).unwrap().matches(encoded).count()
+}
+
+#[test]
+fn a_manifest_is_read_no_more_often_for_a_great_many_refs() {
+    let count = |refs: usize| {
+        // Given refs that all lead to one manifest.
+        let directory = TempDir::new().unwrap();
+        let mut layout = Layout::new(directory.path().join("layout"));
+        let image = layout.image("content");
+        (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number}"), image.clone()));
+        layout.write_index();
+        let site = directory.path().join("site");
+        let app = format!("example.com/app={}", layout.arg());
+        let published =
+            openings(&["publish", "--registry", "--no-catalogue", "--jobs", "1", "--site", text(&site), &app], &image);
+        (published, openings(&["list", text(&site)], &image))
+    };
+    let (published, listed) = count(2);
+    assert!(published > 0 && listed > 0, "{published} {listed}");
+    // Then the files that the registry view has for each ref are all that is opened besides.
+    let (published_many, listed_many) = count(100);
+    assert!(published_many < published + 2 * 98, "{published} {published_many}");
+    assert_eq!(listed_many, listed);
+}
+
+#[test]
+fn a_referrer_that_a_fallback_tag_lists_a_great_many_times_is_kept_once() {
+    // Given an index under a fallback tag that lists one signature ten thousand times, with three mebibytes of annotations.
+    let directory = TempDir::new().unwrap();
+    let mut layout = Layout::of_image(directory.path().join("layout"), "content");
+    let image = layout.image("content");
+    let config = layout.blob("application/vnd.oci.empty.v1+json", "{}");
+    let signature = layout.document(
+        MANIFEST,
+        &json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x-signature", "config": config,
+            "layers": [], "subject": image, "annotations": {"note": "x".repeat(3_000_000)},
+        }),
+    );
+    let list = layout.index_of(&vec![signature.clone(); 10_000]);
+    layout.add(&image["digest"].as_str().unwrap().replace(':', "-"), list);
+    // When it is published with 64 MiB of memory.
+    let site = directory.path().join("site");
+    let app = format!("example.com/app={}", layout.arg());
+    let mut command = ocisite_within(64 * MIB);
+    command.args(["publish", "--registry", "--no-catalogue", "--jobs", "2", "--site", text(&site), &app]);
+    command.assert().success();
+    // Then the image has one referrer.
+    let referrers = json(&site, &format!("v2/app/referrers/{}", image["digest"].as_str().unwrap()));
+    assert_eq!(referrers["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(referrers["manifests"][0]["digest"], signature["digest"]);
+}
+
+#[test]
+fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
+    // Given an index of three mebibytes that holds a great many small objects, or a descriptor with a great many properties.
+    let directory = TempDir::new().unwrap();
+    let objects = r#"{"":0},"#.repeat(500_000);
+    let properties: String = (0..300_000).map(|number| format!("\"{number}\":0,")).collect();
+    let documents = [
+        (format!(r#"{{"schemaVersion":2,"manifests":[{objects}{{}}]}}"#), "too many values"),
+        (format!(r#"{{"schemaVersion":2,"manifests":[{{{properties}"mediaType":"{MANIFEST}"}}]}}"#), "digest"),
+    ];
+    for (document, words) in documents {
+        let mut layout = Layout::new(directory.path().join("layout"));
+        assert!(document.len() < 4 * MIB as usize);
+        let index = layout.blob(INDEX, document);
+        layout.add("1.0", index.clone());
+        // Then a publish with 64 MiB says which document is wrong, and why.
+        let mut command = ocisite_within(64 * MIB);
+        let site = directory.path().join("site");
+        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
+        fails(&mut command, &[&layout.blob_name(&index), words]);
+    }
 }
