@@ -4,6 +4,7 @@
 //! rest is asked for with `Range`, first of the same server, then of the next engine's. The digest over the whole decides; if it
 //! is wrong, all of it is thrown away.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,10 @@ use crate::progress::Part;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use crate::template::digest_variables;
 
+/// At so many URLs a blob is looked for, whoever gives them. A site has one or two.
+const MAX_URLS: usize = 16;
+/// All URLs of a blob together have the time of so many: one that is silent to the end of its own leaves the next as much.
+const TIMES_OF_A_URL: u32 = 2;
 /// How much is read, hashed and written at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How often a server is asked again in a row without fruit. Each try with fruit begins anew.
@@ -61,18 +66,13 @@ impl Engines {
 
     /// The URLs at which the blob of `descriptor` may be: what the engines give, then the descriptor's own `urls`
     /// (image-spec, descriptor), each once.
-    pub fn urls(&self, descriptor: &Descriptor) -> Vec<Result<Url, EngineError>> {
+    pub fn urls<'a>(&'a self, descriptor: &'a Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + 'a {
         let variables = digest_variables(&descriptor.digest);
-        let mut urls: Vec<Result<Url, EngineError>> = Vec::new();
         let given = descriptor.properties.get("urls").and_then(|urls| urls.as_array()).into_iter().flatten();
         let given = given.filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
-        for url in self.iter().map(|engine| engine.expand(&variables)).chain(given) {
-            let is_known = url.as_ref().is_ok_and(|url| urls.iter().flatten().any(|known| known == url));
-            if !is_known {
-                urls.push(url);
-            }
-        }
-        urls
+        let mut known = HashSet::new();
+        let all = self.iter().map(move |engine| engine.expand(&variables)).chain(given);
+        all.filter(move |url| url.as_ref().map_or(true, |url| known.insert(url.clone())))
     }
 }
 
@@ -118,7 +118,7 @@ pub enum FetchError {
         digest: Digest,
     },
     /// No engine gave it.
-    #[error("{digest} ({size} bytes) cannot be had{}", told(.attempts))]
+    #[error("{digest} ({size} bytes) cannot be had{}{}", told(.attempts), limit(.ended_by))]
     Unavailable {
         /// The blob.
         digest: Digest,
@@ -126,6 +126,8 @@ pub enum FetchError {
         size: u64,
         /// What each engine's answer was.
         attempts: Vec<AttemptError>,
+        /// Why further URLs were not asked, if there are any.
+        ended_by: Option<Limit>,
     },
     /// What was received is no manifest.
     #[error(transparent)]
@@ -142,6 +144,24 @@ pub enum FetchError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What one blob may take, over all URLs at which it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`MAX_URLS`] were asked.
+    Urls,
+    /// The time is over.
+    Time,
+}
+
+fn limit(limit: &Option<Limit>) -> String {
+    let reason = match limit {
+        None => return String::new(),
+        Some(Limit::Urls) => format!("at most {MAX_URLS} URLs are asked for one blob"),
+        Some(Limit::Time) => "the time for the blob is over; a larger --timeout waits longer".into(),
+    };
+    format!("; further URLs are not asked: {reason}")
 }
 
 fn told(attempts: &[AttemptError]) -> String {
@@ -245,14 +265,19 @@ pub fn fetch(
     part: &dyn Part,
 ) -> Result<Url, FetchError> {
     let digest = || descriptor.digest.clone();
-    let urls = engines.urls(descriptor);
-    if urls.is_empty() {
+    let mut urls = engines.urls(descriptor).peekable();
+    if urls.peek().is_none() {
         return Err(FetchError::NoEngine { digest: digest() });
     }
     let begun = begun.unwrap_or_else(|| Begun { hasher: Hasher::new(descriptor.digest.algorithm()), bytes: 0 });
-    let mut transfer = Transfer { http, descriptor, sink, part, hasher: begun.hasher, received: begun.bytes };
-    let mut attempts = Vec::new();
+    let deadline = pace::deadline(http.pace().time_for(descriptor.size).saturating_mul(TIMES_OF_A_URL));
+    let mut transfer = Transfer { http, descriptor, deadline, sink, part, hasher: begun.hasher, received: begun.bytes };
+    let (mut attempts, mut ended_by) = (Vec::new(), None);
     for url in urls {
+        ended_by = transfer.limit(attempts.len());
+        if ended_by.is_some() {
+            break;
+        }
         // All of it may be there already, if only its end was not seen.
         if let (Ok(url), true) = (&url, transfer.received == descriptor.size && descriptor.size > 0) {
             if transfer.verdict(url.clone()).is_ok() {
@@ -266,7 +291,7 @@ pub fn fetch(
             Err(failure) => return Err(failure.of(descriptor)),
         }
     }
-    Err(FetchError::Unavailable { digest: digest(), size: descriptor.size, attempts })
+    Err(FetchError::Unavailable { digest: digest(), size: descriptor.size, attempts, ended_by })
 }
 
 /// Fetches a blob into memory. The caller has made sure that its size is one that memory has room for.
@@ -291,7 +316,7 @@ impl Failure {
     fn of(self, descriptor: &Descriptor) -> FetchError {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         match self {
-            Failure::Attempt(error) => FetchError::Unavailable { digest, size, attempts: vec![error] },
+            Failure::Attempt(error) => FetchError::Unavailable { digest, size, attempts: vec![error], ended_by: None },
             Failure::Sink(source) => FetchError::Sink { digest, source },
         }
     }
@@ -306,6 +331,8 @@ impl From<AttemptError> for Failure {
 struct Transfer<'a> {
     http: &'a Http,
     descriptor: &'a Descriptor,
+    /// The end of the time for all URLs together.
+    deadline: Instant,
     sink: &'a mut dyn Sink,
     part: &'a dyn Part,
     /// Has seen all that the sink has.
@@ -314,9 +341,17 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
+    /// The limit that is reached after so many URLs.
+    fn limit(&self, asked: usize) -> Option<Limit> {
+        match asked {
+            MAX_URLS.. => Some(Limit::Urls),
+            _ => (Instant::now() >= self.deadline).then_some(Limit::Time),
+        }
+    }
+
     /// Gets the blob, or the rest of it, from one server, which may be asked several times.
     fn from(&mut self, url: &Url) -> Result<Url, Failure> {
-        let deadline = pace::deadline(self.http.pace().time_for(self.descriptor.size));
+        let deadline = pace::deadline(self.http.pace().time_for(self.descriptor.size)).min(self.deadline);
         let (mut fruitless, mut has_restarted) = (0, false);
         loop {
             let (before, begun) = (self.received, Instant::now());
@@ -447,11 +482,7 @@ mod tests {
     }
 
     fn urls(engines: &Engines, descriptor: &Descriptor) -> Vec<String> {
-        engines
-            .urls(descriptor)
-            .into_iter()
-            .map(|url| url.map_or_else(|error| error.to_string(), String::from))
-            .collect()
+        engines.urls(descriptor).map(|url| url.map_or_else(|error| error.to_string(), String::from)).collect()
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl<'a> SiteManifests<'a> {
         }
         let (bytes, uri) = match self.layout.read_manifest(&found.descriptor) {
             Some(bytes) => {
-                let first = found.engines.urls(&found.descriptor).into_iter().flatten().next();
+                let first = found.engines.urls(&found.descriptor).flatten().next();
                 (bytes, first.map_or(found.uri.clone(), Arc::new))
             }
             None => {

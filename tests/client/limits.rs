@@ -20,6 +20,47 @@ fn with_layer_of(size: u64) -> Server {
     server
 }
 
+/// A site with an image whose layer is at none of the URLs that its descriptor gives, each of which gets this answer.
+fn with_layer_at(urls: usize, answer: &Answer) -> Server {
+    let server = Server::start();
+    let mut layer = descriptor("a/b", b"a layer");
+    let url = |number: usize| {
+        let path = format!("/urls/{number}");
+        server.answer(&path, answer.clone());
+        format!("http://example.com{path}")
+    };
+    layer["urls"] = (0..urls).flat_map(|number| [url(number), url(0)]).collect();
+    let manifest = json!({"schemaVersion": 2, "config": server.blob("a/b", b"{}"), "layers": [layer]});
+    let manifest = server.blob(MANIFEST, manifest.to_string().as_bytes());
+    server.with_engines().with_index("app", &[tagged(&manifest, "1.0")]);
+    server
+}
+
+/// A pull that does not get the layer, and says so with these words. How many of its URLs were asked.
+fn asked_for_layer(server: &Server, words: &[&str]) -> usize {
+    let directory = TempDir::new().unwrap();
+    let layout = directory.path().join("layout");
+    let args = ["--timeout", "1", "example.com/app", "--to", layout.to_str().unwrap()];
+    fails(ocisite_at(server, "pull").args(args), words);
+    server.asked().iter().filter(|place| place.starts_with("example.com/urls/")).count()
+}
+
+#[test]
+fn a_blob_is_looked_for_at_so_many_urls_and_each_once() {
+    // The engine's URL is the first of them.
+    let server = with_layer_at(40, &Answer::Content(404, "text/plain", vec![]));
+    assert_eq!(asked_for_layer(&server, &["cannot be had", "at most 16 URLs are asked for one blob"]), 15);
+    let server = with_layer_at(10, &Answer::Content(404, "text/plain", vec![]));
+    assert_eq!(asked_for_layer(&server, &["cannot be had"]), 10);
+}
+
+#[test]
+fn all_urls_of_a_blob_together_have_one_limit_of_time() {
+    let server = with_layer_at(10, &Answer::Silence);
+    let asked = asked_for_layer(&server, &["took too long", "the time for the blob is over", "--timeout"]);
+    assert!((2..=3).contains(&asked), "{asked} were asked");
+}
+
 /// A pull that is refused with this exit code and these words, into a new layout, an existing one and an archive; each of them, and
 /// everything beside, is as it was.
 fn is_refused(server: &Server, options: &[&str], code: i32, words: &[&str]) {
