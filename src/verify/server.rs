@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use url::Url;
 
@@ -19,6 +19,8 @@ use crate::site::path::{DESCRIPTION, REF_ENGINES};
 
 /// A host that leaves so many requests in a row without an answer is not asked any more.
 const MOST_SILENT: u32 = 10;
+/// After so many requests without an answer nothing is asked any more: a template can make a host of each digest.
+const MOST_SILENT_IN_ALL: u32 = 100;
 /// So many sizes of blobs are remembered, in about 20 MiB; of more blobs than that, each image asks again.
 const REMEMBERED_SIZES: usize = 256 * 1024;
 
@@ -29,10 +31,41 @@ pub struct Server {
     root: Url,
     /// The other origins that the site itself says it has.
     pub origins: Vec<String>,
-    /// How many requests in a row each host has left without an answer, by the key of its name: a site may name a million.
-    silent: Mutex<HashMap<Key, u32>>,
+    silent: Mutex<Silent>,
     /// The sizes that were told. Images share blobs, and each is asked for once.
     sizes: Mutex<HashMap<Key, Option<u64>>>,
+}
+
+/// Requests without an answer.
+#[derive(Default)]
+struct Silent {
+    /// How many in a row each host has left without one, by the key of its name.
+    by_host: HashMap<Key, u32>,
+    /// How many there were, of all hosts. An answer in between changes nothing: a host may send each head, and no body.
+    in_all: u32,
+}
+
+impl Silent {
+    /// Why a host is not asked any more.
+    fn problem(&self, host: &str) -> Option<String> {
+        if self.in_all >= MOST_SILENT_IN_ALL {
+            return Some(format!(
+                "no answer: {MOST_SILENT_IN_ALL} requests to this site and the hosts that it names were left without one, and \
+                 nothing more is asked; verify it again when they answer"
+            ));
+        }
+        let is_silent = self.by_host.get(&key(&[host])).is_some_and(|n| *n >= MOST_SILENT);
+        is_silent.then(|| format!("no answer: {host} has left {MOST_SILENT} requests without one, and is not asked"))
+    }
+
+    fn hear(&mut self, host: &str, is_answered: bool) {
+        if is_answered {
+            self.by_host.remove(&key(&[host]));
+            return;
+        }
+        *self.by_host.entry(key(&[host])).or_default() += 1;
+        self.in_all = self.in_all.saturating_add(1);
+    }
 }
 
 impl Server {
@@ -74,14 +107,7 @@ impl Server {
     /// request waiting.
     fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
         let host = request.url.host_str().unwrap_or_default();
-        if self
-            .silent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key(&[host]))
-            .is_some_and(|n| *n >= MOST_SILENT)
-        {
-            let problem = format!("no answer: {host} has left {MOST_SILENT} requests without one, and is not asked");
+        if let Some(problem) = self.silent().problem(host) {
             return Err(Fault::Unreadable(problem));
         }
         let result = self.http.send(request);
@@ -89,13 +115,13 @@ impl Server {
         result.map_err(fault)
     }
 
-    /// Counts how often in a row a host leaves a request, or the rest of an answer, out.
+    /// Counts how often a host leaves a request, or the rest of an answer, out.
     fn hear(&self, host: &str, error: Option<&HttpError>) {
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        match error.is_some_and(HttpError::is_no_answer) {
-            true => *silent.entry(key(&[host])).or_default() += 1,
-            false => drop(silent.remove(&key(&[host]))),
-        }
+        self.silent().hear(host, !error.is_some_and(HttpError::is_no_answer));
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Silent> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self, request: &Request<'_>) -> Result<Response, Fault> {

@@ -2,10 +2,10 @@
 //!
 //! That it ends in bounded time is checked by the bound on the program in `support::program`: one that hung would be killed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::program::{Verified, ocisite};
-use crate::images::{descriptor, encoded, ref_engine, tagged};
+use crate::images::{cas_engine, descriptor, encoded, ref_engine, tagged};
 use crate::server::{Answer, INDEX, REF_ENGINES, Server, WELL_KNOWN};
 use crate::support::program::fails;
 
@@ -114,6 +114,32 @@ fn a_server_that_stops_answering_is_given_up() {
     assert_eq!((verified.code, &verified.report["errors"]), (1, &json!(200)));
     let asked = server.requests().iter().filter(|request| request.path.starts_with("/cas/")).count();
     assert!(asked <= 12, "{asked} were asked for");
+}
+
+#[test]
+fn hosts_without_end_that_never_answer_are_given_up() {
+    // Given an index of many blobs, each of them at a host of its own, where nothing listens.
+    let server = Server::start();
+    let entries: Vec<_> = (0..200).map(|number| descriptor("a/b", format!("{number}").as_bytes())).collect();
+    server.with_index("app", &entries);
+    let engines = json!({
+        "refEngines": [ref_engine("/index/app")], "casEngines": [cas_engine("http://127.0x{encoded:6}:1/{encoded}")],
+    });
+    server.answer(WELL_KNOWN, Answer::ref_engines(engines));
+    let url = format!("http://127.0.0.1:{}", server.address.port());
+    // When it is verified.
+    let verified = Verified::of(ocisite().args(["verify", &url, "127.0.0.1/app", "--jobs", "2", "--json"]));
+    // Then each is an error, and all but the first are not asked.
+    assert_eq!(verified.code, 1, "{:#}", verified.report);
+    let findings = verified.report["findings"].as_array().unwrap();
+    let is_unasked = |finding: &&Value| {
+        finding["found"]
+            .as_str()
+            .unwrap()
+            .contains("requests to this site and the hosts that it names were left without")
+    };
+    let unasked = findings.iter().filter(is_unasked).count();
+    assert!((98..=100).contains(&unasked), "{unasked} were not asked: {:#}", verified.report);
 }
 
 #[test]
