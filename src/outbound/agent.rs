@@ -242,19 +242,33 @@ impl<In: Transport> Connector<In> for Watch {
 
     fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
         let Some(inner) = chained else { return Ok(None) };
-        if let Some(reach) = &self.reach {
-            let host = details.uri.host().unwrap_or_default().to_ascii_lowercase();
+        let target = self.reach.clone().map(|reach| Target {
+            reach,
+            host: details.uri.host().unwrap_or_default().to_ascii_lowercase(),
             // One of these was connected to, and Reach leaves either public or private ones.
-            reach.connected(&host, &ips(&details.addrs));
+            addresses: ips(&details.addrs),
+        });
+        if let Some(Target { reach, host, addresses }) = &target {
+            reach.connected(host, addresses);
         }
-        Ok(Some(Watched { inner, meter: Meter::new(self.pace, Instant::now()) }))
+        Ok(Some(Watched { inner, target, meter: Meter::new(self.pace, Instant::now()) }))
     }
+}
+
+/// What a connection was made to.
+#[derive(Debug)]
+struct Target {
+    reach: Arc<Reach>,
+    host: String,
+    addresses: Vec<IpAddr>,
 }
 
 /// A connection whose speed is measured from one request to the next.
 #[derive(Debug)]
 struct Watched<T> {
     inner: T,
+    /// None: a proxy.
+    target: Option<Target>,
     meter: Meter,
 }
 
@@ -279,8 +293,11 @@ impl<T: Transport> Transport for Watched<T> {
         Ok(has_input)
     }
 
+    /// Connections are kept by the host's name. One that [`Reach`] would not permit now is closed, whatever addresses the name has
+    /// by now.
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        let allows_reuse = |target: &Target| target.reach.allows_reuse(&target.host, &target.addresses);
+        self.target.as_ref().is_none_or(allows_reuse) && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {

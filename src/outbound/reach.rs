@@ -15,6 +15,10 @@
 //!
 //! Who names an image names its host. The host's ancestors are asked for ref engines, too, but they stand for it only when it
 //! has no address itself: otherwise whoever has the host could lead to what is inside by an ancestor that is theirs as well.
+//!
+//! A document or a redirect from a public host must not lead inside, whoever led to that host. So the first connection to a public
+//! address, which comes before all that it brings, revokes for good: from then on no host that the user did not name may be
+//! private, and a named host may not be either if the public one is among those that are asked on its behalf.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -35,6 +39,8 @@ pub struct Reach {
 #[derive(Debug)]
 struct State {
     named: Vec<Named>,
+    /// Whether a connection to a public address was made: what is named from then on may come from there.
+    has_been_outside: bool,
     /// The private addresses that were left out of the latest answer for each host.
     left_out: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -56,7 +62,7 @@ enum Standing {
     Unknown,
     /// Connected to while all addresses were private.
     Inside,
-    /// A public address was found, once. Nothing changes that.
+    /// A public address was found, or an ancestor was connected to at one, once. Nothing changes that.
     Outside,
 }
 
@@ -87,7 +93,7 @@ impl Reach {
             stand_in: None,
             standing: Standing::Unknown,
         });
-        let state = State { named: named.collect(), left_out: BTreeMap::new() };
+        let state = State { named: named.collect(), has_been_outside: false, left_out: BTreeMap::new() };
         Reach { permitted: permitted.into_iter().collect(), state: Mutex::new(state) }
     }
 
@@ -119,16 +125,24 @@ impl Reach {
 
     /// Notes that a connection to one of these addresses of `host` was made.
     pub fn connected(&self, host: &str, addresses: &[IpAddr]) {
-        if !addresses.is_empty() && addresses.iter().all(|address| is_private(*address)) {
-            self.state().named.iter_mut().for_each(|named| named.connected(host));
+        if !addresses.is_empty() {
+            self.state().connected(host, addresses.iter().any(|address| !is_private(*address)));
         }
+    }
+
+    /// Whether a connection that was made to one of these addresses of `host` may be used once more.
+    pub fn allows_reuse(&self, host: &str, addresses: &[IpAddr]) -> bool {
+        let is_public = addresses.iter().all(|address| !is_private(*address));
+        is_public || self.permitted.contains(host) || self.state().hear(host, addresses.len(), 0)
     }
 
     /// Whether a proxy may be asked for a host. The proxy looks names up, and what they lead to is for it to say.
     pub fn allowed_for_proxy(&self, host: &Host<&str>) -> Result<(), OutOfReach> {
         match literal(host) {
             None => {
-                self.state().hear(&host.to_string(), 1, 1);
+                let (mut state, host) = (self.state(), host.to_string());
+                state.hear(&host, 1, 1);
+                state.connected(&host, true);
             }
             Some(address) => {
                 self.allowed(&host.to_string(), &[address])?;
@@ -158,7 +172,13 @@ impl State {
         }
         let is_inside = self.named.iter().any(|named| named.standing == Standing::Inside);
         let is_outside = self.named.iter().any(|named| named.standing == Standing::Outside);
-        is_named || (is_inside && !is_outside)
+        is_named || (is_inside && !is_outside && !self.has_been_outside)
+    }
+
+    /// Hears of a connection.
+    fn connected(&mut self, host: &str, is_public: bool) {
+        self.has_been_outside |= is_public;
+        self.named.iter_mut().for_each(|named| named.connected(host, is_public));
     }
 }
 
@@ -179,10 +199,12 @@ impl Named {
         counts && self.standing != Standing::Outside
     }
 
-    fn connected(&mut self, host: &str) {
-        let position = self.hosts.iter().position(|one| one == host);
-        let counts = position.is_some_and(|position| position == 0 || self.stand_in == Some(position));
-        if counts && self.standing == Standing::Unknown {
+    fn connected(&mut self, host: &str, is_public: bool) {
+        let Some(position) = self.hosts.iter().position(|one| one == host) else { return };
+        let counts = position == 0 || self.stand_in == Some(position);
+        if is_public {
+            self.standing = Standing::Outside;
+        } else if counts && self.standing == Standing::Unknown {
             self.standing = Standing::Inside;
         }
     }
@@ -289,11 +311,31 @@ mod tests {
     }
 
     #[test]
-    fn a_public_ancestor_of_a_host_inside_does_not_revoke() {
+    fn a_connection_to_a_public_ancestor_of_a_host_inside_revokes_for_good() {
         let reach = reach(&[&["app.example.com", "example.com"]]);
         ask(&reach, "app.example.com", &["10.0.0.1"]);
-        ask(&reach, "example.com", &[PUBLIC]);
+        // Looked up, and maybe not to be had from here.
+        reach.allowed("example.com", &addresses(&[PUBLIC])).unwrap();
         assert_eq!(ask(&reach, "cas.example.com", &["10.0.0.2"]), ["10.0.0.2"]);
+        assert!(reach.allows_reuse("app.example.com", &addresses(&["10.0.0.1"])));
+        ask(&reach, "example.com", &[PUBLIC]);
+        for host in ["cas.example.com", "app.example.com", "example.com"] {
+            assert!(ask(&reach, host, &["10.0.0.1"]).is_empty(), "{host}");
+            assert!(!reach.allows_reuse(host, &addresses(&["10.0.0.1"])), "{host}");
+        }
+        assert!(reach.allows_reuse("example.com", &addresses(&[PUBLIC])));
+    }
+
+    #[test]
+    fn a_connection_to_any_public_host_leaves_only_the_named_ones_inside() {
+        let reach = reach(&[&["corp.example.com", "example.com"]]);
+        ask(&reach, "corp.example.com", &["10.0.0.1"]);
+        assert_eq!(ask(&reach, "cas.corp.example.com", &["10.0.0.2"]), ["10.0.0.2"]);
+        ask(&reach, "cdn.example.net", &[PUBLIC]);
+        assert!(ask(&reach, "cas.corp.example.com", &["10.0.0.2"]).is_empty());
+        assert!(!reach.allows_reuse("cas.corp.example.com", &addresses(&["10.0.0.2"])));
+        assert_eq!(ask(&reach, "corp.example.com", &["10.0.0.1"]), ["10.0.0.1"]);
+        assert!(reach.allows_reuse("corp.example.com", &addresses(&["10.0.0.1"])));
     }
 
     #[test]

@@ -128,3 +128,50 @@ fn a_site_whose_addresses_are_all_private_leads_within_its_network() {
         assert_eq!(other.asked(), ["indexes.corp.example.com/index/app"]);
     });
 }
+
+/// A host inside, given by the owner of its name, that has nothing; its ancestor outside leads to `template`. What is inside
+/// elsewhere, and has an index, is not asked.
+fn assert_an_ancestor_outside_leads_nowhere(network: &Network, template: &str, refused: &str) {
+    let router = with_index(network.server("10.20.30.1"));
+    let inside = with_index(network.server(INSIDE));
+    let outside = network.server(OUTSIDE);
+    network.name("app.evil.example.com", &[&["10.20.30.1"]]);
+    network.name("evil.example.com", &[&[OUTSIDE]]);
+    lead(&outside, template);
+    fails(&mut resolve(&["app.evil.example.com/app"]), &[REFUSED, refused]);
+    assert_untouched(&inside);
+    assert_eq!(router.asked(), [format!("app.evil.example.com{WELL_KNOWN}")]);
+    assert_eq!(outside.asked(), [format!("evil.example.com{WELL_KNOWN}")]);
+}
+
+#[test]
+fn an_ancestor_outside_of_a_host_inside_does_not_lead_inside() {
+    in_network(module_path!(), "an_ancestor_outside_of_a_host_inside_does_not_lead_inside", |network| {
+        let template = format!("http://{INSIDE}/index/{{+path}}");
+        assert_an_ancestor_outside_leads_nowhere(network, &template, "--allow-private 10.20.30.40");
+    });
+}
+
+#[test]
+fn an_ancestor_outside_of_a_host_inside_does_not_lead_to_that_host() {
+    in_network(module_path!(), "an_ancestor_outside_of_a_host_inside_does_not_lead_to_that_host", |network| {
+        let refused = "--allow-private app.evil.example.com";
+        assert_an_ancestor_outside_leads_nowhere(network, "http://app.evil.example.com/index/{+path}", refused);
+    });
+}
+
+#[test]
+fn a_host_outside_that_a_site_inside_names_does_not_lead_inside() {
+    in_network(module_path!(), "a_host_outside_that_a_site_inside_names_does_not_lead_inside", |network| {
+        let site = network.server(INSIDE);
+        let metadata = with_index(network.server(METADATA));
+        let outside = network.server(OUTSIDE);
+        network.name("corp.example.com", &[&[INSIDE]]);
+        network.name("cdn.example.net", &[&[OUTSIDE]]);
+        lead(&site, "http://cdn.example.net/index/{+path}");
+        outside.answer("/index/app", Answer::Redirect(format!("http://{METADATA}/index/app")));
+        fails(&mut resolve(&["corp.example.com/app"]), &[REFUSED, "--allow-private 169.254.169.254"]);
+        assert_untouched(&metadata);
+        assert_eq!(outside.asked(), ["cdn.example.net/index/app"]);
+    });
+}
