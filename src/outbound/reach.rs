@@ -27,6 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use url::Host;
 
 use super::address::{is_private, literal};
+use crate::shell;
 
 /// What is known of the hosts that the user named, and what was left out of their answers and others'.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{host} is at {}: an address of a private network, to which a site may not lead and which does not count beside a public \
-     one; `--allow-private {host}` permits it", list(.addresses)
+     one; `--allow-private {}` permits it", list(.addresses), shell::quote(.host)
 )]
 pub struct OutOfReach {
     /// The host.

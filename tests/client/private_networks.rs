@@ -87,6 +87,13 @@ fn a_redirect_does_not_lead_inside() {
 }
 
 #[test]
+fn the_option_that_permits_a_host_is_quoted() {
+    let scene = scene();
+    scene.lead_to("http://x;reboot;$(id).localhost/index/{+path}");
+    fails(&mut scene.resolve(), &[REFUSED, "`--allow-private 'x;reboot;$(id).localhost'`"]);
+}
+
+#[test]
 fn names_that_a_verified_site_lists_do_not_lead_inside() {
     let scene = scene();
     // Given a site that has an image of a host inside, and lets a template lead there.
