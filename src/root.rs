@@ -11,11 +11,11 @@
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -218,23 +218,38 @@ impl Root {
             missing.push(at);
             at = at.parent().unwrap_or(Path::new(""));
         }
+        let mut root = Root::open(if at.as_os_str().is_empty() { Path::new(".") } else { at })?;
         for directory in missing.into_iter().rev() {
-            let fault = |action| move |source| FileError::Io { action, path: directory.into(), source };
-            let raw_mode = mode.map_or(0o777, |mode| mode.bits());
-            match DirBuilder::new().mode(raw_mode).create(directory) {
-                Ok(()) => {
-                    made(directory);
-                    if mode.is_some() {
-                        let permissions = Permissions::from_mode(raw_mode);
-                        let set = File::open(directory).and_then(|opened| opened.set_permissions(permissions));
-                        set.map_err(fault("set the mode of"))?;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-                Err(error) => return Err(fault("create the directory")(error)),
-            }
+            root = root.create_child(directory, mode, made)?;
         }
-        Root::open(path)
+        Ok(Root { path: path.into(), ..root })
+    }
+
+    /// Makes the last component of `path` in this directory, unless it is one already, and opens it. What was made is what is
+    /// opened: a link that another user puts in its place is refused, so that neither a mode nor a file gets behind it.
+    fn create_child(&self, path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
+        let fault = |action| move |error| io_fault(action, path, error);
+        let leaf = path.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
+        let is_new = match fs::mkdirat(&self.directory, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(fault("create the directory")(error)),
+        };
+        if is_new {
+            made(path);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = fs::openat(&self.directory, leaf, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOTDIR | Errno::LOOP => Errno::EXIST,
+            error => error,
+        });
+        let directory = opened.map_err(fault("create the directory"))?;
+        let root = Root { way: self.way, directory, path: path.into() };
+        if let Some(mode) = mode.filter(|_| is_new) {
+            let opened = root.open_at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+            opened.and_then(|opened| fs::fchmod(opened, mode)).map_err(fault("set the mode of"))?;
+        }
+        Ok(root)
     }
 
     /// The path with which it was opened.
@@ -567,15 +582,6 @@ impl Root {
         entries.iter().rev().try_for_each(|entry| self.remove_directory(&entry.path))
     }
 
-    /// Removes a directory and everything below it.
-    pub fn remove_tree(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
-        let entries = self.walk(name, &|_| true)?.collect::<Result<Vec<_>, _>>()?;
-        entries.iter().rev().try_for_each(|entry| match entry.status.kind() {
-            FileType::Directory => self.remove_directory(&entry.path),
-            _ => self.remove_file(&entry.path).map(drop),
-        })
-    }
-
     fn io_fault(&self, action: &'static str, name: &Path, error: Errno) -> FileError {
         io_fault(action, &self.path.join(name), error)
     }
@@ -854,6 +860,25 @@ mod tests {
         }
     }
 
+    /// Another user who may write above puts a link in place of the directory, as soon as that is made.
+    #[test]
+    fn a_link_in_place_of_a_directory_that_was_just_made_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_directory, root, outside) = scene(Way::Kernel);
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o700)).unwrap();
+        for path in ["new", "other/new"] {
+            let path = root.path().join(path);
+            let created = Root::create(&path, Some(Mode::from_raw_mode(0o755)), &mut |made| {
+                std::fs::remove_dir(made).unwrap();
+                std::os::unix::fs::symlink(&outside, made).unwrap();
+            });
+            let message = created.unwrap_err().to_string();
+            assert!(message.contains("something else of that name is there"), "{message}");
+            assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+        }
+    }
+
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
         for way in WAYS {
@@ -886,7 +911,10 @@ mod tests {
             assert!(root.open_file("missing/file").unwrap().is_none());
             let obstacle = root.make_directories("a/b/file/below", None, &mut nothing).unwrap_err().to_string();
             assert!(obstacle.contains("a/b/file is a file: expected a directory"), "{obstacle}");
-            root.remove_tree("a").unwrap();
+            for file in ["a/b/c/file", "a/b/file"] {
+                assert!(root.remove_file(file).unwrap());
+            }
+            root.remove_hollow("a").unwrap();
             assert!(root.status("a").unwrap().is_none());
         }
     }
