@@ -6,10 +6,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "layouts are the user's, and links in them are followed (SECURITY.md)")]
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -353,7 +355,7 @@ impl Layout {
             Found::NotAFile(found) => Err(LayoutError::NotAFile { path, found }),
             Found::File { offset, size } => {
                 let fault = |source| LayoutError::Read { path: self.path.clone(), source };
-                let mut file = File::open(&self.path).map_err(fault)?;
+                let mut file = open_archive(&self.path)?;
                 file.seek(SeekFrom::Start(offset)).map_err(fault)?;
                 Ok(Some(Blob { file, offset, size, path, is_whole_file: false }))
             }
@@ -405,10 +407,25 @@ pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
 }
 
 fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
-    // The kind is looked at before opening, because opening a FIFO would wait for a writer.
-    let Some(metadata) = regular_file(path)? else { return Ok(None) };
-    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    // The opened file is looked at, since another could be at the path by then. Opening a FIFO would wait for a writer.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A socket cannot be opened. What it is says more than the system does.
+        Err(source) => return Err(regular_file(path).err().unwrap_or_else(|| read_error(path, source))),
+    };
+    let metadata = file.metadata().map_err(|source| read_error(path, source))?;
+    if !metadata.is_file() {
+        return Err(LayoutError::NotAFile { path: path.into(), found: kind_of(&metadata) });
+    }
     Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), is_whole_file: true }))
+}
+
+/// Opens an archive, which was there when it was looked for.
+fn open_archive(path: &Path) -> Result<File, LayoutError> {
+    let absent = || read_error(path, io::ErrorKind::NotFound.into());
+    open_regular(path)?.map(|blob| blob.file).ok_or_else(absent)
 }
 
 /// What is at a path, if it is a regular file. None: nothing is there.
@@ -446,7 +463,7 @@ const COMPRESSED: [(&[u8], &str, &str); 4] = [
 ];
 
 fn index_archive(path: &Path) -> Result<Members, LayoutError> {
-    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    let file = open_archive(path)?;
     refuse_compressed(path, &file)?;
     Members::read(&file).map_err(|error| match error {
         ArchiveError::NotTar(error) => LayoutError::NotALayout {

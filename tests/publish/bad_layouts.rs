@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use ocisite::digest::{Algorithm, Digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -395,6 +396,20 @@ fn an_index_nested_as_a_layer_is_described_in_both_ways() {
         layout.add("1.0", outer);
         refuse(&layout.path, &["lacks the blob", hidden["digest"].as_str().unwrap()]);
     }
+}
+
+/// What was a file when the layout was opened need not be one when it is read.
+#[test]
+fn a_fifo_in_place_of_an_archive_that_was_opened_is_refused_without_waiting() {
+    let directory = TempDir::new().unwrap();
+    let layout = Layout::of_image(directory.path().join("layout"), "content");
+    let (archive, layer) = (directory.path().join("layout.tar"), Digest::of(Algorithm::Sha256, b"content"));
+    layout.archive(&archive);
+    let opened = ocisite::oci::layout::Layout::open(&archive).unwrap();
+    std::fs::remove_file(&archive).unwrap();
+    make_fifo(&archive);
+    let error = opened.open_blob(&layer, 7).unwrap_err().to_string();
+    assert!(error.contains("layout.tar is a FIFO"), "{error}");
 }
 
 fn make_fifo(path: &Path) {
