@@ -13,6 +13,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::fs::FileType;
 use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
@@ -51,6 +52,17 @@ pub enum WriteError {
         path: PathBuf,
         /// One of the files in it.
         found: String,
+    },
+    /// A file of others in the directory in which an archive is put together.
+    #[error(
+        "{} is no file of a pull that was interrupted: expected nothing else in {}, which is removed when the archive is \
+         written; move it away, or choose another name for the archive", .path.display(), .directory.display()
+    )]
+    NotOurs {
+        /// What stands there.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
     },
     /// The layout that is there cannot be read.
     #[error(transparent)]
@@ -177,6 +189,7 @@ impl LayoutWriter {
         {
             parent.refuse_foreign(&name, &beside.own_status()?)?;
             refuse_planted(&beside)?;
+            refuse_foreign_names(&beside)?;
             found = Some(Layout::beneath(beside));
         }
         let writer = LayoutWriter::at(directory.join(name), Some(archive));
@@ -454,7 +467,7 @@ impl Drop for LayoutWriter {
             // Without the lock it is another program's.
             Some(archive) if archive.lock.get().is_some() => {
                 let (directory, name) = archive.place();
-                let _ = Root::open(directory).and_then(|directory| directory.remove_tree(name));
+                let _ = Root::open(directory).and_then(|directory| remove_own(&directory, &name));
             }
             Some(_) => {}
             None => {
@@ -568,6 +581,52 @@ fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether this program writes something of that name in the directory in which an archive is put together.
+fn is_own(path: &Path) -> bool {
+    let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
+    let is_digest = |algorithm: &str, encoded: &str| Digest::parse(&format!("{algorithm}:{encoded}")).is_ok();
+    // A second program that writes one blob appends its number.
+    let is_unfinished = |name: &str| {
+        let numbered = name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok());
+        let (algorithm, encoded) = numbered.map_or(name, |(blob, _)| blob).split_once('-').unwrap_or_default();
+        [INDEX_FILE, LAYOUT_FILE].contains(&name) || is_digest(algorithm, encoded)
+    };
+    match names.unwrap_or_default().as_slice() {
+        [name] => [BLOBS, PRIVATE, INDEX_FILE, LAYOUT_FILE, UNFINISHED_ARCHIVE].contains(name),
+        [BLOBS, algorithm] => Algorithm::ALL.iter().any(|known| known.name() == *algorithm),
+        [BLOBS, algorithm, encoded] => is_digest(algorithm, encoded),
+        [PRIVATE, name] => *name == UNFINISHED,
+        [PRIVATE, UNFINISHED, name] => is_unfinished(name),
+        _ => false,
+    }
+}
+
+/// Refuses a directory beside an archive with something in it that this program did not write: when the archive is done, the
+/// directory is removed.
+fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
+    for entry in beside.walk("", &|_| true)? {
+        let path = entry?.path;
+        if !path.as_os_str().is_empty() && !is_own(&path) {
+            return Err(WriteError::NotOurs { path: beside.path().join(path), directory: beside.path().into() });
+        }
+    }
+    Ok(())
+}
+
+/// Removes what this program wrote in the directory beside an archive, and the directory if nothing else is in it.
+fn remove_own(parent: &Root, name: &Path) -> Result<(), FileError> {
+    let Some(beside) = parent.directory(name)? else { return Ok(()) };
+    let entries = beside.walk("", &|path| is_own(path))?.collect::<Result<Vec<_>, _>>()?;
+    for entry in entries.iter().rev().filter(|entry| is_own(&entry.path)) {
+        match entry.status.kind() {
+            // One with something else in it stays.
+            FileType::Directory => drop(beside.remove_directory(&entry.path)),
+            _ => drop(beside.remove_file(&entry.path)?),
+        }
+    }
+    parent.remove_directory(name)
 }
 
 /// Refuses links, and unfinished files of other users, in the places that are written to, before anything is written. (Each write

@@ -117,6 +117,32 @@ fn links_beside_an_archive_are_refused_by_name() {
     assert_layer_in_archive(&scene.path("image.tar"));
 }
 
+/// When the archive is written, the directory beside it is removed.
+#[test]
+fn files_of_others_beside_an_archive_are_refused_by_name() {
+    let beside = ".image.tar.unfinished";
+    for (directory, name) in [("", "notes.txt"), ("blobs/sha256", "a.txt"), (".ocisite", "a.txt"), ("", "directory/")] {
+        let scene = scene();
+        let directory = scene.path(beside).join(directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        match name.strip_suffix('/') {
+            Some(name) => std::fs::create_dir(directory.join(name)).unwrap(),
+            None => std::fs::write(directory.join(name), "precious").unwrap(),
+        }
+        let named = directory.join(name.trim_end_matches('/'));
+        scene.assert_refused("image.tar", &[&format!("{} is no file of a pull", text(&named)), "move it away"]);
+    }
+    // What a pull that was killed leaves is taken up.
+    let scene = scene();
+    for left in [unfinished_layer(), format!("{}.4711", unfinished_layer()), ".ocisite/unfinished/index.json".into()] {
+        let file = scene.path(beside).join(left);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "").unwrap();
+    }
+    scene.assert_pulled("image.tar");
+    assert!(!scene.path(beside).exists());
+}
+
 /// A second name is as good as a link: what is written to it changes the other file.
 #[test]
 fn an_unfinished_blob_that_is_another_file_s_second_name_is_refused() {
