@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode};
+use rustix::process::geteuid;
 
 use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
 use super::{BlobSource, Content, Document, Expected, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written};
@@ -37,8 +38,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const LOCK_POLL: Duration = Duration::from_millis(50);
 /// The mode bits that a file has with which everybody may read it.
 const READABLE: u32 = 0o444;
-/// The mode bits that a published file must not have: setuid, setgid, and that others may write it.
-const UNFIT: u32 = 0o6002;
+/// The mode bits that a published file must not have: setuid, setgid, and that its group or others may write it.
+const UNFIT: u32 = 0o6022;
 
 /// How blobs get from a layout into the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -573,5 +574,6 @@ fn pump(
 
 /// Whether a file can be published by a link to it, which shares its mode.
 fn is_fit(file: &Metadata) -> bool {
-    file.is_file() && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0
+    let is_own = file.uid() == geteuid().as_raw();
+    file.is_file() && is_own && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::support::layout::Layout;
 use crate::support::program::{PROGRAM, fails, ocisite, publish, text};
 use crate::support::site::{Snapshot, assert_whole, blob_file, entries};
+use crate::support::users::{SOMEONE, give, has_users};
 
 /// A site with an image, one that could be published to it, one from which it could be copied, and files of its owner's outside.
 struct Scene {
@@ -158,9 +159,9 @@ fn published(site: &Path, layout: &Layout) -> (PathBuf, PathBuf) {
 
 #[test]
 fn a_source_that_others_may_write_or_with_special_bits_is_copied_instead_of_linked() {
-    for (mode, is_linked) in
-        [(0o644, true), (0o444, true), (0o646, false), (0o4644, false), (0o2644, false), (0o600, false)]
-    {
+    let fit = [0o644, 0o444].map(|mode| (mode, true));
+    let unfit = [0o646, 0o664, 0o4644, 0o2644, 0o600].map(|mode| (mode, false));
+    for (mode, is_linked) in fit.into_iter().chain(unfit) {
         let directory = TempDir::new().unwrap();
         let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "x"));
         for blob in layout.path.join("blobs/sha256").read_dir().unwrap() {
@@ -174,6 +175,19 @@ fn a_source_that_others_may_write_or_with_special_bits_is_copied_instead_of_link
             assert_eq!(published.mode() & 0o7777, 0o644, "{mode:o}");
         }
     }
+}
+
+#[test]
+fn a_source_of_another_user_is_copied_instead_of_linked() {
+    if !has_users() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "x"));
+    give(&layout.path, SOMEONE);
+    publish(&site, &["--link", "hard", &format!("example.com/app={}", layout.arg())]);
+    let (published, source) = published(&site, &layout);
+    assert_ne!(published.metadata().unwrap().ino(), source.metadata().unwrap().ino());
 }
 
 /// Somebody exchanges a blob of the layout for a link to the same bytes, again and again, while it is published by links.
