@@ -21,8 +21,10 @@ use rustix::fs::{FileType, Mode};
 use rustix::process::geteuid;
 
 use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
-use super::{BlobSource, Content, Document, Expected, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written};
-use crate::digest::{Algorithm, Digest, VerifyingReader};
+use super::{
+    BlobSource, Content, Document, Expected, Link, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written,
+};
+use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use crate::oci::layout::Blob;
 use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
@@ -316,6 +318,21 @@ impl DirectoryStore {
         self.found(path, |root, name| root.open_file(name))
     }
 
+    /// The version of a document, of whatever size: it is hashed piece by piece.
+    fn current_version(&self, path: &SitePath) -> Result<Option<Version>, StoreError> {
+        let Some((mut file, _)) = self.opened(path)? else { return Ok(None) };
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(Some(version_of(&hasher.finish()))),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.fault("read", path, error)),
+            }
+        }
+    }
+
     fn fault(&self, action: &'static str, path: &SitePath, source: io::Error) -> StoreError {
         FileError::Io { action, path: self.path.join(path.as_str()), source }.into()
     }
@@ -354,7 +371,7 @@ impl Store for DirectoryStore {
         }
         let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
         file.take(limit).read_to_end(&mut bytes).map_err(|error| self.fault("read", path, error))?;
-        let version = version_of(&bytes);
+        let version = version_of(&Digest::of(Algorithm::Sha256, &bytes));
         Ok(Some(Document { bytes, version }))
     }
 
@@ -370,7 +387,7 @@ impl Store for DirectoryStore {
         expected: &Expected,
     ) -> Result<(), StoreError> {
         // The lock keeps other publishers away, so this comparison and the rename below are one step for all of them.
-        let current = self.read_document(path, u64::MAX)?.map(|document| document.version);
+        let current = self.current_version(path)?;
         let unchanged = match expected {
             Expected::Absent => current.is_none(),
             Expected::Version(version) => current.as_ref() == Some(version),
@@ -548,8 +565,8 @@ struct DirectoryLock {
 impl Lock for DirectoryLock {}
 
 /// The version of a document on a directory: there is no ETag, so its content names it.
-fn version_of(bytes: &[u8]) -> Version {
-    Version(Digest::of(Algorithm::Sha256, bytes).to_string())
+fn version_of(content: &Digest) -> Version {
+    Version(content.to_string())
 }
 
 /// Reads all of `reader`, handing each chunk on; what the reader says of the digest names the source's file.

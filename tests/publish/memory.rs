@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::layout::{INDEX, Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{PROGRAM, fails, text};
-use crate::support::site::{Snapshot, json};
+use crate::support::site::{Snapshot, assert_whole, json};
 
 const GIB: u64 = 1024 * MIB;
 
@@ -198,4 +198,23 @@ fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
         command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
         fails(&mut command, &[&layout.blob_name(&index), words]);
     }
+}
+
+#[test]
+fn a_note_of_gigabytes_in_private_state_is_not_read() {
+    let directory = TempDir::new().unwrap();
+    let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
+    let publish = || {
+        let mut command = ocisite_within(64 * MIB);
+        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
+        command.assert().success();
+    };
+    publish();
+    let note = site.join(".ocisite/unfinished.json");
+    File::create(&note).unwrap().set_len(4 * GIB).unwrap();
+    // It says that something was begun, so that the next publish completes it.
+    std::fs::remove_file(site.join("oci-index/app")).unwrap();
+    publish();
+    assert!(!note.exists());
+    assert_whole(&site);
 }

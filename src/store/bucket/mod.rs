@@ -256,12 +256,8 @@ impl BucketStore {
             }
             self.pause(attempt);
             attempt += 1;
-            let there = self.read_document(path, u64::MAX)?;
-            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
-                return Ok(());
-            }
-            if there.map_or(Expected::Absent, |there| Expected::Version(there.version)) != *expected {
-                return Err(StoreError::Conflict { path: path.clone() });
+            if self.current(path)? == *expected {
+                continue;
             }
         }
     }
@@ -271,11 +267,15 @@ impl BucketStore {
         &self,
         path: &SitePath,
         kind: &Kind,
+    /// What a document is now, without its bytes.
+    fn current(&self, path: &SitePath) -> Result<Expected, StoreError> {
+        Ok(self.head(path)?.map_or(Expected::Absent, |(meta, _)| Expected::Version(version(&meta))))
+    }
+
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
-        let there = self.read_document(path, u64::MAX)?;
-        if there.map_or(Expected::Absent, |there| Expected::Version(there.version)) != *expected {
+        if self.current(path)? != *expected {
             return Err(StoreError::Conflict { path: path.clone() });
         }
         let (key, attributes) = (self.key(path.as_str())?, Self::attributes(kind));
