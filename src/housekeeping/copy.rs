@@ -25,16 +25,17 @@ use crate::name::ImageName;
 use crate::oci::{Descriptor, index, manifest, walk};
 use crate::parallel;
 use crate::progress::Progress;
+use crate::publish::collect::is_fallback_tag;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::path::DESCRIPTION;
-use crate::site::registry::Endpoint;
+use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::retry::Retries;
-use crate::store::{self, BlobSource, Content, Document, Expected, Store, StoreError};
+use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError};
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -185,15 +186,45 @@ impl Copy<'_> {
             _ => {}
         })?;
         paths.sort();
-        let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, StoreError> {
+        let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, HousekeepingError> {
             let limit = MAX_INDEX_BYTES.max(publish::MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
             let Some(document) = self.from.own.read_document(&path, limit)? else { return Ok(None) };
+            if matches!(kind, Kind::RegistryTag(_)) {
+                self.refuse_damaged_tag(&path, &document.bytes)?;
+            }
             let there = self.to.read_document(&path, limit)?;
             Ok(Some(Compared { path, kind, bytes: document.bytes, there }))
         };
         let documents = parallel::map(paths, self.options.jobs, read)?;
         Ok(documents.into_iter().flatten().collect())
+    }
+
+    /// A tag is a copy of a manifest of its repository, which is there under its digest, or of a list of referrers, which has no
+    /// digest to be compared with. What the index says of the ref may be older: a publish writes tags before it.
+    fn refuse_damaged_tag(&self, path: &SitePath, bytes: &[u8]) -> Result<(), HousekeepingError> {
+        let Some(Endpoint::Manifest { name, reference } | Endpoint::TypedManifest { name, reference, .. }) =
+            Endpoint::parse(path.as_str())
+        else {
+            return Ok(());
+        };
+        let is_list = is_fallback_tag(reference) && !reference.contains('.') && index::descriptors(bytes).is_ok();
+        if is_list {
+            return Ok(());
+        }
+        let mut originals: Vec<SitePath> = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let digest = Digest::of(algorithm, bytes);
+            originals.push(registry::manifest_path(name, digest.as_str())?);
+            originals.push(registry::blob_path(name, &digest)?);
+        }
+        for original in &originals {
+            if self.from.own.stat(original)?.is_some() {
+                return Ok(());
+            }
+        }
+        let (place, path, repository) = (self.from.own.name(), path.clone(), name.to_string());
+        Err(HousekeepingError::DamagedTag { place, path, repository })
     }
 
     /// All blobs of the source, listed after its documents were read; the CAS first, from which others can be linked.
@@ -327,7 +358,10 @@ impl Copy<'_> {
         progress.finish();
         written?;
         parallel::map(&others, self.options.jobs, |blob| match originals.get(&blob.digest) {
-            Some(original) => self.to.link_blob(original, &blob.path, &blob.kind, &blob.digest).map(drop),
+            Some(original) => {
+                let link = Link { kind: &blob.kind, digest: &blob.digest, size: blob.size };
+                self.to.link_blob(original, &blob.path, &link).map(drop)
+            }
             None => write(blob),
         })?;
         self.to.flush()?;

@@ -39,6 +39,19 @@ pub enum HousekeepingError {
         /// The origin.
         origin: String,
     },
+    /// A tag of the source of a copy that no manifest has the bytes of.
+    #[error(
+        "the tag {place}/{path} is damaged: expected the bytes of a manifest of {repository}, found bytes of which it has none; \
+         publish the image there again, which writes its tags anew, and copy again"
+    )]
+    DamagedTag {
+        /// The site.
+        place: String,
+        /// The tag.
+        path: SitePath,
+        /// The repository.
+        repository: String,
+    },
     /// A gc of the destination of a copy.
     #[error(
         "a gc of {place} is running, and may remove blobs that were just found there: when it has ended, run the copy again, \

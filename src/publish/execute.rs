@@ -12,17 +12,15 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
-use super::{PublishError, Site, SiteImage, catalogue, registry, unfinished};
+use super::{PublishError, Site, catalogue, registry, unfinished};
 use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::name::ImageName;
-use crate::oci::Descriptor;
 use crate::oci::layout::{Layout, LayoutError, blob_path};
-use crate::oci::walk::Manifests;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
-use crate::store::{BlobSource, Content, Expected, Origin, Store, StoreError, Written};
+use crate::store::{BlobSource, Content, Expected, Link, Origin, Store, StoreError, Written};
 
 /// Blobs are looked for so many at a time: their paths take more memory than they do.
 const PATHS_AT_ONCE: usize = 16 * 1024;
@@ -328,12 +326,8 @@ fn write_blobs(
         let (to, first) = (plan.blob_place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
         let from = first.map(|first| plan.blob_place(first)).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
-        if blob.is_manifest() {
-            // Small, and what is damaged in it would be taken for an image: read before it gets a second name.
-            let image = SiteImage { site, image: &plan.images[blob.image] };
-            image.read(&Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size))?;
-        }
-        let how = site.store(to.origin).link_blob(&from.path, &to.path, &blob.kind(), &blob.digest)?;
+        let (kind, digest, size) = (&blob.kind(), &blob.digest, blob.size);
+        let how = site.store(to.origin).link_blob(&from.path, &to.path, &Link { kind, digest, size })?;
         told.tell(site, how, &to);
         remember(to);
         Ok(how)

@@ -488,11 +488,6 @@ impl Plan {
 }
 
 impl PlannedBlob {
-    /// Whether this place is one of the registry view's for manifests.
-    pub fn is_manifest(&self) -> bool {
-        matches!(self.role, BlobRole::RegistryManifest | BlobRole::RegistryTypedManifest)
-    }
-
     /// What it is served as.
     pub fn kind(&self) -> Kind {
         let media_type = Some(self.media_type.to_string());

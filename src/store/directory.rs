@@ -438,9 +438,13 @@ impl Store for DirectoryStore {
         Ok(Written::Copied)
     }
 
-    fn link_blob(&self, from: &SitePath, to: &SitePath, _kind: &Kind, digest: &Digest) -> Result<Written, StoreError> {
-        let (mut link, how) = self.second_name(from, Some(digest))?;
-        self.rename(&mut link, to)?;
+    fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError> {
+        let (mut second, how) = self.second_name(from, Some(link.digest))?;
+        if link.is_hashed() {
+            // The file that is going to be renamed, whatever lies at `from` by now.
+            link.hash(second.open()?, format!("{}/{from}", self.name()))?;
+        }
+        self.rename(&mut second, to)?;
         Ok(how)
     }
 
@@ -589,7 +593,8 @@ fn pump(
     }
 }
 
-/// Whether a file can be published by a link to it, which shares its mode.
+/// Whether a file can be published by a link to it, which shares its mode and its owner: only this user may change it, or else
+/// another could after it was hashed.
 fn is_fit(file: &Metadata) -> bool {
     let is_own = file.uid() == geteuid().as_raw();
     file.is_file() && is_own && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0

@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::digest::{ContentError, Digest};
+use crate::digest::{ContentError, Digest, VerifyingReader};
+use crate::json::MAX_MANIFEST_BYTES;
 use crate::oci::layout::{Blob, LayoutError, content_error};
+use crate::oci::manifest;
 use crate::parallel;
 use crate::root::{self, FileError};
 use crate::site::{Kind, SitePath};
@@ -116,8 +118,9 @@ pub trait Store: Send + Sync {
     /// Writes a blob under its final name, after its bytes were found to have the digest and the size.
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;
 
-    /// Makes a blob that the store already has appear at a second path, without a second copy where the store can.
-    fn link_blob(&self, from: &SitePath, to: &SitePath, kind: &Kind, digest: &Digest) -> Result<Written, StoreError>;
+    /// Makes a blob that the store already has appear at a second path, without a second copy where the store can. A manifest is
+    /// hashed before it gets its second name.
+    fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError>;
 
     /// Removes an object; that it is not there is no error.
     fn delete(&self, path: &SitePath) -> Result<(), StoreError>;
@@ -221,6 +224,40 @@ pub struct Upload {
 
 /// Held while a store is being changed.
 pub trait Lock: Send {}
+
+/// What a second path of a blob is going to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// What it is served as.
+    pub kind: &'a Kind,
+    /// The digest that the blob's bytes have to have.
+    pub digest: &'a Digest,
+    /// The number of bytes.
+    pub size: u64,
+}
+
+impl Link<'_> {
+    /// Whether the blob is hashed before it is linked. Manifests are: they are small, and a damaged one under a second digest name
+    /// would be taken for an image. A layer is not read again.
+    fn is_hashed(&self) -> bool {
+        match self.kind {
+            Kind::RegistryManifest(_) => true,
+            Kind::Blob(Some(media_type)) => {
+                self.size <= MAX_MANIFEST_BYTES && manifest::may_hold_descriptors(media_type)
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads all of `reader`, which `from` names in messages.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: the bytes do not have the digest.
+    fn hash(&self, reader: impl Read, from: String) -> Result<(), StoreError> {
+        let mut reader = VerifyingReader::new(reader, self.digest, self.size);
+        io::copy(&mut reader, &mut io::sink()).map(drop).map_err(|error| Origin::Store(from).error(error))
+    }
+}
 
 /// The bytes of a blob, to be read and checked by whoever stores them.
 pub trait BlobSource: Sync {
@@ -412,7 +449,7 @@ pub enum StoreError {
         path: String,
     },
     /// A blob in a store is not what its path says.
-    #[error("the blob {} is damaged", .path)]
+    #[error("the blob {path} is damaged; publish its image to that site again with --recheck, which repairs it")]
     Damaged {
         /// Where it is.
         path: String,

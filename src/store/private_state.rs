@@ -113,6 +113,16 @@ impl Temporary {
         }
     }
 
+    /// Opens it to read.
+    pub fn open(&self) -> Result<File, FileError> {
+        let absent = || FileError::Io {
+            action: "read",
+            path: self.directory.path().join(&self.name),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        self.directory.open_file(&self.name)?.map(|(file, _)| file).ok_or_else(absent)
+    }
+
     /// Gives it its final name.
     pub fn rename(&mut self, root: &Root, to: &str) -> Result<(), FileError> {
         self.directory.rename(&self.name, root, to)?;

@@ -9,13 +9,14 @@ use ocisite::site::{Kind, SitePath};
 use ocisite::store::bucket::BucketStore;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
 use ocisite::store::{
-    BlobSource, Content, Expected, Listed, Location, MIN_PART_SIZE, Options, Store, StoreError, Written,
+    BlobSource, Content, Expected, Link, Listed, Location, MIN_PART_SIZE, Options, Store, StoreError, Written,
 };
 use tempfile::TempDir;
 
 use super::endpoint::Endpoint;
 use super::s3fs::S3Fs;
 use super::tools;
+use crate::support::layout::MANIFEST;
 
 /// A store that is being tested, and what has to live as long.
 type Opened = (Box<dyn Store>, Box<dyn std::any::Any>);
@@ -192,12 +193,22 @@ fn a_blob_that_is_not_what_it_should_be_is_not_there(store: &dyn Store) {
 fn a_blob_appears_at_a_second_path(store: &dyn Store) {
     let (from, to) = (path("blobs/small"), path("links/of small"));
     let digest = Digest::of(Algorithm::Sha256, b"small");
-    store.link_blob(&from, &to, &BLOB, &digest).unwrap();
+    let link = |kind: &Kind, digest: &Digest| store.link_blob(&from, &to, &Link { kind, digest, size: 5 });
+    link(&BLOB, &digest).unwrap();
     assert_eq!(read(store, &to).unwrap(), b"small");
     // Again, and as something that is served otherwise.
-    store.link_blob(&from, &to, &BLOB, &digest).unwrap();
-    store.link_blob(&from, &to, &Kind::RegistryManifest(Some("text/plain".into())), &digest).unwrap();
+    link(&BLOB, &digest).unwrap();
+    link(&Kind::RegistryManifest(Some("text/plain".into())), &digest).unwrap();
     assert_eq!(read(store, &to).unwrap(), b"small");
+    // A manifest with other bytes is not linked, wherever it is.
+    store.delete(&to).unwrap();
+    let other = Digest::of(Algorithm::Sha256, b"SMALL");
+    for kind in [Kind::RegistryManifest(None), Kind::Blob(Some(MANIFEST.into()))] {
+        let error = link(&kind, &other).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        assert_eq!(store.stat(&to).unwrap(), None);
+    }
+    link(&BLOB, &digest).unwrap();
 }
 
 fn many_are_asked_for_at_once(store: &dyn Store) {

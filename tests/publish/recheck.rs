@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{ocisite, publish, publish_json, refused, text};
+use crate::support::program::{fails, ocisite, publish, publish_json, refused, text};
 use crate::support::site::{Snapshot, assert_whole, blob_file, entries, refs};
 
 /// A site of one image, and its layout.
@@ -56,7 +56,8 @@ fn a_damaged_manifest_does_not_become_a_tag() {
     let scene = Scene::new(&["--no-catalogue"]);
     damage(&scene.manifest());
     // When the view is added, from the layout that has it right.
-    let words = ["oci-cas/sha256/", "is damaged", "publish example.com/app again with --recheck", "expected sha256:"];
+    let words =
+        ["oci-cas/sha256/", "is damaged", "publish its image to that site again with --recheck", "expected sha256:"];
     refused(&scene.site, &["--registry", &scene.image], &words);
     // Then nothing was written, and with --recheck all is right.
     let summary = scene.recheck(&["--registry"]);
@@ -74,6 +75,42 @@ fn a_damaged_manifest_of_another_image_does_not_become_a_tag() {
     let other = Layout::of_image(scene.layout.path.with_file_name("other"), "other");
     let image = format!("example.com/other={}", other.arg());
     refused(&scene.site, &["--registry", &image], &["is damaged", "publish example.com/app again with --recheck"]);
+}
+
+#[test]
+fn a_copy_does_not_link_a_damaged_manifest() {
+    let scene = Scene::new(&["--registry"]);
+    let to = scene.site.with_file_name("to");
+    publish(&to, &["--no-catalogue", &scene.image]);
+    let descriptor = entries(&to, "app")[0].clone();
+    let digest = descriptor["digest"].as_str().unwrap();
+    damage(&blob_file(&to, digest));
+    let words = ["to/oci-cas/sha256/", "is damaged", "publish its image to that site again with --recheck"];
+    fails(ocisite().args(["copy", text(&scene.site), text(&to)]), &words);
+    for wrong in [format!("manifests/{digest}"), format!("_manifests/{digest}.oci-manifest")] {
+        assert!(!to.join("v2/app").join(&wrong).exists(), "{wrong}");
+    }
+    // As the message says.
+    publish(&to, &["--recheck", &scene.image]);
+    ocisite().args(["copy", text(&scene.site), text(&to)]).assert().success();
+    assert_whole(&to);
+    assert_eq!(std::fs::read(to.join("v2/app/manifests/1.0")).unwrap(), std::fs::read(scene.manifest()).unwrap());
+}
+
+#[test]
+fn a_copy_does_not_take_a_damaged_tag_along() {
+    for tag in ["v2/app/manifests/1.0", "v2/app/_manifests/1.0.oci-manifest"] {
+        let scene = Scene::new(&["--registry"]);
+        let to = scene.site.with_file_name("to");
+        damage(&scene.site.join(tag));
+        let words = [&format!("the tag {}/{tag} is damaged", text(&scene.site)), "publish the image there again"];
+        fails(ocisite().args(["copy", text(&scene.site), text(&to)]), &words);
+        assert!(!to.join("v2").exists());
+        // As the message says.
+        publish(&scene.site, &[&scene.image]);
+        ocisite().args(["copy", text(&scene.site), text(&to)]).assert().success();
+        Snapshot::public(&scene.site).assert_same(&Snapshot::public(&to));
+    }
 }
 
 #[test]

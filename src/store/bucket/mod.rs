@@ -41,8 +41,8 @@ use self::presence::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
-    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Listed, Lock, MIN_PART_SIZE, Options,
-    Stat, Store, StoreError, Upload, Version, Written,
+    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Link, Listed, Lock, MIN_PART_SIZE,
+    Options, Stat, Store, StoreError, Upload, Version, Written,
 };
 use crate::digest::{Digest, VerifyingReader};
 use crate::outbound::object_store::Unusable;
@@ -259,7 +259,17 @@ impl BucketStore {
             if self.current(path)? == *expected {
                 continue;
             }
+            return match self.read_document(path, bytes.len() as u64) {
+                Ok(Some(there)) if there.bytes == bytes => Ok(()),
+                Ok(_) | Err(StoreError::TooLarge { .. }) => Err(StoreError::Conflict { path: path.clone() }),
+                Err(error) => Err(error),
+            };
         }
+    }
+
+    /// What a document is now, without its bytes.
+    fn current(&self, path: &SitePath) -> Result<Expected, StoreError> {
+        Ok(self.head(path)?.map_or(Expected::Absent, |(meta, _)| Expected::Version(version(&meta))))
     }
 
     /// Compares and writes in two steps, for stores that cannot do it in one.
@@ -267,11 +277,6 @@ impl BucketStore {
         &self,
         path: &SitePath,
         kind: &Kind,
-    /// What a document is now, without its bytes.
-    fn current(&self, path: &SitePath) -> Result<Expected, StoreError> {
-        Ok(self.head(path)?.map_or(Expected::Absent, |(meta, _)| Expected::Version(version(&meta))))
-    }
-
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
@@ -409,19 +414,24 @@ impl Store for BucketStore {
         Ok(Written::Copied)
     }
 
-    fn link_blob(&self, from: &SitePath, to: &SitePath, kind: &Kind, digest: &Digest) -> Result<Written, StoreError> {
+    fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError> {
         let gone = || self.stopped("copy", from.as_str(), Stop::Failed(not_found(from)));
         let (meta, attributes) = self.head(from)?.ok_or_else(gone)?;
         // A copy inside the store keeps how the object is served, so it does only where that is right.
-        let is_served_alike = Self::attributes(kind).iter().all(|(name, value)| attributes.get(name) == Some(value));
+        let is_served_alike =
+            Self::attributes(link.kind).iter().all(|(name, value)| attributes.get(name) == Some(value));
         if is_served_alike && meta.size <= MAX_COPY_BYTES {
+            if link.is_hashed() {
+                let reader = self.open(from)?.ok_or_else(gone)?;
+                link.hash(reader, self.url(from.as_str()))?;
+            }
             let (from, to_key) = (self.key(from.as_str())?, self.key(to.as_str())?);
             return match self.run(async || self.client.objects.copy(&from, &to_key).await) {
                 Ok(()) => Ok(Written::Linked),
                 Err(stop) => Err(self.stopped("copy to", to.as_str(), stop)),
             };
         }
-        self.write_blob(to, kind, &StoredBlob { store: self, path: from, digest, size: meta.size })
+        self.write_blob(to, link.kind, &StoredBlob { store: self, path: from, digest: link.digest, size: link.size })
     }
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
