@@ -8,13 +8,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, LOCATION};
 use object_store::ClientOptions;
 use object_store::client::{
-    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
 };
 use object_store::path::Path as Key;
 use quick_xml::events::Event;
@@ -27,6 +31,34 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one request may take in all, with the body of its answer: the largest blobs over slow lines.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+
+/// The most bytes of a response that is read into memory: a page of a listing, an error, credentials. Azure's pages are the
+/// largest, with 5000 keys of up to 1024 characters.
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+
+/// Marks the requests that read one object, the library's repetitions included. The bodies of their responses together have at
+/// most so many bytes, and each at most its Content-Length. A response to any other request has at most [`MAX_MESSAGE`].
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Mutex<Result<u64, Oversized>>>);
+
+impl Budget {
+    /// A budget for one read of at most `limit` bytes.
+    pub fn of(limit: u64) -> Budget {
+        Budget(Arc::new(Mutex::new(Ok(limit))))
+    }
+
+    /// The bytes that are left.
+    ///
+    /// # Errors
+    /// A body was too large, so nothing more is requested.
+    fn left(&self) -> Result<u64, Oversized> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_left(&self, left: Result<u64, Oversized>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = left;
+    }
+}
 
 /// Marks a request for a page of a listing: keys that the library cannot hold are taken out of the answer and told in
 /// [`Unusable`]. The library would refuse the whole page without naming them.
@@ -86,6 +118,20 @@ pub struct Redirected {
     pub host: String,
 }
 
+/// A response whose body is larger than its Content-Length, or than what may be read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a response of more than {limit} bytes")]
+pub struct Oversized {
+    /// The most bytes that were expected.
+    pub limit: u64,
+}
+
+impl Oversized {
+    fn error(self) -> HttpError {
+        HttpError::new(HttpErrorKind::Decode, self)
+    }
+}
+
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
@@ -95,7 +141,10 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let is_listing = request.extensions().get::<Listing>().is_some();
-        let response = self.client.call(request).await?;
+        let budget = request.extensions().get::<Budget>().cloned().unwrap_or_else(|| Budget::of(MAX_MESSAGE));
+        // The library repeats a read whose body failed, whatever the reason.
+        budget.left().map_err(Oversized::error)?;
+        let response = bounded(self.client.call(request).await?, &budget)?;
         let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
         if let Some(location) = location {
             let url = location.to_str().ok().and_then(|location| url::Url::parse(location).ok());
@@ -106,6 +155,48 @@ impl HttpService for Service {
             true => without_unusable(response).await,
             false => Ok(response),
         }
+    }
+}
+
+/// A response whose body ends with an error where it is too large.
+fn bounded(response: HttpResponse, budget: &Budget) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = response.into_parts();
+    // The text of an error is no part of an object.
+    let budget = if parts.status.is_success() { budget.clone() } else { Budget::of(MAX_MESSAGE) };
+    let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let limit = budget.left().map_err(Oversized::error)?.min(declared.unwrap_or(MAX_MESSAGE));
+    Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Bounded { body, limit, left: limit, budget })))
+}
+
+/// A body of at most so many bytes. It gives no hint of its size, since the library would reserve memory for what is only
+/// declared.
+struct Bounded {
+    body: HttpResponseBody,
+    /// The most bytes of this body, and how many of them are still to come.
+    limit: u64,
+    left: u64,
+    budget: Budget,
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let length = data.map_or(0, Bytes::len) as u64;
+        let Some(left) = self.left.checked_sub(length) else {
+            let error = Oversized { limit: self.limit };
+            self.budget.set_left(Err(error));
+            return Poll::Ready(Some(Err(error.error())));
+        };
+        self.left = left;
+        self.budget.set_left(self.budget.left().map(|budget| budget.saturating_sub(length)));
+        Poll::Ready(frame)
     }
 }
 

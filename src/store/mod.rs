@@ -574,13 +574,20 @@ pub enum BucketProblem {
         /// The host that it leads to.
         host: String,
     },
-    /// A listing without an end.
+    /// A listing whose pages go on without anything new.
+    #[error("the store's listing has no end: {sign}; report it to the store's operator")]
+    Endless {
+        /// What shows that it has none.
+        sign: String,
+    },
+    /// A response that is larger than it says, or than such a response may be.
     #[error(
-        "the store gives the same page again, after the token {token:?}: its listing has no end; report it to whoever runs it"
+        "the response has more than {limit} bytes, which is its declared length or the most that is read of it; check the \
+         endpoint, or report it to the store's operator"
     )]
-    Repeats {
-        /// The token of the page.
-        token: String,
+    Oversized {
+        /// The most bytes that were expected.
+        limit: u64,
     },
     /// No answer came, after retries.
     #[error("no answer from {endpoint} ({cause}); check the endpoint and the network")]

@@ -1,8 +1,9 @@
-//! Object stores, and whoever answers in their place, that mean harm: redirects that collect credentials, listings without an end,
-//! and keys that are no paths.
+//! Object stores, and whoever answers in their place, that mean harm: redirects that collect credentials, listings and responses
+//! without an end, and keys that are no paths.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -113,10 +114,152 @@ fn a_listing_that_repeats_its_token_ends() {
         &["copy", "s3://site", copy.to_str().unwrap()],
     ] {
         proxy.rewrite(without_end());
-        endpoint.run(args).failure(&["list", "s3://site", "the same again", "no end"]);
+        endpoint.run(args).failure(&["list", "s3://site", "no end"]);
     }
     proxy.rewrite(|_, body| body);
     assert_eq!(endpoint.objects(), before);
+}
+
+/// Says on each page of a listing that another page follows, after a new token. It ends after a thousand pages.
+fn with_fresh_tokens(is_empty: bool) -> impl FnMut(&Seen, Bytes) -> Bytes + Send {
+    let mut pages = 0;
+    move |seen, body| {
+        if !seen.query.contains("list-type=2") || pages == 1000 {
+            return body;
+        }
+        pages += 1;
+        let next = format!("<NextContinuationToken>token {pages}</NextContinuationToken></ListBucketResult>");
+        let text = match is_empty {
+            true => "<ListBucketResult><Name>site</Name><KeyCount>0</KeyCount></ListBucketResult>".to_string(),
+            false => String::from_utf8(body.to_vec()).unwrap(),
+        };
+        text.replace("</ListBucketResult>", &next).into()
+    }
+}
+
+#[test]
+fn a_listing_without_new_keys_ends_whatever_its_tokens() {
+    let directory = TempDir::new().unwrap();
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    endpoint.publish(&[&image(&directory, "app")]);
+    let copy = directory.path().join("copy");
+    for args in [
+        &["gc", "--grace", "0", "s3://site"][..],
+        &["verify", "s3://site"],
+        &["copy", "s3://site", copy.to_str().unwrap()],
+    ] {
+        proxy.rewrite(with_fresh_tokens(true));
+        endpoint.run(args).failure(&["list", "s3://site", "no end", "pages in a row have no key"]);
+    }
+    // A store that begins again with each token: it takes a token for the last key before the page.
+    proxy.rewrite(with_fresh_tokens(false));
+    endpoint.run(&["verify", "s3://site"]).failure(&["list", "s3://site", "no end"]);
+}
+
+#[test]
+fn pages_without_keys_are_passed_over() {
+    let directory = TempDir::new().unwrap();
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    endpoint.publish(&[&image(&directory, "app"), &image(&directory, "removed")]);
+    endpoint.run(&["remove", "--json", "s3://site", "example.com/removed"]).success();
+    // Given a listing that begins with empty pages, after each of which it goes on.
+    let mut left = 20;
+    proxy.rewrite(move |seen, body| {
+        if !seen.query.contains("list-type=2") || left == 0 {
+            return body;
+        }
+        left -= 1;
+        format!(
+            "<ListBucketResult><Name>site</Name><KeyCount>0</KeyCount><NextContinuationToken>!{left}\
+             </NextContinuationToken></ListBucketResult>"
+        )
+        .into()
+    });
+    let freed = endpoint.run(&["gc", "--json", "--grace", "0", "s3://site"]).success();
+    assert_eq!(freed["blobs"]["objects"], 2);
+}
+
+/// How much a [`Flood`] sends for one request, above what any response may have.
+const FLOOD_BYTES: usize = 96 * 1024 * 1024;
+
+/// A store that answers with a head and then far more than it says. It counts what clients take.
+struct Flood {
+    address: SocketAddr,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    /// Answers each request but listings and HEAD with `head` and the flood; the others with nothing.
+    fn start(head: &'static str) -> Flood {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let sent: Arc<AtomicUsize> = Arc::default();
+        let counter = Arc::clone(&sent);
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().map_while(Result::ok) {
+                let lines = BufReader::new(&connection).lines().map_while(Result::ok);
+                let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                if request.first().is_none_or(|line| !line.starts_with("GET") || line.contains("list-type")) {
+                    let _ = connection
+                        .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    continue;
+                }
+                let _ = connection.write_all(head.as_bytes());
+                let mut chunk = b"100000\r\n".to_vec();
+                chunk.resize(chunk.len() + 0x10_0000, b' ');
+                chunk.extend(b"\r\n");
+                for _ in 0..FLOOD_BYTES / 0x10_0000 {
+                    if connection.write_all(&chunk).is_err() {
+                        break;
+                    }
+                    counter.fetch_add(chunk.len(), Ordering::Relaxed);
+                }
+                let _ = connection.write_all(b"0\r\n\r\n");
+            }
+        });
+        Flood { address, sent }
+    }
+}
+
+#[test]
+fn no_response_is_read_beyond_its_limit() {
+    let object = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 20\r\nETag: \"x\"\r\n\
+                  Last-Modified: Tue, 15 Nov 1994 12:45:26 GMT\r\nConnection: close\r\n\r\n";
+    let unversioned = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 20\r\n\
+                       Last-Modified: Tue, 15 Nov 1994 12:45:26 GMT\r\nConnection: close\r\n\r\n";
+    let error = "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    for (head, limit) in [(object, "20 bytes"), (unversioned, "20 bytes"), (error, "16777216 bytes")] {
+        let flood = Flood::start(head);
+        let endpoint = Endpoint::s3(&format!("http://{}", flood.address));
+        for args in [&["list", "s3://site"][..], &["verify", "s3://site"], &["gc", "s3://site"]] {
+            flood.sent.store(0, Ordering::Relaxed);
+            endpoint.run(args).failure(&["s3://site", "the response has more than", limit]);
+            // What is above the limit was in the buffers of the connection.
+            let sent = flood.sent.load(Ordering::Relaxed);
+            assert!(sent < FLOOD_BYTES, "{args:?} took {sent} bytes");
+        }
+    }
+}
+
+#[test]
+fn no_page_of_a_listing_is_read_beyond_its_limit() {
+    let directory = TempDir::new().unwrap();
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    endpoint.publish(&[&image(&directory, "app")]);
+    for listing in ["list-type=2", "uploads="] {
+        proxy.rewrite(move |seen, body| match seen.query.contains(listing) {
+            true => [&body[..], &b" ".repeat(16 * 1024 * 1024)].concat().into(),
+            false => body,
+        });
+        let run = endpoint.run(&["gc", "--grace", "0", "s3://site"]);
+        run.failure(&["list", "s3://site", "the response has more than 16777216 bytes"]);
+    }
 }
 
 /// Keys that S3 takes and no path of a site can be.

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use object_store::{Attributes, GetOptions, PutMode, PutOptions, PutPayload};
+use object_store::{Attributes, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use super::{BucketStore, Stop, is_conflict, version};
@@ -13,6 +13,8 @@ use crate::store::gc_mark::{GcMark, LIFE};
 
 /// Where it is.
 const MARK: &str = ".ocisite/gc.json";
+/// The most bytes of one.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// How long saying that a gc has ended may take.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,18 +32,10 @@ impl BucketStore {
     /// The mark, if there ever was a gc. One that cannot be read is of a later version of this program, or was cut off: as
     /// long as it is young, a gc may be running.
     pub(super) fn read_gc_mark(&self) -> Result<Option<GcMark>, StoreError> {
-        let key = self.key(MARK)?;
-        let call = async || {
-            let result = self.client.objects.get_opts(&key, GetOptions::default()).await?;
-            Ok((result.meta.clone(), result.bytes().await?))
-        };
-        let (meta, bytes) = match self.run(call) {
-            Ok(found) => found,
-            Err(stop) if self.is_absent(&stop) => return Ok(None),
-            Err(stop) => return Err(self.stopped("read", MARK, stop)),
-        };
+        let Some((meta, bytes)) = self.read_up_to(MARK, MAX_BYTES)? else { return Ok(None) };
         let is_young = SystemTime::now().duration_since(meta.last_modified.into()).is_ok_and(|age| age < LIFE);
-        let is_running = serde_json::from_slice(&bytes).map_or(true, |content: Content| content.running);
+        let is_running =
+            bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).is_none_or(|content: Content| content.running);
         Ok(Some(GcMark { version: version(&meta), is_running: is_running && is_young }))
     }
 

@@ -45,7 +45,7 @@ use super::{
     Options, Stat, Store, StoreError, Upload, Version, Written,
 };
 use crate::digest::{Digest, VerifyingReader};
-use crate::outbound::object_store::Unusable;
+use crate::outbound::object_store::{Budget, Unusable};
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::{Kind, SitePath};
 
@@ -327,10 +327,29 @@ impl BucketStore {
         let (mut pages, mut page_token) = (Pages::default(), None);
         loop {
             let page = self.page(&start, None, page_token).map_err(|stop| self.stopped("list", prefix, stop))?;
+            let last = last_key(&page.result).map(str::to_string);
             visit(page.result);
-            let Some(token) = page.page_token else { return Ok(()) };
-            pages.next(self, &token)?;
-            page_token = Some(token);
+            if page.page_token.is_none() {
+                return Ok(());
+            }
+            pages.next(self, last.as_deref())?;
+            page_token = page.page_token;
+        }
+    }
+
+    /// An object, with its bytes unless they are more than `limit`. None: it is absent.
+    fn read_up_to(&self, path: &str, limit: u64) -> Result<Option<(ObjectMeta, Option<Bytes>)>, StoreError> {
+        let key = self.key(path)?;
+        let call = async || {
+            let result = self.client.objects.get_opts(&key, reading(limit)).await?;
+            let meta = result.meta.clone();
+            let bytes = if meta.size > limit { None } else { Some(result.bytes().await?) };
+            Ok((meta, bytes))
+        };
+        match self.run(call) {
+            Ok(found) => Ok(Some(found)),
+            Err(stop) if self.is_absent(&stop) => Ok(None),
+            Err(stop) => Err(self.stopped("read", path, stop)),
         }
     }
 
@@ -363,24 +382,16 @@ impl Store for BucketStore {
     }
 
     fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
-        let key = self.key(path.as_str())?;
-        let call = async || {
-            let result = self.client.objects.get_opts(&key, GetOptions::default()).await?;
-            let meta = result.meta.clone();
-            let bytes = if meta.size > limit { None } else { Some(result.bytes().await?) };
-            Ok((meta, bytes))
-        };
-        match self.run(call) {
-            Ok((meta, Some(bytes))) => Ok(Some(Document { bytes: bytes.into(), version: version(&meta) })),
-            Ok((_, None)) => Err(StoreError::TooLarge { path: self.url(path.as_str()).into(), limit }),
-            Err(stop) if self.is_absent(&stop) => Ok(None),
-            Err(stop) => Err(self.stopped("read", path.as_str(), stop)),
+        match self.read_up_to(path.as_str(), limit)? {
+            Some((meta, Some(bytes))) => Ok(Some(Document { bytes: bytes.into(), version: version(&meta) })),
+            Some((_, None)) => Err(StoreError::TooLarge { path: self.url(path.as_str()).into(), limit }),
+            None => Ok(None),
         }
     }
 
     fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
         let key = self.key(path.as_str())?;
-        match self.run(async || self.client.objects.get(&key).await) {
+        match self.run(async || self.client.objects.get_opts(&key, reading(u64::MAX)).await) {
             Ok(result) => Ok(Some(Box::new(Reader {
                 runtime: self.runtime.handle().clone(),
                 chunks: result.into_stream(),
@@ -570,8 +581,21 @@ impl Read for Reader {
     }
 }
 
+/// The options of one read of at most `limit` bytes.
+fn reading(limit: u64) -> GetOptions {
+    let mut options = GetOptions::default();
+    options.extensions.insert(Budget::of(limit));
+    options
+}
+
 fn stat(meta: &ObjectMeta) -> Stat {
     Stat { size: meta.size, modified: meta.last_modified.into() }
+}
+
+/// The last key of a page, whether or not the library can hold it.
+fn last_key(page: &ListResult) -> Option<&str> {
+    let unusable = || page.extensions.get::<Unusable>().and_then(|Unusable(keys)| keys.last());
+    page.objects.last().map(|meta| meta.location.as_ref()).or_else(|| unusable().map(String::as_str))
 }
 
 /// A version is what the store compares: an ETag, or on Google's store a generation. Kept as both, one a line.

@@ -24,7 +24,9 @@ const KEYS_PER_WALK: usize = 256;
 /// Where a listing cannot begin at a key, as many pages are read as this part of the number of keys; what is not found in
 /// them is asked for one by one.
 const KEYS_PER_PAGE: usize = 8;
-/// How much of a token is told.
+/// The most pages in a row without a key. Stores give some where they pass over deleted objects.
+const MAX_EMPTY_PAGES: usize = 50;
+/// How much of a key is told.
 const MAX_TOLD: usize = 200;
 
 /// The stat of each path, in their order.
@@ -109,26 +111,32 @@ fn common_prefix(sorted: &[(String, usize)]) -> &str {
     &first[..length]
 }
 
-/// The pages of one listing. A store that gives the same token again would have it go on for ever.
+/// The pages of one listing. Each has to bring a new key, so that a listing ends whose keys do: a store can make up new tokens
+/// for ever. The order of the keys does not count, since directory buckets of S3 Express list in an order of their own.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    tokens: HashSet<Digest>,
+    /// The last key of each page.
+    ends: HashSet<Digest>,
+    /// The pages without a key since the last one that had any.
+    empty: usize,
 }
 
 impl Pages {
-    /// Hears the token of the next page.
+    /// Takes the last key of a page that another page follows.
     ///
     /// # Errors
-    /// There was one of it before.
-    pub(super) fn next(&mut self, store: &BucketStore, token: &str) -> Result<(), StoreError> {
-        match self.tokens.insert(Digest::of(Algorithm::Sha256, token.as_bytes())) {
-            true => Ok(()),
-            false => Err(StoreError::Bucket {
-                action: "list",
-                object: store.name(),
-                problem: BucketProblem::Repeats { token: token.chars().take(MAX_TOLD).collect() },
-            }),
-        }
+    /// The pages go on without anything new.
+    pub(super) fn next(&mut self, store: &BucketStore, last: Option<&str>) -> Result<(), StoreError> {
+        self.empty = if last.is_none() { self.empty + 1 } else { 0 };
+        let is_new = last.is_none_or(|last| self.ends.insert(Digest::of(Algorithm::Sha256, last.as_bytes())));
+        let sign = match last {
+            Some(last) if !is_new => {
+                format!("a second page ends at the key {:?}", last.chars().take(MAX_TOLD).collect::<String>())
+            }
+            None if self.empty > MAX_EMPTY_PAGES => format!("{} pages in a row have no key", self.empty),
+            _ => return Ok(()),
+        };
+        Err(StoreError::Bucket { action: "list", object: store.name(), problem: BucketProblem::Endless { sign } })
     }
 }
 

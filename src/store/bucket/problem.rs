@@ -10,7 +10,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use regex::Regex;
 
 use super::connect::Endpoint;
-use crate::outbound::object_store::Redirected;
+use crate::outbound::object_store::{Oversized, Redirected};
 use crate::store::{BucketProblem, Provider};
 
 #[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
@@ -31,6 +31,8 @@ pub struct Failure {
     is_credentials: bool,
     /// The host of a redirect that was not followed.
     redirect: Option<String>,
+    /// The limit that a response went over.
+    oversized: Option<u64>,
     /// Whether the answer was a redirect to nowhere, which is how S3 tells of another region.
     is_bare_redirect: bool,
 }
@@ -52,6 +54,9 @@ impl Failure {
             if let Some(Redirected { host }) = error.downcast_ref() {
                 failure.redirect = Some(host.clone());
             }
+            if let Some(Oversized { limit }) = error.downcast_ref() {
+                failure.oversized = Some(*limit);
+            }
             if let Some(http) = error.downcast_ref::<HttpError>() {
                 failure.transport = Some(transport(http));
             }
@@ -62,7 +67,7 @@ impl Failure {
 
     /// Whether the request never got a whole answer: it may have been carried out, or not.
     pub fn is_transport(&self) -> bool {
-        self.transport.is_some() && self.status.is_none() && self.redirect.is_none()
+        self.transport.is_some() && self.status.is_none() && self.redirect.is_none() && self.oversized.is_none()
     }
 
     /// The store's code, or the status, for messages.
@@ -80,6 +85,9 @@ impl Failure {
         let bucket = endpoint.bucket.clone();
         if let Some(host) = &self.redirect {
             return BucketProblem::Redirect { host: host.clone() };
+        }
+        if let Some(limit) = self.oversized {
+            return BucketProblem::Oversized { limit };
         }
         if self.is_credentials && !endpoint.has_credentials {
             return BucketProblem::NoCredentials { hint: where_credentials_are(endpoint.provider) };
