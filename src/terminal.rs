@@ -13,6 +13,8 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::Serialize;
 
 /// The most characters of a message's line. A hostile site can make messages of megabytes.
@@ -26,16 +28,28 @@ pub enum TerminalError {
     Write(#[source] io::Error),
 }
 
-/// Whether a character only shows itself: no control character but the tab, no bidirectional control, no separator of lines or
-/// paragraphs, no other character that is invisible by its nature (Unicode's general category Cf), and no noncharacter.
+/// Whether a character shows itself, and nothing else. These do not: control characters but the tab, separators of lines and
+/// paragraphs, format characters (bidirectional controls are among them), whatever Unicode calls ignorable by default (fillers,
+/// joiners, variation selectors, tags), and noncharacters. The blank Braille pattern is the one symbol without ink.
 pub fn is_printable(character: char) -> bool {
-    let is_noncharacter = u32::from(character) & 0xfffe == 0xfffe;
-    !is_noncharacter
-        && !matches!(character,
-            '\0'..='\u{8}' | '\n'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}'
-            | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    if matches!(character, '\t' | ' '..='~') {
+        return true;
+    }
+    let category = CodePointMapData::<GeneralCategory>::new().get(character);
+    !matches!(category, Control | Format | LineSeparator | ParagraphSeparator)
+        && !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+        && !CodePointSetData::new::<NoncharacterCodePoint>().contains(character)
+        && character != '\u{2800}'
+}
+
+/// Appends a character, or its escape where it is not printable.
+pub fn push_printable(text: &mut String, character: char) {
+    match character {
+        _ if is_printable(character) => text.push(character),
+        _ if character.is_control() => text.extend(character.escape_debug()),
+        _ => text.extend(character.escape_unicode()),
+    }
 }
 
 /// Text for one line: characters that are not printable stand as escapes, such as `\u{1b}` and `\n`.
@@ -44,13 +58,21 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match is_printable(character) {
-            true => printable.push(character),
-            false => printable.extend(character.escape_debug()),
-        }
-    }
+    text.chars().for_each(|character| push_printable(&mut printable, character));
     Cow::Owned(printable)
+}
+
+/// The same for text of several lines: their ends stay as they are.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    let is_end = |character| matches!(character, '\n' | '\r');
+    if text.chars().all(|character| is_end(character) || is_printable(character)) {
+        return Cow::Borrowed(text);
+    }
+    let pieces = text.split_inclusive(is_end).map(|line| {
+        let content = line.trim_end_matches(is_end);
+        format!("{}{}", printable(content), &line[content.len()..])
+    });
+    Cow::Owned(pieces.collect())
 }
 
 /// The text up to so many characters, with a sign where more was cut.
@@ -164,6 +186,10 @@ mod tests {
             ("nul\0", "nul\\0"),
             ("gpj\u{202e}exe\u{2066}", "gpj\\u{202e}exe\\u{2066}"),
             ("a\u{2028}b\u{200b}\u{feff}\u{e0041}", "a\\u{2028}b\\u{200b}\\u{feff}\\u{e0041}"),
+            ("\u{110bd}\u{13430}\u{1bca0}", "\\u{110bd}\\u{13430}\\u{1bca0}"),
+            ("\u{3164}\u{115f}\u{ffa0}\u{34f}", "\\u{3164}\\u{115f}\\u{ffa0}\\u{34f}"),
+            ("\u{17b4}\u{180b}\u{2800}\u{fe0f}", "\\u{17b4}\\u{180b}\\u{2800}\\u{fe0f}"),
+            ("\u{e0100}\u{e01ef}\u{e0080}\u{fdd0}", "\\u{e0100}\\u{e01ef}\\u{e0080}\\u{fdd0}"),
         ] {
             assert_eq!(printable(text), shown);
         }
@@ -171,15 +197,17 @@ mod tests {
 
     #[test]
     fn other_text_stays_as_it_is() {
-        let text = "linux/amd64 \"é e\u{301} 漢字 עברית 🦀\" \\ \t100 %";
+        let text = "linux/amd64 \"é e\u{301} 漢字 עברית हिन्दी ភាសាខ្មែរ မြန်မာ 한국어 ไทย 🦀\" \\ \t100 %";
         assert_eq!(printable(text), text);
+        let lines = "one\r\n\u{202e}two\n\nthree";
+        assert_eq!(printable_lines(lines), "one\r\n\\u{202e}two\n\nthree");
         assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(cut("äöü", 3), "äöü");
     }
 
     proptest! {
         #[test]
-        fn json_keeps_its_value(text in "[\u{0}-\u{9f}\u{2000}-\u{2070}\u{e0000}-\u{e0080}\\\\\"]{0,20}") {
+        fn json_keeps_its_value(text in "[\u{0}-\u{9f}\u{2000}-\u{2070}\u{3164}\u{e0000}-\u{e0080}\\\\\"]{0,20}") {
             let mut json = Vec::new();
             serde_json::to_writer_pretty(Escaping(&mut json), &[&text]).unwrap();
             let json = String::from_utf8(json).unwrap();

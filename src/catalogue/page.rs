@@ -19,6 +19,7 @@ use crate::shell;
 use crate::site::object::PAGE_POLICY;
 use crate::site::path::{PathError, REF_ENGINES};
 use crate::site::{SitePath, catalogue};
+use crate::terminal;
 
 /// The width of the picture of layers, in its own units.
 const BAR_WIDTH: u64 = 1000;
@@ -55,14 +56,16 @@ pub enum PageError {
     Path(#[from] PathError),
 }
 
-/// Writes a value into a page: text is escaped for elements and for quoted attributes alike. (minijinja's own formatter also
+/// Writes a value into a page: text is escaped for elements and for quoted attributes alike, and as on a terminal where it would
+/// not be seen. (minijinja's own formatter also
 /// escapes slashes, which makes paths unreadable and a list of ten thousand images a tenth larger.)
 fn write_escaped(out: &mut Output, state: &mut State, value: &TemplateValue) -> Result<(), minijinja::Error> {
     let is_text = value.as_str().is_some_and(|_| !value.is_safe());
     let Some(text) = value.as_str().filter(|_| is_text && matches!(state.auto_escape(), AutoEscape::Html)) else {
         return minijinja::escape_formatter(out, state, value);
     };
-    let mut rest = text;
+    let text = terminal::printable_lines(text);
+    let mut rest = &*text;
     while let Some(position) = rest.find(['&', '<', '>', '"', '\'']) {
         let (before, after) = rest.split_at(position);
         let (special, after) = after.split_at(1);

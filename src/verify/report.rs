@@ -168,8 +168,8 @@ fn xml(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            c if c == '\n' || terminal::is_printable(c) => escaped.push(c),
-            c => escaped.extend(c.escape_debug()),
+            '\n' => escaped.push('\n'),
+            c => terminal::push_printable(&mut escaped, c),
         }
     }
     escaped

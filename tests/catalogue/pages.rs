@@ -5,6 +5,7 @@ use serde_json::json;
 use super::site::{self, Demo, HOSTILE};
 use crate::support::fixtures::layouts;
 use crate::support::program::{publish, text};
+use crate::support::text::assert_text;
 
 #[test]
 fn the_list_has_every_image_with_its_newest_ref_platforms_and_size() {
@@ -139,9 +140,10 @@ fn hostile_text_stays_text() {
             assert!(!page.contains(opening), "{opening}");
         }
         assert!(!page.contains("href=\"javascript:"));
+        assert_text(page.as_bytes());
     }
     let page = demo.page("hostile");
-    assert!(page.contains("🦀 𝕰moji"));
+    assert!(page.contains(r"🦀 𝕰moji, \u{202e}backwards\u{202c}, nothing\u{3164} and"));
     assert!(page.contains("{{ 7 * 7 }} {% raw %}"));
     assert_eq!(demo.document("hostile")["manifests"].as_object().unwrap().len(), HOSTILE.len());
 }

@@ -16,7 +16,7 @@ pub const HOSTILE: [&str; 6] = [
     "\" onmouseover=\"alert(1)\" x='",
     "javascript:alert(1)",
     "</title></p></main><h1>Not a heading</h1>&lt;b&gt;&amp;",
-    "🦀 𝕰moji, \u{202e}backwards\u{202c} and {{ 7 * 7 }} {% raw %}",
+    "🦀 𝕰moji, \u{202e}backwards\u{202c}, nothing\u{3164} and {{ 7 * 7 }} {% raw %}",
     "]]>--><style>*{display:none}</style>",
 ];
 
