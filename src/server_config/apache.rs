@@ -31,21 +31,28 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)))
 }
 
-/// The path of a directory as a `<Directory>` section takes it: as it is, or, where Apache would take it for a pattern, as the
-/// pattern that only this path matches.
-pub(super) fn directory(path: &str) -> String {
-    if !path.contains(['*', '?', '[']) {
-        return path.into();
+/// The path of a root as a `<Directory>` section takes it: as it is, or, where Apache would take it for a pattern, as the
+/// pattern that only this path matches. A root with `?` is refused: the rules of a virtual host lead to files below
+/// `%{DOCUMENT_ROOT}`, and mod_rewrite splits a path at `?` before it looks for the file.
+pub(super) fn directory(path: &str) -> Result<String, QuoteError> {
+    if path.contains('?') {
+        return Err(refuse(
+            path,
+            "a RewriteRule would take what follows ? as the query, and Apache before 2.4.60 has no way to prevent it",
+        ));
+    }
+    if !path.contains(['*', '[']) {
+        return Ok(path.into());
     }
     let mut pattern = String::new();
     for character in path.chars() {
         match character {
-            '*' | '?' | '[' => pattern.extend(['[', character, ']']),
+            '*' | '[' => pattern.extend(['[', character, ']']),
             '\\' => pattern.push_str(r"\\"),
             other => pattern.push(other),
         }
     }
-    pattern
+    Ok(pattern)
 }
 
 /// Writes a regular expression as one argument. A backslash in it stands before what it escapes, never last.
@@ -108,8 +115,9 @@ mod tests {
 
     #[test]
     fn a_directory_is_no_pattern() {
-        assert_eq!(directory(r"/srv/a\b]"), r"/srv/a\b]");
-        assert_eq!(directory(r"/srv/[a]*?\b"), r"/srv/[[]a][*][?]\\b");
+        assert_eq!(directory(r"/srv/a\b]").unwrap(), r"/srv/a\b]");
+        assert_eq!(directory(r"/srv/[a]*\b").unwrap(), r"/srv/[[]a][*]\\b");
+        assert!(directory("/srv/a?b").is_err());
     }
 
     proptest! {

@@ -316,7 +316,7 @@ fn render_template(dialect: &'static Dialect, context: &Context) -> Result<Strin
     environment.add_filter("regex", |text: String| {
         (dialect.quote_regex)(&text).map(Value::from_safe_string).map_err(unquotable)
     });
-    environment.add_filter("directory", |path: &str| apache::directory(path));
+    environment.add_filter("directory", |path: &str| apache::directory(path).map_err(unquotable));
     environment.add_template(dialect.template_name, dialect.template).map_err(failed)?;
     let template = environment.get_template(dialect.template_name).map_err(failed)?;
     template.render(Serde(context)).map_err(failed)

@@ -92,13 +92,29 @@ fn a_root_with_what_configurations_give_a_meaning_is_served() {
     for kind in KINDS {
         eprintln!("{}", kind.name);
         let directory = readable_directory();
-        let pattern = if kind.name == "caddy" { "" } else { r"\e \\n [f]? *" };
+        let pattern = match kind.name {
+            "caddy" => "",
+            "apache" => r"\e \\n [f] *",
+            _ => r"\e \\n [f]? *",
+        };
         let root = directory.path().join(format!(r#"a "b" 'c'; # <d> + %1 ~ ^ {pattern}z"#));
         let image = format!("example.com/app={}", fixtures::layouts().join("app").display());
         fixtures::run(Command::new(PROGRAM).args(["publish", "--site"]).arg(&root).arg(image));
         let server = WebServer::start(kind, &root, &[]);
         assert!(!Consumer::new(&server).walk("app", Some("1.0")).is_empty());
     }
+}
+
+#[test]
+fn a_root_that_apache_would_cut_is_refused() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let mut command = Command::new(PROGRAM);
+    command.args(["server-config", "apache", "--root", "/srv/a?b", "--site"]).arg(site.root());
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{error}");
+    assert!(error.contains("\"/srv/a?b\" cannot stand in a configuration of Apache: "), "{error}");
+    assert!(error.contains("choose another name or path"), "{error}");
 }
 
 #[test]
