@@ -20,7 +20,7 @@ use ocisite::oci::{Descriptor, Verified, manifest};
 use ocisite::root::Root;
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
-use ocisite::serve::respond::{Body, Preview, Request, respond};
+use ocisite::serve::respond::{Preview, Request, respond};
 use ocisite::site::description::Description;
 use ocisite::site::index::Index;
 use ocisite::site::settings::Views;
@@ -224,14 +224,8 @@ pub fn request_path(bytes: &[u8]) {
     let request = Request { method: "GET".into(), path: path.into(), query: query.into(), ..Request::default() };
     let response = respond(&Preview { root, map }, &request);
     assert!((200..500).contains(&response.status), "{}", response.status);
-    let body = match response.body {
-        Body::Bytes(bytes) => bytes,
-        Body::File { file, offset, length } => {
-            let mut bytes = vec![0; usize::try_from(length).unwrap()];
-            file.read_exact_at(&mut bytes, offset).unwrap();
-            bytes
-        }
-    };
+    let mut body = vec![];
+    response.body.write_to(&mut body).unwrap();
     assert!(!body.windows(SECRET.len()).any(|part| part == SECRET), "{target:?}");
 }
 

@@ -228,11 +228,11 @@ mod tests {
         let (ended, answers) = channel();
         std::thread::spawn(move || {
             for request in server.incoming_requests() {
-                let file = tempfile::tempfile().unwrap();
+                let file = Arc::new(tempfile::tempfile().unwrap());
                 file.set_len(length).unwrap();
                 let client = gate.client_of(&request).unwrap();
                 let response = Response { status: 200, headers: vec![], body: Body::File { file, offset: 0, length } };
-                let sent = http::send(response, "GET", client.is_last, &client.stream);
+                let sent = http::send(response, "GET", client.is_last, client.stream.as_ref());
                 if sent.is_ok() {
                     client.answered.send(()).unwrap();
                 }

@@ -1,7 +1,6 @@
 //! The traffic with `tiny_http`: its requests become plain data, our responses go out, and its quirks stay in here.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::net::TcpStream;
+use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
 use tiny_http::Header;
@@ -9,11 +8,11 @@ use tiny_http::Header;
 use super::gate::Client;
 use super::head::KEY_HEADER;
 use super::request_path;
-use super::respond::{Body, Request, Response, sends_body};
+use super::respond::{Request, Response, sends_body};
 use crate::terminal;
 
-/// How much of a body is sent together with the head.
-const BEGINNING_BYTES: u64 = 64 * 1024;
+/// How much of a response is in memory at once. Most documents are smaller, and are sent in one piece with the head.
+const PIECE_BYTES: usize = 32 * 1024;
 
 /// Answers one request. With `log`, writes what was asked, the status, the bytes of the body, and the time to standard error.
 pub fn exchange(http: tiny_http::Request, client: Client, log: bool, respond: impl FnOnce(&Request) -> Response) {
@@ -22,7 +21,7 @@ pub fn exchange(http: tiny_http::Request, client: Client, log: bool, respond: im
     let response = respond(&request);
     let status = response.status;
     let bytes = if sends_body(&request.method, status) { response.body.length() } else { 0 };
-    let sent = send(response, &request.method, client.is_last, &client.stream);
+    let sent = send(response, &request.method, client.is_last, client.stream.as_ref());
     if log {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         terminal::log(format_args!("{} {} {status} {bytes} {milliseconds:.1} ms", request.method, http.url()));
@@ -61,26 +60,14 @@ fn read(http: &tiny_http::Request) -> Request {
 /// Sends a response to a client. With `is_last`, the response says that the connection ends.
 ///
 /// # Errors
-/// The client took nothing for too long, or went away; or the file has become shorter than the response says.
-pub fn send(response: Response, method: &str, is_last: bool, mut client: &TcpStream) -> io::Result<()> {
-    let mut bytes = head(&response, is_last)?;
-    let has_body = sends_body(method, response.status);
-    match response.body {
-        Body::Bytes(body) if has_body => bytes.extend(body),
-        Body::File { mut file, offset, length } if has_body => {
-            file.seek(SeekFrom::Start(offset))?;
-            // In one piece with the head: most documents are small.
-            let beginning = (&file).take(length.min(BEGINNING_BYTES)).read_to_end(&mut bytes)? as u64;
-            client.write_all(&bytes)?;
-            bytes.clear();
-            let rest = io::copy(&mut file.take(length - beginning), &mut client)?;
-            if beginning + rest < length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        _ => {}
+/// The client takes it too slowly, or went away; or the file has become shorter than the response says.
+pub fn send(response: Response, method: &str, is_last: bool, client: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(PIECE_BYTES, client);
+    out.write_all(&head(&response, is_last)?)?;
+    if sends_body(method, response.status) {
+        response.body.write_to(&mut out)?;
     }
-    client.write_all(&bytes)
+    out.flush()
 }
 
 /// The head of a response, as `tiny_http` writes it.

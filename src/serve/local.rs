@@ -3,63 +3,53 @@
 //! A site's templates lead to `https://{host}/…` or to its own origin. A preview answers on plain HTTP and some port, so in
 //! the documents it serves they become relative to itself. The files of the site stay as they are.
 
-use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Write};
 
+use super::json_scan::{Part, Step, scan};
 use crate::json;
-use crate::site::{Kind, Settings};
+use crate::site::Kind;
 use crate::template::{Template, Variables};
 
-/// The document with its templates made local. None: there is nothing to change, or it is no document of that kind.
-pub fn rewrite(kind: &Kind, bytes: &[u8], settings: &Settings) -> Option<Vec<u8>> {
-    // An index may be large, and few have a template that leads to a host.
-    if !names_own_host(bytes, settings) {
-        return None;
-    }
-    let mut document = json::parse(bytes).ok()?;
-    let mut changed = false;
+/// Where the templates of a document are. None: it has none.
+pub fn templates(kind: &Kind) -> Option<&'static [Step]> {
     match kind {
-        Kind::RefEngines => {
-            for list in ["refEngines", "casEngines"] {
-                changed |= rewrite_engines(document.get_mut(list), settings);
-            }
-        }
-        Kind::Index => {
-            for entry in document.get_mut("manifests")?.as_array_mut()? {
-                changed |= rewrite_engines(entry.get_mut("casEngines"), settings);
-            }
-        }
-        _ => return None,
+        Kind::RefEngines => Some(&[Step::Key(&["refEngines", "casEngines"]), Step::Element, Step::Key(&["uri"])]),
+        Kind::Index => Some(&[
+            Step::Key(&["manifests"]),
+            Step::Element,
+            Step::Key(&["casEngines"]),
+            Step::Element,
+            Step::Key(&["uri"]),
+        ]),
+        _ => None,
     }
-    changed.then(|| json::canonical(&document))
 }
 
-fn rewrite_engines(engines: Option<&mut Value>, settings: &Settings) -> bool {
+/// Writes a document with its templates made local. False: there was nothing to change.
+pub fn write(file: &File, templates: &'static [Step], hosts: &[String], out: &mut dyn Write) -> io::Result<bool> {
     let mut changed = false;
-    for engine in engines.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(Value::String(uri)) = engine.get_mut("uri")
-            && let Some(local) = local(uri, settings)
-        {
-            *uri = local;
-            changed = true;
+    scan(file, templates, |part| match part {
+        Part::Text(text) => out.write_all(text),
+        Part::Match(token) => {
+            let uri = serde_json::from_slice::<String>(token).ok();
+            let local = uri.and_then(|uri| local(&uri, hosts));
+            changed |= local.is_some();
+            out.write_all(local.map(|local| json::canonical(&local)).as_deref().unwrap_or(token))
         }
-    }
-    changed
-}
-
-fn names_own_host(bytes: &[u8], settings: &Settings) -> bool {
-    let own = || settings.hosts.iter().map(String::as_bytes).chain([b"{host}".as_slice()]);
-    let starts = memchr::memmem::find_iter(bytes, b"://").filter_map(|found| bytes.get(found + 3..));
-    starts.into_iter().any(|rest| own().any(|host| rest.starts_with(host)))
+        Part::Begin(_) | Part::End(_) => Ok(()),
+    })?;
+    Ok(changed)
 }
 
 /// `https://{host}/a/{+path}` and `https://example.com/a/{+path}` become `/a/{+path}`. A `{host}` that remains is the host of
 /// the name, which is `localhost` when a preview is asked, so the site's own is put in its place where it has only one.
-fn local(uri: &str, settings: &Settings) -> Option<String> {
+fn local(uri: &str, hosts: &[String]) -> Option<String> {
     let rest = uri.strip_prefix("https://").or(uri.strip_prefix("http://"))?;
-    let own = settings.hosts.iter().map(String::as_str).chain(["{host}"]);
+    let own = hosts.iter().map(String::as_str).chain(["{host}"]);
     let path =
         own.filter_map(|host| rest.strip_prefix(host)).find(|path| path.starts_with('/') || path.starts_with("{/"))?;
-    let [host] = settings.hosts.as_slice() else { return Some(path.into()) };
+    let [host] = hosts else { return Some(path.into()) };
     let template = Template::parse(path).ok()?;
     let expanded = template.expand_some(&Variables::new().with("host", host));
     Some(expanded.map_or(path.into(), |template| template.to_string()))
@@ -68,18 +58,11 @@ fn local(uri: &str, settings: &Settings) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::{Preset, settings::Views};
 
     #[test]
     fn own_origins_become_relative_and_others_stay() {
-        let settings = Settings {
-            hosts: vec!["example.com".into()],
-            index_template: Template::parse(Preset::Cas.index_template()).unwrap(),
-            cas_template: Template::parse(Preset::Cas.cas_template()).unwrap(),
-            origins: vec![],
-            views: Views::default(),
-        };
-        let local = |uri: &str| local(uri, &settings);
+        let hosts = ["example.com".to_string()];
+        let local = |uri: &str| local(uri, &hosts);
         assert_eq!(local("https://{host}/oci-index/{+path}").as_deref(), Some("/oci-index/{+path}"));
         assert_eq!(local("http://example.com/cas/{digest}").as_deref(), Some("/cas/{digest}"));
         assert_eq!(local("https://{host}/i/{host}/{+path}").as_deref(), Some("/i/example.com/{+path}"));

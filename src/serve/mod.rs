@@ -5,11 +5,13 @@
 //! each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`) takes the request from `tiny_http` and
 //! sends the answer ([`http`]).
 
+pub mod computed;
 mod connections;
 mod gate;
 mod head;
 pub mod host;
 pub mod http;
+pub mod json_scan;
 pub mod local;
 pub mod range;
 pub mod registry;

@@ -1,12 +1,17 @@
 //! The registry view as the preview serves it: the files of [`crate::site::registry`], and the few things that need a
 //! program, because they depend on a query: `n`, `last` and `artifactType`.
 
-use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
 use url::form_urlencoded;
 
-use super::respond::{Body, Preview, Refusal, Representation, content_etag};
-use crate::digest::{Algorithm, Digest};
-use crate::json::{self, MAX_INDEX_BYTES};
+use super::computed::{self, Computed};
+use super::json_scan::{Part, Step, scan};
+use super::respond::{Body, Preview, Refusal, Representation};
+use crate::digest::Digest;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 
@@ -72,12 +77,7 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
     };
     let digest = match Digest::parse(reference) {
         Ok(digest) => digest,
-        Err(_) => {
-            let bytes = read(&mut found)?;
-            let digest = Digest::of(Algorithm::Sha256, &bytes);
-            found.body = Body::Bytes(bytes);
-            digest
-        }
+        Err(_) => computed::digest_of(&*file(&found)?).map_err(Refusal::Read)?,
     };
     found.etag = format!("\"{digest}\"");
     found.headers.push(("Docker-Content-Digest", digest.to_string()));
@@ -96,20 +96,84 @@ fn blob(preview: &Preview, name: &str, digest: &Digest) -> Result<Representation
 fn tags(preview: &Preview, name: &str, query: &Query) -> Result<Representation, Refusal> {
     let unknown = |_| unknown("NAME_UNKNOWN", &format!("there is no repository {name}"));
     let mut found = preview.open(&registry::tags_list_path(name)?, Kind::TagsList).map_err(unknown)?;
-    let document = json::parse(&read(&mut found)?).unwrap_or_default();
-    let all = document.get("tags").and_then(Value::as_array);
-    let mut tags: Vec<&str> = all.into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Some(last) = &query.last {
-        tags.retain(|tag| *tag > last.as_str());
+    if query.n.is_none() && query.last.is_none() {
+        return Ok(found);
     }
-    if let Some(n) = query.n.filter(|n| *n < tags.len()) {
-        tags.truncate(n);
-        if let Some(last) = tags.last() {
-            let link = format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\"");
-            found.headers.push(("Link", link));
+    let (file, page) = (file(&found)?, TagsPage::new(name, query));
+    let (computed, digest, next) = Computed::new(move |out| page.write(&file, out)).map_err(Refusal::Read)?;
+    if let (Some(n), Some(last)) = (query.n, next) {
+        found.headers.push(("Link", format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\"")));
+    }
+    Ok(Representation { etag: format!("\"{digest}\""), body: Body::Computed(computed), ..found })
+}
+
+/// The part of a tags list that a query asks for.
+struct TagsPage {
+    /// The document without tags.
+    empty: Vec<u8>,
+    /// Only tags after this one.
+    after: Option<String>,
+    /// How many at most.
+    max: usize,
+}
+
+impl TagsPage {
+    fn new(name: &str, query: &Query) -> TagsPage {
+        let (after, max) = (query.last.clone(), query.n.unwrap_or(usize::MAX));
+        TagsPage { empty: registry::tags_list(name, &[]), after, max }
+    }
+
+    /// Writes it. Gives its last tag if others follow.
+    fn write(&self, file: &File, out: &mut dyn Write) -> io::Result<Option<String>> {
+        const TAGS: &[Step] = &[Step::Key(&["tags"]), Step::Element];
+        let mut list = List::begin(&self.empty, out)?;
+        let (mut last, mut is_cut) = (None, false);
+        scan(file, TAGS, |part| {
+            let Part::Match(token) = part else { return Ok(()) };
+            let Ok(tag) = serde_json::from_slice::<String>(token) else { return Ok(()) };
+            if self.after.as_ref().is_some_and(|after| tag <= *after) {
+                return Ok(());
+            }
+            if list.count == self.max {
+                is_cut = true;
+                return Ok(());
+            }
+            last = Some(tag);
+            list.next()?.write_all(token)
+        })?;
+        list.end()?;
+        Ok(last.filter(|_| is_cut))
+    }
+}
+
+/// A document with one list, which is written an element at a time.
+struct List<'a> {
+    out: &'a mut dyn Write,
+    rest: &'a [u8],
+    count: usize,
+}
+
+impl<'a> List<'a> {
+    /// Begins a document that is `empty` without elements.
+    fn begin(empty: &'a [u8], out: &'a mut dyn Write) -> io::Result<List<'a>> {
+        let position = memchr::memmem::rfind(empty, b"[]").map_or(empty.len(), |found| found + 1);
+        let (start, rest) = empty.split_at(position);
+        out.write_all(start)?;
+        Ok(List { out, rest, count: 0 })
+    }
+
+    /// Where the next element is to be written.
+    fn next(&mut self) -> io::Result<&mut dyn Write> {
+        if self.count > 0 {
+            self.out.write_all(b",")?;
         }
+        self.count += 1;
+        Ok(self.out)
     }
-    Ok(in_memory(found, registry::tags_list(name, &tags)))
+
+    fn end(self) -> io::Result<()> {
+        self.out.write_all(self.rest)
+    }
 }
 
 /// `referrers/DIGEST`, with `artifactType` (distribution-spec, "Listing Referrers"). No referrers are an empty list.
@@ -124,23 +188,54 @@ fn referrers(preview: &Preview, name: &str, digest: &Digest, query: &Query) -> R
         Err(_) => preview.open(&registry::no_referrers_path()?, Kind::Referrers)?,
     };
     let Some(wanted) = &query.artifact_type else { return Ok(found) };
-    let document = json::parse(&read(&mut found)?).unwrap_or_default();
-    let all = document.get("manifests").and_then(Value::as_array);
-    let matching =
-        all.into_iter().flatten().filter(|entry| entry.get("artifactType").and_then(Value::as_str) == Some(wanted));
+    let (file, wanted) = (file(&found)?, wanted.clone());
+    let written = Computed::new(move |out| write_referrers(&file, &wanted, out));
+    let (computed, digest, ()) = written.map_err(Refusal::Read)?;
     found.headers.push(("OCI-Filters-Applied", "artifactType".into()));
-    Ok(in_memory(found, registry::image_index(matching.cloned().collect())))
+    Ok(Representation { etag: format!("\"{digest}\""), body: Body::Computed(computed), ..found })
 }
 
-fn in_memory(found: Representation, bytes: Vec<u8>) -> Representation {
-    Representation { etag: content_etag(&bytes), body: Body::Bytes(bytes), ..found }
+/// Writes a list of referrers with only those of one artifact type.
+fn write_referrers(file: &File, wanted: &str, out: &mut dyn Write) -> io::Result<()> {
+    const TYPES: &[Step] = &[Step::Key(&["manifests"]), Step::Element, Step::Key(&["artifactType"])];
+    /// How many objects and arrays are around an entry.
+    const ENTRY: usize = 2;
+    let empty = registry::image_index(vec![]);
+    let mut list = List::begin(&empty, out)?;
+    let (mut position, mut start, mut is_wanted) = (0, 0, false);
+    scan(file, TYPES, |part| {
+        match part {
+            Part::Text(text) => position += text.len() as u64,
+            Part::Match(token) => {
+                position += token.len() as u64;
+                is_wanted = serde_json::from_slice::<String>(token).is_ok_and(|found| found == wanted);
+            }
+            Part::Begin(ENTRY) => (start, is_wanted) = (position, false),
+            Part::End(ENTRY) if is_wanted => copy(file, start, position, list.next()?)?,
+            Part::Begin(_) | Part::End(_) => {}
+        }
+        Ok(())
+    })?;
+    list.end()
 }
 
-fn read(found: &mut Representation) -> Result<Vec<u8>, Refusal> {
-    match &mut found.body {
-        Body::Bytes(bytes) => Ok(std::mem::take(bytes)),
-        Body::File { file, .. } => json::read_bounded(file, MAX_INDEX_BYTES)
-            .map_err(|error| Refusal::Read(std::io::Error::other(error.to_string()))),
+/// Copies a part of a file, and leaves the place at which the file is read.
+fn copy(file: &File, mut start: u64, end: u64, out: &mut dyn Write) -> io::Result<()> {
+    let mut piece = [0; 4096];
+    while start < end {
+        let length = piece.len().min(usize::try_from(end - start).unwrap_or(usize::MAX));
+        file.read_exact_at(&mut piece[..length], start)?;
+        out.write_all(&piece[..length])?;
+        start += length as u64;
+    }
+    Ok(())
+}
+
+/// The file that a representation is sent from as it is, as all of the view's are.
+fn file(found: &Representation) -> Result<Arc<File>, Refusal> {
+    match &found.body {
+        Body::File { file, .. } => Ok(Arc::clone(file)),
+        Body::Bytes(_) | Body::Computed(_) => Err(Refusal::NotFound),
     }
 }
 

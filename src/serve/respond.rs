@@ -1,17 +1,18 @@
 //! From a request to a response, as plain data: everything about HTTP that does not need a socket.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::json;
 
+use super::computed::Computed;
 use super::range::{self, Range};
 use super::request_path::{self, RequestPathError};
 use super::{local, registry};
-use crate::digest::{Algorithm, Digest};
-use crate::json::{self, MAX_INDEX_BYTES};
+use crate::json;
 use crate::root::{FileError, Root};
 use crate::site::path::{PRIVATE_DIRECTORY, PathError};
 use crate::site::{Kind, SiteMap, SitePath, catalogue};
@@ -61,12 +62,14 @@ pub enum Body {
     /// A part of a file, streamed.
     File {
         /// The open file.
-        file: File,
+        file: Arc<File>,
         /// Where the part begins.
         offset: u64,
         /// How many bytes it has.
         length: u64,
     },
+    /// Computed while it is sent.
+    Computed(Computed),
 }
 
 impl Body {
@@ -75,6 +78,24 @@ impl Body {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::File { length, .. } => *length,
+            Body::Computed(computed) => computed.length(),
+        }
+    }
+
+    /// Writes its bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has become shorter; or `out` takes no more.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Body::Bytes(bytes) => out.write_all(bytes),
+            Body::File { file, offset, length } => {
+                let mut file = file.as_ref();
+                file.seek(SeekFrom::Start(*offset))?;
+                let copied = io::copy(&mut file.take(*length), out)?;
+                if copied < *length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+            }
+            Body::Computed(computed) => computed.write_to(out),
         }
     }
 }
@@ -177,22 +198,19 @@ impl Preview<'_> {
             None => format!("\"{:x}-{:x}.{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
         };
         let modified = metadata.modified().ok().filter(has_http_date);
+        let file = Arc::new(file);
+        let local = self.localise(&file, &kind).map_err(Refusal::Read)?;
         let whole = Body::File { file, offset: 0, length: metadata.len() };
-        let found = Representation { kind, body: whole, etag, modified, headers: vec![] };
-        match found.kind {
-            Kind::RefEngines | Kind::Index => self.localise(found),
-            _ => Ok(found),
-        }
+        let (body, etag) = local.unwrap_or((whole, etag));
+        Ok(Representation { kind, body, etag, modified, headers: vec![] })
     }
 
-    fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
-        let Body::File { mut file, length, .. } = found.body else { return Ok(found) };
-        let bytes = json::read_bounded(&mut file, MAX_INDEX_BYTES)
-            .map_err(|error| Refusal::Read(io::Error::other(error.to_string())))?;
-        match local::rewrite(&found.kind, &bytes, self.map.settings()) {
-            Some(bytes) => Ok(Representation { etag: content_etag(&bytes), body: Body::Bytes(bytes), ..found }),
-            None => Ok(Representation { body: Body::File { file, offset: 0, length }, ..found }),
-        }
+    /// A document with its templates made local, and its entity tag. None: there is nothing to change.
+    fn localise(&self, file: &Arc<File>, kind: &Kind) -> io::Result<Option<(Body, String)>> {
+        let Some(templates) = local::templates(kind) else { return Ok(None) };
+        let (file, hosts) = (Arc::clone(file), self.map.settings().hosts.clone());
+        let (computed, digest, changed) = Computed::new(move |out| local::write(&file, templates, &hosts, out))?;
+        Ok(changed.then(|| (Body::Computed(computed), format!("\"{digest}\""))))
     }
 
     /// Opens a regular file of the site. A site has no links, so none is followed.
@@ -206,11 +224,6 @@ impl Preview<'_> {
             Err(FileError::Io { source, .. }) => Err(refusal(source)),
         }
     }
-}
-
-/// A strong entity tag for bytes in memory.
-pub fn content_etag(bytes: &[u8]) -> String {
-    format!("\"{}\"", Digest::of(Algorithm::Sha256, bytes))
 }
 
 fn refusal(error: io::Error) -> Refusal {
@@ -262,6 +275,7 @@ fn cut(body: Body, start: u64, end: u64) -> Body {
             Body::Bytes(bytes.into_iter().skip(start as usize).take((end - start + 1) as usize).collect())
         }
         Body::File { file, offset, .. } => Body::File { file, offset: offset + start, length: end - start + 1 },
+        Body::Computed(computed) => Body::Computed(computed.cut(start, end - start + 1)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A server that answers as the preview does, but for the faults that a test gives it.
 
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ocisite::publish;
 use ocisite::root::Root;
-use ocisite::serve::respond::{Body, Preview, Request, Response, respond};
+use ocisite::serve::respond::{Preview, Request, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
 use rustls::pki_types::pem::PemObject;
@@ -132,13 +132,7 @@ fn write(stream: &mut TcpStream, request: &Request, response: Response) -> std::
     if request.method == "HEAD" || response.status == 304 {
         return Ok(());
     }
-    match response.body {
-        Body::Bytes(bytes) => stream.write_all(&bytes),
-        Body::File { mut file, offset, length } => {
-            file.seek(SeekFrom::Start(offset))?;
-            std::io::copy(&mut file.take(length), stream).map(|_| ())
-        }
-    }
+    response.body.write_to(stream)
 }
 
 /// The certificate of the client's tests, whose authority is trusted only where it is named.
