@@ -1,4 +1,4 @@
-//! How slow a server may be.
+//! How slow the other side of a transfer may be: a server that a client asks, or a client of the preview.
 //!
 //! A limit on the whole time fits a document, whose size has a limit, too. A blob may have any size, so a limit on its time
 //! either ends honest transfers over slow links, or lets a server that drips go on for as long as the size that it claims asks

@@ -1,8 +1,9 @@
 //! The open connections: bounded in total and for each peer.
 //!
 //! A connection waits for a request or is being answered. When there is no room for a new one, the connection that has waited
-//! longest is closed: one of the same peer if that peer has reached its limit. So idle and slow clients take no place from
-//! others, and a client that opens many connections closes its own. A connection that is being answered is never closed.
+//! longest is closed: one of the same peer if that peer has reached its limit. When none waits, the slowest answer is ended: of
+//! the peers with more connections than the new one's, the answer of which the client has taken nothing for the longest time. So
+//! idle and slow clients take no place from others, and a client that opens many connections closes its own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
@@ -38,7 +39,8 @@ struct Connection {
 enum State {
     /// Since then.
     Waiting(Instant),
-    Answering,
+    /// The client took a part of the answer then, or the answer began.
+    Answering(Instant),
     /// Shut down; its thread has not noticed yet.
     Ending,
 }
@@ -55,13 +57,16 @@ impl Connections {
         Arc::new(Connections { max, max_per_peer, open: Mutex::default(), left: Condvar::new() })
     }
 
-    /// A place for a connection, which waits for its first request. None: there is no room, and no waiting connection to close.
+    /// A place for a connection, which waits for its first request. None: there is no room, and no connection to close.
     pub fn enter(self: &Arc<Self>, client: &Arc<TcpStream>, peer: IpAddr) -> Option<Place> {
         let peer = network(peer);
         let mut open = self.lock();
         if !self.has_room(&open, peer) {
-            let of_peer = open.count(peer) >= self.max_per_peer;
-            open.end_longest_waiting(|connection| !of_peer || connection.peer == peer)?;
+            let count = open.count(peer);
+            match count >= self.max_per_peer {
+                true => open.end_longest_waiting(|connection| connection.peer == peer)?,
+                false => open.end_longest_waiting(|_| true).or_else(|| open.end_slowest_answer(count))?,
+            }
             let left = self.left.wait_timeout_while(open, GIVE_WAY, |open| !self.has_room(open, peer));
             open = left.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
             if !self.has_room(&open, peer) {
@@ -98,13 +103,28 @@ impl Open {
     }
 
     fn end_longest_waiting(&mut self, may_end: impl Fn(&Connection) -> bool) -> Option<()> {
-        let candidates = self.connections.values_mut().filter_map(|connection| match connection.state {
-            State::Waiting(since) if may_end(connection) => Some((since, connection)),
+        self.end_earliest(|connection| match connection.state {
+            State::Waiting(since) if may_end(connection) => Some(since),
             _ => None,
-        });
-        let (_, connection) = candidates.min_by_key(|(since, _)| *since)?;
+        })
+    }
+
+    /// Ends the slowest answer to a peer with more connections than these.
+    fn end_slowest_answer(&mut self, connections: usize) -> Option<()> {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        self.connections.values().for_each(|connection| *counts.entry(connection.peer).or_default() += 1);
+        self.end_earliest(|connection| match connection.state {
+            State::Answering(taken) if counts.get(&connection.peer) > Some(&connections) => Some(taken),
+            _ => None,
+        })
+    }
+
+    /// Ends the connection with the earliest time, among those that have one.
+    fn end_earliest(&mut self, time: impl Fn(&Connection) -> Option<Instant>) -> Option<()> {
+        let candidates = self.connections.values_mut().filter_map(|connection| Some((time(connection)?, connection)));
+        let (_, connection) = candidates.min_by_key(|(time, _)| *time)?;
         connection.state = State::Ending;
-        // Its thread is reading, and reads the end now.
+        // A thread that reads reads the end now, and one that writes fails.
         let _ = connection.client.shutdown(Shutdown::Both);
         Some(())
     }
@@ -120,13 +140,24 @@ impl Place {
     pub fn begin_answer(&self) -> bool {
         self.change(|_, state| match state {
             State::Ending => None,
-            _ => Some(State::Answering),
+            _ => Some(State::Answering(Instant::now())),
         })
     }
 
-    /// The connection waits for a request from now on. False: the server stops.
+    /// The client has taken a part of the answer.
+    pub fn advance(&self) {
+        self.change(|_, state| match state {
+            State::Answering(_) => Some(State::Answering(Instant::now())),
+            _ => None,
+        });
+    }
+
+    /// The connection waits for a request from now on. False: it has been closed to make room, or the server stops.
     pub fn begin_wait(&self) -> bool {
-        self.change(|stopping, _| (!stopping).then(|| State::Waiting(Instant::now())))
+        self.change(|stopping, state| match state {
+            State::Answering(_) if !stopping => Some(State::Waiting(Instant::now())),
+            _ => None,
+        })
     }
 
     fn change(&self, next: impl FnOnce(bool, State) -> Option<State>) -> bool {
@@ -199,22 +230,43 @@ mod tests {
         assert_eq!([0, 1, 2].map(|number| is_open(&open[number])), [false, false, true]);
     }
 
+    /// A connection that is being answered. Its place is left when it has to give way.
+    fn answer(connections: &Arc<Connections>, peer: IpAddr) -> Option<(TcpStream, Arc<Place>)> {
+        let (client, server) = pair();
+        let place = Arc::new(connections.enter(&server, peer)?);
+        assert!(place.begin_answer());
+        Some((client, place))
+    }
+
     #[test]
-    fn connections_that_are_being_answered_never_give_way() {
-        let connections = Connections::new(3, 2);
-        let answering = |peer| {
-            let (_, server) = pair();
-            let place = connections.enter(&server, peer)?;
-            assert!(place.begin_answer());
-            Some(place)
-        };
-        let places = [answering(FIRST).unwrap(), answering(FIRST).unwrap()];
-        assert!(answering(FIRST).is_none(), "the peer has its limit");
-        let other = answering(SECOND).unwrap();
-        assert!(answering(THIRD).is_none(), "they are too many in total");
-        assert!(other.begin_wait());
-        drop(places);
-        assert!(answering(THIRD).is_some());
+    fn the_slowest_answer_gives_way_to_a_peer_with_fewer_connections() {
+        let connections = Connections::new(4, 2);
+        let open = [FIRST, FIRST, SECOND, SECOND].map(|peer| answer(&connections, peer).unwrap());
+        assert!(answer(&connections, FIRST).is_none(), "the peer has its limit");
+        // Given: of the second client's answers, one has advanced last and one least recently.
+        [2, 0, 1, 3].into_iter().for_each(|number: usize| open[number].1.advance());
+        let [first, second, slowest, last] = open;
+        let (client, place) = slowest;
+        let leaving = std::thread::spawn(move || {
+            assert_eq!({ &client }.read(&mut [0]).unwrap(), 0, "it is ended");
+            drop(place);
+        });
+        // When: a client without a connection asks.
+        let third = answer(&connections, THIRD).unwrap();
+        leaving.join().unwrap();
+        assert!([&first, &second, &last, &third].iter().all(|(client, _)| is_open(client)));
+        // Then: it has no second one in the place of clients with as many as it has.
+        drop(first);
+        let _fourth = answer(&connections, THIRD).unwrap();
+        assert!(last.1.begin_wait());
+    }
+
+    #[test]
+    fn no_answer_gives_way_to_a_peer_with_as_many_connections() {
+        let connections = Connections::new(2, 2);
+        let open = [FIRST, SECOND].map(|peer| answer(&connections, peer).unwrap());
+        assert!(answer(&connections, FIRST).is_none());
+        assert!(open.iter().all(|(client, _)| is_open(client)));
     }
 
     #[test]

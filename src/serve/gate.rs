@@ -21,18 +21,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::{Resource, getrlimit};
 
 use super::connections::{Connections, Place};
 use super::head::{Head, Unread};
 use super::{http, respond};
+use crate::outbound::pace::{Meter, Pace};
 use crate::terminal;
 
 /// How long a head may take, from the beginning of the connection or the end of the previous answer. An idle connection is
 /// kept for as long.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a client may read nothing of an answer.
-const STALL: Duration = Duration::from_secs(30);
+/// How slowly a client may take an answer.
+const SLOWEST: Pace = Pace { time: Duration::from_secs(30), speed: 16 * 1024 };
+/// How often the gate looks at the speed while a client takes nothing: a part of the time above.
+const LOOKS: u32 = 10;
+/// What the system keeps of an answer for a client, in bytes. A socket grows to megabytes otherwise, which take memory for each
+/// connection, and hide for minutes how slowly a client reads.
+const SEND_BUFFER: usize = 128 * 1024;
 /// How long the gate reads and discards what a client sends after the last answer. Closing at once would reset the connection,
 /// and the client could lose the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -60,19 +67,55 @@ pub struct Gate {
     connections: Arc<Connections>,
     /// See [`HEAD_TIME`].
     head_time: Duration,
-    /// See [`STALL`].
-    stall: Duration,
+    /// See [`SLOWEST`].
+    pace: Pace,
     log: bool,
 }
 
 /// A client that waits for an answer.
 pub struct Client {
-    /// Where the answer goes.
-    pub stream: Arc<TcpStream>,
+    stream: Arc<TcpStream>,
     /// The connection ends after the answer.
     pub is_last: bool,
     /// Gets a message when the answer is complete. Dropped without one, it ends the connection.
     pub answered: Sender<()>,
+    place: Arc<Place>,
+    pace: Pace,
+}
+
+impl Client {
+    /// Where the answer is written.
+    pub fn answer(&self) -> Answer<'_> {
+        Answer { client: self, meter: Meter::new(self.pace, Instant::now()) }
+    }
+}
+
+/// Writes an answer, as long as its client takes it fast enough.
+pub struct Answer<'a> {
+    client: &'a Client,
+    meter: Meter,
+}
+
+impl Write for Answer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.client.stream.as_ref().write(bytes) {
+                Ok(count) => {
+                    self.client.place.advance();
+                    self.meter.advance(count as u64, Instant::now())?;
+                    return Ok(count);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    self.meter.advance(0, Instant::now())?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Gate {
@@ -88,7 +131,7 @@ impl Gate {
         let max = max.clamp(1, MAX_CONNECTIONS);
         let connections = Connections::new(max, MAX_CONNECTIONS_PER_PEER.min(max.div_ceil(2)));
         let asking = Mutex::default();
-        let gate = Gate { listener, server, asking, connections, head_time: HEAD_TIME, stall: STALL, log };
+        let gate = Gate { listener, server, asking, connections, head_time: HEAD_TIME, pace: SLOWEST, log };
         Ok((gate, behind))
     }
 
@@ -130,12 +173,13 @@ impl Gate {
         };
         let gate = Arc::clone(self);
         // An error of one connection ends that connection alone, and its client can no longer be told.
-        let _ = std::thread::Builder::new().spawn(move || gate.serve(&client, &place));
+        let _ = std::thread::Builder::new().spawn(move || gate.serve(&client, &Arc::new(place)));
     }
 
-    fn serve(&self, client: &Arc<TcpStream>, place: &Place) -> io::Result<()> {
+    fn serve(&self, client: &Arc<TcpStream>, place: &Arc<Place>) -> io::Result<()> {
         client.set_nodelay(true)?;
-        client.set_write_timeout(Some(self.stall))?;
+        client.set_write_timeout(Some(self.pace.time / LOOKS))?;
+        set_socket_send_buffer_size(client, SEND_BUFFER)?;
         let mut unread = Unread::default();
         loop {
             let head = match unread.next(client, Instant::now() + self.head_time) {
@@ -150,7 +194,7 @@ impl Gate {
             if !place.begin_answer() {
                 return Ok(());
             }
-            self.ask(&head, client, place.key())?;
+            self.ask(&head, client, place)?;
             if !place.begin_wait() || head.is_last {
                 return linger(client);
             }
@@ -158,9 +202,10 @@ impl Gate {
     }
 
     /// Passes a head on to the server, and waits until the client has the answer.
-    fn ask(&self, head: &Head, client: &Arc<TcpStream>, key: u64) -> io::Result<()> {
+    fn ask(&self, head: &Head, client: &Arc<TcpStream>, place: &Arc<Place>) -> io::Result<()> {
         let (answered, answer) = channel();
-        lock(&self.asking).insert(key, Client { stream: Arc::clone(client), is_last: head.is_last, answered });
+        let (key, stream, place) = (place.key(), Arc::clone(client), Arc::clone(place));
+        lock(&self.asking).insert(key, Client { stream, is_last: head.is_last, answered, place, pace: self.pace });
         let passed_on = lock(&self.server).write_all(&head.to_bytes(key));
         if passed_on.is_err() {
             lock(&self.asking).remove(&key);
@@ -215,13 +260,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(15);
 
-    /// A gate that gives each head and each stalled client so much time, before a server that answers with so many bytes. It
+    /// A gate that gives each head so much time, and each answer such a pace, before a server that answers with so many bytes. It
     /// ends with the test. Gives its address, and how each answer ended.
-    fn gate(time: Duration, length: u64) -> (SocketAddr, Receiver<io::Result<()>>) {
+    fn gate(time: Duration, pace: Pace, length: u64) -> (SocketAddr, Receiver<io::Result<()>>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (gate, inner) = Gate::new(listener, false).unwrap();
-        let gate = Arc::new(Gate { head_time: time, stall: time, ..gate });
+        let gate = Arc::new(Gate { head_time: time, pace, ..gate });
         let accepting = Arc::clone(&gate);
         std::thread::spawn(move || accepting.run(&AtomicBool::new(false)));
         let server = tiny_http::Server::from_listener(inner, None).unwrap();
@@ -232,7 +277,7 @@ mod tests {
                 file.set_len(length).unwrap();
                 let client = gate.client_of(&request).unwrap();
                 let response = Response { status: 200, headers: vec![], body: Body::File { file, offset: 0, length } };
-                let sent = http::send(response, "GET", client.is_last, client.stream.as_ref());
+                let sent = http::send(response, "GET", client.is_last, client.answer());
                 if sent.is_ok() {
                     client.answered.send(()).unwrap();
                 }
@@ -247,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_head_has_a_deadline_however_often_a_byte_of_it_comes() {
-        let (address, _) = gate(Duration::from_millis(200), 2);
+        let (address, _) = gate(Duration::from_millis(200), SLOWEST, 2);
         for before in ["", REQUEST] {
             // When: a client sends a head byte by byte, more often than the deadline.
             let mut client = TcpStream::connect(address).unwrap();
@@ -269,7 +314,7 @@ mod tests {
 
     #[test]
     fn silent_connections_are_closed_before_and_after_a_request() {
-        let (address, _) = gate(Duration::from_millis(100), 2);
+        let (address, _) = gate(Duration::from_millis(100), SLOWEST, 2);
         for request in ["", REQUEST] {
             let mut client = TcpStream::connect(address).unwrap();
             client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -282,13 +327,19 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_reads_nothing_is_given_up() {
-        let (address, answers) = gate(Duration::from_millis(100), 256 * 1024 * 1024);
-        // When: a client asks for more than all buffers take, and reads nothing.
-        let mut client = TcpStream::connect(address).unwrap();
-        client.write_all(REQUEST.as_bytes()).unwrap();
-        // Then: its answer ends.
-        let error = answers.recv_timeout(PATIENCE).unwrap().unwrap_err();
-        assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error:?}");
+    fn a_client_that_reads_nothing_or_too_slowly_is_given_up() {
+        for (speed, reads) in [(1, false), (1 << 50, true)] {
+            let pace = Pace { time: Duration::from_millis(100), speed };
+            let (address, answers) = gate(PATIENCE, pace, 1 << 40);
+            // When: a client asks for more than all buffers take, and reads nothing; or reads on, slower than it should.
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(REQUEST.as_bytes()).unwrap();
+            let mut reading = client.try_clone().unwrap();
+            let reader = reads.then(|| std::thread::spawn(move || io::copy(&mut reading, &mut io::sink())));
+            // Then: its answer ends.
+            let error = answers.recv_timeout(PATIENCE).unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error:?}");
+            drop((client, reader));
+        }
     }
 }

@@ -21,7 +21,7 @@ pub fn exchange(http: tiny_http::Request, client: Client, log: bool, respond: im
     let response = respond(&request);
     let status = response.status;
     let bytes = if sends_body(&request.method, status) { response.body.length() } else { 0 };
-    let sent = send(response, &request.method, client.is_last, client.stream.as_ref());
+    let sent = send(response, &request.method, client.is_last, client.answer());
     if log {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         terminal::log(format_args!("{} {} {status} {bytes} {milliseconds:.1} ms", request.method, http.url()));

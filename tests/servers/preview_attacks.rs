@@ -191,6 +191,79 @@ fn one_client_that_reads_slowly_leaves_room_for_others() {
 }
 
 #[test]
+fn many_clients_that_read_slowly_give_way_to_another() {
+    let (_site, server) = start();
+    let large = add_large_blob(&server);
+    // Given: more connections than the preview takes, of several addresses. Each asks for a large blob and reads nothing.
+    let request = format!("GET {large} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let slow = (3..7).flat_map(|last| std::iter::repeat_n(Ipv4Addr::new(127, 0, 0, last), 64)).map(|address| {
+        let mut client = connect_from(address, server.address);
+        client.write_all(request.as_bytes()).unwrap();
+        // Until its answer has begun, or is a refusal.
+        client.read_exact(&mut [0; 8]).unwrap();
+        client
+    });
+    let slow: Vec<TcpStream> = slow.collect();
+    // Then: clients of another address are answered, however often.
+    for _ in 0..3 {
+        assert_unharmed(&server);
+    }
+    drop(slow);
+}
+
+#[test]
+fn large_documents_take_no_memory_for_each_request() {
+    // Given: documents that the preview changes, each of some megabytes.
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let entry = |number: usize| {
+        serde_json::json!({
+            "annotations": {"see": format!("https://example.com/{}", "<\\\"é".repeat(40)), "number": number.to_string()},
+            "artifactType": format!("application/{}", number % 2), "casEngines": [{"uri": "https://example.com/cas"}],
+        })
+    };
+    let index = serde_json::json!({"manifests": (0..4000).map(entry).collect::<Vec<_>>()});
+    let tags: Vec<String> = (0..100_000).map(|number| format!("tag-of-this-image-{number:06}")).collect();
+    let place = |path: &str, document: &serde_json::Value| {
+        let file = site.root().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, document.to_string()).unwrap();
+    };
+    place("oci-index/large", &index);
+    place("v2/app/tags/list", &serde_json::json!({"name": "app", "tags": tags}));
+    place(&format!("v2/app/referrers/{digest}"), &index);
+    let referrers = format!("/v2/app/referrers/{digest}?artifactType=application/1");
+    for path in ["/oci-index/large", "/v2/app/tags/list?last=tag-of-this-image-000001&n=90000", &referrers] {
+        // When: many clients ask for one at once.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut clients = attack(&server, 16, &request);
+        // Then: each has the whole document as it should be, and the process has stayed small.
+        let answers: Vec<_> = clients.iter_mut().map(Connection::response).collect();
+        assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body), "{path}");
+        let document = answers[0].json();
+        match path {
+            "/oci-index/large" => {
+                assert_eq!(document["manifests"][3999]["casEngines"][0]["uri"], "/cas");
+                assert_eq!(document["manifests"][3999]["annotations"], index["manifests"][3999]["annotations"]);
+            }
+            _ if path == referrers => {
+                assert_eq!(document["manifests"].as_array().unwrap().len(), 2000);
+                assert_eq!(document["manifests"][1999], index["manifests"][3999]);
+            }
+            _ => {
+                assert_eq!(
+                    document["tags"].as_array().unwrap()[..],
+                    *tags[2..90_002].iter().map(String::as_str).collect::<Vec<_>>()
+                );
+                assert!(answers[0].expect("Link").contains("last=tag-of-this-image-090001>"));
+            }
+        }
+        assert_unharmed(&server);
+    }
+}
+
+#[test]
 fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
     // Given: a client in the middle of a large blob.
     let (site, server) = start();
