@@ -62,17 +62,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
-/// The same for text of several lines: their ends stay as they are.
-pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    let is_end = |character| matches!(character, '\n' | '\r');
-    if text.chars().all(|character| is_end(character) || is_printable(character)) {
+/// Text of a page: the ends of lines stay, and so do joiners and the variation selectors of emoji, without which some scripts
+/// spell other words.
+pub fn printable_on_a_page(text: &str) -> Cow<'_, str> {
+    let is_kept = |character| {
+        matches!(character, '\n' | '\r' | '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}') || is_printable(character)
+    };
+    if text.chars().all(is_kept) {
         return Cow::Borrowed(text);
     }
-    let pieces = text.split_inclusive(is_end).map(|line| {
-        let content = line.trim_end_matches(is_end);
-        format!("{}{}", printable(content), &line[content.len()..])
-    });
-    Cow::Owned(pieces.collect())
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_kept(character) {
+            true => printable.push(character),
+            false => push_printable(&mut printable, character),
+        }
+    }
+    Cow::Owned(printable)
 }
 
 /// The text up to so many characters, with a sign where more was cut.
@@ -199,8 +205,8 @@ mod tests {
     fn other_text_stays_as_it_is() {
         let text = "linux/amd64 \"é e\u{301} 漢字 עברית हिन्दी ភាសាខ្មែរ မြန်မာ 한국어 ไทย 🦀\" \\ \t100 %";
         assert_eq!(printable(text), text);
-        let lines = "one\r\n\u{202e}two\n\nthree";
-        assert_eq!(printable_lines(lines), "one\r\n\\u{202e}two\n\nthree");
+        let lines = "one\r\n\u{202e}two\n\n\u{26a0}\u{fe0f}";
+        assert_eq!(printable_on_a_page(lines), "one\r\n\\u{202e}two\n\n\u{26a0}\u{fe0f}");
         assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(cut("äöü", 3), "äöü");
     }

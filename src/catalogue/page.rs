@@ -64,7 +64,7 @@ fn write_escaped(out: &mut Output, state: &mut State, value: &TemplateValue) -> 
     let Some(text) = value.as_str().filter(|_| is_text && matches!(state.auto_escape(), AutoEscape::Html)) else {
         return minijinja::escape_formatter(out, state, value);
     };
-    let text = terminal::printable_lines(text);
+    let text = terminal::printable_on_a_page(text);
     let mut rest = &*text;
     while let Some(position) = rest.find(['&', '<', '>', '"', '\'']) {
         let (before, after) = rest.split_at(position);
