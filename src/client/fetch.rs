@@ -149,7 +149,7 @@ pub enum FetchError {
 /// What one blob may take, over all URLs at which it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// [`MAX_URLS`] were asked.
+    /// `MAX_URLS` were asked.
     Urls,
     /// The time is over.
     Time,

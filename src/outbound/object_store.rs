@@ -37,7 +37,7 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
 
 /// Marks the requests that read one object, the library's repetitions included. The bodies of their responses together have at
-/// most so many bytes, and each at most its Content-Length. A response to any other request has at most [`MAX_MESSAGE`].
+/// most so many bytes, and each at most its Content-Length. A response to any other request has at most `MAX_MESSAGE`.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Mutex<Result<u64, Oversized>>>);
 

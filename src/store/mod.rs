@@ -316,7 +316,7 @@ impl Content {
 }
 
 impl Origin {
-    /// What an error of a [`VerifyingReader`](crate::digest::VerifyingReader) over these bytes means.
+    /// What an error of a [`VerifyingReader`] over these bytes means.
     pub fn error(&self, error: io::Error) -> StoreError {
         match self {
             Origin::Layout(path) => content_error(path.clone(), error).into(),
