@@ -65,9 +65,23 @@ fn let_web_servers_read() {
     rustix::process::umask(umask & (Mode::WGRP | Mode::WOTH));
 }
 
+/// Says what is wrong with the arguments, which may have names of files from elsewhere in them; or prints the help that was
+/// asked for.
+fn say(stop: &clap::Error) -> ExitCode {
+    match stop.use_stderr() {
+        true => stop.render().to_string().lines().for_each(terminal::log),
+        // A reader of the help that went away has had what it wanted.
+        false => drop(stop.print()),
+    }
+    u8::try_from(stop.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(stop) => return say(&stop),
+    };
     if matches!(cli.command, Command::Publish(_) | Command::Copy(_) | Command::Remove(_) | Command::Gc(_)) {
         let_web_servers_read();
     }

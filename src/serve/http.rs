@@ -72,7 +72,9 @@ pub fn send(response: Response, method: &str, is_last: bool, client: impl Write)
 
 /// The head of a response, as `tiny_http` writes it.
 fn head(response: &Response, is_last: bool) -> io::Result<Vec<u8>> {
-    let headers = response.headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_str()).ok());
+    // A value may come from a file of the site, and a line feed in it would begin a header of its own.
+    let headers = response.headers.iter().filter(|(_, value)| !value.contains(char::is_control));
+    let headers = headers.filter_map(|(name, value)| Header::from_bytes(*name, value.as_str()).ok());
     let length = usize::try_from(response.body.length()).unwrap_or(usize::MAX);
     let http = tiny_http::Response::new(response.status.into(), headers.collect(), io::empty(), Some(length), None);
     let mut bytes = vec![];

@@ -130,7 +130,10 @@ impl TagsPage {
         let (mut last, mut is_cut) = (None, false);
         scan(file, TAGS, |part| {
             let Part::Match(token) = part else { return Ok(()) };
-            let Ok(tag) = serde_json::from_slice::<String>(token) else { return Ok(()) };
+            // What is no tag could not stand in the link to the next page.
+            let Some(tag) = serde_json::from_slice::<String>(token).ok().filter(|tag| registry::is_tag(tag)) else {
+                return Ok(());
+            };
             if self.after.as_ref().is_some_and(|after| tag <= *after) {
                 return Ok(());
             }

@@ -8,8 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
 use crate::oci::index::{EntryError, IndexText};
@@ -105,7 +103,7 @@ impl Index {
         }
         let mut others = BTreeMap::new();
         for (key, text) in parsed.properties {
-            let value: Value = serde_json::from_str(text.get()).map_err(JsonError::Syntax)?;
+            let value = json::parse(text.get().as_bytes())?;
             others.insert(key, json::canonical_text(&value).into());
         }
         Ok(Index { entries, others })

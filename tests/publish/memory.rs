@@ -218,3 +218,24 @@ fn a_note_of_gigabytes_in_private_state_is_not_read() {
     assert!(!note.exists());
     assert_whole(&site);
 }
+
+#[test]
+fn an_index_of_the_site_with_a_great_many_values_is_refused() {
+    // Given a site whose index has a property of three mebibytes beside its entries, which would take a hundred times that.
+    let directory = TempDir::new().unwrap();
+    let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
+    let publish = || {
+        let mut command = ocisite_within(64 * MIB);
+        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
+        command
+    };
+    publish().assert().success();
+    let index = site.join("oci-index/app");
+    let planted = format!("{{\"x\":[{}0],", r#"{"":0},"#.repeat(400_000));
+    std::fs::write(&index, std::fs::read_to_string(&index).unwrap().replacen('{', &planted, 1)).unwrap();
+    let before = Snapshot::of(&site);
+    // Then neither a publish nor a list holds them.
+    fails(&mut publish(), &["oci-index/app", "too many values"]);
+    fails(ocisite_within(64 * MIB).args(["list", text(&site)]), &["oci-index/app", "too many values"]);
+    before.assert_unchanged(&site);
+}

@@ -195,3 +195,14 @@ fn a_command_in_a_message_is_one_command() {
     let words = pasted(directory.path(), &format!("ocisite publish {option}"));
     assert_eq!(words, ["ocisite", "publish", "--store", "https://a$(touch).example=DIR"]);
 }
+
+#[test]
+fn arguments_that_are_none_are_printed_as_text() {
+    // Given: names of files that look like options, or are one too many.
+    for args in [["publish", "--x\u{202e}y"], ["\u{202e}tsil", "site"]] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(r"\u{202e}"), "{output:?}");
+    }
+    assert!(run(&["--help"]).status.success());
+}

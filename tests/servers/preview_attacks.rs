@@ -354,3 +354,20 @@ fn listening_beyond_loopback_is_warned_of() {
         assert_eq!(error.contains("warning: ") && error.contains("--listen 127.0.0.1"), warns, "{address}: {error}");
     }
 }
+
+#[test]
+fn a_tag_with_line_feeds_makes_no_headers() {
+    // Given: a list of tags from elsewhere, one of which would end a head and begin an answer of its own.
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    let list = serde_json::json!({"name": "app", "tags": ["a\r\nSet-Cookie: planted=1\r\n\r\n<script>", "b", "c"]});
+    let path = site.root().join("v2/app/tags/list");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, list.to_string()).unwrap();
+    // When: a client asks for a page that ends with it.
+    let answer = server.get("/v2/app/tags/list?n=1");
+    // Then: the page has the first of the others.
+    assert_eq!(answer.json()["tags"], serde_json::json!(["b"]));
+    assert_eq!(answer.header("Set-Cookie"), None);
+    assert_eq!(answer.expect("Link"), "</v2/app/tags/list?n=1&last=b>; rel=\"next\"");
+}
