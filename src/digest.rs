@@ -284,6 +284,18 @@ impl Hasher {
     }
 }
 
+/// Hashes what is written.
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Passes bytes through, and fails unless they are the ones that a descriptor promises.
 ///
 /// The verdict falls at the end of the input, so read until `Ok(0)`: a caller that stops earlier, even after `size`

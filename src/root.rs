@@ -88,7 +88,7 @@ impl FileError {
 }
 
 /// What to do about an error, as the end of a message.
-pub fn advice(error: &io::Error) -> &'static str {
+fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => ": the disk is full; free some space and run the command again",
         io::ErrorKind::PermissionDenied => ": not permitted; check who owns it and its mode",
@@ -230,11 +230,7 @@ impl Root {
     fn create_child(&self, path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let fault = |action| move |error| io_fault(action, path, error);
         let leaf = path.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
-        let is_new = match fs::mkdirat(&self.directory, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(fault("create the directory")(error)),
-        };
+        let is_new = make_at(&self.directory, leaf, mode).map_err(fault("create the directory"))?;
         if is_new {
             made(path);
         }
@@ -246,8 +242,7 @@ impl Root {
         let directory = opened.map_err(fault("create the directory"))?;
         let root = Root { way: self.way, directory, path: path.into() };
         if let Some(mode) = mode.filter(|_| is_new) {
-            let opened = root.open_at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
-            opened.and_then(|opened| fs::fchmod(opened, mode)).map_err(fault("set the mode of"))?;
+            root.set_mode(Path::new(""), mode).map_err(fault("set the mode of"))?;
         }
         Ok(root)
     }
@@ -483,25 +478,23 @@ impl Root {
         prefixes.reverse();
         for prefix in prefixes {
             let fault = |action| move |error| self.fault(action, prefix, FileType::Directory, error);
-            let create = || -> Result<bool, Errno> {
-                let (parent, leaf) = self.parent(prefix)?;
-                match fs::mkdirat(&parent, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
-                    Err(Errno::EXIST) => Ok(false),
-                    created => created.map(|()| true),
-                }
-            };
-            if create().map_err(fault("create the directory"))? {
+            let created = self.parent(prefix).and_then(|(parent, leaf)| make_at(parent, leaf, mode));
+            if created.map_err(fault("create the directory"))? {
                 made(prefix);
                 if let Some(mode) = mode {
-                    let opened = self.open_at(prefix, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
-                    let set = opened.and_then(|directory| fs::fchmod(directory, mode));
-                    set.map_err(fault("set the mode of"))?;
+                    self.set_mode(prefix, mode).map_err(fault("set the mode of"))?;
                 }
             } else {
                 self.open_at(prefix, flags, Mode::empty()).map_err(fault("create the directory"))?;
             }
         }
         Ok(())
+    }
+
+    /// Sets the mode of a directory, whatever the umask is.
+    fn set_mode(&self, name: &Path, mode: Mode) -> Result<(), Errno> {
+        let directory = self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        fs::fchmod(directory, mode)
     }
 
     /// Creates a file that does not exist yet, to write and read. For the mode see [`Root::create`].
@@ -596,12 +589,10 @@ impl Root {
     /// [`FileError::Foreign`]: it belongs to another user. Root may use that of the user to whom this root belongs.
     pub fn private_directory(&self, name: impl AsRef<Path>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let name = name.as_ref();
-        let create = || self.parent(name).and_then(|(parent, leaf)| fs::mkdirat(parent, leaf, PRIVATE_DIRECTORY_MODE));
-        let is_new = match create() {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(self.fault("create the directory", name, FileType::Directory, error)),
-        };
+        let mode = Some(PRIVATE_DIRECTORY_MODE);
+        let created = self.parent(name).and_then(|(parent, leaf)| make_at(parent, leaf, mode));
+        let fault = |error| self.fault("create the directory", name, FileType::Directory, error);
+        let is_new = created.map_err(fault)?;
         if is_new {
             made(name);
         }
@@ -703,6 +694,15 @@ impl Root {
             let _ = fs::fchown(file, Some(user), Some(group));
         }
         Ok(())
+    }
+}
+
+/// Makes a directory, unless something of that name is there. Whether it was made. Without a mode the umask decides.
+fn make_at(parent: impl AsFd, leaf: &OsStr, mode: Option<Mode>) -> Result<bool, Errno> {
+    match fs::mkdirat(parent, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

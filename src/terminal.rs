@@ -54,12 +54,7 @@ pub fn push_printable(text: &mut String, character: char) {
 
 /// Text for one line: characters that are not printable stand as escapes, such as `\u{1b}` and `\n`.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_printable) {
-        return Cow::Borrowed(text);
-    }
-    let mut printable = String::with_capacity(text.len());
-    text.chars().for_each(|character| push_printable(&mut printable, character));
-    Cow::Owned(printable)
+    escaped(text, is_printable, push_printable)
 }
 
 /// Text of a page: the ends of lines stay, and so do joiners and the variation selectors of emoji, without which some scripts
@@ -68,17 +63,22 @@ pub fn printable_on_a_page(text: &str) -> Cow<'_, str> {
     let is_kept = |character| {
         matches!(character, '\n' | '\r' | '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}') || is_printable(character)
     };
-    if text.chars().all(is_kept) {
+    escaped(text, is_kept, push_printable)
+}
+
+/// The text with what `escape` appends in place of each character that is not kept.
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if text.chars().all(&is_kept) {
         return Cow::Borrowed(text);
     }
-    let mut printable = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match is_kept(character) {
-            true => printable.push(character),
-            false => push_printable(&mut printable, character),
+            true => escaped.push(character),
+            false => escape(&mut escaped, character),
         }
     }
-    Cow::Owned(printable)
+    Cow::Owned(escaped)
 }
 
 /// The text up to so many characters, with a sign where more was cut.
@@ -150,19 +150,10 @@ impl<W: Write> Write for Escaping<W> {
 fn escaped_json(json: &str) -> Cow<'_, str> {
     // Line feeds stand between values; in strings they are escaped already.
     let is_kept = |character| character == '\n' || is_printable(character);
-    if json.chars().all(is_kept) {
-        return Cow::Borrowed(json);
-    }
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        if is_kept(character) {
-            escaped.push(character);
-        } else {
-            let mut units = [0; 2];
-            escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    Cow::Owned(escaped)
+    escaped(json, is_kept, |escaped, character| {
+        let mut units = [0; 2];
+        escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+    })
 }
 
 fn write_out(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()>) -> Result<(), TerminalError> {

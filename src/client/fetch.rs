@@ -23,9 +23,9 @@ use crate::progress::Part;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use crate::template::digest_variables;
 
-/// At so many URLs a blob is looked for, whoever gives them. A site has one or two.
+/// The most URLs that are asked for one blob, whoever names them. A site has one or two.
 const MAX_URLS: usize = 16;
-/// All URLs of a blob together have the time of so many: one that is silent to the end of its own leaves the next as much.
+/// The URLs of one blob share this many times the time of one URL, so that a silent server leaves time for the next.
 const TIMES_OF_A_URL: u32 = 2;
 /// How much is read, hashed and written at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -341,7 +341,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// The limit that is reached after so many URLs.
+    /// Which limit is reached, if any, once `asked` URLs were asked.
     fn limit(&self, asked: usize) -> Option<Limit> {
         match asked {
             MAX_URLS.. => Some(Limit::Urls),
@@ -364,7 +364,7 @@ impl Transfer<'_> {
             fruitless = if bears_fruit { 0 } else { fruitless + 1 };
             if error.is_about_content() {
                 self.restart()?;
-                // Only bytes from elsewhere, or from before, are a reason to hope for better, and only once.
+                // Bytes of another server, or of an earlier run, may have been the wrong ones. So it is tried once more, and only once.
                 if before > 0 && !has_restarted {
                     has_restarted = true;
                     continue;

@@ -305,9 +305,8 @@ impl Graph for Pull<'_> {
         manifest_bytes(&found.descriptor)
     }
 
-    fn visit(&self, found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
+    fn visit(&self, mut found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
         if !is_manifest(&found.descriptor) {
-            let mut found = found;
             // To fetch it, no more is needed; there may be a great many.
             found.descriptor.properties.retain(|property, _| property == "urls");
             self.parts().blobs.push(found);
@@ -356,7 +355,7 @@ impl Pull<'_> {
         self.layout.has(&found.descriptor.digest, found.descriptor.size)
     }
 
-    /// Whether the user accepts so many bytes, and the file system has room for those that are missing.
+    /// Checks that the user accepts this many bytes, and that the file system has room for those that are missing.
     fn check_size(&self, request: &Request) -> Result<(), PullError> {
         let parts = self.parts();
         let (mut size, mut missing) = (0_u64, 0_u64);

@@ -53,7 +53,7 @@ pub enum Remark {
     /// A well-known document that could not be had.
     #[error("no ref-engines object: {}", chain(.0))]
     NoRefEngines(DocumentError),
-    /// Nobody speaks https.
+    /// No host answered over https.
     #[error("no host answered over https; --protocol http asks over http, which nothing protects on the way")]
     OnlyHttps,
     /// A host that is not asked over http.

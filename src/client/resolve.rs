@@ -171,7 +171,7 @@ impl Resolver<'_> {
 
     /// Looks at one entry, and keeps what is wanted of it.
     fn entry(&mut self, selection: &mut Selection, position: usize, entry: &RawValue) {
-        let descriptor = match index::descriptor(entry) {
+        let descriptor = match index::descriptor(entry.get()) {
             Ok(descriptor) => descriptor,
             Err(source) => {
                 selection.wrong += 1;
@@ -254,6 +254,6 @@ pub struct Index {
 impl Index {
     /// The entries that are descriptors, in order.
     pub fn entries(&self) -> impl Iterator<Item = Descriptor> {
-        self.entries.iter().filter_map(|text| index::descriptor(text).ok())
+        self.entries.iter().filter_map(|text| index::descriptor(text.get()).ok())
     }
 }

@@ -25,7 +25,7 @@ use crate::name::ImageName;
 use crate::oci::{Descriptor, index, manifest, walk};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::publish::collect::is_fallback_tag;
+use crate::publish::collect::is_fallback_list_tag;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
@@ -208,19 +208,16 @@ impl Copy<'_> {
         else {
             return Ok(());
         };
-        let is_list = is_fallback_tag(reference) && !reference.contains('.') && index::descriptors(bytes).is_ok();
+        let is_list = is_fallback_list_tag(reference) && index::descriptors(bytes).is_ok();
         if is_list {
             return Ok(());
         }
-        let mut originals: Vec<SitePath> = Vec::new();
         for algorithm in Algorithm::ALL {
             let digest = Digest::of(algorithm, bytes);
-            originals.push(registry::manifest_path(name, digest.as_str())?);
-            originals.push(registry::blob_path(name, &digest)?);
-        }
-        for original in &originals {
-            if self.from.own.stat(original)?.is_some() {
-                return Ok(());
+            for original in [registry::manifest_path(name, digest.as_str())?, registry::blob_path(name, &digest)?] {
+                if self.from.own.stat(&original)?.is_some() {
+                    return Ok(());
+                }
             }
         }
         let (place, path, repository) = (self.from.own.name(), path.clone(), name.to_string());

@@ -12,7 +12,7 @@ use crate::name::ImageName;
 use crate::oci::Descriptor;
 use crate::parallel;
 use crate::publish::{Site, SiteImage, SitePlace};
-use crate::seen::{Key, key};
+use crate::seen::Key;
 use crate::site::index::Entry;
 
 /// The platform that BuildKit gives attestations, which are for none.
@@ -91,11 +91,10 @@ fn list_entry(
     let descriptor = published.descriptor(entry)?;
     let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
     let artifact_type = descriptor.artifact_type().map(str::to_string);
-    let Behind { subject, size, missing, platforms } =
-        match known.entry(key(&[digest.as_str(), &descriptor.size.to_string(), &media_type])) {
-            Occupied(known) => known.get().clone(),
-            Vacant(unknown) => unknown.insert(look_behind(published, descriptor)?).clone(),
-        };
+    let Behind { subject, size, missing, platforms } = match known.entry(descriptor.key()) {
+        Occupied(known) => known.get().clone(),
+        Vacant(unknown) => unknown.insert(look_behind(published, descriptor)?).clone(),
+    };
     let reference = entry.reference.as_deref().map(str::to_string);
     let platforms = entry.platform.as_ref().map_or(platforms, |platform| vec![platform.to_string()]);
     Ok(ListedEntry { reference, platforms, digest, media_type, artifact_type, subject, size, missing })

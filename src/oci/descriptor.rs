@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::{Digest, DigestError};
 use crate::json;
+use crate::seen::{Key, key};
 
 /// The annotation that carries a ref (a tag) in an index (image-spec, annotations).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -89,6 +90,11 @@ impl Descriptor {
         properties.insert("digest".into(), digest.as_str().into());
         properties.insert("size".into(), size.into());
         Descriptor { media_type: media_type.into(), digest, size, properties }
+    }
+
+    /// What tells descriptors apart by what they lead to: a great many entries of an index may be the same but for their refs.
+    pub fn key(&self) -> Key {
+        key(&[self.digest.as_str(), &self.size.to_string(), &self.media_type])
     }
 
     /// The same without properties that image-spec and the discovery documents do not know. A manifest may have thousands of descriptors;

@@ -1,4 +1,4 @@
-//! The graph of blobs below the entries of a layout: what is there, what is missing, and what refers to what.
+//! The graph of blobs below the entries of a layout: which blobs are there, which are missing, and which refer to which.
 //!
 //! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
 //! visited again, as such. Sizes must not differ, because one of them is not the blob's.

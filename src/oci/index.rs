@@ -63,7 +63,7 @@ impl<'a> IndexText<'a> {
 
     /// The entries in order, each a descriptor or the reason why it is none.
     pub fn descriptors(&self) -> impl Iterator<Item = Result<Descriptor, EntryError>> + use<'a> {
-        self.entries().map(descriptor)
+        self.entries().map(|entry| descriptor(entry.get()))
     }
 }
 
@@ -75,9 +75,9 @@ pub fn descriptors(bytes: &[u8]) -> Result<Vec<Descriptor>, EntryError> {
     IndexText::parse(bytes)?.descriptors().collect()
 }
 
-/// Reads an entry.
-pub fn descriptor(entry: &RawValue) -> Result<Descriptor, EntryError> {
-    Ok(Descriptor::from_value(json::parse(entry.get().as_bytes())?)?)
+/// Reads the text of an entry.
+pub fn descriptor(entry: &str) -> Result<Descriptor, EntryError> {
+    Ok(Descriptor::from_value(json::parse(entry.as_bytes())?)?)
 }
 
 /// JSON that is no object; None: it is no JSON, or an object with something wrong in it.

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::Descriptor;
+use super::descriptor::Descriptor;
 use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::json::MAX_MANIFEST_BYTES;
 

@@ -29,8 +29,8 @@ pub fn is_on_this_machine(url: &Url) -> bool {
     }
 }
 
-/// RFC 6761, section 6.3.
-fn is_localhost(name: &str) -> bool {
+/// Whether a name in lower case is `localhost`, or one below it, which are loopback as well (RFC 6761, section 6.3).
+pub fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name == "localhost" || name.ends_with(".localhost")
 }

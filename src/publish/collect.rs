@@ -311,7 +311,7 @@ impl<'a> Reading<'a> {
     /// Adds an entry to the graph, and reads what only its manifest and its config say.
     fn read(&mut self, entry: &Descriptor) -> Result<Read, GraphError> {
         let has_platform = entry.platform().is_some();
-        let key = (identity(entry), has_platform);
+        let key = (entry.key(), has_platform);
         if let Some(read) = self.read.get(&key) {
             return Ok(read.clone());
         }
@@ -331,7 +331,7 @@ impl<'a> Reading<'a> {
         else {
             return Ok(None);
         };
-        let key = identity(config);
+        let key = config.key();
         if let Some(platform) = self.configs.get(&key) {
             return Ok(platform.clone());
         }
@@ -348,7 +348,7 @@ impl<'a> Reading<'a> {
         let mut subjects: HashMap<Key, Option<Digest>> = HashMap::new();
         let mut candidates = Vec::with_capacity(rest.len());
         for entry in rest {
-            let subject = match subjects.entry(identity(&entry)) {
+            let subject = match subjects.entry(entry.key()) {
                 Occupied(known) => known.get().clone(),
                 Vacant(unknown) => unknown.insert(subject(self.layout, &entry)?).clone(),
             };
@@ -378,11 +378,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What tells an entry from others in what it leads to.
-fn identity(entry: &Descriptor) -> Key {
-    key(&[entry.digest.as_str(), &entry.size.to_string(), &entry.media_type])
-}
-
 /// What an entry refers to. One that is not published may be broken without harm; it only refers to nothing.
 fn subject(layout: &Layout, entry: &Descriptor) -> Result<Option<Digest>, GraphError> {
     let links = unless_broken(read_links(layout, entry))?.flatten();
@@ -401,19 +396,17 @@ fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>,
 
 /// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
 fn add_fallback_referrers(graph: &LayoutGraph, layout: &Layout, entries: &[PublishedEntry]) -> Result<(), GraphError> {
-    let is_fallback = |entry: &&PublishedEntry| {
-        entry.reference.as_deref().is_some_and(|tag| is_fallback_tag(tag) && !tag.contains('.'))
-    };
-    let fallback: Vec<&PublishedEntry> = entries.iter().filter(is_fallback).collect();
-    if fallback.is_empty() {
+    let has_list = |entry: &&PublishedEntry| entry.reference.as_deref().is_some_and(is_fallback_list_tag);
+    let lists: Vec<&PublishedEntry> = entries.iter().filter(has_list).collect();
+    if lists.is_empty() {
         return Ok(());
     }
     let subjects: HashMap<String, Digest> =
         graph.manifests().into_iter().map(|digest| (fallback_tag(&digest), digest)).collect();
-    let mut added: HashSet<Key> = HashSet::new();
-    for entry in fallback {
+    let (mut read, mut added) = (HashSet::new(), HashSet::new());
+    for entry in lists {
         let Some(subject) = entry.reference.as_deref().and_then(|tag| subjects.get(tag)) else { continue };
-        if !added.insert(key(&[subject.as_str(), "", entry.digest.as_str()])) {
+        if !read.insert((subject, &entry.digest)) {
             continue;
         }
         let root = graph.descriptor(&entry.digest);
@@ -472,6 +465,11 @@ fn tag_of_full_name(text: &str) -> Option<&str> {
 pub fn fallback_tag(digest: &Digest) -> String {
     let encoded = digest.encoded();
     format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
+}
+
+/// Whether a tag is a fallback tag itself, under which an index lists the referrers.
+pub fn is_fallback_list_tag(tag: &str) -> bool {
+    is_fallback_tag(tag) && !tag.contains('.')
 }
 
 /// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.

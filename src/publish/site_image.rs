@@ -3,8 +3,6 @@
 //! All that reads a manifest of a site reads it here, so that damaged bytes are noticed by whoever comes by them and are never
 //! copied on.
 
-use std::path::Path;
-
 use super::Site;
 use crate::digest::ContentError;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
@@ -16,7 +14,7 @@ use crate::oci::{Descriptor, Verified};
 use crate::site::SitePath;
 use crate::site::index::{Entry, Index, IndexError};
 use crate::site::map::MapError;
-use crate::store::{Expected, StoreError};
+use crate::store::{Expected, Origin, StoreError};
 
 /// One image of a site.
 #[derive(Clone, Copy)]
@@ -142,14 +140,7 @@ impl Manifests for SiteImage<'_> {
             ReadError::Content(source) => {
                 SiteImageError::Damaged { path: place.path, image: self.image.clone(), source }
             }
-            // A store's reader has its own errors inside.
-            ReadError::Io(error) => match error.downcast::<StoreError>() {
-                Ok(inner) => inner.into(),
-                Err(source) => {
-                    let path = Path::new(&store.name()).join(place.path.as_str());
-                    StoreError::Io { action: "read", path, source }.into()
-                }
-            },
+            ReadError::Io(error) => Origin::Store(format!("{}/{}", store.name(), place.path)).error(error).into(),
         })
     }
 }

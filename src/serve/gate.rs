@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::{Resource, getrlimit};
 
+use super::client::Client;
 use super::connections::{Connections, Place};
 use super::head::{Head, Unread};
 use super::{http, respond};
-use crate::outbound::pace::{Meter, Pace};
+use crate::outbound::pace::Pace;
 use crate::terminal;
 
 /// How long a head may take, from the beginning of the connection or the end of the previous answer. An idle connection is
@@ -70,52 +71,6 @@ pub struct Gate {
     /// See [`SLOWEST`].
     pace: Pace,
     log: bool,
-}
-
-/// A client that waits for an answer.
-pub struct Client {
-    stream: Arc<TcpStream>,
-    /// The connection ends after the answer.
-    pub is_last: bool,
-    /// Gets a message when the answer is complete. Dropped without one, it ends the connection.
-    pub answered: Sender<()>,
-    place: Arc<Place>,
-    pace: Pace,
-}
-
-impl Client {
-    /// Where the answer is written.
-    pub fn answer(&self) -> Answer<'_> {
-        Answer { client: self, meter: Meter::new(self.pace, Instant::now()) }
-    }
-}
-
-/// Writes an answer, as long as its client takes it fast enough.
-pub struct Answer<'a> {
-    client: &'a Client,
-    meter: Meter,
-}
-
-impl Write for Answer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.client.stream.as_ref().write(bytes) {
-                Ok(count) => {
-                    self.client.place.advance();
-                    self.meter.advance(count as u64, Instant::now())?;
-                    return Ok(count);
-                }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    self.meter.advance(0, Instant::now())?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Gate {

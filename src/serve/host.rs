@@ -6,6 +6,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::outbound::address::is_localhost;
+
 /// Whether an authority (`localhost:8000`) names this machine or one of the site's hosts, on any port.
 pub fn is_served(authority: &str, site_hosts: &[String]) -> bool {
     let host = without_port(authority).to_ascii_lowercase();
@@ -25,10 +27,7 @@ fn is_loopback(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().is_ok_and(|address| address.to_canonical().is_loopback());
     }
-    // Every name below localhost is loopback, too (RFC 6761, section 6.3).
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    is_localhost(host) || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

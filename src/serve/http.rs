@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tiny_http::Header;
 
-use super::gate::Client;
+use super::client::Client;
 use super::head::KEY_HEADER;
 use super::request_path;
 use super::respond::{Request, Response, sends_body};

@@ -5,6 +5,7 @@
 //! each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`) takes the request from `tiny_http` and
 //! sends the answer ([`http`]).
 
+mod client;
 pub mod computed;
 mod connections;
 mod gate;

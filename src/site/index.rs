@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
-use crate::oci::index::{EntryError, IndexText};
+use crate::oci::index::{self, EntryError, IndexText};
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::pool::Pool;
 
@@ -87,8 +87,7 @@ impl Entry {
 
     /// The entry's descriptor, read again from its text.
     pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
-        let read = || Ok(Descriptor::from_value(json::parse(self.json.as_bytes())?)?);
-        read().map_err(|source| IndexError::Entry { position: 0, source })
+        index::descriptor(&self.json).map_err(|source| IndexError::Entry { position: 0, source })
     }
 }
 

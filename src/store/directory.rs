@@ -322,15 +322,8 @@ impl DirectoryStore {
     fn current_version(&self, path: &SitePath) -> Result<Option<Version>, StoreError> {
         let Some((mut file, _)) = self.opened(path)? else { return Ok(None) };
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(Some(version_of(&hasher.finish()))),
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.fault("read", path, error)),
-            }
-        }
+        io::copy(&mut file, &mut hasher).map_err(|error| self.fault("read", path, error))?;
+        Ok(Some(version_of(&hasher.finish())))
     }
 
     fn fault(&self, action: &'static str, path: &SitePath, source: io::Error) -> StoreError {

@@ -25,7 +25,7 @@ use crate::json::MAX_MANIFEST_BYTES;
 use crate::oci::layout::{Blob, LayoutError, content_error};
 use crate::oci::manifest;
 use crate::parallel;
-use crate::root::{self, FileError};
+use crate::root::FileError;
 use crate::site::{Kind, SitePath};
 
 pub use location::{BucketLocation, Location, LocationError, Provider};
@@ -325,7 +325,7 @@ impl Origin {
                 // A store's reader has its own errors inside.
                 None => match error.downcast::<StoreError>() {
                     Ok(inner) => inner,
-                    Err(source) => StoreError::Io { action: "read", path: path.into(), source },
+                    Err(source) => FileError::Io { action: "read", path: path.into(), source }.into(),
                 },
             },
         }
@@ -384,17 +384,6 @@ pub enum Written {
 /// Why a store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file operation failed.
-    #[error("cannot {action} {}{}", .path.display(), root::advice(.source))]
-    Io {
-        /// What was being done: `create`, `write`, `rename`, `read`, …
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
     /// A document is larger than documents of its kind are.
     #[error("{} has more than {limit} bytes, the most that is accepted there", .path.display())]
     TooLarge {

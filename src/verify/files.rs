@@ -111,9 +111,7 @@ fn fault(error: StoreError) -> Fault {
     match error {
         StoreError::File(FileError::InTheWay { found, .. }) => Fault::NotAFile(found),
         StoreError::TooLarge { limit, .. } => Fault::TooLarge { limit },
-        StoreError::Io { source, .. } | StoreError::File(FileError::Io { source, .. }) => {
-            Fault::Unreadable(source.to_string())
-        }
+        StoreError::File(FileError::Io { source, .. }) => Fault::Unreadable(source.to_string()),
         other => Fault::Unreadable(chain(&other)),
     }
 }

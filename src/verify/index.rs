@@ -107,7 +107,7 @@ impl Index<'_> {
     }
 
     fn descriptor(&self, place: &str, text: &RawValue, findings: &mut Collected) -> Option<Descriptor> {
-        match index::descriptor(text) {
+        match index::descriptor(text.get()) {
             Ok(descriptor) => {
                 if descriptor.media_type.is_empty() {
                     let finding = Finding::new(&rule::DESCRIPTOR_MEDIA_TYPE, place, "a mediaType", "none");

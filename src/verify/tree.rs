@@ -17,6 +17,7 @@ use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry::{self, Endpoint, is_tag};
 use crate::site::{Kind, SiteMap, SitePath};
 use crate::store::StoreError;
+use crate::store::private_state::TEMPORARY;
 
 /// What others need of a file to read it, and of a directory to enter it.
 const FILE_MODE: u32 = 0o004;
@@ -78,7 +79,7 @@ fn name(path: &Path) -> String {
 
 /// Counts what interrupted writes have left, as far as this user may look at private state.
 pub fn look_for_leftovers(root: &Root, findings: &Findings) {
-    let directory = Path::new(PRIVATE_DIRECTORY).join("tmp");
+    let directory = Path::new(PRIVATE_DIRECTORY).join(TEMPORARY);
     let entries = root.walk(&directory, &|_| false);
     let count = entries.map_or(0, |entries| entries.filter_map(Result::ok).skip(1).count());
     if count > 0 {

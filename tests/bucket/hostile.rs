@@ -52,6 +52,21 @@ fn image(directory: &TempDir, name: &str) -> String {
     format!("example.com/{name}={}", Layout::of_image(directory.path().join(name), name).arg())
 }
 
+/// A bucket with a site of these images, and a proxy through which it is used.
+fn site_behind_a_proxy(directory: &TempDir, names: &[&str]) -> (S3Fs, Proxy, Endpoint) {
+    let s3fs = S3Fs::start();
+    let proxy = Proxy::to(s3fs.address());
+    let endpoint = s3fs.endpoint().at(proxy.address);
+    let images: Vec<String> = names.iter().map(|name| image(directory, name)).collect();
+    endpoint.publish(&images.iter().map(String::as_str).collect::<Vec<_>>());
+    (s3fs, proxy, endpoint)
+}
+
+/// The commands that list the whole site of a bucket.
+fn commands_that_list(copy: &str) -> [Vec<&str>; 3] {
+    [vec!["gc", "--grace", "0", "s3://site"], vec!["verify", "s3://site"], vec!["copy", "s3://site", copy]]
+}
+
 #[test]
 fn a_redirect_takes_no_credentials_elsewhere() {
     let directory = TempDir::new().unwrap();
@@ -102,19 +117,12 @@ fn without_end() -> impl FnMut(&Seen, Bytes) -> Bytes + Send {
 fn a_listing_that_repeats_its_token_ends() {
     // Given a store whose listings have no end: a proxy makes them so, for no real store does.
     let directory = TempDir::new().unwrap();
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    endpoint.publish(&[&image(&directory, "app")]);
+    let (_s3fs, proxy, endpoint) = site_behind_a_proxy(&directory, &["app"]);
     let before = endpoint.objects();
     let copy = directory.path().join("copy");
-    for args in [
-        &["gc", "--grace", "0", "s3://site"][..],
-        &["verify", "s3://site"],
-        &["copy", "s3://site", copy.to_str().unwrap()],
-    ] {
+    for args in commands_that_list(copy.to_str().unwrap()) {
         proxy.rewrite(without_end());
-        endpoint.run(args).failure(&["list", "s3://site", "no end"]);
+        endpoint.run(&args).failure(&["list", "s3://site", "no end"]);
     }
     proxy.rewrite(|_, body| body);
     assert_eq!(endpoint.objects(), before);
@@ -140,18 +148,11 @@ fn with_fresh_tokens(is_empty: bool) -> impl FnMut(&Seen, Bytes) -> Bytes + Send
 #[test]
 fn a_listing_without_new_keys_ends_whatever_its_tokens() {
     let directory = TempDir::new().unwrap();
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    endpoint.publish(&[&image(&directory, "app")]);
+    let (_s3fs, proxy, endpoint) = site_behind_a_proxy(&directory, &["app"]);
     let copy = directory.path().join("copy");
-    for args in [
-        &["gc", "--grace", "0", "s3://site"][..],
-        &["verify", "s3://site"],
-        &["copy", "s3://site", copy.to_str().unwrap()],
-    ] {
+    for args in commands_that_list(copy.to_str().unwrap()) {
         proxy.rewrite(with_fresh_tokens(true));
-        endpoint.run(args).failure(&["list", "s3://site", "no end", "pages in a row have no key"]);
+        endpoint.run(&args).failure(&["list", "s3://site", "no end", "pages in a row have no key"]);
     }
     // A store that begins again with each token: it takes a token for the last key before the page.
     proxy.rewrite(with_fresh_tokens(false));
@@ -161,10 +162,7 @@ fn a_listing_without_new_keys_ends_whatever_its_tokens() {
 #[test]
 fn pages_without_keys_are_passed_over() {
     let directory = TempDir::new().unwrap();
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    endpoint.publish(&[&image(&directory, "app"), &image(&directory, "removed")]);
+    let (_s3fs, proxy, endpoint) = site_behind_a_proxy(&directory, &["app", "removed"]);
     endpoint.run(&["remove", "--json", "s3://site", "example.com/removed"]).success();
     // Given a listing that begins with empty pages, after each of which it goes on.
     let mut left = 20;
@@ -248,10 +246,7 @@ fn no_response_is_read_beyond_its_limit() {
 #[test]
 fn no_page_of_a_listing_is_read_beyond_its_limit() {
     let directory = TempDir::new().unwrap();
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    endpoint.publish(&[&image(&directory, "app")]);
+    let (_s3fs, proxy, endpoint) = site_behind_a_proxy(&directory, &["app"]);
     for listing in ["list-type=2", "uploads="] {
         proxy.rewrite(move |seen, body| match seen.query.contains(listing) {
             true => [&body[..], &b" ".repeat(16 * 1024 * 1024)].concat().into(),

@@ -32,18 +32,20 @@ fn sparse_archive(path: &Path, start: &[&[u8]]) {
     file.set_len(4 * GIB).unwrap();
 }
 
+/// A publish with 64 MiB of memory.
+fn publish(site: &Path, input: &str) -> assert_cmd::Command {
+    let mut command = ocisite_within(64 * MIB);
+    command.args(["publish", "--jobs", "2", "--site", text(site), &format!("example.com/app={input}")]);
+    command
+}
+
 /// Publishes the archive with 64 MiB of memory, which has to be refused, and leaves the site as it is.
 fn refuse(directory: &Path, archive: &Path, words: &[&str]) {
     let site = directory.join("site");
     let good = Layout::of_image(directory.join("good"), "published before");
-    let publish = |input: &str| {
-        let mut command = ocisite_within(64 * MIB);
-        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={input}")]);
-        command
-    };
-    publish(good.arg()).assert().success();
+    publish(&site, good.arg()).assert().success();
     let before = Snapshot::of(&site);
-    let message = fails(&mut publish(text(archive)), words);
+    let message = fails(&mut publish(&site, text(archive)), words);
     assert!(!message.contains("memory allocation"), "{message}");
     before.assert_unchanged(&site);
 }
@@ -193,10 +195,8 @@ fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
         let index = layout.blob(INDEX, document);
         layout.add("1.0", index.clone());
         // Then a publish with 64 MiB says which document is wrong, and why.
-        let mut command = ocisite_within(64 * MIB);
         let site = directory.path().join("site");
-        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
-        fails(&mut command, &[&layout.blob_name(&index), words]);
+        fails(&mut publish(&site, layout.arg()), &[&layout.blob_name(&index), words]);
     }
 }
 
@@ -204,11 +204,7 @@ fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
 fn a_note_of_gigabytes_in_private_state_is_not_read() {
     let directory = TempDir::new().unwrap();
     let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
-    let publish = || {
-        let mut command = ocisite_within(64 * MIB);
-        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
-        command.assert().success();
-    };
+    let publish = || publish(&site, layout.arg()).assert().success();
     publish();
     let note = site.join(".ocisite/unfinished.json");
     File::create(&note).unwrap().set_len(4 * GIB).unwrap();
@@ -224,11 +220,7 @@ fn an_index_of_the_site_with_a_great_many_values_is_refused() {
     // Given a site whose index has a property of three mebibytes beside its entries, which would take a hundred times that.
     let directory = TempDir::new().unwrap();
     let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
-    let publish = || {
-        let mut command = ocisite_within(64 * MIB);
-        command.args(["publish", "--jobs", "2", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
-        command
-    };
+    let publish = || publish(&site, layout.arg());
     publish().assert().success();
     let index = site.join("oci-index/app");
     let planted = format!("{{\"x\":[{}0],", r#"{"":0},"#.repeat(400_000));

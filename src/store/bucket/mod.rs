@@ -10,6 +10,7 @@
 
 mod connect;
 mod gc_mark;
+mod pages;
 mod presence;
 mod problem;
 mod upload;
@@ -37,7 +38,7 @@ use tokio::sync::Semaphore;
 
 pub use self::connect::Variables;
 use self::connect::{Client, connect};
-use self::presence::Pages;
+use self::pages::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
@@ -46,6 +47,7 @@ use super::{
 };
 use crate::digest::{Digest, VerifyingReader};
 use crate::outbound::object_store::{Budget, Unusable};
+use crate::root::FileError;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::{Kind, SitePath};
 
@@ -121,7 +123,7 @@ impl BucketStore {
     ) -> Result<BucketStore, StoreError> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build().map_err(
-                |source| StoreError::Io { action: "start the threads for", path: location.to_string().into(), source },
+                |source| FileError::Io { action: "start the threads for", path: location.to_string().into(), source },
             )?;
         Ok(BucketStore {
             location: location.clone(),
@@ -332,9 +334,13 @@ impl BucketStore {
             if page.page_token.is_none() {
                 return Ok(());
             }
-            pages.next(self, last.as_deref())?;
+            pages.next(last.as_deref()).map_err(|problem| self.endless(problem))?;
             page_token = page.page_token;
         }
+    }
+
+    fn endless(&self, problem: BucketProblem) -> StoreError {
+        StoreError::Bucket { action: "list", object: self.name(), problem }
     }
 
     /// An object, with its bytes unless they are more than `limit`. None: it is absent.

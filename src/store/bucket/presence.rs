@@ -7,27 +7,21 @@
 //! of the two, whatever the bucket holds.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use object_store::list::{PaginatedListOptions, PaginatedListResult};
 
 use super::{BucketStore, Stop, stat};
-use crate::digest::{Algorithm, Digest};
 use crate::outbound::object_store::Listing;
 use crate::parallel;
 use crate::site::SitePath;
-use crate::store::{BucketProblem, Stat, Store, StoreError};
+use crate::store::{Stat, Store, StoreError};
 
 /// Keys that one thread walks alone: fewer would make more requests of what one page could settle.
 const KEYS_PER_WALK: usize = 256;
 /// Where a listing cannot begin at a key, as many pages are read as this part of the number of keys; what is not found in
 /// them is asked for one by one.
 const KEYS_PER_PAGE: usize = 8;
-/// The most pages in a row without a key. Stores give some where they pass over deleted objects.
-const MAX_EMPTY_PAGES: usize = 50;
-/// How much of a key is told.
-const MAX_TOLD: usize = 200;
 
 /// The stat of each path, in their order.
 pub fn stats(store: &BucketStore, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
@@ -109,35 +103,6 @@ fn common_prefix(sorted: &[(String, usize)]) -> &str {
     let same = first.char_indices().zip(last.chars()).take_while(|((_, a), b)| a == b);
     let length = same.last().map_or(0, |((at, character), _)| at + character.len_utf8());
     &first[..length]
-}
-
-/// The pages of one listing. Each has to bring a new key, so that a listing ends whose keys do: a store can make up new tokens
-/// for ever. The order of the keys does not count, since directory buckets of S3 Express list in an order of their own.
-#[derive(Debug, Default)]
-pub(super) struct Pages {
-    /// The last key of each page.
-    ends: HashSet<Digest>,
-    /// The pages without a key since the last one that had any.
-    empty: usize,
-}
-
-impl Pages {
-    /// Takes the last key of a page that another page follows.
-    ///
-    /// # Errors
-    /// The pages go on without anything new.
-    pub(super) fn next(&mut self, store: &BucketStore, last: Option<&str>) -> Result<(), StoreError> {
-        self.empty = if last.is_none() { self.empty + 1 } else { 0 };
-        let is_new = last.is_none_or(|last| self.ends.insert(Digest::of(Algorithm::Sha256, last.as_bytes())));
-        let sign = match last {
-            Some(last) if !is_new => {
-                format!("a second page ends at the key {:?}", last.chars().take(MAX_TOLD).collect::<String>())
-            }
-            None if self.empty > MAX_EMPTY_PAGES => format!("{} pages in a row have no key", self.empty),
-            _ => return Ok(()),
-        };
-        Err(StoreError::Bucket { action: "list", object: store.name(), problem: BucketProblem::Endless { sign } })
-    }
 }
 
 impl BucketStore {

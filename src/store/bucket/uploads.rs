@@ -15,7 +15,7 @@ use object_store::path::Path as Key;
 use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
 
-use super::presence::Pages;
+use super::pages::Pages;
 use super::{BucketStore, Stop};
 use crate::outbound::object_store::Connector;
 use crate::store::{Provider, StoreError, Upload};
@@ -63,7 +63,7 @@ impl BucketStore {
             if !page.is_truncated {
                 return Ok(Some(uploads));
             }
-            pages.next(self, last.as_deref())?;
+            pages.next(last.as_deref()).map_err(|problem| self.endless(problem))?;
             markers = (page.next_key_marker, page.next_upload_id_marker);
         }
     }
