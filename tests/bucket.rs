@@ -14,7 +14,7 @@ mod bucket {
     mod endpoint;
     mod faults;
     mod hostile;
-    mod housekeeping;
+    mod maintenance;
     mod proxy;
     mod publish;
     mod s3fs;

@@ -23,9 +23,9 @@ mod verify {
     mod full_disk;
     mod good_site;
     mod hostile;
-    mod housekeeping;
     mod killed;
     mod live;
+    mod maintenance;
     mod memory;
     mod nested;
     mod program;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bucket::BucketArgs;
 use super::output::{Verbosity, bytes, seconds};
 use super::progress;
-use crate::housekeeping::copy::{self, Copied, Options};
+use crate::maintenance::copy::{self, Copied, Options};
 use crate::publish::SitePlace;
 use crate::store::Location;
 use crate::{parallel, terminal};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, bytes, count};
-use crate::housekeeping::gc::{self, Freed, Options};
+use crate::maintenance::gc::{self, Freed, Options};
 use crate::{parallel, terminal};
 
 /// Remove blobs that no index reaches.

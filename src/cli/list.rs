@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::bucket::{BucketArgs, site_place};
 use super::output::{self, bytes};
-use crate::housekeeping::list::{self, Image, ListedEntry};
+use crate::maintenance::list::{self, Image, ListedEntry};
 use crate::{parallel, terminal};
 
 /// So many hexadecimal digits tell the digests of a site apart for people; `--json` has them whole.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, count};
-use crate::housekeeping::remove;
+use crate::maintenance::remove;
 use crate::name::ImageName;
 use crate::{shell, terminal};
 

@@ -15,9 +15,9 @@ use super::remark::Remark;
 use super::resolve::Root;
 use crate::name::{ImageName, is_fragment};
 use crate::oci::descriptor::REF_NAME;
+use crate::oci::referrers::is_fallback_tag;
 use crate::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use crate::oci::{Descriptor, Platform, media_type};
-use crate::publish::collect::is_fallback_tag;
 use crate::seen::{Key, Seen, key};
 
 /// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.

@@ -12,7 +12,7 @@ use super::pull::PullError;
 use super::remark::Remark;
 use crate::digest::Digest;
 use crate::json::MAX_MANIFEST_BYTES;
-use crate::oci::layout_writer::LayoutWriter;
+use crate::layout::writer::LayoutWriter;
 use crate::oci::manifest::{self, Links};
 use crate::oci::walk::Manifests;
 use crate::oci::{Descriptor, Platform, Verified, media_type};

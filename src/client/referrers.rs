@@ -12,8 +12,8 @@ use super::pull::{Pull, PullError, is_manifest};
 use super::remark::{Remark, chain};
 use super::resolve::Index;
 use crate::digest::Digest;
+use crate::oci::referrers::fallback_tag;
 use crate::parallel;
-use crate::publish::collect::fallback_tag;
 
 /// An entry that may be a referrer.
 struct Candidate {

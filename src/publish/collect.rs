@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::json;
+use crate::layout::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
+use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::name::{self, ImageName};
 use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
-use crate::oci::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
-use crate::oci::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::oci::manifest::Links;
+use crate::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
 use crate::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use crate::oci::{Descriptor, Platform, media_type};
 use crate::parallel;
@@ -24,9 +25,6 @@ use crate::publish::input::{Gathered, Source};
 use crate::seen::{Key, key};
 use crate::site::index::Entry;
 use crate::site::ref_engines::CAS_ENGINES;
-
-/// The algorithm and encoded parts of a fallback tag are cut to these lengths (distribution-spec, "Referrers Tag Schema").
-const FALLBACK_ENCODED: usize = 64;
 
 /// One image with all that is published of it.
 #[derive(Clone, Debug)]
@@ -461,27 +459,6 @@ fn tag_of_full_name(text: &str) -> Option<&str> {
     (looks_like_host && !tag.is_empty()).then_some(tag)
 }
 
-/// The tag under which clients without the referrers API keep what refers to a digest.
-pub fn fallback_tag(digest: &Digest) -> String {
-    let encoded = digest.encoded();
-    format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
-}
-
-/// Whether a tag is a fallback tag itself, under which an index lists the referrers.
-pub fn is_fallback_list_tag(tag: &str) -> bool {
-    is_fallback_tag(tag) && !tag.contains('.')
-}
-
-/// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.
-pub fn is_fallback_tag(tag: &str) -> bool {
-    let stem = tag.split('.').next().unwrap_or_default();
-    stem.split_once('-').is_some_and(|(algorithm, encoded)| {
-        matches!(algorithm, "sha256" | "sha512" | "blake3")
-            && encoded.len() == FALLBACK_ENCODED
-            && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
-}
-
 fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> {
     let reference = entry.reference.as_deref()?;
     (!name::is_fragment(reference)).then(|| {
@@ -532,15 +509,5 @@ mod tests {
         for text in ["1.0", "v1:amd64", "release/1.0", "release/1.0:amd64", "example.com/app"] {
             assert_eq!(tag_of_full_name(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn fallback_tags_are_recognised_and_cut() {
-        let digest = Digest::of(crate::digest::Algorithm::Sha512, b"");
-        assert_eq!(fallback_tag(&digest).len(), "sha512-".len() + 64);
-        assert!(is_fallback_tag(&fallback_tag(&digest)));
-        assert!(is_fallback_tag(&format!("{}.sig", fallback_tag(&digest))));
-        assert!(!is_fallback_tag("sha256-abc"));
-        assert!(!is_fallback_tag("1.0"));
     }
 }

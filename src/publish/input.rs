@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::layout::{Layout, LayoutError};
 use crate::name::{ImageName, NameError};
-use crate::oci::layout::{Layout, LayoutError};
 use crate::parallel;
 use crate::shell;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::collect::{Image, fallback_tag};
+use super::collect::Image;
 use super::execute::Tally;
 use super::plan::{
     BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag, planned, read_index,
@@ -17,6 +17,7 @@ use super::{PublishError, Site, SiteImage, SiteImageError};
 use crate::digest::Digest;
 use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
+use crate::oci::referrers::fallback_tag;
 use crate::oci::walk::Manifests;
 use crate::oci::{Descriptor, index, manifest, media_type, walk};
 use crate::parallel;

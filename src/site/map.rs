@@ -16,8 +16,8 @@ use super::path::{self, PathError, SitePath};
 use super::registry::{self, Endpoint};
 use super::settings::Settings;
 use crate::digest::Digest;
+use crate::layout;
 use crate::name::ImageName;
-use crate::oci::layout;
 use crate::shell;
 use crate::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
 

@@ -25,7 +25,7 @@ use super::{
     BlobSource, Content, Document, Expected, Link, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written,
 };
 use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
-use crate::oci::layout::Blob;
+use crate::layout::Blob;
 use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};

@@ -1,4 +1,4 @@
-//! Where objects go. A [`Store`] is a directory or a bucket; publishing, housekeeping and verification know only this
+//! Where objects go. A [`Store`] is a directory or a bucket; publishing, maintenance and verification know only this
 //! interface.
 //!
 //! Two kinds of object have two ways of being written. A *blob* is immutable and its path carries its digest: it gets its
@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::json::MAX_MANIFEST_BYTES;
-use crate::oci::layout::{Blob, LayoutError, content_error};
+use crate::layout::{Blob, LayoutError, content_error};
 use crate::oci::manifest;
 use crate::parallel;
 use crate::root::FileError;

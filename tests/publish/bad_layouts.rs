@@ -405,7 +405,7 @@ fn a_fifo_in_place_of_an_archive_that_was_opened_is_refused_without_waiting() {
     let layout = Layout::of_image(directory.path().join("layout"), "content");
     let (archive, layer) = (directory.path().join("layout.tar"), Digest::of(Algorithm::Sha256, b"content"));
     layout.archive(&archive);
-    let opened = ocisite::oci::layout::Layout::open(&archive).unwrap();
+    let opened = ocisite::layout::Layout::open(&archive).unwrap();
     std::fs::remove_file(&archive).unwrap();
     make_fifo(&archive);
     let error = opened.open_blob(&layer, 7).unwrap_err().to_string();

@@ -17,11 +17,11 @@ use rustix::fs::FileType;
 use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
-use super::layout::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
-use super::walk::Manifests;
-use super::{Descriptor, Verified, media_type};
+use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
 use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use crate::json;
+use crate::oci::walk::Manifests;
+use crate::oci::{Descriptor, Verified, media_type};
 use crate::root::{FileError, Root};
 
 /// The directory of blobs.

@@ -23,14 +23,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::HousekeepingError;
+use super::MaintenanceError;
 use crate::digest::{Algorithm, Digest};
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
+use crate::oci::referrers::fallback_tag;
 use crate::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
 use crate::oci::{Descriptor, Verified, index, manifest};
 use crate::parallel;
-use crate::publish::collect::fallback_tag;
 use crate::publish::execute::Count;
 use crate::publish::{Site, SiteImage, SiteImageError, SitePlace};
 use crate::seen::{Key, Seen, key};
@@ -81,7 +81,7 @@ pub struct FreedObject {
 }
 
 /// Removes what no index reaches and is older than the grace.
-pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, HousekeepingError> {
+pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, MaintenanceError> {
     let _locks = match options.dry_run {
         true => vec![],
         false => super::open(place)?.lock(options.wait)?,
@@ -149,7 +149,7 @@ struct Marking<'a> {
 
 impl Graph for Marking<'_> {
     type Node = Node;
-    type Error = HousekeepingError;
+    type Error = MaintenanceError;
 
     fn identity<'n>(&'n self, node: &'n Node) -> Option<(&'n Seen, Key)> {
         match node {
@@ -165,7 +165,7 @@ impl Graph for Marking<'_> {
         }
     }
 
-    fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), HousekeepingError> {
+    fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), MaintenanceError> {
         match node {
             Node::Index(place, image) => self.gc.mark_index(&place, image, self.marks, next),
             Node::Blob(image, descriptor) => {
@@ -179,7 +179,7 @@ impl Graph for Marking<'_> {
         }
     }
 
-    fn refuse(&self, node: Node, limit: Limit, _next: &mut Next<Node>) -> Result<(), HousekeepingError> {
+    fn refuse(&self, node: Node, limit: Limit, _next: &mut Next<Node>) -> Result<(), MaintenanceError> {
         match node {
             // An index is a root, which is beyond no limit.
             Node::Index(..) => Ok(()),
@@ -195,7 +195,7 @@ struct Victim {
 }
 
 impl Gc<'_> {
-    fn run(&self) -> Result<Freed, HousekeepingError> {
+    fn run(&self) -> Result<Freed, MaintenanceError> {
         let listing = self.list()?;
         let marks = self.mark(&listing)?;
         let (victims, mut freed) = self.choose(&listing, &marks)?;
@@ -245,7 +245,7 @@ impl Gc<'_> {
         Ok(listing)
     }
 
-    fn mark(&self, listing: &Listing) -> Result<Marks, HousekeepingError> {
+    fn mark(&self, listing: &Listing) -> Result<Marks, MaintenanceError> {
         let marks = Marks::default();
         let listed: BTreeSet<Place> = listing.indexes.iter().cloned().collect();
         let mut roots: Vec<(Place, Option<ImageName>)> = Vec::new();
@@ -273,7 +273,7 @@ impl Gc<'_> {
         image: Option<ImageName>,
         marks: &Marks,
         next: &mut Next<Node>,
-    ) -> Result<(), HousekeepingError> {
+    ) -> Result<(), MaintenanceError> {
         let document = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
         let Some(document) = document else { return Ok(()) };
         let is_listed = image.as_ref().is_some_and(|image| self.site.images.binary_search(image).is_ok());
@@ -289,7 +289,7 @@ impl Gc<'_> {
             Some(image) => image,
             // One pool serves all images, so any will do.
             None if self.site.map.cas_is_shared() => self.any_image()?,
-            None => return Err(HousekeepingError::Stray { path: place.path.to_string() }),
+            None => return Err(MaintenanceError::Stray { path: place.path.to_string() }),
         };
         let (published, image) = (SiteImage { site: self.site, image: &image }, Arc::new(image.clone()));
         for entry in index.entries() {
@@ -302,9 +302,9 @@ impl Gc<'_> {
         Ok(())
     }
 
-    fn any_image(&self) -> Result<ImageName, HousekeepingError> {
+    fn any_image(&self) -> Result<ImageName, MaintenanceError> {
         let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
-        ImageName::new(host, "any", None).map_err(|_| HousekeepingError::Stray { path: format!("of the host {host}") })
+        ImageName::new(host, "any", None).map_err(|_| MaintenanceError::Stray { path: format!("of the host {host}") })
     }
 
     /// What tells a blob from others. Where images share their blobs and nothing else tells them apart, each graph is walked once
@@ -318,13 +318,13 @@ impl Gc<'_> {
     }
 
     /// Marks what descriptors of an image reach.
-    fn mark_graphs(&self, image: ImageName, roots: Vec<Descriptor>, marks: &Marks) -> Result<(), HousekeepingError> {
+    fn mark_graphs(&self, image: ImageName, roots: Vec<Descriptor>, marks: &Marks) -> Result<(), MaintenanceError> {
         let image = Arc::new(image);
         let roots = roots.into_iter().map(|root| Node::Blob(image.clone(), root));
         walk(&Marking { gc: self, marks }, roots, self.options.jobs)
     }
 
-    fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), HousekeepingError> {
+    fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), MaintenanceError> {
         marks.blobs.insert(place_key(&self.site.map.blob_place(image, digest)?));
         if self.site.map.settings().views.registry {
             marks.digests.insert(key(&[image.path(), digest.as_str()]));
@@ -334,7 +334,7 @@ impl Gc<'_> {
 
     /// Marks what only the registry view reaches: indexes that were merged for a tag, the manifests of tags that a publish wrote
     /// before it was killed, and what lists of referrers have.
-    fn mark_registry(&self, listing: &Listing, marks: &Marks) -> Result<(), HousekeepingError> {
+    fn mark_registry(&self, listing: &Listing, marks: &Marks) -> Result<(), MaintenanceError> {
         for path in &listing.tags {
             let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(path.as_str()) else { continue };
             if marks.tags.contains(key(&[name, reference]))
@@ -368,24 +368,24 @@ impl Gc<'_> {
     }
 
     /// Marks what a list of referrers has, and the fallback tag that says the same.
-    fn mark_referrers(&self, path: &SitePath, marks: &Marks) -> Result<(), HousekeepingError> {
+    fn mark_referrers(&self, path: &SitePath, marks: &Marks) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Referrers { name, digest }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
         let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
         let image = self.image_of(name)?;
         marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
         let referrers = index::descriptors(&document.bytes)
-            .map_err(|source| HousekeepingError::Referrers { path: path.clone(), source })?;
+            .map_err(|source| MaintenanceError::Referrers { path: path.clone(), source })?;
         self.mark_graphs(image, referrers, marks)
     }
 
-    fn image_of(&self, repository: &str) -> Result<ImageName, HousekeepingError> {
+    fn image_of(&self, repository: &str) -> Result<ImageName, MaintenanceError> {
         let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
         ImageName::new(host, repository, None)
-            .map_err(|_| HousekeepingError::Stray { path: format!("{}/{repository}", registry::ROOT) })
+            .map_err(|_| MaintenanceError::Stray { path: format!("{}/{repository}", registry::ROOT) })
     }
 
     /// What was listed, is old enough and was not marked; and what of that is too young.
-    fn choose(&self, listing: &Listing, marks: &Marks) -> Result<(Vec<Victim>, Freed), HousekeepingError> {
+    fn choose(&self, listing: &Listing, marks: &Marks) -> Result<(Vec<Victim>, Freed), MaintenanceError> {
         let (mut victims, mut freed) = (Vec::new(), Freed::default());
         self.each(&mut |place, kind, object| {
             let place_key = place_key(&place);
@@ -417,7 +417,7 @@ impl Gc<'_> {
     }
 
     /// Removes, last phases first.
-    fn remove(&self, mut victims: Vec<Victim>) -> Result<(), HousekeepingError> {
+    fn remove(&self, mut victims: Vec<Victim>) -> Result<(), MaintenanceError> {
         victims.sort_by(|a, b| (b.phase, &a.place).cmp(&(a.phase, &b.place)));
         for phase in victims.chunk_by(|a, b| a.phase == b.phase) {
             parallel::map(phase, self.options.jobs, |victim| self.remove_one(&victim.place))?;
@@ -430,10 +430,10 @@ impl Gc<'_> {
 }
 
 impl Gc<'_> {
-    fn remove_one(&self, place: &Place) -> Result<(), HousekeepingError> {
+    fn remove_one(&self, place: &Place) -> Result<(), MaintenanceError> {
         let store = self.site.store(place.origin);
         if !store.has_lock() && self.begun.elapsed() > LONGEST_GC {
-            return Err(HousekeepingError::GcTooLong { minutes: LONGEST_GC.as_secs() / 60 });
+            return Err(MaintenanceError::GcTooLong { minutes: LONGEST_GC.as_secs() / 60 });
         }
         Ok(store.delete(&place.path)?)
     }

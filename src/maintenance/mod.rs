@@ -21,7 +21,7 @@ use crate::store::{Location, StoreError};
 
 /// Why a site could not be kept in order.
 #[derive(Debug, thiserror::Error)]
-pub enum HousekeepingError {
+pub enum MaintenanceError {
     /// No site there.
     #[error("{place} is no site: expected a file ocisite.json in it, which `ocisite publish` writes")]
     NoSite {
@@ -132,25 +132,25 @@ fn or_similar(similar: &Option<ImageName>) -> String {
     similar.as_ref().map(|similar| format!("; it has {similar}")).unwrap_or_default()
 }
 
-impl From<TooLarge> for HousekeepingError {
-    fn from(error: TooLarge) -> HousekeepingError {
+impl From<TooLarge> for MaintenanceError {
+    fn from(error: TooLarge) -> MaintenanceError {
         SiteImageError::from(error).into()
     }
 }
 
-impl HousekeepingError {
+impl MaintenanceError {
     /// The document that another publisher changed, if that is what went wrong.
     fn conflict(&self) -> Option<&SitePath> {
         match self {
-            HousekeepingError::Store(StoreError::Conflict { path })
-            | HousekeepingError::Plan(PlanError::Store(StoreError::Conflict { path })) => Some(path),
-            HousekeepingError::Site(error) => error.conflict(),
+            MaintenanceError::Store(StoreError::Conflict { path })
+            | MaintenanceError::Plan(PlanError::Store(StoreError::Conflict { path })) => Some(path),
+            MaintenanceError::Site(error) => error.conflict(),
             _ => None,
         }
     }
 }
 
 /// Opens a site that is there.
-fn open(place: &SitePlace) -> Result<Site, HousekeepingError> {
-    Site::open_existing(place)?.ok_or_else(|| HousekeepingError::NoSite { place: place.root.clone() })
+fn open(place: &SitePlace) -> Result<Site, MaintenanceError> {
+    Site::open_existing(place)?.ok_or_else(|| MaintenanceError::NoSite { place: place.root.clone() })
 }

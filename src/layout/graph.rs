@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::layout::{Layout, LayoutError, blob_path};
-use super::manifest::{self, Links, ManifestError};
-use super::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
-use super::{Descriptor, media_type};
+use super::{Layout, LayoutError, blob_path};
 use crate::digest::Digest;
+use crate::oci::manifest::{self, Links, ManifestError};
+use crate::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
+use crate::oci::{Descriptor, media_type};
 use crate::pool::Pool;
 use crate::seen::{Key, Seen, key};
 

@@ -18,14 +18,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::HousekeepingError;
+use super::MaintenanceError;
 use crate::digest::{Algorithm, Digest};
 use crate::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::name::ImageName;
+use crate::oci::referrers::is_fallback_list_tag;
 use crate::oci::{Descriptor, index, manifest, walk};
 use crate::parallel;
 use crate::progress::Progress;
-use crate::publish::collect::is_fallback_list_tag;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
@@ -76,10 +76,10 @@ pub fn copy(
     destination: &SitePlace,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Copied, HousekeepingError> {
+) -> Result<Copied, MaintenanceError> {
     let from = super::open(source)?;
     if let Some(origin) = from.map.settings().origins.first() {
-        return Err(HousekeepingError::OtherOrigin { place: source.root.clone(), origin: origin.clone() });
+        return Err(MaintenanceError::OtherOrigin { place: source.root.clone(), origin: origin.clone() });
     }
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
@@ -114,7 +114,7 @@ pub fn copy(
 }
 
 /// A site's objects are where its templates say, so two sites with other templates have nothing in common.
-fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), HousekeepingError> {
+fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), MaintenanceError> {
     let Some(there) = publish::description(to)? else { return Ok(()) };
     let (ours, theirs) = (from.map.settings(), there.settings);
     for (what, found, expected) in [
@@ -179,14 +179,14 @@ struct Blob {
 
 impl Copy<'_> {
     /// All documents of the source, in the order of writing.
-    fn read_documents(&self) -> Result<Vec<Compared>, HousekeepingError> {
+    fn read_documents(&self) -> Result<Vec<Compared>, MaintenanceError> {
         let mut paths = Vec::new();
         self.from.own.list("", &mut |object| match self.from.map.kind_of(&object.path) {
             Some(kind) if !kind.is_immutable() => paths.push((rank(&kind), object.path, kind)),
             _ => {}
         })?;
         paths.sort();
-        let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, HousekeepingError> {
+        let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, MaintenanceError> {
             let limit = MAX_INDEX_BYTES.max(publish::MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
             let Some(document) = self.from.own.read_document(&path, limit)? else { return Ok(None) };
@@ -202,7 +202,7 @@ impl Copy<'_> {
 
     /// A tag is a copy of a manifest of its repository, which is there under its digest, or of a list of referrers, which has no
     /// digest to be compared with. What the index says of the ref may be older: a publish writes tags before it.
-    fn refuse_damaged_tag(&self, path: &SitePath, bytes: &[u8]) -> Result<(), HousekeepingError> {
+    fn refuse_damaged_tag(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Manifest { name, reference } | Endpoint::TypedManifest { name, reference, .. }) =
             Endpoint::parse(path.as_str())
         else {
@@ -221,11 +221,11 @@ impl Copy<'_> {
             }
         }
         let (place, path, repository) = (self.from.own.name(), path.clone(), name.to_string());
-        Err(HousekeepingError::DamagedTag { place, path, repository })
+        Err(MaintenanceError::DamagedTag { place, path, repository })
     }
 
     /// All blobs of the source, listed after its documents were read; the CAS first, from which others can be linked.
-    fn list_blobs(&self) -> Result<Vec<Blob>, HousekeepingError> {
+    fn list_blobs(&self) -> Result<Vec<Blob>, MaintenanceError> {
         let mut blobs = Vec::new();
         let map = &self.from.map;
         self.from.own.list("", &mut |object| {
@@ -252,7 +252,7 @@ impl Copy<'_> {
 
     /// The media types of everything that the documents reach, as they were read. A directory has them nowhere but in the
     /// graph.
-    fn media_types(&self, documents: &[Compared]) -> Result<MediaTypes, HousekeepingError> {
+    fn media_types(&self, documents: &[Compared]) -> Result<MediaTypes, MaintenanceError> {
         let mut media_types = MediaTypes::default();
         let roots = self.roots(documents)?;
         let found = parallel::map(&roots, self.options.jobs, |(image, roots)| self.reach(image, roots.clone()))?;
@@ -270,7 +270,7 @@ impl Copy<'_> {
     }
 
     /// Where graphs begin: in indexes, and in the registry view's lists of referrers.
-    fn roots(&self, documents: &[Compared]) -> Result<Vec<(ImageName, Vec<Descriptor>)>, HousekeepingError> {
+    fn roots(&self, documents: &[Compared]) -> Result<Vec<(ImageName, Vec<Descriptor>)>, MaintenanceError> {
         let map = &self.from.map;
         let mut images: HashMap<SitePath, &ImageName> = HashMap::new();
         for image in &self.from.images {
@@ -322,7 +322,7 @@ impl Copy<'_> {
         listing: &[Blob],
         progress: &dyn Progress,
         copied: &mut Copied,
-    ) -> Result<Count, HousekeepingError> {
+    ) -> Result<Count, MaintenanceError> {
         let paths: Vec<SitePath> = listing.iter().map(|blob| blob.path.clone()).collect();
         let there = self.to.stats(&paths, self.options.jobs)?;
         let (mut unchanged, mut missing) = (Count::default(), Vec::new());
@@ -373,7 +373,7 @@ impl Copy<'_> {
         listing: &[Blob],
         progress: &dyn Progress,
         copied: &mut Copied,
-    ) -> Result<(), HousekeepingError> {
+    ) -> Result<(), MaintenanceError> {
         loop {
             let since = gcs.settle(|| std::iter::once(self.to), self.options.wait)?;
             if since == Since::Nothing {
@@ -381,12 +381,12 @@ impl Copy<'_> {
             }
             self.copy_blobs(listing, progress, copied)?;
             if since == Since::Running {
-                return Err(HousekeepingError::GcRunning { place: self.to.name() });
+                return Err(MaintenanceError::GcRunning { place: self.to.name() });
             }
         }
     }
 
-    fn write_documents(&self, documents: &[Compared], copied: &mut Copied) -> Result<(), HousekeepingError> {
+    fn write_documents(&self, documents: &[Compared], copied: &mut Copied) -> Result<(), MaintenanceError> {
         for phase in documents.chunk_by(|a, b| rank(&a.kind) == rank(&b.kind)) {
             let written = parallel::map(phase, self.options.jobs, |document| self.write_document(document))?;
             for (document, written) in phase.iter().zip(written) {
@@ -416,7 +416,7 @@ impl Copy<'_> {
     }
 
     /// Writes a document if it differs, again if another publisher came first. Gives its size if it was written.
-    fn write_document(&self, document: &Compared) -> Result<Option<u64>, HousekeepingError> {
+    fn write_document(&self, document: &Compared) -> Result<Option<u64>, MaintenanceError> {
         let mut there = document.there.clone();
         let mut retries = Retries::new(self.options.wait);
         let kind = self.kind_of(document);
@@ -443,7 +443,7 @@ impl Copy<'_> {
     }
 
     /// The destination keeps the images and the catalogue that it has, so it goes on saying so.
-    fn merged_description(&self, there: Option<&Document>) -> Result<Vec<u8>, HousekeepingError> {
+    fn merged_description(&self, there: Option<&Document>) -> Result<Vec<u8>, MaintenanceError> {
         let mut description =
             Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
         if let Some(there) = there {
@@ -461,7 +461,7 @@ impl Copy<'_> {
     }
 
     /// Whether the destination is going to have the images and the hosts of the source, and no others.
-    fn becomes_the_source(&self) -> Result<bool, HousekeepingError> {
+    fn becomes_the_source(&self) -> Result<bool, MaintenanceError> {
         if self.options.delete {
             return Ok(true);
         }
@@ -470,7 +470,7 @@ impl Copy<'_> {
     }
 
     /// Makes the catalogue again from the indexes that the destination has now.
-    fn remake_catalogue(&self, destination: &SitePlace, copied: &mut Copied) -> Result<(), HousekeepingError> {
+    fn remake_catalogue(&self, destination: &SitePlace, copied: &mut Copied) -> Result<(), MaintenanceError> {
         let mut retries = Retries::new(self.options.wait);
         let documents = loop {
             // Opened again each time: another publisher may have written before.
@@ -493,7 +493,7 @@ impl Copy<'_> {
     }
 
     /// Removes what the source does not have, what leads to something before what it leads to.
-    fn delete(&self, documents: &[Compared], listing: &[Blob], copied: &mut Copied) -> Result<(), HousekeepingError> {
+    fn delete(&self, documents: &[Compared], listing: &[Blob], copied: &mut Copied) -> Result<(), MaintenanceError> {
         let kept: BTreeSet<&SitePath> =
             documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path)).collect();
         let mut victims: BTreeMap<(std::cmp::Reverse<Rank>, SitePath), u64> = BTreeMap::new();

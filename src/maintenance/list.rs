@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
-use super::HousekeepingError;
+use super::MaintenanceError;
 use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::oci::Descriptor;
@@ -58,12 +58,12 @@ fn is_zero(number: &usize) -> bool {
 }
 
 /// Lists the images of a site, sorted by name.
-pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, HousekeepingError> {
+pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, MaintenanceError> {
     let site = super::open(place)?;
     parallel::map(&site.images, jobs, |image| list_image(&site, image))
 }
 
-fn list_image(site: &Site, name: &ImageName) -> Result<Image, HousekeepingError> {
+fn list_image(site: &Site, name: &ImageName) -> Result<Image, MaintenanceError> {
     let published = SiteImage { site, image: name };
     let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
     let mut reached = HashMap::new();
@@ -87,7 +87,7 @@ fn list_entry(
     published: SiteImage<'_>,
     entry: &Entry,
     known: &mut HashMap<Key, Behind>,
-) -> Result<ListedEntry, HousekeepingError> {
+) -> Result<ListedEntry, MaintenanceError> {
     let descriptor = published.descriptor(entry)?;
     let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
     let artifact_type = descriptor.artifact_type().map(str::to_string);
@@ -100,7 +100,7 @@ fn list_entry(
     Ok(ListedEntry { reference, platforms, digest, media_type, artifact_type, subject, size, missing })
 }
 
-fn look_behind(published: SiteImage<'_>, descriptor: Descriptor) -> Result<Behind, HousekeepingError> {
+fn look_behind(published: SiteImage<'_>, descriptor: Descriptor) -> Result<Behind, MaintenanceError> {
     let mut behind = Behind::default();
     let mut platforms = HashSet::new();
     let root = descriptor.digest.clone();

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::HousekeepingError;
+use super::MaintenanceError;
 use crate::digest::Digest;
 use crate::json::MAX_INDEX_BYTES;
 use crate::name::ImageName;
 use crate::oci::manifest::Links;
+use crate::oci::referrers::{fallback_tag, is_fallback_tag};
 use crate::oci::{Descriptor, index, media_type, walk};
-use crate::publish::collect::{fallback_tag, is_fallback_tag};
 use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
 use crate::publish::unfinished::{self, Unfinished};
 use crate::publish::{self, Site, SiteImage, SiteImageError, SitePlace};
@@ -40,7 +40,7 @@ pub struct Removed {
 /// Removes images, and refs of images: each name without a fragment all of its image, each with one that ref.
 ///
 /// Where other publishers cannot be kept out, what they change meanwhile is read again, for as long as `wait`.
-pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<Removed, HousekeepingError> {
+pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<Removed, MaintenanceError> {
     let _locks = super::open(place)?.lock(wait)?;
     let mut left = by_image(names);
     let mut removed = Removed::default();
@@ -55,7 +55,7 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
         };
         match error.conflict() {
             Some(_) if site.stores().all(Store::has_lock) => return Err(error),
-            Some(path) if !retries.pause() => return Err(HousekeepingError::Contended { path: path.clone() }),
+            Some(path) if !retries.pause() => return Err(MaintenanceError::Contended { path: path.clone() }),
             Some(_) => {}
             None => return Err(error),
         }
@@ -68,7 +68,7 @@ fn remove_from(
     site: &Site,
     left: &mut BTreeMap<ImageName, Vec<String>>,
     removed: &mut Removed,
-) -> Result<(), HousekeepingError> {
+) -> Result<(), MaintenanceError> {
     let begun = unfinished::read(&*site.own)?.unwrap_or_default();
     let changes =
         left.iter().map(|(image, refs)| Change::plan(site, image, refs, &begun)).collect::<Result<Vec<_>, _>>()?;
@@ -106,7 +106,7 @@ fn by_image(names: &[ImageName]) -> BTreeMap<ImageName, Vec<String>> {
 
 /// Whether the index at the place of an image that is not listed is its own: a publish or a removal of it was interrupted. A
 /// template without `{host}` gives names of other hosts the same places.
-fn is_unlisted(site: &Site, image: &ImageName) -> Result<bool, HousekeepingError> {
+fn is_unlisted(site: &Site, image: &ImageName) -> Result<bool, MaintenanceError> {
     let place = site.map.index_place(image)?;
     for known in &site.images {
         if site.map.index_place(known)? == place {
@@ -117,7 +117,7 @@ fn is_unlisted(site: &Site, image: &ImageName) -> Result<bool, HousekeepingError
 }
 
 /// Takes images out of the description. Made durable before their indexes go: nothing leads to them then.
-fn forget(site: &Site, images: &[ImageName]) -> Result<(), HousekeepingError> {
+fn forget(site: &Site, images: &[ImageName]) -> Result<(), MaintenanceError> {
     let kept: Vec<ImageName> = site.images.iter().filter(|image| !images.contains(image)).cloned().collect();
     if kept.len() == site.images.len() {
         return Ok(());
@@ -140,7 +140,7 @@ struct Change {
 
 impl Change {
     /// What is not there was, where its removal was `begun`.
-    fn plan(site: &Site, image: &ImageName, refs: &[String], begun: &Unfinished) -> Result<Change, HousekeepingError> {
+    fn plan(site: &Site, image: &ImageName, refs: &[String], begun: &Unfinished) -> Result<Change, MaintenanceError> {
         let published = SiteImage { site, image };
         let found = published.index()?;
         let is_listed = site.images.binary_search(image).is_ok();
@@ -149,7 +149,7 @@ impl Change {
             let similar =
                 site.images.iter().filter(|known| known.path() == image.path() || known.host() == image.host());
             let similar = similar.max_by_key(|known| known.path() == image.path()).cloned();
-            return Err(HousekeepingError::NoSuchImage { name: image.clone(), similar });
+            return Err(MaintenanceError::NoSuchImage { name: image.clone(), similar });
         }
         let (mut after, expected) = found.unwrap_or((Index::default(), Expected::Absent));
         let before = after.entries().to_vec();
@@ -159,7 +159,7 @@ impl Change {
         for reference in refs {
             if after.remove(Some(reference)) == 0 && !is_begun {
                 let (image, reference) = (image.clone(), reference.clone());
-                return Err(HousekeepingError::NoSuchRef { image, reference, found: refs_of(&before) });
+                return Err(MaintenanceError::NoSuchRef { image, reference, found: refs_of(&before) });
             }
         }
         remove_referrers(published, &before, &mut after)?;
@@ -175,7 +175,7 @@ impl Change {
         self.index.after.entries().is_empty()
     }
 
-    fn carry_out(&self, site: &Site) -> Result<(), HousekeepingError> {
+    fn carry_out(&self, site: &Site) -> Result<(), MaintenanceError> {
         if site.map.settings().views.registry && registry::is_name(self.image.path()) {
             self.carry_out_in_registry(site)?;
         }
@@ -197,7 +197,7 @@ impl Change {
     }
 
     /// Lists first, then the tags that they listed.
-    fn carry_out_in_registry(&self, site: &Site) -> Result<(), HousekeepingError> {
+    fn carry_out_in_registry(&self, site: &Site) -> Result<(), MaintenanceError> {
         let name = self.image.path();
         if self.is_all() {
             return remove_repository(site, name);
@@ -216,7 +216,7 @@ impl Change {
     }
 
     /// Takes what is removed out of the referrers lists that have it.
-    fn remove_from_referrers(&self, site: &Site) -> Result<(), HousekeepingError> {
+    fn remove_from_referrers(&self, site: &Site) -> Result<(), MaintenanceError> {
         let kept: HashSet<&Digest> = self.index.after.entries().iter().map(|entry| &entry.digest).collect();
         let published = SiteImage { site, image: &self.image };
         for entry in self.index.before.iter().filter(|entry| !kept.contains(&entry.digest)) {
@@ -248,7 +248,7 @@ fn registry_index() -> Kind {
     Kind::RegistryTag(Some(media_type::INDEX.into()))
 }
 
-fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -> Result<(), HousekeepingError> {
+fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -> Result<(), MaintenanceError> {
     let Some(there) = site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
     let listed = index::descriptors(&there.bytes).unwrap_or_default();
     let kept: Vec<_> = listed.into_iter().filter(|child| child.digest != *digest).collect();
@@ -260,7 +260,7 @@ fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -
 }
 
 /// Removes the documents of a repository; its blobs and manifests are left to the gc.
-fn remove_repository(site: &Site, name: &str) -> Result<(), HousekeepingError> {
+fn remove_repository(site: &Site, name: &str) -> Result<(), MaintenanceError> {
     let mut paths = Vec::new();
     site.own.list(&format!("{}/{name}/", registry::ROOT), &mut |object| {
         if let Some(endpoint) = Endpoint::parse(object.path.as_str())
@@ -286,7 +286,7 @@ fn refs_of(entries: &[Entry]) -> String {
 
 /// Takes out what referred to manifests that are not reached any more: entries without a ref that have a subject, and those under
 /// fallback tags. What referred to nothing before stays: this removal is not about it.
-fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Index) -> Result<(), HousekeepingError> {
+fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Index) -> Result<(), MaintenanceError> {
     let mut referrers = Vec::new();
     for entry in after.entries() {
         let referrer = match entry.reference.as_deref() {
@@ -351,7 +351,7 @@ impl Subjects {
         &mut self,
         published: SiteImage<'_>,
         entries: impl IntoIterator<Item = &'e Entry>,
-    ) -> Result<(), HousekeepingError> {
+    ) -> Result<(), MaintenanceError> {
         let roots: Vec<Descriptor> = entries.into_iter().filter_map(|entry| entry.descriptor().ok()).collect();
         let indexes = |descriptor: &Descriptor| match media_type::is_index(&descriptor.media_type) {
             true => links(published, descriptor).map(Some),
@@ -368,13 +368,13 @@ impl Subjects {
 }
 
 /// What an entry refers to: the subject of its manifest.
-fn subject(published: SiteImage<'_>, entry: &Entry) -> Result<Option<Digest>, HousekeepingError> {
+fn subject(published: SiteImage<'_>, entry: &Entry) -> Result<Option<Digest>, MaintenanceError> {
     let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
     Ok(links(published, &descriptor)?.subject.map(|subject| subject.digest))
 }
 
 /// What a manifest links to. One that is missing or damaged links to nothing, and is no reason not to remove it.
-fn links(published: SiteImage<'_>, descriptor: &Descriptor) -> Result<Links, HousekeepingError> {
+fn links(published: SiteImage<'_>, descriptor: &Descriptor) -> Result<Links, MaintenanceError> {
     match published.links(descriptor) {
         Ok(links) => Ok(links.unwrap_or_default()),
         Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(Links::default()),

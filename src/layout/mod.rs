@@ -6,6 +6,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "layouts are the user's, and links in them are followed (SECURITY.md)")]
 
+pub mod archive;
+pub mod graph;
+pub mod writer;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,13 +19,13 @@ use rustix::fs::OFlags;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::archive::{ArchiveError, Found, Members};
-use super::index::{EntryError, IndexText};
-use super::verified::ReadError;
-use super::walk::Manifests;
-use super::{Descriptor, DescriptorError, Verified};
+use self::archive::{ArchiveError, Found, Members};
 use crate::digest::{ContentError, Digest};
 use crate::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use crate::oci::index::{EntryError, IndexText};
+use crate::oci::verified::ReadError;
+use crate::oci::walk::Manifests;
+use crate::oci::{Descriptor, DescriptorError, Verified};
 use crate::root::{FileError, Root};
 
 /// The file that marks a layout.

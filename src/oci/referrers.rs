@@ -1,0 +1,44 @@
+//! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags under which clients without the referrers
+//! API keep the list of a manifest's referrers.
+
+use crate::digest::Digest;
+
+/// The algorithm and encoded parts of a fallback tag are cut to these lengths.
+const FALLBACK_ENCODED: usize = 64;
+
+/// The fallback tag of a digest: the tag whose index lists the referrers of the digest.
+pub fn fallback_tag(digest: &Digest) -> String {
+    let encoded = digest.encoded();
+    format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
+}
+
+/// Whether a tag is a fallback tag itself, under which an index lists the referrers.
+pub fn is_fallback_list_tag(tag: &str) -> bool {
+    is_fallback_tag(tag) && !tag.contains('.')
+}
+
+/// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.
+pub fn is_fallback_tag(tag: &str) -> bool {
+    let stem = tag.split('.').next().unwrap_or_default();
+    stem.split_once('-').is_some_and(|(algorithm, encoded)| {
+        matches!(algorithm, "sha256" | "sha512" | "blake3")
+            && encoded.len() == FALLBACK_ENCODED
+            && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+
+    #[test]
+    fn fallback_tags_are_recognised_and_cut() {
+        let digest = Digest::of(Algorithm::Sha512, b"");
+        assert_eq!(fallback_tag(&digest).len(), "sha512-".len() + 64);
+        assert!(is_fallback_tag(&fallback_tag(&digest)));
+        assert!(is_fallback_tag(&format!("{}.sig", fallback_tag(&digest))));
+        assert!(!is_fallback_tag("sha256-abc"));
+        assert!(!is_fallback_tag("1.0"));
+    }
+}
