@@ -13,14 +13,14 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use ocisite::digest::{Algorithm, Digest};
-use ocisite::json;
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::template::{Template, digest_variables, image_variables};
 use ocisite::layout::graph::LayoutGraph;
 use ocisite::layout::{Layout, blob_path};
-use ocisite::name::ImageName;
-use ocisite::oci::{Descriptor, media_type};
 use ocisite::site::index::{Entry, Index, Merge, Published};
-use ocisite::template::{Template, digest_variables, image_variables};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -7,16 +7,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::name::ImageName;
 use ocisite::client::Http;
 use ocisite::client::choose::Platforms;
 use ocisite::client::discovery::{Protocol, Settings};
 use ocisite::client::http::Options;
 use ocisite::client::pull::{self, Target, pull};
-use ocisite::digest::{Algorithm, Digest};
 use ocisite::layout::Layout;
 use ocisite::layout::graph::LayoutGraph;
 use ocisite::maintenance::list::list;
-use ocisite::name::ImageName;
 use ocisite::progress::Silent;
 use ocisite::publish::{Input, Request, SitePlace, publish};
 use ocisite::serve::Server;

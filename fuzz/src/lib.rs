@@ -10,13 +10,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 use std::sync::OnceLock;
 
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, Verified, manifest};
+use oci_discovery::template::{Template, digest_variables, name_variables};
 use ocisite::client::discovery::RefEngines;
-use ocisite::digest::{Algorithm, Digest};
-use ocisite::json;
 use ocisite::layout::Layout;
-use ocisite::name::ImageName;
-use ocisite::oci::walk::Manifests;
-use ocisite::oci::{Descriptor, Verified, manifest};
 use ocisite::root::Root;
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
@@ -25,7 +26,6 @@ use ocisite::site::description::Description;
 use ocisite::site::index::Index;
 use ocisite::site::settings::Views;
 use ocisite::site::{Preset, Settings, SiteMap, SitePath};
-use ocisite::template::{Template, digest_variables, name_variables};
 use serde_json::Value;
 use url::Url;
 

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::document::{ImageDocument, Ref};
-use crate::name;
 use crate::shell;
 use crate::site::registry;
+use oci_discovery::name;
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -15,16 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::VERSION;
 use super::facts::{self, Facts, Listed, cut, cut_to};
 use super::order::compare_versions;
-use crate::digest::Digest;
-use crate::json;
-use crate::name::ImageName;
-use crate::oci::referrers::{fallback_tag, is_fallback_tag};
-use crate::oci::walk::{Graph, Limit, Manifests, Next, manifest_bytes, walk};
-use crate::oci::{Descriptor, media_type};
-use crate::seen::{Key, Seen, key};
 use crate::site::catalogue::{document_path, page_path, url};
 use crate::site::index::Entry;
 use crate::site::path::PathError;
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
+use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, manifest_bytes, walk};
+use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::seen::{Key, Seen, key};
 
 /// So many refs, the newest, are told in full. A page of them is as long as a person reads.
 pub const MAX_DETAILED_REFS: usize = 100;
@@ -723,8 +723,8 @@ fn subject_of(tag: &str, refs: &[Ref]) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
-    use crate::oci::Verified;
+    use oci_discovery::digest::Algorithm;
+    use oci_discovery::oci::Verified;
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::convert::Infallible;

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::order::timestamp;
-use crate::digest::Digest;
-use crate::json;
-use crate::oci::manifest::{self, Links};
-use crate::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::oci::manifest::{self, Links};
+use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
 /// The annotations that are taken (image-spec, annotations), without their common prefix.
 pub const ANNOTATIONS: [&str; 12] = [
@@ -366,7 +366,7 @@ pub fn cut_to(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use serde_json::json;
     use std::convert::Infallible;
 

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use crate::digest::Digest;
-use crate::json;
-use crate::name::ImageName;
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
 
 /// The images that have certain layers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ pub fn share<E>(changes: &[Change], mut owners: impl FnMut(&Digest) -> Result<Ow
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use proptest::prelude::*;
     use std::convert::Infallible;
 

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::VERSION;
 use super::document::{ListDocument, Row};
-use crate::json;
-use crate::name::ImageName;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
 
 /// What a list says, without its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,12 +14,12 @@ use super::command::{Command, commands};
 use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer, Shown};
 use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
-use crate::digest::Digest;
 use crate::shell;
 use crate::site::object::PAGE_POLICY;
 use crate::site::path::{PathError, REF_ENGINES};
 use crate::site::{SitePath, catalogue};
 use crate::terminal;
+use oci_discovery::digest::Digest;
 
 /// The width of the picture of layers, in its own units.
 const BAR_WIDTH: u64 = 1000;
@@ -535,8 +535,8 @@ fn grouped(number: u64) -> String {
 mod tests {
     use super::*;
     use crate::catalogue::document::Row;
-    use crate::digest::Algorithm;
-    use crate::json;
+    use oci_discovery::digest::Algorithm;
+    use oci_discovery::json;
     use proptest::prelude::*;
     use regex::Regex;
     use serde_json::json;
@@ -625,7 +625,7 @@ mod tests {
             let pages = Pages::new(Templates::built_in()).unwrap();
             // Harmless text that has the same effects: it is no fragment of a name, and no tag.
             let harmless = "a b";
-            prop_assume!(!crate::name::is_fragment(&text));
+            prop_assume!(!oci_discovery::name::is_fragment(&text));
             prop_assert_eq!(
                 structure(&pages.image(&shown(&text), true).unwrap()),
                 structure(&pages.image(&shown(harmless), true).unwrap())

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::digest::{Algorithm, Digest};
+use oci_discovery::digest::{Algorithm, Digest};
 
 /// The page that lists all images.
 pub const LIST: &str = "index.html.j2";

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::publish::parse_origin;
-use crate::name::{ImageName, NameError};
 use crate::publish::Input;
 use crate::publish::input::split_reference;
 use crate::site::Preset;
 use crate::store::directory::LinkMode;
 use crate::store::{Location, LocationError};
+use oci_discovery::name::{ImageName, NameError};
 
 /// The file that `ocisite publish` reads when it is given nothing to publish.
 pub const DEFAULT_FILE: &str = "ocisite.toml";

@@ -11,7 +11,8 @@ use super::progress;
 use crate::maintenance::copy::{self, Copied, Options};
 use crate::publish::SitePlace;
 use crate::store::Location;
-use crate::{parallel, terminal};
+use crate::terminal;
+use oci_discovery::parallel;
 
 const EXAMPLES: &str = "Examples:
   ocisite copy site s3://BUCKET

@@ -7,10 +7,10 @@ use super::outbound::OutboundArgs;
 use super::output::Verbosity;
 use crate::client::discovery::{Protocol, Settings};
 use crate::client::{Http, Remark, xdg};
-use crate::name::ImageName;
 use crate::outbound::address::canonical;
 use crate::outbound::agent::SetupError;
 use crate::terminal;
+use oci_discovery::name::ImageName;
 
 /// How names are looked up.
 #[derive(Clone, Debug, clap::Args)]

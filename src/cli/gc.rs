@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, bytes, count};
 use crate::maintenance::gc::{self, Freed, Options};
-use crate::{parallel, terminal};
+use crate::terminal;
+use oci_discovery::parallel;
 
 /// Remove blobs that no index reaches.
 ///

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use super::bucket::{BucketArgs, site_place};
 use super::output::{self, bytes};
 use crate::maintenance::list::{self, Image, ListedEntry};
-use crate::{parallel, terminal};
+use crate::terminal;
+use oci_discovery::parallel;
 
 /// So many hexadecimal digits tell the digests of a site apart for people; `--json` has them whole.
 const SHOWN_DIGITS: usize = 12;

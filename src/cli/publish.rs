@@ -11,7 +11,6 @@ use super::bucket::BucketArgs;
 use super::config::{Config, DEFAULT_FILE};
 use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
-use crate::name::ImageName;
 use crate::publish::collect::MissingBlob;
 use crate::publish::execute::Count;
 use crate::publish::input::Skipped;
@@ -20,7 +19,9 @@ use crate::site::Preset;
 use crate::site::index::Merge;
 use crate::store::directory::LinkMode;
 use crate::store::{self, Location};
-use crate::{parallel, shell, terminal};
+use crate::{shell, terminal};
+use oci_discovery::name::ImageName;
+use oci_discovery::parallel;
 
 const EXAMPLES: &str = "Examples:
   ocisite publish --site site example.com/app=layouts/app

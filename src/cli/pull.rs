@@ -12,9 +12,9 @@ use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
 use crate::client::pull::{Request, Summary, Target};
 use crate::client::{platform, pull};
-use crate::name::ImageName;
-use crate::oci::{Descriptor, Platform};
 use crate::terminal;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::{Descriptor, Platform};
 
 /// Blobs fetched at once: enough to keep a link busy, few enough for any server.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(6).unwrap();

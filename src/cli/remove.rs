@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, count};
 use crate::maintenance::remove;
-use crate::name::ImageName;
 use crate::{shell, terminal};
+use oci_discovery::name::ImageName;
 
 /// Take images, or refs of images, out of a site.
 ///

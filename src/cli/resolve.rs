@@ -8,8 +8,8 @@ use super::discovery::{Discovery, tell};
 use super::output::Verbosity;
 use crate::client::resolve::Keep;
 use crate::client::{Root, resolve};
-use crate::name::ImageName;
 use crate::terminal;
+use oci_discovery::name::ImageName;
 
 const EXAMPLES: &str = "Examples:
   ocisite resolve example.com/app#1.0

@@ -8,13 +8,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::output::Verbosity;
-use crate::name::{self, ImageName};
 use crate::serve::Server;
 use crate::site::SiteMap;
 use crate::site::index::Index;
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
 use crate::{publish, shell, terminal};
+use oci_discovery::name::{self, ImageName};
 
 /// So many names are shown on start; a site may have thousands.
 const SHOWN: usize = 20;
@@ -84,7 +84,7 @@ fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
 fn example(store: &dyn Store, map: &SiteMap, image: &ImageName) -> String {
     let place = map.index_place(image).ok().filter(|place| place.origin.is_none());
     let document =
-        place.and_then(|place| store.read_document(&place.path, crate::json::MAX_INDEX_BYTES).ok().flatten());
+        place.and_then(|place| store.read_document(&place.path, oci_discovery::json::MAX_INDEX_BYTES).ok().flatten());
     let index = document.and_then(|document| Index::parse(&document.bytes).ok()).unwrap_or_default();
     let mut refs = index.entries().iter().filter_map(|entry| entry.reference.as_deref());
     let reference = refs.find(|reference| name::is_fragment(reference));

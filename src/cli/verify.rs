@@ -12,10 +12,11 @@ use super::bucket::{BucketArgs, site_place};
 use super::outbound::OutboundArgs;
 use super::output::{Verbosity, bytes};
 use super::{FOUND_PROBLEMS, progress};
-use crate::name::ImageName;
+use crate::terminal;
 use crate::verify::report::Report;
 use crate::verify::{self, Directory, Options, rule};
-use crate::{parallel, terminal};
+use oci_discovery::name::ImageName;
+use oci_discovery::parallel;
 
 const EXAMPLES: &str = "Examples:
   ocisite verify site

@@ -13,12 +13,12 @@ use super::platform::{fit, is_attestation, this_machine};
 use super::pull::PullError;
 use super::remark::Remark;
 use super::resolve::Root;
-use crate::name::{ImageName, is_fragment};
-use crate::oci::descriptor::REF_NAME;
-use crate::oci::referrers::is_fallback_tag;
-use crate::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
-use crate::oci::{Descriptor, Platform, media_type};
-use crate::seen::{Key, Seen, key};
+use oci_discovery::name::{ImageName, is_fragment};
+use oci_discovery::oci::descriptor::REF_NAME;
+use oci_discovery::oci::referrers::is_fallback_tag;
+use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
+use oci_discovery::oci::{Descriptor, Platform, media_type};
+use oci_discovery::seen::{Key, Seen, key};
 
 /// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.
 pub(super) const MAX_CANDIDATES: usize = 1000;

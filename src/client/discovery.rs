@@ -22,12 +22,12 @@ use super::engine::{Engine, read_list};
 use super::http::Http;
 use super::remark::Remark;
 use super::xdg;
-use crate::json;
-use crate::name::ImageName;
-use crate::oci::media_type;
 use crate::outbound::address::is_on_this_machine;
 use crate::site::path::REF_ENGINES;
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::media_type;
 
 /// The most bytes that a ref-engines object may have: a hundred times what one needs.
 pub const MAX_BYTES: u64 = 64 * 1024;

@@ -10,8 +10,8 @@ use url::Url;
 
 use super::http::{Http, HttpError, Request};
 use super::remark::Remark;
-use crate::json::{self, JsonError};
-use crate::oci::media_type;
+use oci_discovery::json::{self, JsonError};
+use oci_discovery::oci::media_type;
 
 /// Media types that say nothing against a JSON document being the expected one.
 pub const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/json", "text/plain"];

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::remark::Remark;
-use crate::json::{self, JsonError};
 use crate::outbound::url::is_web;
-use crate::template::{Template, TemplateError, Variables};
+use oci_discovery::json::{self, JsonError};
+use oci_discovery::template::{Template, TemplateError, Variables};
 
 /// How many engines of one list are looked at. A site has one or two; a list without end would be a way to keep a consumer
 /// busy for as long.

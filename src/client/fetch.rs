@@ -14,14 +14,14 @@ use url::Url;
 use super::engine::{Engine, EngineError, read_list};
 use super::http::{Http, HttpError, Request, Response, body_error};
 use super::remark::{Remark, chain};
-use crate::digest::{ContentError, Digest, Hasher};
-use crate::oci::verified::ReadError;
-use crate::oci::{Descriptor, Verified};
 use crate::outbound::pace;
 use crate::outbound::url::is_web;
 use crate::progress::Part;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
-use crate::template::digest_variables;
+use oci_discovery::digest::{ContentError, Digest, Hasher};
+use oci_discovery::oci::verified::ReadError;
+use oci_discovery::oci::{Descriptor, Verified};
+use oci_discovery::template::digest_variables;
 
 /// The most URLs that are asked for one blob, whoever names them. A site has one or two.
 const MAX_URLS: usize = 16;
@@ -468,7 +468,7 @@ fn content_range_start(response: &Response) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use serde_json::json;
 
     fn descriptor(properties: serde_json::Value) -> Descriptor {

@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 use ureq::http;
 use url::Url;
 
-use crate::json::{self, JsonError};
 use crate::outbound::agent::{Address, Agents, ConnectTo, SetupError};
 use crate::outbound::pace::{self, Pace, TooSlow};
 use crate::outbound::reach::{OutOfReach, Reach};
 use crate::outbound::url::{check, redirected};
+use oci_discovery::json::{self, JsonError};
 
 /// Redirects followed for one request, as many as curl's and browsers' habits leave room for in practice.
 const MAX_REDIRECTS: usize = 10;

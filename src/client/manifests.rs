@@ -10,12 +10,12 @@ use super::fetch::{Engines, fetch_bytes};
 use super::http::Http;
 use super::pull::PullError;
 use super::remark::Remark;
-use crate::digest::Digest;
-use crate::json::MAX_MANIFEST_BYTES;
 use crate::layout::writer::LayoutWriter;
-use crate::oci::manifest::{self, Links};
-use crate::oci::walk::Manifests;
-use crate::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::digest::Digest;
+use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::oci::manifest::{self, Links};
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
 /// The bytes of small blobs that are kept in memory, so that what was read to choose an image is not fetched again with it.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -90,7 +90,7 @@ impl<'a> SiteManifests<'a> {
             manifest.children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
         let Some(config) = config else { return Ok(None) };
         let (bytes, _) = self.bytes(&config)?;
-        Ok(crate::json::parse(&bytes).ok().and_then(|config| Platform::from_value(&config)))
+        Ok(oci_discovery::json::parse(&bytes).ok().and_then(|config| Platform::from_value(&config)))
     }
 
     /// Puts a manifest that was read into the layout.

@@ -1,6 +1,6 @@
 //! Platforms as people write them, this machine's, and which image fits which.
 
-use crate::oci::Platform;
+use oci_discovery::oci::Platform;
 
 /// The platform of this machine, in the words that images use (those of the Go toolchain).
 pub fn this_machine() -> Platform {

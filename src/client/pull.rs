@@ -25,17 +25,17 @@ use super::manifests::{Found, SiteManifests};
 use super::referrers::referrers;
 use super::remark::{Remark, chain};
 use super::resolve::{Keep, resolve};
-use crate::digest::Digest;
-use crate::json::MAX_MANIFEST_BYTES;
 use crate::layout::writer::{LayoutWriter, UnfinishedBlob, WriteError};
-use crate::name::ImageName;
-use crate::oci::descriptor::REF_NAME;
-use crate::oci::manifest::{ManifestError, may_hold_descriptors};
-use crate::oci::walk::{Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
-use crate::oci::{Descriptor, Platform};
-use crate::parallel;
 use crate::progress::Progress;
-use crate::seen::{Key, Seen};
+use oci_discovery::digest::Digest;
+use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::descriptor::REF_NAME;
+use oci_discovery::oci::manifest::{ManifestError, may_hold_descriptors};
+use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
+use oci_discovery::oci::{Descriptor, Platform};
+use oci_discovery::parallel;
+use oci_discovery::seen::{Key, Seen};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -446,7 +446,7 @@ impl Sink for UnfinishedBlob<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use serde_json::json;
 
     fn descriptor(content: &str, reference: Option<&str>) -> Descriptor {

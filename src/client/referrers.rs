@@ -11,9 +11,9 @@ use super::manifests::Found;
 use super::pull::{Pull, PullError, is_manifest};
 use super::remark::{Remark, chain};
 use super::resolve::Index;
-use crate::digest::Digest;
-use crate::oci::referrers::fallback_tag;
-use crate::parallel;
+use oci_discovery::digest::Digest;
+use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::parallel;
 
 /// An entry that may be a referrer.
 struct Candidate {

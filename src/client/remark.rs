@@ -6,10 +6,10 @@ use url::Url;
 
 use super::document::DocumentError;
 use super::engine::EngineError;
-use crate::json::JsonError;
-use crate::name::ImageName;
-use crate::oci::Platform;
-use crate::oci::index::EntryError;
+use oci_discovery::json::JsonError;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::Platform;
+use oci_discovery::oci::index::EntryError;
 
 /// How much a remark matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

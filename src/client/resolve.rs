@@ -17,13 +17,13 @@ use super::document::{self, Document, DocumentError};
 use super::engine::Engine;
 use super::http::{Http, HttpError};
 use super::remark::Remark;
-use crate::digest::{Algorithm, Digest};
-use crate::json::MAX_INDEX_BYTES;
-use crate::name::ImageName;
-use crate::oci::index::{self, IndexText};
-use crate::oci::{Descriptor, media_type};
 use crate::site::ref_engines::INDEX_TEMPLATE_PROTOCOL;
-use crate::template::name_variables;
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::index::{self, IndexText};
+use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::template::name_variables;
 
 /// How many wrong entries of one index are told one by one.
 const TOLD_ENTRIES: usize = 10;

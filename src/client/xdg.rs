@@ -20,7 +20,7 @@ use super::discovery::RefEngines;
 use super::engine::Engine;
 use super::ere;
 use super::remark::{Remark, chain};
-use crate::json::{self, MAX_MANIFEST_BYTES};
+use oci_discovery::json::{self, MAX_MANIFEST_BYTES};
 
 /// Where the file is below each base directory.
 const FILE: &str = "oci-discovery/ref-engine-discovery.json";

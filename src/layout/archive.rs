@@ -18,7 +18,7 @@ use std::path::{Component, Path};
 
 use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
 
-use crate::seen::{Key, key};
+use oci_discovery::seen::{Key, key};
 
 /// The most bytes that an extension header may have. The names and pax records of real archives have a few hundred.
 pub const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;

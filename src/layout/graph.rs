@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Layout, LayoutError, blob_path};
-use crate::digest::Digest;
-use crate::oci::manifest::{self, Links, ManifestError};
-use crate::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
-use crate::oci::{Descriptor, media_type};
-use crate::pool::Pool;
-use crate::seen::{Key, Seen, key};
+use oci_discovery::digest::Digest;
+use oci_discovery::oci::manifest::{self, Links, ManifestError};
+use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
+use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::pool::Pool;
+use oci_discovery::seen::{Key, Seen, key};
 
 /// The most bytes of manifests that refer to others in one layout. What they say of themselves is kept for the lists of referrers.
 const MAX_REFERRER_BYTES: u64 = 128 * 1024 * 1024;

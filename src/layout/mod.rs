@@ -20,13 +20,13 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use self::archive::{ArchiveError, Found, Members};
-use crate::digest::{ContentError, Digest};
-use crate::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::oci::index::{EntryError, IndexText};
-use crate::oci::verified::ReadError;
-use crate::oci::walk::Manifests;
-use crate::oci::{Descriptor, DescriptorError, Verified};
 use crate::root::{FileError, Root};
+use oci_discovery::digest::{ContentError, Digest};
+use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::oci::index::{EntryError, IndexText};
+use oci_discovery::oci::verified::ReadError;
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, DescriptorError, Verified};
 
 /// The file that marks a layout.
 pub const LAYOUT_FILE: &str = "oci-layout";
@@ -394,7 +394,7 @@ pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.encoded())
 }
 
-/// Turns what a [`VerifyingReader`](crate::digest::VerifyingReader) over a layout's file said into an error that names the file.
+/// Turns what a [`VerifyingReader`](oci_discovery::digest::VerifyingReader) over a layout's file said into an error that names the file.
 pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentError>()) {
         Some(ContentError::Mismatch { expected, found }) => {

@@ -18,11 +18,11 @@ use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
-use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
-use crate::json;
-use crate::oci::walk::Manifests;
-use crate::oci::{Descriptor, Verified, media_type};
 use crate::root::{FileError, Root};
+use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
+use oci_discovery::json;
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, Verified, media_type};
 
 /// The directory of blobs.
 const BLOBS: &str = "blobs";

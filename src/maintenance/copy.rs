@@ -19,12 +19,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::MaintenanceError;
-use crate::digest::{Algorithm, Digest};
-use crate::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::referrers::is_fallback_list_tag;
-use crate::oci::{Descriptor, index, manifest, walk};
-use crate::parallel;
 use crate::progress::Progress;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
@@ -36,6 +30,12 @@ use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::retry::Retries;
 use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::referrers::is_fallback_list_tag;
+use oci_discovery::oci::{Descriptor, index, manifest, walk};
+use oci_discovery::parallel;
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]

@@ -24,21 +24,21 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::MaintenanceError;
-use crate::digest::{Algorithm, Digest};
-use crate::json::MAX_INDEX_BYTES;
-use crate::name::ImageName;
-use crate::oci::referrers::fallback_tag;
-use crate::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
-use crate::oci::{Descriptor, Verified, index, manifest};
-use crate::parallel;
 use crate::publish::execute::Count;
 use crate::publish::{Site, SiteImage, SiteImageError, SitePlace};
-use crate::seen::{Key, Seen, key};
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
 use crate::store::{Listed, Store, StoreError};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
+use oci_discovery::oci::{Descriptor, Verified, index, manifest};
+use oci_discovery::parallel;
+use oci_discovery::seen::{Key, Seen, key};
 
 /// What is asked of a gc.
 #[derive(Clone, Debug)]

@@ -7,13 +7,13 @@ use std::num::NonZeroUsize;
 use serde::Serialize;
 
 use super::MaintenanceError;
-use crate::digest::Digest;
-use crate::name::ImageName;
-use crate::oci::Descriptor;
-use crate::parallel;
 use crate::publish::{Site, SiteImage, SitePlace};
-use crate::seen::Key;
 use crate::site::index::Entry;
+use oci_discovery::digest::Digest;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::Descriptor;
+use oci_discovery::parallel;
+use oci_discovery::seen::Key;
 
 /// The platform that BuildKit gives attestations, which are for none.
 const ATTESTATION: &str = "unknown/unknown";

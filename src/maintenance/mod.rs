@@ -10,14 +10,14 @@ pub mod gc;
 pub mod list;
 pub mod remove;
 
-use crate::name::ImageName;
-use crate::oci::index::EntryError;
-use crate::oci::walk::TooLarge;
 use crate::publish::{PlanError, PublishError, Site, SiteImageError, SitePlace};
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::store::{Location, StoreError};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::index::EntryError;
+use oci_discovery::oci::walk::TooLarge;
 
 /// Why a site could not be kept in order.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::MaintenanceError;
-use crate::digest::Digest;
-use crate::json::MAX_INDEX_BYTES;
-use crate::name::ImageName;
-use crate::oci::manifest::Links;
-use crate::oci::referrers::{fallback_tag, is_fallback_tag};
-use crate::oci::{Descriptor, index, media_type, walk};
 use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
 use crate::publish::unfinished::{self, Unfinished};
 use crate::publish::{self, Site, SiteImage, SiteImageError, SitePlace};
@@ -25,6 +19,12 @@ use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 use crate::store::retry::Retries;
 use crate::store::{Expected, Store};
+use oci_discovery::digest::Digest;
+use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::manifest::Links;
+use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
+use oci_discovery::oci::{Descriptor, index, media_type, walk};
 
 /// What was taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

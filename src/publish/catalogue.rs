@@ -27,18 +27,18 @@ use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED
 use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
 use crate::catalogue::outline::{Differences, Listed, Outline};
 use crate::catalogue::templates;
-use crate::digest::{Algorithm, Digest};
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use crate::layout::Layout;
-use crate::name::ImageName;
-use crate::oci::walk::Manifests;
-use crate::oci::{Descriptor, Verified};
-use crate::parallel;
 use crate::progress::Silent;
 use crate::site::index::Index;
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
 use crate::store::{Document, Expected, Version};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, Verified};
+use oci_discovery::parallel;
 
 /// What is written for the catalogue, in this order.
 #[derive(Debug, Default)]

@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::digest::Digest;
-use crate::json;
 use crate::layout::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
-use crate::name::{self, ImageName};
-use crate::oci::descriptor::CONTAINERD_IMAGE_NAME;
-use crate::oci::manifest::Links;
-use crate::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
-use crate::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
-use crate::oci::{Descriptor, Platform, media_type};
-use crate::parallel;
-use crate::pool::Pool;
 use crate::publish::input::{Gathered, Source};
-use crate::seen::{Key, key};
 use crate::site::index::Entry;
 use crate::site::ref_engines::CAS_ENGINES;
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::name::{self, ImageName};
+use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;
+use oci_discovery::oci::manifest::Links;
+use oci_discovery::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
+use oci_discovery::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
+use oci_discovery::oci::{Descriptor, Platform, media_type};
+use oci_discovery::parallel;
+use oci_discovery::pool::Pool;
+use oci_discovery::seen::{Key, key};
 
 /// One image with all that is published of it.
 #[derive(Clone, Debug)]

@@ -13,14 +13,14 @@ use super::collect::MissingBlob;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
 use super::{PublishError, Site, catalogue, registry, unfinished};
-use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::layout::{Layout, LayoutError, blob_path};
-use crate::name::ImageName;
-use crate::parallel;
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::{BlobSource, Content, Expected, Link, Origin, Store, StoreError, Written};
+use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
+use oci_discovery::name::ImageName;
+use oci_discovery::parallel;
 
 /// Blobs are looked for so many at a time: their paths take more memory than they do.
 const PATHS_AT_ONCE: usize = 16 * 1024;

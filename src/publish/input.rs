@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::layout::{Layout, LayoutError};
-use crate::name::{ImageName, NameError};
-use crate::parallel;
 use crate::shell;
+use oci_discovery::name::{ImageName, NameError};
+use oci_discovery::parallel;
 
 /// One thing to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,6 @@ use crate::catalogue::page::{PageError, Pages};
 use crate::catalogue::templates::Templates;
 use crate::client::remark::chain;
 use crate::layout::Layout;
-use crate::name::ImageName;
 use crate::progress::Progress;
 use crate::shell;
 use crate::site::description::{Description, DescriptionError};
@@ -34,7 +33,8 @@ use crate::site::settings::Views;
 use crate::site::{Place, Preset, Settings, SitePath};
 use crate::store::retry::Retries;
 use crate::store::{self, BucketLocation, Document, Location, Lock, Store, StoreError};
-use crate::template::{Template, TemplateError};
+use oci_discovery::name::ImageName;
+use oci_discovery::template::{Template, TemplateError};
 
 pub use collect::CollectError;
 pub use execute::Summary;

@@ -7,11 +7,7 @@ use super::catalogue::{CataloguePlan, Changed, Planner};
 use super::collect::{Image, MissingBlob};
 use super::{Request, Site, SiteImage, SiteImageError, registry, unfinished};
 use crate::catalogue::page::PageError;
-use crate::digest::{Algorithm, Digest};
-use crate::json::MAX_INDEX_BYTES;
 use crate::layout::{LAYOUT_MARKER, Layout, LayoutError};
-use crate::name::ImageName;
-use crate::parallel;
 use crate::shell;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, Published};
@@ -20,6 +16,10 @@ use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
 use crate::store::{Document, Expected, StoreError};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::parallel;
 
 /// Everything that will be written, in the order of the phases.
 #[derive(Debug, Default)]

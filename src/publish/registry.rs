@@ -14,17 +14,17 @@ use super::plan::{
     BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag, planned, read_index,
 };
 use super::{PublishError, Site, SiteImage, SiteImageError};
-use crate::digest::Digest;
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::referrers::fallback_tag;
-use crate::oci::walk::Manifests;
-use crate::oci::{Descriptor, index, manifest, media_type, walk};
-use crate::parallel;
-use crate::pool::Pool;
 use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
 use crate::store::{Document, Expected};
+use oci_discovery::digest::Digest;
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
+use oci_discovery::parallel;
+use oci_discovery::pool::Pool;
 
 /// So many tags that lead to one manifest are written together, so that it is read once, and several threads share the rest.
 const TAGS_AT_ONCE: usize = 64;

@@ -4,17 +4,17 @@
 //! copied on.
 
 use super::Site;
-use crate::digest::ContentError;
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::manifest::{self, Links, ManifestError};
-use crate::oci::verified::ReadError;
-use crate::oci::walk::{self, Manifests, TooLarge};
-use crate::oci::{Descriptor, Verified};
 use crate::site::SitePath;
 use crate::site::index::{Entry, Index, IndexError};
 use crate::site::map::MapError;
 use crate::store::{Expected, Origin, StoreError};
+use oci_discovery::digest::ContentError;
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::manifest::{self, Links, ManifestError};
+use oci_discovery::oci::verified::ReadError;
+use oci_discovery::oci::walk::{self, Manifests, TooLarge};
+use oci_discovery::oci::{Descriptor, Verified};
 
 /// One image of a site.
 #[derive(Clone, Copy)]

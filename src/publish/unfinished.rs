@@ -14,10 +14,10 @@ use std::io::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::plan::PlanError;
-use crate::json;
-use crate::name::ImageName;
 use crate::site::{Kind, SitePath};
 use crate::store::{Expected, Store, StoreError};
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
 
 /// Where the note is: with the locks and temporary files, which nobody serves.
 const PATH: &str = ".ocisite/unfinished.json";

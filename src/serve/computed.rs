@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
-use crate::digest::{Algorithm, Digest, Hasher};
+use oci_discovery::digest::{Algorithm, Digest, Hasher};
 
 /// A part of what a computation writes.
 pub struct Computed {

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use super::json_scan::{Part, Step, scan};
-use crate::json;
 use crate::site::Kind;
-use crate::template::{Template, Variables};
+use oci_discovery::json;
+use oci_discovery::template::{Template, Variables};
 
 /// Where the templates of a document are. None: it has none.
 pub fn templates(kind: &Kind) -> Option<&'static [Step]> {

@@ -11,9 +11,9 @@ use url::form_urlencoded;
 use super::computed::{self, Computed};
 use super::json_scan::{Part, Step, scan};
 use super::respond::{Body, Preview, Refusal, Representation};
-use crate::digest::Digest;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
+use oci_discovery::digest::Digest;
 
 /// Answers a request of the distribution API. None: the path is not below `v2/`.
 pub fn find(preview: &Preview, path: &str, query: &str) -> Option<Result<Representation, Refusal>> {

@@ -12,10 +12,10 @@ use super::computed::Computed;
 use super::range::{self, Range};
 use super::request_path::{self, RequestPathError};
 use super::{local, registry};
-use crate::json;
 use crate::root::{FileError, Root};
 use crate::site::path::{PRIVATE_DIRECTORY, PathError};
 use crate::site::{Kind, SiteMap, SitePath, catalogue};
+use oci_discovery::json;
 
 /// A request, as far as it matters here.
 #[derive(Clone, Debug, Default)]
@@ -315,7 +315,7 @@ mod tests {
 
     use super::*;
     use crate::site::{Preset, Settings, settings::Views};
-    use crate::template::Template;
+    use oci_discovery::template::Template;
 
     fn ask(root: &Path, request: &Request) -> Response {
         let settings = Settings {

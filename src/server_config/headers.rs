@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::site::settings::Views;
     use crate::site::{Preset, Settings};
-    use crate::template::Template;
+    use oci_discovery::template::Template;
 
     fn list(paths: &[&str]) -> HeaderList {
         let settings = Settings {
@@ -213,7 +213,7 @@ mod tests {
             &format!("{typed}{digest}.oci-index"),
         ]);
         assert_eq!(list.len(), 2);
-        assert_eq!(list["/v2/app/manifests/1.0"]["Content-Type"], crate::oci::media_type::INDEX);
+        assert_eq!(list["/v2/app/manifests/1.0"]["Content-Type"], oci_discovery::oci::media_type::INDEX);
         assert_eq!(list[&format!("/v2/app/manifests/{digest}")]["Docker-Content-Digest"], digest);
     }
 

@@ -121,11 +121,11 @@ fn portable(pattern: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::{Algorithm, Digest};
-    use crate::name::ImageName;
     use crate::site::settings::Views;
     use crate::site::{Preset, Settings, SitePath};
-    use crate::template::Template;
+    use oci_discovery::digest::{Algorithm, Digest};
+    use oci_discovery::name::ImageName;
+    use oci_discovery::template::Template;
     use regex::Regex;
 
     fn map(index: &str, cas: &str) -> SiteMap {

@@ -11,8 +11,8 @@ use regex::Regex;
 
 use super::object::Kind;
 use super::path::{PathError, SitePath};
-use crate::digest::Digest;
-use crate::name::ImageName;
+use oci_discovery::digest::Digest;
+use oci_discovery::name::ImageName;
 
 /// The first segment of all paths of the catalogue but two.
 pub const ROOT: &str = "catalogue";
@@ -127,7 +127,7 @@ fn looks_like_a_file(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use proptest::prelude::*;
 
     fn page(name: &str) -> SitePath {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Settings;
 use super::settings::Views;
-use crate::json::{self, JsonError};
-use crate::name::ImageName;
-use crate::template::Template;
+use oci_discovery::json::{self, JsonError};
+use oci_discovery::name::ImageName;
+use oci_discovery::template::Template;
 
 /// The version of the document's form that this program writes, and the newest it reads.
 pub const VERSION: u32 = 1;

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::digest::Digest;
-use crate::json::{self, JsonError};
-use crate::oci::index::{self, EntryError, IndexText};
-use crate::oci::{Descriptor, Platform, media_type};
-use crate::pool::Pool;
+use oci_discovery::digest::Digest;
+use oci_discovery::json::{self, JsonError};
+use oci_discovery::oci::index::{self, EntryError, IndexText};
+use oci_discovery::oci::{Descriptor, Platform, media_type};
+use oci_discovery::pool::Pool;
 
 /// One entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -226,7 +226,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use std::convert::Infallible;
 
     fn entry(reference: Option<&str>, architecture: &str, content: &str) -> Entry {

@@ -15,11 +15,11 @@ use super::object::Kind;
 use super::path::{self, PathError, SitePath};
 use super::registry::{self, Endpoint};
 use super::settings::Settings;
-use crate::digest::Digest;
 use crate::layout;
-use crate::name::ImageName;
 use crate::shell;
-use crate::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
+use oci_discovery::digest::Digest;
+use oci_discovery::name::ImageName;
+use oci_discovery::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
 
 /// A place for an object: a path in the site's own root, or in the store of another origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -336,7 +336,7 @@ impl SiteMap {
         blobs: &BlobPlaces,
     ) -> Result<Option<Place>, MapError> {
         let Some(root) = index.path.as_str().strip_suffix(layout::INDEX_FILE) else { return Ok(None) };
-        let digest = Digest::of(crate::digest::Algorithm::Sha256, b"");
+        let digest = Digest::of(oci_discovery::digest::Algorithm::Sha256, b"");
         let blob = blobs.place(&digest)?;
         let expected = format!("{root}{}", layout::blob_path(&digest));
         if !root.ends_with('/') || blob.origin != index.origin || blob.path.as_str() != expected {
@@ -764,7 +764,7 @@ fn regex_of(decoded: &str, groups: &[Group]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
+    use oci_discovery::digest::Algorithm;
     use proptest::prelude::*;
 
     fn map(index: &str, cas: &str) -> Result<SiteMap, MapError> {

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::oci::media_type;
+use oci_discovery::oci::media_type;
 
 /// How long, in seconds, a document may be served from a cache. Publishing is seen by everyone after that time.
 pub const DOCUMENT_MAX_AGE: u32 = 60;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::map::SiteMap;
-use crate::json;
+use oci_discovery::json;
 
 /// The protocol of a ref engine that is a URI template of indexes.
 pub const INDEX_TEMPLATE_PROTOCOL: &str = "oci-index-template-v1";

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use super::object::Kind;
 use super::path::{PathError, SitePath};
 use super::ref_engines::CAS_ENGINES;
-use crate::digest::{Algorithm, Digest};
-use crate::json;
-use crate::oci::{Descriptor, media_type};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json;
+use oci_discovery::oci::{Descriptor, media_type};
 
 /// The first segment of all paths of the view.
 pub const ROOT: &str = "v2";

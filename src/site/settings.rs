@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::template::Template;
+use oci_discovery::template::Template;
 
 /// The choices that decide where every object of a site lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,11 +24,11 @@ use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
 use super::{
     BlobSource, Content, Document, Expected, Link, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written,
 };
-use crate::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use crate::layout::Blob;
 use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};
+use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 
 /// The mode of every published file, whatever the umask and the source say.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);

@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::digest::{ContentError, Digest, VerifyingReader};
-use crate::json::MAX_MANIFEST_BYTES;
 use crate::layout::{Blob, LayoutError, content_error};
-use crate::oci::manifest;
-use crate::parallel;
 use crate::root::FileError;
 use crate::site::{Kind, SitePath};
+use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
+use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::oci::manifest;
+use oci_discovery::parallel;
 
 pub use location::{BucketLocation, Location, LocationError, Provider};
 

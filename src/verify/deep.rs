@@ -15,10 +15,10 @@ use url::Url;
 use super::finding::{Finding, Findings};
 use super::rule;
 use super::source::{Fault, Source};
-use crate::digest::{ContentError, Digest, VerifyingReader};
-use crate::parallel;
 use crate::progress::Progress;
-use crate::seen::Key;
+use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
+use oci_discovery::parallel;
+use oci_discovery::seen::Key;
 
 /// Blobs of this size and more wait. So many bytes to read outweigh what remembering one costs.
 const LARGE: u64 = 4 * 1024 * 1024;

@@ -8,13 +8,13 @@ use super::source::{Document, Said, Source};
 use super::templates::{self, CasEngines, Setting};
 use crate::client::discovery::MAX_BYTES;
 use crate::client::remark::chain;
-use crate::json;
-use crate::name::ImageName;
-use crate::oci::media_type;
 use crate::site::Settings;
 use crate::site::path::REF_ENGINES;
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
-use crate::template::Template;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::media_type;
+use oci_discovery::template::Template;
 
 /// A ref-engines object, as far as it can be used.
 #[derive(Debug)]

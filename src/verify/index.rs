@@ -12,12 +12,12 @@ use super::rule;
 use super::source::Source;
 use super::templates::{CasEngines, Setting};
 use crate::client::remark::chain;
-use crate::digest::DigestError;
-use crate::json::JsonError;
-use crate::name::{ImageName, is_fragment};
-use crate::oci::index::{self, EntryError, IndexText};
-use crate::oci::{Descriptor, DescriptorError, media_type};
-use crate::seen::{Key, key};
+use oci_discovery::digest::DigestError;
+use oci_discovery::json::JsonError;
+use oci_discovery::name::{ImageName, is_fragment};
+use oci_discovery::oci::index::{self, EntryError, IndexText};
+use oci_discovery::oci::{Descriptor, DescriptorError, media_type};
+use oci_discovery::seen::{Key, key};
 
 /// So many different lists of CAS engines are remembered of one index; entries mostly share one.
 const REMEMBERED_ENGINES: usize = 64;

@@ -10,15 +10,15 @@ use super::finding::Finding;
 use super::{Directory, Options, VerifyError, rule};
 use crate::client::discovery::MAX_BYTES;
 use crate::client::remark::chain;
-use crate::json;
-use crate::name::ImageName;
 use crate::publish::{self, PublishError};
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
 use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
 use crate::site::settings::Views;
 use crate::site::{Kind, Preset, Settings, SiteMap, SitePath};
 use crate::store::StoreError;
-use crate::template::Template;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::template::Template;
 
 /// What is known.
 pub struct Known {

@@ -8,10 +8,10 @@ use super::finding::Finding;
 use super::index::descriptor_finding;
 use super::rule;
 use crate::client::remark::chain;
-use crate::digest::Digest;
-use crate::json;
-use crate::oci::manifest::{self, Links, ManifestError};
-use crate::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::oci::manifest::{self, Links, ManifestError};
+use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
 /// What a descriptor says, without what only its document needs. An index may have a great many.
 #[derive(Debug)]

@@ -42,17 +42,17 @@ use url::Url;
 
 use crate::client::http::{self, Http, HttpError};
 use crate::client::remark::chain;
-use crate::name::ImageName;
 use crate::outbound::address::canonical;
 use crate::outbound::agent::SetupError;
 use crate::outbound::url::is_web;
 use crate::progress::Progress;
 use crate::publish;
 use crate::publish::SitePlace;
-use crate::seen::Seen;
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
 use crate::site::{Settings, SiteMap};
 use crate::store::{Location, StoreError};
+use oci_discovery::name::ImageName;
+use oci_discovery::seen::Seen;
 
 use deep::Readings;
 use discovery::Discovery;

@@ -12,14 +12,14 @@ use super::server::{Server, fault};
 use super::source::Source;
 use super::templates;
 use crate::client::http::{Headers, HttpError, Request, Response};
-use crate::digest::{Algorithm, Digest};
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::media_type;
 use crate::site::object::{BLOB_MAX_AGE, DOCUMENT_MAX_AGE};
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry;
-use crate::template::name_variables;
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::media_type;
+use oci_discovery::template::name_variables;
 
 /// A document that is older than this in a cache hides what was published since: ten times what a site asks for.
 const LONGEST_DOCUMENT_AGE: u64 = 10 * DOCUMENT_MAX_AGE as u64;

@@ -12,12 +12,12 @@ use url::Url;
 use super::finding::Finding;
 use super::rule;
 use super::source::{Document, Fault, Said, Source};
-use crate::digest::Digest;
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::{Descriptor, index, media_type};
 use crate::site::path::PathError;
 use crate::site::{SitePath, registry};
+use oci_discovery::digest::Digest;
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::{Descriptor, index, media_type};
 
 /// What a client says it can read: every type that a manifest of the view can have.
 fn accepted() -> String {

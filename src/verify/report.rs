@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::finding::{Finding, Findings};
 use super::rule::Severity;
 use super::walk::Counts;
-use crate::name::ImageName;
 use crate::terminal;
+use oci_discovery::name::ImageName;
 
 /// All that was found, and how much was looked at.
 #[derive(Debug, Serialize)]

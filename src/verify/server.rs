@@ -10,12 +10,12 @@ use super::source::{Document, Fault, Said, Source};
 use crate::client::document::ContentType;
 use crate::client::http::{Http, HttpError, Request, Response, body_error};
 use crate::client::remark::chain;
-use crate::name::ImageName;
-use crate::oci::media_type;
 use crate::publish::MAX_DESCRIPTION_BYTES;
-use crate::seen::{Key, key};
 use crate::site::description::{Description, DescriptionError};
 use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::media_type;
+use oci_discovery::seen::{Key, key};
 
 /// A host that leaves so many requests in a row without an answer is not asked any more.
 const MOST_SILENT: u32 = 10;

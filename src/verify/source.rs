@@ -10,8 +10,8 @@ use url::Url;
 use super::finding::Finding;
 use super::rule::{self, Rule};
 use crate::client::document::ContentType;
-use crate::name::ImageName;
-use crate::seen::Key;
+use oci_discovery::name::ImageName;
+use oci_discovery::seen::Key;
 
 /// A site, to be read.
 pub trait Source: Sync {

@@ -10,13 +10,13 @@ use super::rule::{self, Rule};
 use super::source::Source;
 use crate::client::Remark;
 use crate::client::engine::read_list;
-use crate::digest::{Algorithm, Digest};
-use crate::json;
-use crate::name::ImageName;
-use crate::oci::Descriptor;
 use crate::outbound::url::is_web;
 use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
-use crate::template::{self, DIGEST_VARIABLES, NAME_VARIABLES, Template, Variables};
+use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::Descriptor;
+use oci_discovery::template::{self, DIGEST_VARIABLES, NAME_VARIABLES, Template, Variables};
 
 /// Where a list of engines stands, for messages and to expand its templates by.
 #[derive(Clone, Copy)]

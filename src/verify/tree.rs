@@ -8,16 +8,16 @@ use super::files::{Files, Tree, place_key};
 use super::finding::{Finding, Findings};
 use super::rule;
 use crate::client::remark::chain;
-use crate::digest::Digest;
-use crate::json::MAX_MANIFEST_BYTES;
-use crate::name::ImageName;
 use crate::root::{Entry, FileError, Root};
-use crate::seen::Seen;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry::{self, Endpoint, is_tag};
 use crate::site::{Kind, SiteMap, SitePath};
 use crate::store::StoreError;
 use crate::store::private_state::TEMPORARY;
+use oci_discovery::digest::Digest;
+use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::seen::Seen;
 
 /// What others need of a file to read it, and of a directory to enter it.
 const FILE_MODE: u32 = 0o004;
@@ -164,7 +164,7 @@ fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreE
     let Some(host) = map.settings().hosts.first() else { return Ok(()) };
     for (name, path) in tags {
         let Some(document) = files.own.store.read_document(&path, MAX_MANIFEST_BYTES)? else { continue };
-        let digest = Digest::of(crate::digest::Algorithm::Sha256, &document.bytes);
+        let digest = Digest::of(oci_discovery::digest::Algorithm::Sha256, &document.bytes);
         let place = ImageName::new(host, &name, None).ok().and_then(|image| map.blob_place(&image, &digest).ok());
         if let Some(place) = place.filter(|place| place.origin.is_none()) {
             reached.insert(place_key(&files.own, &place.path));

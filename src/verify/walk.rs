@@ -25,17 +25,17 @@ use super::registry::{Refs, Repository, Tag, Wrong};
 use super::rule;
 use super::source::{Document, Fault, Source};
 use super::templates::{self, CasEngines, Setting};
-use crate::digest::Digest;
-use crate::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use crate::name::ImageName;
-use crate::oci::manifest::Links;
-use crate::oci::verified::ReadError;
-use crate::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next};
-use crate::oci::{Descriptor, Platform, Verified, media_type};
 use crate::progress::Progress;
-use crate::seen::{Key, Seen, key};
 use crate::site::description::listed_of;
-use crate::template::name_variables;
+use oci_discovery::digest::Digest;
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::manifest::Links;
+use oci_discovery::oci::verified::ReadError;
+use oci_discovery::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next};
+use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::seen::{Key, Seen, key};
+use oci_discovery::template::name_variables;
 
 /// How often an image is looked at again because it changed meanwhile.
 const MAX_ATTEMPTS: usize = 5;
@@ -631,7 +631,7 @@ impl Node {
 }
 
 fn version(document: &Document) -> Key {
-    let digest = crate::digest::Digest::of(crate::digest::Algorithm::Sha256, &document.bytes);
+    let digest = oci_discovery::digest::Digest::of(oci_discovery::digest::Algorithm::Sha256, &document.bytes);
     key(&[digest.as_str()])
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
-use ocisite::digest::{Algorithm, Digest};
+use oci_discovery::digest::{Algorithm, Digest};
 use ocisite::site::{Kind, SitePath};
 use ocisite::store::bucket::BucketStore;
 use ocisite::store::directory::{DirectoryStore, LinkMode};

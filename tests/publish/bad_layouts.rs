@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use ocisite::digest::{Algorithm, Digest};
+use oci_discovery::digest::{Algorithm, Digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
+use oci_discovery::template::Template;
 use ocisite::server_config::address::ServerName;
 use ocisite::server_config::{Options, WebServer, render};
 use ocisite::site::{Preset, Settings, SiteMap};
-use ocisite::template::Template;
 use proptest::prelude::*;
 
 use crate::support::consumer::Consumer;

@@ -45,11 +45,11 @@ use super::{
     BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Link, Listed, Lock, MIN_PART_SIZE,
     Options, Stat, Store, StoreError, Upload, Version, Written,
 };
-use crate::digest::{Digest, VerifyingReader};
 use crate::outbound::object_store::{Budget, Unusable};
 use crate::root::FileError;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::{Kind, SitePath};
+use oci_discovery::digest::{Digest, VerifyingReader};
 
 /// Threads of the runtime: they wait for sockets, the hashing happens on the callers' threads.
 const RUNTIME_THREADS: usize = 2;

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use crate::digest::{Algorithm, Digest};
 use crate::store::BucketProblem;
+use oci_discovery::digest::{Algorithm, Digest};
 
 /// The most pages in a row without a key. Stores give some where they pass over deleted objects.
 const MAX_EMPTY_PAGES: usize = 50;

@@ -13,9 +13,9 @@ use object_store::list::{PaginatedListOptions, PaginatedListResult};
 
 use super::{BucketStore, Stop, stat};
 use crate::outbound::object_store::Listing;
-use crate::parallel;
 use crate::site::SitePath;
 use crate::store::{Stat, Store, StoreError};
+use oci_discovery::parallel;
 
 /// Keys that one thread walks alone: fewer would make more requests of what one page could settle.
 const KEYS_PER_WALK: usize = 256;
