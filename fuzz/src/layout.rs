@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::discovery::{Protocol, Settings};
 use oci_discovery::name::ImageName;
 use ocisite::client::Http;
 use ocisite::client::choose::Platforms;
-use ocisite::client::discovery::{Protocol, Settings};
 use ocisite::client::http::Options;
 use ocisite::client::pull::{self, Target, pull};
 use ocisite::layout::Layout;

@@ -11,12 +11,12 @@ use std::path::{Component, Path};
 use std::sync::OnceLock;
 
 use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::discovery::RefEngines;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified, manifest};
 use oci_discovery::template::{Template, digest_variables, name_variables};
-use ocisite::client::discovery::RefEngines;
 use ocisite::layout::Layout;
 use ocisite::root::Root;
 use ocisite::serve::range::{self, Range};

@@ -16,10 +16,11 @@ use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
 use crate::shell;
 use crate::site::object::PAGE_POLICY;
-use crate::site::path::{PathError, REF_ENGINES};
+use crate::site::path::PathError;
 use crate::site::{SitePath, catalogue};
 use crate::terminal;
 use oci_discovery::digest::Digest;
+use oci_discovery::discovery::WELL_KNOWN_PATH;
 
 /// The width of the picture of layers, in its own units.
 const BAR_WIDTH: u64 = 1000;
@@ -203,7 +204,7 @@ impl PageView {
             script: catalogue::SCRIPT,
             list_page: catalogue::LIST_PAGE,
             list: catalogue::LIST,
-            ref_engines: REF_ENGINES,
+            ref_engines: WELL_KNOWN_PATH,
         }
     }
 }

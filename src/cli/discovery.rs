@@ -1,16 +1,38 @@
 //! What `resolve` and `pull` have in common: how a name is looked up, and how that is told.
 
+#![allow(clippy::disallowed_methods, reason = "the local configuration is the user's own")]
+
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 
 use super::outbound::OutboundArgs;
 use super::output::Verbosity;
-use crate::client::discovery::{Protocol, Settings};
-use crate::client::{Http, Remark, xdg};
+use crate::client::Http;
 use crate::outbound::address::canonical;
 use crate::outbound::agent::SetupError;
 use crate::terminal;
+use oci_discovery::discovery::{self, Settings};
+use oci_discovery::discovery::{Remark, xdg};
 use oci_discovery::name::ImageName;
+
+/// A protocol to ask well-known URIs over.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Protocol {
+    /// HTTP over TLS.
+    Https,
+    /// Plain HTTP.
+    Http,
+}
+
+impl From<Protocol> for discovery::Protocol {
+    fn from(protocol: Protocol) -> discovery::Protocol {
+        match protocol {
+            Protocol::Https => discovery::Protocol::Https,
+            Protocol::Http => discovery::Protocol::Http,
+        }
+    }
+}
 
 /// How names are looked up.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,12 +66,12 @@ impl Discovery {
     /// How ref engines are discovered. Reads the local configuration, and tells what is wrong with it.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings {
-            protocols: self.protocol.clone(),
+            protocols: self.protocol.iter().copied().map(Into::into).collect(),
             port: self.port,
             configuration: xdg::Configuration::default(),
         };
         if !self.no_xdg {
-            settings.configuration = xdg::Configuration::read(&configuration_paths());
+            settings.configuration = xdg::Configuration::read(&configuration_paths(), |path| File::open(path));
             tell(&settings.configuration.remarks, None);
         }
         settings

@@ -17,7 +17,7 @@ pub struct Verbosity {
 
 /// An error and its causes on one line, without what is said twice.
 pub fn chain(error: &anyhow::Error) -> String {
-    crate::client::remark::chain(error.as_ref())
+    oci_discovery::error::chain(error.as_ref())
 }
 
 /// `1 image`, `2 images`.

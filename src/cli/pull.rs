@@ -10,10 +10,11 @@ use super::discovery::{Discovery, tell};
 use super::output::{Verbosity, bytes, chain, count, seconds};
 use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
+use crate::client::pull;
 use crate::client::pull::{Request, Summary, Target};
-use crate::client::{platform, pull};
 use crate::terminal;
 use oci_discovery::name::ImageName;
+use oci_discovery::oci::platform;
 use oci_discovery::oci::{Descriptor, Platform};
 
 /// Blobs fetched at once: enough to keep a link busy, few enough for any server.
@@ -93,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
-    let messages = |remark: &crate::client::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
+    let messages = |remark: &oci_discovery::discovery::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
     json!({
         "name": request.name.to_string(),
         "layout": request.target.layout.display().to_string(),

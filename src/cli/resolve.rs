@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use super::FOUND_PROBLEMS;
 use super::discovery::{Discovery, tell};
 use super::output::Verbosity;
-use crate::client::resolve::Keep;
-use crate::client::{Root, resolve};
 use crate::terminal;
+use oci_discovery::discovery::Keep;
+use oci_discovery::discovery::{Root, resolve};
 use oci_discovery::name::ImageName;
 
 const EXAMPLES: &str = "Examples:

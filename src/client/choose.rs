@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::fetch::Engines;
 use super::manifests::{Found, SiteManifests};
-use super::platform::{fit, is_attestation, this_machine};
 use super::pull::PullError;
-use super::remark::Remark;
-use super::resolve::Root;
+use oci_discovery::discovery::Remark;
+use oci_discovery::discovery::Root;
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
+use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
 use oci_discovery::oci::referrers::is_fallback_tag;
 use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, Platform, media_type};

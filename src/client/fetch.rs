@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::engine::{Engine, EngineError, read_list};
 use super::http::{Http, HttpError, Request, Response, body_error};
-use super::remark::{Remark, chain};
 use crate::outbound::pace;
-use crate::outbound::url::is_web;
 use crate::progress::Part;
-use crate::site::ref_engines::CAS_TEMPLATE_PROTOCOL;
 use oci_discovery::digest::{ContentError, Digest, Hasher};
+use oci_discovery::discovery::CAS_TEMPLATE_PROTOCOL;
+use oci_discovery::discovery::EngineError;
+use oci_discovery::discovery::Remark;
+use oci_discovery::discovery::engine::{Engine, read_list};
+use oci_discovery::discovery::url::is_web;
+use oci_discovery::error::chain;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::{Descriptor, Verified};
 use oci_discovery::template::digest_variables;

@@ -22,6 +22,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oci_discovery::discovery::{self, Fetch, FetchError, FetchErrorKind};
 use ureq::http;
 use url::Url;
 
@@ -363,6 +364,32 @@ pub struct Http {
     agents: Agents,
     pace: Pace,
     observer: Option<Arc<dyn Observer>>,
+}
+
+impl Fetch for Http {
+    fn get(&self, url: &Url, accept: &'static str) -> Result<discovery::Response<'_>, FetchError> {
+        let response = self.send(&Request::get(url).with("accept", accept))?;
+        let header = |name| response.headers.get(name).map(str::to_string);
+        Ok(discovery::Response {
+            url: response.url.clone(),
+            status: response.status,
+            content_type: header("content-type"),
+            content_encoding: header("content-encoding"),
+            body: Box::new(|left| Ok(response.bytes_within(left)?)),
+        })
+    }
+}
+
+impl From<HttpError> for FetchError {
+    fn from(error: HttpError) -> FetchError {
+        let kind = match &error {
+            _ if error.is_certificate() => FetchErrorKind::Certificate,
+            _ if error.is_no_answer() => FetchErrorKind::NoAnswer,
+            HttpError::TooLarge { .. } => FetchErrorKind::TooLarge,
+            _ => FetchErrorKind::Other,
+        };
+        FetchError::new(kind, error)
+    }
 }
 
 impl fmt::Debug for Http {

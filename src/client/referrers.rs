@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use super::fetch::Engines;
 use super::manifests::Found;
 use super::pull::{Pull, PullError, is_manifest};
-use super::remark::{Remark, chain};
-use super::resolve::Index;
 use oci_discovery::digest::Digest;
+use oci_discovery::discovery::Index;
+use oci_discovery::discovery::Remark;
+use oci_discovery::error::chain;
 use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::parallel;
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use url::{Host, Url};
+use url::Host;
 
 /// A host as URLs have it: in lower case, with addresses in their usual form.
 pub fn canonical(host: &str) -> String {
@@ -15,17 +15,6 @@ pub fn literal(host: &Host<&str>) -> Option<IpAddr> {
         Host::Ipv4(address) => Some(IpAddr::V4(*address)),
         Host::Ipv6(address) => Some(IpAddr::V6(*address)),
         Host::Domain(name) => is_localhost(name).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    }
-}
-
-/// Whether requests to a URL stay on this machine by its spelling: `localhost` itself, or a literal loopback address. Other names
-/// may resolve there, but an attacker who answers for the name service chooses what they resolve to.
-pub fn is_on_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 
@@ -124,17 +113,6 @@ mod tests {
             "3fff::1",
         ] {
             assert!(is_private(private), "{private}");
-        }
-    }
-
-    #[test]
-    fn only_localhost_and_loopback_addresses_are_this_machine_by_their_spelling() {
-        let is_here = |host: &str| is_on_this_machine(&format!("http://{host}/").parse().unwrap());
-        for here in ["localhost", "LOCALHOST", "localhost:8080", "127.0.0.1", "127.9.9.9", "0x7f.1", "[::1]"] {
-            assert!(is_here(here), "{here}");
-        }
-        for elsewhere in ["example.com", "localhost.example.com", "a.localhost", "10.0.0.1", "[fd00::1]", "0.0.0.0"] {
-            assert!(!is_here(elsewhere), "{elsewhere}");
         }
     }
 

@@ -1,15 +1,11 @@
 //! Which URLs are asked, and which redirects are followed.
 
+use oci_discovery::discovery::url::is_web;
 use url::Url;
 
 /// The longest URL that is asked: what RFC 9110, section 4.1, asks every server to take. Longer ones come out of templates that
 /// mean no good.
 const MAX_URL_BYTES: usize = 8000;
-
-/// Whether a URL's scheme is one that this client speaks.
-pub fn is_web(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
-}
 
 /// Whether a URL may be asked.
 ///

@@ -13,8 +13,8 @@ use crate::layout::graph::{Found, GraphError, LayoutGraph, Missing, Reached, rea
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::publish::input::{Gathered, Source};
 use crate::site::index::Entry;
-use crate::site::ref_engines::CAS_ENGINES;
 use oci_discovery::digest::Digest;
+use oci_discovery::discovery::CAS_ENGINES;
 use oci_discovery::json;
 use oci_discovery::name::{self, ImageName};
 use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;

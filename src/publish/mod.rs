@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use crate::catalogue::page::{PageError, Pages};
 use crate::catalogue::templates::Templates;
-use crate::client::remark::chain;
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::shell;
@@ -33,6 +32,7 @@ use crate::site::settings::Views;
 use crate::site::{Place, Preset, Settings, SitePath};
 use crate::store::retry::Retries;
 use crate::store::{self, BucketLocation, Document, Location, Lock, Store, StoreError};
+use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::template::{Template, TemplateError};
 

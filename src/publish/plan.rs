@@ -14,9 +14,10 @@ use crate::site::index::{Entry, Index, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
-use crate::site::{Kind, Place, SitePath, ref_engines, registry as view};
+use crate::site::{Kind, Place, SitePath, registry as view};
 use crate::store::{Document, Expected, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::discovery::ref_engines;
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
@@ -664,8 +665,10 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
             document_from(place, Kind::Description, description.to_bytes(), there)
         }
     };
-    let bytes = ref_engines::document(&site.map);
-    let ref_engines = planned(site, own(path::REF_ENGINES)?, Kind::RefEngines, bytes)?;
+    let settings = site.map.settings();
+    let cas_template = site.map.cas_is_shared().then(|| settings.cas_template.as_str());
+    let bytes = ref_engines::write(settings.index_template.as_str(), cas_template);
+    let ref_engines = planned(site, own(oci_discovery::discovery::WELL_KNOWN_PATH)?, Kind::RefEngines, bytes)?;
     let is_new_site = description.expected == Expected::Absent;
     let is_foreign = is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent;
     // It may also be of a publish that was killed before it wrote the description.

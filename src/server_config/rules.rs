@@ -6,8 +6,9 @@
 
 use serde::Serialize;
 
-use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY, REF_ENGINES, WELL_KNOWN};
+use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY, WELL_KNOWN};
 use crate::site::{Kind, SiteMap, catalogue};
+use oci_discovery::discovery::WELL_KNOWN_PATH;
 
 /// What is done with some paths. Exact paths and prefixes come before patterns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,7 +64,7 @@ impl Headers {
 pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
     let mut rules = Vec::new();
     if origin.is_none() {
-        rules.push(exact("The ref-engines object.", REF_ENGINES, &Kind::RefEngines));
+        rules.push(exact("The ref-engines object.", WELL_KNOWN_PATH, &Kind::RefEngines));
         rules.push(exact("What the site says of itself.", DESCRIPTION, &Kind::Description));
     }
     let has_catalogue = origin.is_none() && map.settings().views.catalogue;
@@ -167,7 +168,7 @@ mod tests {
             let marker = map.layout_marker_place(&image, &index_place, &blobs).unwrap().map(|place| place.path);
             let own = [index_place.path, blobs.place(&digest).unwrap().path];
             let others =
-                [REF_ENGINES, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
+                [WELL_KNOWN_PATH, DESCRIPTION, ".ocisite/lock", ".well-known/other", "oci-cas/sha256", "x/oci-layout"]
                     .map(|path| SitePath::new(path).unwrap());
             let pages =
                 [catalogue::page_path(&image), catalogue::document_path(&image), catalogue::layers_path(&digest)]

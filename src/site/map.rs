@@ -350,7 +350,7 @@ impl SiteMap {
     /// What lives at a path of the site's own root; None: nothing of the site.
     pub fn kind_of(&self, path: &SitePath) -> Option<Kind> {
         match path.as_str() {
-            path::REF_ENGINES => return Some(Kind::RefEngines),
+            oci_discovery::discovery::WELL_KNOWN_PATH => return Some(Kind::RefEngines),
             path::DESCRIPTION => return Some(Kind::Description),
             _ => {}
         }
@@ -525,7 +525,8 @@ impl Pattern {
 /// The well-known URI of a host.
 pub fn well_known_uri(host: &str) -> Url {
     // The host of an image name has been checked; should the URL parser disagree, a base that serves nothing is harmless.
-    Url::parse(&format!("https://{host}/{}", path::REF_ENGINES)).unwrap_or_else(|_| fallback_uri())
+    Url::parse(&format!("https://{host}/{}", oci_discovery::discovery::WELL_KNOWN_PATH))
+        .unwrap_or_else(|_| fallback_uri())
 }
 
 fn fallback_uri() -> Url {

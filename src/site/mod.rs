@@ -9,7 +9,6 @@ pub mod index;
 pub mod map;
 pub mod object;
 pub mod path;
-pub mod ref_engines;
 pub mod registry;
 pub mod settings;
 

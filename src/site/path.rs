@@ -11,8 +11,6 @@ pub const PRIVATE_DIRECTORY: &str = ".ocisite";
 pub const DESCRIPTION: &str = "ocisite.json";
 /// The directory of well-known resources (RFC 8615).
 pub const WELL_KNOWN: &str = ".well-known";
-/// The path of the ref-engines object (oci-discovery).
-pub const REF_ENGINES: &str = ".well-known/oci-host-ref-engines";
 
 /// The longest file name that common file systems take, in bytes.
 const MAX_SEGMENT: usize = 255;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::object::Kind;
 use super::path::{PathError, SitePath};
-use super::ref_engines::CAS_ENGINES;
 use oci_discovery::digest::{Algorithm, Digest};
+use oci_discovery::discovery::CAS_ENGINES;
 use oci_discovery::json;
 use oci_discovery::oci::{Descriptor, media_type};
 

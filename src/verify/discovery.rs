@@ -6,11 +6,11 @@ use super::finding::Finding;
 use super::rule;
 use super::source::{Document, Said, Source};
 use super::templates::{self, CasEngines, Setting};
-use crate::client::discovery::MAX_BYTES;
-use crate::client::remark::chain;
 use crate::site::Settings;
-use crate::site::path::REF_ENGINES;
-use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use oci_discovery::discovery::WELL_KNOWN_PATH;
+use oci_discovery::discovery::ref_engines::MAX_BYTES;
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
@@ -37,22 +37,23 @@ impl Discovery {
         let document = match source.document(&url, media_type::REF_ENGINES, MAX_BYTES) {
             Ok(document) => document,
             Err(fault) => {
-                let finding = fault.finding(REF_ENGINES.into(), "the ref-engines object", &rule::WELL_KNOWN_MISSING);
+                let finding =
+                    fault.finding(WELL_KNOWN_PATH.into(), "the ref-engines object", &rule::WELL_KNOWN_MISSING);
                 findings.extend(finding);
                 return None;
             }
         };
-        check_type(&document, media_type::REF_ENGINES, REF_ENGINES, findings);
+        check_type(&document, media_type::REF_ENGINES, WELL_KNOWN_PATH, findings);
         let value = json::parse(&document.bytes);
         let object = match value.as_ref().map(|value| (value.as_object(), json::type_name(value))) {
             Ok((Some(object), _)) => object,
             other => {
                 let found = other.map_or_else(chain_of, |(_, found)| found.into());
-                findings.push(Finding::new(&rule::WELL_KNOWN_FORM, REF_ENGINES, "a JSON object", found));
+                findings.push(Finding::new(&rule::WELL_KNOWN_FORM, WELL_KNOWN_PATH, "a JSON object", found));
                 return None;
             }
         };
-        let setting = Setting { source, document: &document.url, object: REF_ENGINES, image };
+        let setting = Setting { source, document: &document.url, object: WELL_KNOWN_PATH, image };
         let wrong = findings.len();
         let index = templates::read(setting, object, "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
         let cas = templates::read(setting, object, "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
@@ -60,7 +61,7 @@ impl Discovery {
             // What is wrong with the engines it has says it already.
             if findings.len() == wrong {
                 let expected = format!("a ref engine with the protocol {INDEX_TEMPLATE_PROTOCOL}");
-                findings.push(Finding::new(&rule::REF_ENGINE_MISSING, REF_ENGINES, expected, "none"));
+                findings.push(Finding::new(&rule::REF_ENGINE_MISSING, WELL_KNOWN_PATH, expected, "none"));
             }
             return None;
         }
@@ -89,7 +90,7 @@ impl Discovery {
         ] {
             if !is_same {
                 let (found, expected) = (found.map_or("none".into(), ToString::to_string), expected.as_str());
-                findings.push(Finding::new(&rule::DESCRIPTION_DIFFERS, REF_ENGINES, expected, found));
+                findings.push(Finding::new(&rule::DESCRIPTION_DIFFERS, WELL_KNOWN_PATH, expected, found));
             }
         }
     }

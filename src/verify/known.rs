@@ -8,14 +8,15 @@ use serde_json::Value;
 use super::files::Files;
 use super::finding::Finding;
 use super::{Directory, Options, VerifyError, rule};
-use crate::client::discovery::MAX_BYTES;
-use crate::client::remark::chain;
 use crate::publish::{self, PublishError};
-use crate::site::path::{DESCRIPTION, REF_ENGINES};
-use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use crate::site::path::DESCRIPTION;
 use crate::site::settings::Views;
 use crate::site::{Kind, Preset, Settings, SiteMap, SitePath};
 use crate::store::StoreError;
+use oci_discovery::discovery::WELL_KNOWN_PATH;
+use oci_discovery::discovery::ref_engines::MAX_BYTES;
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::template::Template;
@@ -113,7 +114,7 @@ fn names_needed(directory: &Directory) -> Stop {
 
 /// The ref-engines object, as far as it is one; what is wrong with it is said later. None: there is none.
 fn read_ref_engines(files: &Files) -> Result<Option<Value>, StoreError> {
-    let Ok(path) = SitePath::new(REF_ENGINES) else { return Ok(None) };
+    let Ok(path) = SitePath::new(WELL_KNOWN_PATH) else { return Ok(None) };
     match files.own.read(&path, MAX_BYTES) {
         Ok(bytes) => Ok(Some(json::parse(&bytes).unwrap_or_default())),
         Err(super::source::Fault::Absent) => Ok(None),

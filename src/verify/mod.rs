@@ -41,16 +41,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use url::Url;
 
 use crate::client::http::{self, Http, HttpError};
-use crate::client::remark::chain;
 use crate::outbound::address::canonical;
 use crate::outbound::agent::SetupError;
-use crate::outbound::url::is_web;
 use crate::progress::Progress;
 use crate::publish;
 use crate::publish::SitePlace;
-use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use crate::site::path::DESCRIPTION;
 use crate::site::{Settings, SiteMap};
 use crate::store::{Location, StoreError};
+use oci_discovery::discovery::WELL_KNOWN_PATH;
+use oci_discovery::discovery::url::is_web;
+use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Seen;
 
@@ -97,7 +98,7 @@ pub enum VerifyError {
         source: std::io::Error,
     },
     /// A directory without a site in it.
-    #[error("{place} holds no site: expected {REF_ENGINES} or {DESCRIPTION} in it")]
+    #[error("{place} holds no site: expected {WELL_KNOWN_PATH} or {DESCRIPTION} in it")]
     NoSite {
         /// The directory or bucket.
         place: Location,

@@ -7,12 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use url::Url;
 
 use super::source::{Document, Fault, Said, Source};
-use crate::client::document::ContentType;
 use crate::client::http::{Http, HttpError, Request, Response, body_error};
-use crate::client::remark::chain;
 use crate::publish::MAX_DESCRIPTION_BYTES;
 use crate::site::description::{Description, DescriptionError};
-use crate::site::path::{DESCRIPTION, REF_ENGINES};
+use crate::site::path::DESCRIPTION;
+use oci_discovery::discovery::ContentType;
+use oci_discovery::discovery::WELL_KNOWN_PATH;
+use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
 use oci_discovery::seen::{Key, key};
@@ -81,7 +82,7 @@ impl Server {
 
     /// Whether anybody answers. That the answer is wrong is for the rules to say; TLS has one, too.
     pub fn answers(&self) -> Result<(), HttpError> {
-        match self.http.send(&Request::head(&self.url(REF_ENGINES))) {
+        match self.http.send(&Request::head(&self.url(WELL_KNOWN_PATH))) {
             Err(error) if error.is_no_answer() && !error.is_tls() => Err(error),
             _ => Ok(()),
         }
@@ -162,7 +163,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 impl Source for Server {
     fn ref_engines_url(&self, _image: &ImageName) -> Url {
-        self.url(REF_ENGINES)
+        self.url(WELL_KNOWN_PATH)
     }
 
     fn is_live(&self) -> bool {

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::finding::Finding;
 use super::rule::{self, Rule};
-use crate::client::document::ContentType;
+use oci_discovery::discovery::ContentType;
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Key;
 

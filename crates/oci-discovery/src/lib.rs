@@ -4,6 +4,8 @@
 //! manifests say. It opens no file and no connection: the caller gives it bytes, through traits.
 
 pub mod digest;
+pub mod discovery;
+pub mod error;
 pub mod json;
 pub mod name;
 pub mod oci;

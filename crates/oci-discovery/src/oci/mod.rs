@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod index;
 pub mod manifest;
 pub mod media_type;
+pub mod platform;
 pub mod referrers;
 pub mod verified;
 pub mod walk;

@@ -12,18 +12,20 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::discovery::{RefEngines, Settings, WellKnown};
-use super::document::{self, Document, DocumentError};
+use super::document::{self, Document};
 use super::engine::Engine;
-use super::http::{Http, HttpError};
+use super::error::DocumentError;
+use super::fetch::{Fetch, FetchErrorKind};
+use super::protocol::INDEX_TEMPLATE_PROTOCOL;
+use super::ref_engines::RefEngines;
 use super::remark::Remark;
-use crate::site::ref_engines::INDEX_TEMPLATE_PROTOCOL;
-use oci_discovery::digest::{Algorithm, Digest};
-use oci_discovery::json::MAX_INDEX_BYTES;
-use oci_discovery::name::ImageName;
-use oci_discovery::oci::index::{self, IndexText};
-use oci_discovery::oci::{Descriptor, media_type};
-use oci_discovery::template::name_variables;
+use super::well_known::{Settings, WellKnown};
+use crate::digest::{Algorithm, Digest};
+use crate::json::MAX_INDEX_BYTES;
+use crate::name::ImageName;
+use crate::oci::index::{self, IndexText};
+use crate::oci::{Descriptor, media_type};
+use crate::template::name_variables;
 
 /// How many wrong entries of one index are told one by one.
 const TOLD_ENTRIES: usize = 10;
@@ -82,16 +84,16 @@ pub enum Keep {
 }
 
 /// Resolves a name. That there are no roots is no error here: the remarks say why.
-pub fn resolve(http: &Http, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
+pub fn resolve(fetch: &dyn Fetch, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
     let resolution = Resolution::default();
-    let mut resolver = Resolver { http, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
+    let mut resolver = Resolver { fetch, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
     resolver.local(&settings.configuration);
     resolver.well_known(settings);
     resolver.resolution
 }
 
 struct Resolver<'a> {
-    http: &'a Http,
+    fetch: &'a dyn Fetch,
     name: &'a ImageName,
     keep: Keep,
     resolution: Resolution,
@@ -109,7 +111,7 @@ impl Resolver<'_> {
     }
 
     fn well_known(&mut self, settings: &Settings) {
-        let mut candidates = WellKnown::new(self.http, settings, self.name);
+        let mut candidates = WellKnown::new(self.fetch, settings, self.name);
         while self.resolution.roots.is_empty() {
             let Some(engines) = candidates.next(&mut self.resolution.remarks) else { break };
             self.ask(&engines);
@@ -137,12 +139,13 @@ impl Resolver<'_> {
         if self.bytes_left == 0 {
             return self.remark(Remark::IndexLimit { url: url.clone(), limit: MAX_INDEX_BYTES });
         }
+        let left = self.bytes_left;
         let remarks = &mut self.resolution.remarks;
-        let found = document::fetch(self.http, url, media_type::INDEX, &mut self.bytes_left, remarks);
+        let found = document::get(self.fetch, url, media_type::INDEX, &mut self.bytes_left, remarks);
         match found.and_then(|document| self.select(engines, document)) {
             Ok(()) => {}
-            Err(DocumentError::Http(HttpError::TooLarge { url, limit })) if limit < MAX_INDEX_BYTES => {
-                self.remark(Remark::IndexLimit { url, limit: MAX_INDEX_BYTES });
+            Err(DocumentError::Fetch(error)) if error.kind == FetchErrorKind::TooLarge && left < MAX_INDEX_BYTES => {
+                self.remark(Remark::IndexLimit { url: url.clone(), limit: MAX_INDEX_BYTES });
             }
             Err(error) => self.remark(Remark::NoIndex(error)),
         }

@@ -8,10 +8,11 @@
 use serde_json::Value;
 use url::Url;
 
-use super::http::{Http, HttpError, Request};
+use super::error::DocumentError;
+use super::fetch::{Fetch, Response};
 use super::remark::Remark;
-use oci_discovery::json::{self, JsonError};
-use oci_discovery::oci::media_type;
+use crate::json;
+use crate::oci::media_type;
 
 /// Media types that say nothing against a JSON document being the expected one.
 pub const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/json", "text/plain"];
@@ -32,86 +33,24 @@ impl Document {
     }
 }
 
-/// Why a document could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum DocumentError {
-    /// The request failed, or its body did.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// A status other than 200.
-    #[error("{url} answered with status {status}, expected 200")]
-    Status {
-        /// The URL.
-        url: Url,
-        /// The status.
-        status: u16,
-    },
-    /// A media type that says it is something else.
-    #[error("{url} is served as {found:?}, expected {expected}")]
-    MediaType {
-        /// The URL.
-        url: Url,
-        /// The media type asked for.
-        expected: &'static str,
-        /// The media type of the response.
-        found: String,
-    },
-    /// A body in a compression that was not asked for.
-    #[error("{url} is sent in the encoding {encoding:?}, which was not asked for: serve it as it is")]
-    Encoding {
-        /// The URL.
-        url: Url,
-        /// `Content-Encoding`.
-        encoding: String,
-    },
-    /// No JSON, or of another form than expected.
-    #[error("the content of {url} cannot be used")]
-    Json {
-        /// The URL.
-        url: Url,
-        /// What is wrong with it.
-        #[source]
-        source: JsonError,
-    },
-}
-
-impl DocumentError {
-    /// Whether a certificate was not trusted.
-    pub fn is_certificate(&self) -> bool {
-        matches!(self, DocumentError::Http(error) if error.is_certificate())
-    }
-
-    /// Whether there was no answer at all.
-    pub fn is_no_answer(&self) -> bool {
-        matches!(self, DocumentError::Http(error) if error.is_no_answer())
-    }
-
-    /// Whether the server says that there is no such document.
-    pub fn is_absence(&self) -> bool {
-        matches!(self, DocumentError::Status { status: 404 | 410, .. })
-    }
-}
-
 /// Fetches a document that should have this media type and at most the `left` bytes, from which what is read is taken. What is
 /// tolerated goes to `remarks`.
-pub fn fetch(
-    http: &Http,
+pub fn get(
+    fetch: &dyn Fetch,
     url: &Url,
     expected: &'static str,
     left: &mut u64,
     remarks: &mut Vec<Remark>,
 ) -> Result<Document, DocumentError> {
-    let response = http.send(&Request::get(url).with("accept", expected))?;
-    let url = response.url.clone();
-    if response.status != 200 {
-        return Err(DocumentError::Status { url, status: response.status });
+    let Response { url, status, content_type, content_encoding, body } = fetch.get(url, expected)?;
+    if status != 200 {
+        return Err(DocumentError::Status { url, status });
     }
-    if let Some(encoding) = response.headers.get("content-encoding").filter(|encoding| *encoding != "identity") {
-        return Err(DocumentError::Encoding { url, encoding: encoding.into() });
+    if let Some(encoding) = content_encoding.filter(|encoding| encoding != "identity") {
+        return Err(DocumentError::Encoding { url, encoding });
     }
-    let content_type = response.headers.get("content-type").map(ContentType::parse);
-    let found = check_type(&url, expected, content_type)?;
-    let bytes = response.bytes_within(left)?;
+    let found = check_type(&url, expected, content_type.as_deref().map(ContentType::parse))?;
+    let bytes = body(left)?;
     remarks.extend(found);
     Ok(Document { url, bytes })
 }

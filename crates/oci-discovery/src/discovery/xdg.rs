@@ -4,23 +4,21 @@
 //! counts, whole. All keys that match a name are used, the longest first; keys of equal length in the order of their bytes,
 //! as the C locale sorts.
 
-#![allow(clippy::disallowed_methods, reason = "the configuration is the user's own")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::discovery::RefEngines;
 use super::engine::Engine;
 use super::ere;
-use super::remark::{Remark, chain};
-use oci_discovery::json::{self, MAX_MANIFEST_BYTES};
+use super::ref_engines::RefEngines;
+use super::remark::Remark;
+use crate::error::chain;
+use crate::json::{self, MAX_MANIFEST_BYTES};
 
 /// Where the file is below each base directory.
 const FILE: &str = "oci-discovery/ref-engine-discovery.json";
@@ -55,13 +53,12 @@ impl Configuration {
         objects.flat_map(of_object).collect()
     }
 
-    /// Reads and merges files, the most preferred first. Files that are not there are passed over; what is wrong is kept
-    /// as remarks.
-    pub fn read(paths: &[PathBuf]) -> Configuration {
+    /// Reads and merges files, the most preferred first, which `open` opens. Missing files are skipped; what is wrong is kept as remarks.
+    pub fn read<R: Read>(paths: &[PathBuf], open: impl Fn(&Path) -> io::Result<R>) -> Configuration {
         let mut merged = BTreeMap::new();
         let mut remarks = Vec::new();
         for path in paths {
-            match read_file(path) {
+            match read_file(path, &open) {
                 Ok(Some((uri, object))) => {
                     for (key, value) in object {
                         merged.entry(key).or_insert_with(|| (uri.clone(), path.clone(), value));
@@ -105,8 +102,8 @@ impl Configuration {
 type Content = Map<String, Value>;
 
 /// The URI and the content of a file; none where there is none.
-fn read_file(path: &Path) -> Result<Option<(Url, Content)>, String> {
-    let file = match File::open(path) {
+fn read_file<R: Read>(path: &Path, open: impl Fn(&Path) -> io::Result<R>) -> Result<Option<(Url, Content)>, String> {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -149,10 +146,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
-        let path = directory.join(name);
-        std::fs::write(&path, content).unwrap();
-        path
+    /// Reads files that are there only in this test, by path and content.
+    fn read(files: &[(&str, String)], paths: &[&str]) -> Configuration {
+        let open = |path: &Path| {
+            let file = files.iter().find(|(known, _)| Path::new(known) == path);
+            file.map(|(_, content)| content.as_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
+        Configuration::read(&paths.iter().map(PathBuf::from).collect::<Vec<_>>(), open)
     }
 
     fn object(template: &str) -> Value {
@@ -167,7 +167,6 @@ mod tests {
 
     #[test]
     fn all_matching_keys_are_used_the_longest_first_and_ties_by_bytes() {
-        let directory = tempfile::tempdir().unwrap();
         let content = json!({
             "^b": object("short"),
             "example[.]com": object("tie b"),
@@ -175,29 +174,25 @@ mod tests {
             ".*example.com": object("tie a"),
             "other": object("no match"),
         });
-        let path = write(directory.path(), "a.json", &content.to_string());
-        let configuration = Configuration::read(&[path]);
+        let configuration = read(&[("/a.json", content.to_string())], &["/a.json"]);
         assert_eq!(templates(&configuration, "b.example.com/app#1"), ["longest", "tie a", "tie b", "short"]);
     }
 
     #[test]
     fn the_most_preferred_file_s_value_wins_whole() {
-        let directory = tempfile::tempdir().unwrap();
-        let preferred =
-            write(directory.path(), "a.json", &json!({"a": {"casEngines": []}, "aa?": object("x")}).to_string());
-        let other = write(directory.path(), "b.json", &json!({"a": object("hidden"), "a|b": object("y")}).to_string());
-        let configuration = Configuration::read(&[preferred, directory.path().join("missing"), other]);
+        let preferred = json!({"a": {"casEngines": []}, "aa?": object("x")}).to_string();
+        let other = json!({"a": object("hidden"), "a|b": object("y")}).to_string();
+        let files = [("/a.json", preferred), ("/b.json", other)];
+        let configuration = read(&files, &["/a.json", "/missing.json", "/b.json"]);
         assert_eq!(templates(&configuration, "a.example.com/a"), ["x", "y"]);
         assert!(configuration.remarks.is_empty());
     }
 
     #[test]
     fn broken_files_and_keys_are_remarked_on_and_the_rest_is_used() {
-        let directory = tempfile::tempdir().unwrap();
-        let broken = write(directory.path(), "a.json", "{");
-        let list = write(directory.path(), "b.json", "[]");
-        let good = write(directory.path(), "c.json", &json!({"(": object("x"), "a": 7, "e": object("y")}).to_string());
-        let configuration = Configuration::read(&[broken, list, good]);
+        let good = json!({"(": object("x"), "a": 7, "e": object("y")}).to_string();
+        let files = [("/a.json", "{".into()), ("/b.json", "[]".into()), ("/c.json", good)];
+        let configuration = read(&files, &["/a.json", "/b.json", "/c.json"]);
         let messages: Vec<String> = configuration.remarks.iter().map(ToString::to_string).collect();
         assert!(messages[0].contains("a.json") && messages[0].contains("not valid JSON"), "{}", messages[0]);
         assert!(messages[1].contains("found an array"), "{}", messages[1]);

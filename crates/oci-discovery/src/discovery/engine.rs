@@ -5,10 +5,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::error::EngineError;
 use super::remark::Remark;
-use crate::outbound::url::is_web;
-use oci_discovery::json::{self, JsonError};
-use oci_discovery::template::{Template, TemplateError, Variables};
+use super::url::is_web;
+use crate::json::{self, JsonError};
+use crate::template::{Template, Variables};
 
 /// How many engines of one list are looked at. A site has one or two; a list without end would be a way to keep a consumer
 /// busy for as long.
@@ -26,50 +27,6 @@ pub struct Engine {
 
 fn as_text<S: serde::Serializer>(uri: &Url, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(uri.as_str())
-}
-
-/// Why an engine gives no URL.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// No template where the protocol wants one.
-    #[error("an engine in {uri} has no usable \"uri\": expected a string, found {found}")]
-    NoTemplate {
-        /// The document.
-        uri: Url,
-        /// What is there.
-        found: &'static str,
-    },
-    /// The template is malformed, or cannot be expanded.
-    #[error("an engine in {uri} cannot be used")]
-    Template {
-        /// The document.
-        uri: Url,
-        /// What is wrong with it.
-        #[source]
-        source: TemplateError,
-    },
-    /// What the template expands to is no URL.
-    #[error("{template:?} in {uri} expands to {reference:?}, which is not a URL ({problem})")]
-    NotAUrl {
-        /// The document.
-        uri: Url,
-        /// The template.
-        template: String,
-        /// What it expands to.
-        reference: String,
-        /// What the parser said.
-        problem: url::ParseError,
-    },
-    /// The template leads to a scheme that is not fetched.
-    #[error("{template:?} in {uri} leads to {url}: only http and https are fetched")]
-    Scheme {
-        /// The document.
-        uri: Url,
-        /// The template.
-        template: String,
-        /// What it leads to.
-        url: Url,
-    },
 }
 
 impl Engine {

@@ -1,6 +1,6 @@
 //! Platforms as people write them, this machine's, and which image fits which.
 
-use oci_discovery::oci::Platform;
+use super::Platform;
 
 /// The platform of this machine, in the words that images use (those of the Go toolchain).
 pub fn this_machine() -> Platform {

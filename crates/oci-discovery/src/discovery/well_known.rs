@@ -12,28 +12,19 @@
 //! asked for it: the one who answered with the wrong certificate would answer there, too.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use serde_json::Value;
 use url::Url;
 
-use super::document::{self, Document, DocumentError};
-use super::engine::{Engine, read_list};
-use super::http::Http;
+use super::fetch::Fetch;
+use super::protocol::WELL_KNOWN_PATH;
+use super::ref_engines::{self, RefEngines};
 use super::remark::Remark;
+use super::url::is_on_this_machine;
 use super::xdg;
-use crate::outbound::address::is_on_this_machine;
-use crate::site::path::REF_ENGINES;
-use crate::site::ref_engines::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
-use oci_discovery::json;
-use oci_discovery::name::ImageName;
-use oci_discovery::oci::media_type;
-
-/// The most bytes that a ref-engines object may have: a hundred times what one needs.
-pub const MAX_BYTES: u64 = 64 * 1024;
+use crate::name::ImageName;
 
 /// A protocol to ask well-known URIs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP over TLS.
     Https,
@@ -63,42 +54,9 @@ pub struct Settings {
     pub configuration: xdg::Configuration,
 }
 
-/// A ref-engines object, as far as it is well-formed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RefEngines {
-    /// Where it came from, after redirects; a `file` URI for a local configuration.
-    pub uri: Url,
-    /// Its `refEngines`, of any protocol.
-    pub ref_engines: Vec<Engine>,
-    /// Its `casEngines`, of any protocol.
-    pub cas_engines: Arc<[Engine]>,
-}
-
-impl RefEngines {
-    /// Reads a ref-engines object. Both lists are optional, and what is wrong in them is skipped with a remark.
-    ///
-    /// # Errors
-    /// It is no JSON object.
-    pub fn read(uri: &Url, value: &Value, remarks: &mut Vec<Remark>) -> Result<RefEngines, json::JsonError> {
-        let object = json::object(value, "the ref-engines object")?;
-        let ref_engines = read_list(object, "refEngines", INDEX_TEMPLATE_PROTOCOL, uri, remarks);
-        let cas_engines = read_list(object, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks).into();
-        Ok(RefEngines { uri: uri.clone(), ref_engines, cas_engines })
-    }
-}
-
-/// Fetches and reads the ref-engines object at a URL.
-pub fn fetch(http: &Http, url: &Url, remarks: &mut Vec<Remark>) -> Result<RefEngines, DocumentError> {
-    let document = document::fetch(http, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
-    let value = document.value()?;
-    let Document { url, .. } = document;
-    RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
-}
-
 /// The well-known documents of a name, asked one at a time, as long as the caller wants another.
-#[derive(Debug)]
 pub struct WellKnown<'a> {
-    http: &'a Http,
+    fetch: &'a dyn Fetch,
     candidates: std::vec::IntoIter<(Protocol, &'a str)>,
     port: Option<u16>,
     answered: HashSet<&'a str>,
@@ -110,7 +68,7 @@ pub struct WellKnown<'a> {
 
 impl<'a> WellKnown<'a> {
     /// The documents for `name`; nothing is asked yet.
-    pub fn new(http: &'a Http, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
+    pub fn new(fetch: &'a dyn Fetch, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
         let hosts = name.discovery_hosts();
         let wanted: &[Protocol] = match settings.protocols.is_empty() {
             true => &[Protocol::Https, Protocol::Http],
@@ -123,7 +81,7 @@ impl<'a> WellKnown<'a> {
         };
         let candidates: Vec<_> = candidates.filter(is_wanted).collect();
         WellKnown {
-            http,
+            fetch,
             candidates: candidates.into_iter(),
             port: settings.port,
             answered: HashSet::new(),
@@ -149,7 +107,7 @@ impl<'a> WellKnown<'a> {
                     continue;
                 }
             };
-            match fetch(self.http, &url, remarks) {
+            match ref_engines::get(self.fetch, &url, remarks) {
                 Ok(engines) => {
                     self.may_need_http = false;
                     self.answered.insert(host);
@@ -171,25 +129,13 @@ impl<'a> WellKnown<'a> {
 
 fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<Url, Remark> {
     let host = port.map_or(host.to_string(), |port| format!("{host}:{port}"));
-    let url = Url::parse(&format!("{}://{host}/{REF_ENGINES}", protocol.scheme()));
+    let url = Url::parse(&format!("{}://{host}/{WELL_KNOWN_PATH}", protocol.scheme()));
     url.map_err(|problem| Remark::Host { host, problem: problem.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn both_lists_are_optional_and_nothing_but_an_object_will_do() {
-        let uri: Url = "https://example.com/".parse().unwrap();
-        let mut remarks = Vec::new();
-        let empty = RefEngines::read(&uri, &json!({"x": 1}), &mut remarks).unwrap();
-        assert!(empty.ref_engines.is_empty() && empty.cas_engines.is_empty() && remarks.is_empty());
-        assert!(RefEngines::read(&uri, &json!([]), &mut remarks).is_err());
-        RefEngines::read(&uri, &json!({"refEngines": {}}), &mut remarks).unwrap();
-        assert!(remarks[0].to_string().contains("expected an array, found an object"), "{}", remarks[0]);
-    }
 
     #[test]
     fn a_port_replaces_the_protocol_s_own_and_addresses_keep_their_brackets() {

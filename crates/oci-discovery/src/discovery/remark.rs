@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::document::DocumentError;
-use super::engine::EngineError;
-use oci_discovery::json::JsonError;
-use oci_discovery::name::ImageName;
-use oci_discovery::oci::Platform;
-use oci_discovery::oci::index::EntryError;
+use super::error::{DocumentError, EngineError};
+use crate::error::chain;
+use crate::json::JsonError;
+use crate::name::ImageName;
+use crate::oci::Platform;
+use crate::oci::index::EntryError;
 
 /// How much a remark matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,22 +203,6 @@ impl Remark {
             _ => Severity::Warning,
         }
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // Some libraries repeat their cause in their own message.
-        if !text.ends_with(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn served(found: &Option<String>) -> String {

@@ -1,0 +1,84 @@
+//! The ref-engines object, which a host serves at `/.well-known/oci-host-ref-engines` (oci-discovery): how a consumer reads it, and how a
+//! publisher writes it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::document::{self, Document};
+use super::engine::{Engine, read_list};
+use super::error::DocumentError;
+use super::fetch::Fetch;
+use super::protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use super::remark::Remark;
+use crate::json;
+use crate::oci::media_type;
+
+/// The most bytes that a ref-engines object may have: a hundred times what one needs.
+pub const MAX_BYTES: u64 = 64 * 1024;
+
+/// A ref-engines object, as far as it is well-formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefEngines {
+    /// Where it came from, after redirects; a `file` URI for a local configuration.
+    pub uri: Url,
+    /// Its `refEngines`, of any protocol.
+    pub ref_engines: Vec<Engine>,
+    /// Its `casEngines`, of any protocol.
+    pub cas_engines: Arc<[Engine]>,
+}
+
+impl RefEngines {
+    /// Reads a ref-engines object. Both lists are optional, and what is wrong in them is skipped with a remark.
+    ///
+    /// # Errors
+    /// It is no JSON object.
+    pub fn read(uri: &Url, value: &Value, remarks: &mut Vec<Remark>) -> Result<RefEngines, json::JsonError> {
+        let object = json::object(value, "the ref-engines object")?;
+        let ref_engines = read_list(object, "refEngines", INDEX_TEMPLATE_PROTOCOL, uri, remarks);
+        let cas_engines = read_list(object, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks).into();
+        Ok(RefEngines { uri: uri.clone(), ref_engines, cas_engines })
+    }
+}
+
+/// Fetches and reads the ref-engines object at a URL.
+pub fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Vec<Remark>) -> Result<RefEngines, DocumentError> {
+    let document = document::get(fetch, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
+    let value = document.value()?;
+    let Document { url, .. } = document;
+    RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
+}
+
+/// The canonical bytes of a ref-engines object with one index template, and with a CAS template unless that depends on the image: then
+/// only an index can give it.
+pub fn write(index_template: &str, cas_template: Option<&str>) -> Vec<u8> {
+    let mut object = Map::new();
+    let ref_engine = json!({"protocol": INDEX_TEMPLATE_PROTOCOL, "uri": index_template});
+    object.insert("refEngines".into(), vec![ref_engine].into());
+    if let Some(template) = cas_template {
+        object.insert(CAS_ENGINES.into(), vec![cas_engine(template)].into());
+    }
+    json::canonical(&Value::Object(object))
+}
+
+/// A `casEngines` entry for a template.
+pub fn cas_engine(template: &str) -> Value {
+    json!({"protocol": CAS_TEMPLATE_PROTOCOL, "uri": template})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_lists_are_optional_and_nothing_but_an_object_will_do() {
+        let uri: Url = "https://example.com/".parse().unwrap();
+        let mut remarks = Vec::new();
+        let empty = RefEngines::read(&uri, &json!({"x": 1}), &mut remarks).unwrap();
+        assert!(empty.ref_engines.is_empty() && empty.cas_engines.is_empty() && remarks.is_empty());
+        assert!(RefEngines::read(&uri, &json!([]), &mut remarks).is_err());
+        RefEngines::read(&uri, &json!({"refEngines": {}}), &mut remarks).unwrap();
+        assert!(remarks[0].to_string().contains("expected an array, found an object"), "{}", remarks[0]);
+    }
+}
