@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::publish::parse_origin;
+use super::origin::parse_origin;
 use crate::publish::Input;
 use crate::publish::input::split_reference;
 use crate::site::Preset;

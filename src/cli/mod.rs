@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod gc;
 pub mod list;
 pub mod man;
+pub mod origin;
 pub mod outbound;
 pub mod output;
 pub mod progress;

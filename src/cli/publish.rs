@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::bucket::BucketArgs;
 use super::config::{Config, DEFAULT_FILE};
+use super::origin::parse_store;
 use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
 use crate::publish::collect::MissingBlob;
@@ -114,30 +115,6 @@ pub struct Args {
     bucket: BucketArgs,
     #[command(flatten)]
     verbosity: Verbosity,
-}
-
-/// Parses `ORIGIN=DIR`. Not by clap, which repeats a value that it refuses: a URL may have a secret in it.
-pub(super) fn parse_store(text: &str) -> anyhow::Result<(String, Location)> {
-    let Some((origin, location)) = text.split_once('=') else {
-        bail!("--store has no =: expected ORIGIN=DIR, such as https://cdn.example.net=cdn");
-    };
-    let origin = parse_origin(origin).map_err(anyhow::Error::msg).context("--store has a wrong origin")?;
-    Ok((origin, Location::parse(location).context("--store leads to no store")?))
-}
-
-/// The normal form of an origin.
-pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
-    // A URL with a user name may have a password, too, and is not repeated.
-    if origin.contains('@') {
-        return Err("it is no origin: it has a user name or password".into());
-    }
-    let url = url::Url::parse(origin).map_err(|error| format!("{origin} is no origin: {error}"))?;
-    let origin = url.origin().ascii_serialization();
-    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !is_bare || !origin.starts_with("http") {
-        return Err(format!("{url} is no origin: expected scheme and host only, such as https://cdn.example.net"));
-    }
-    Ok(origin)
 }
 
 /// Runs the subcommand.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::publish::parse_origin;
+use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
 use crate::server_config::{self, Options, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::error::VerifyError;
 use super::files::Files;
 use super::finding::Finding;
-use super::{Directory, Options, VerifyError, rule};
+use super::request::{Directory, Options};
+use super::rule;
 use crate::publish::{self, PublishError};
 use crate::site::path::DESCRIPTION;
 use crate::site::settings::Views;

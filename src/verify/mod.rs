@@ -17,6 +17,7 @@
 
 pub mod deep;
 pub mod discovery;
+pub mod error;
 pub mod files;
 pub mod finding;
 pub mod index;
@@ -25,6 +26,7 @@ pub mod manifest;
 pub mod probes;
 pub mod registry;
 pub mod report;
+pub mod request;
 pub mod rule;
 pub mod server;
 pub mod source;
@@ -33,27 +35,26 @@ pub mod tree;
 pub mod walk;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use url::Url;
 
-use crate::client::http::{self, Http, HttpError};
+use crate::client::http::{self, Http};
 use crate::outbound::address::canonical;
-use crate::outbound::agent::SetupError;
 use crate::progress::Progress;
 use crate::publish;
 use crate::publish::SitePlace;
 use crate::site::path::DESCRIPTION;
 use crate::site::{Settings, SiteMap};
 use crate::store::{Location, StoreError};
-use oci_discovery::discovery::WELL_KNOWN_PATH;
 use oci_discovery::discovery::url::is_web;
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Seen;
+
+pub use error::VerifyError;
+pub use request::{Directory, Options};
 
 use deep::Readings;
 use discovery::Discovery;
@@ -64,75 +65,6 @@ use report::Report;
 use server::Server;
 use source::Source;
 use walk::{Counts, Walk};
-
-/// What is asked of a verification.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The names to check; none: all that the site has.
-    pub names: Vec<ImageName>,
-    /// Whether every blob is read and hashed.
-    pub deep: bool,
-    /// How many things are looked at at once.
-    pub jobs: NonZeroUsize,
-}
-
-/// A directory or bucket to verify.
-#[derive(Clone, Debug)]
-pub struct Directory {
-    /// The site's own root, and those of other origins.
-    pub place: SitePlace,
-    /// The host of a site that does not say which it serves.
-    pub host: Option<String>,
-}
-
-/// Why nothing could be verified.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// Not a directory at all.
-    #[error("{} cannot be looked at: expected a directory with a site, or an http or https URL", .path.display())]
-    NoDirectory {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A directory without a site in it.
-    #[error("{place} holds no site: expected {WELL_KNOWN_PATH} or {DESCRIPTION} in it")]
-    NoSite {
-        /// The directory or bucket.
-        place: Location,
-    },
-    /// A site of which nobody knows what to check.
-    #[error("{site} has no {DESCRIPTION} that lists its images: give the names of the images to check{}", hint(*.host_helps))]
-    NamesNeeded {
-        /// The site.
-        site: String,
-        /// Whether knowing the host would do.
-        host_helps: bool,
-    },
-    /// A directory that cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A URL that cannot be a site's.
-    #[error(
-        "{url} is no site: expected the root of a host, such as https://example.com/, without path, query and user"
-    )]
-    NotARoot {
-        /// The URL.
-        url: String,
-    },
-    /// No client could be made.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// No answer.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-}
-
-fn hint(host_helps: bool) -> &'static str {
-    if host_helps { ", or the host that the site serves with --host" } else { "" }
-}
 
 /// Verifies the files of a directory, or the objects of a bucket.
 #[allow(clippy::disallowed_methods, reason = "the user names the directory")]

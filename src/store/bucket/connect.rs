@@ -12,6 +12,7 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::list::PaginatedListStore;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 
+use super::endpoint::Endpoint;
 use super::problem::Failure;
 use crate::outbound::object_store::Connector;
 use crate::outbound::proxy;
@@ -34,21 +35,6 @@ pub struct Client {
     pub has_offsets: bool,
     /// Whom messages speak of.
     pub endpoint: Endpoint,
-}
-
-/// What messages may say of the other side.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Whose protocol it speaks.
-    pub provider: Provider,
-    /// The bucket.
-    pub bucket: String,
-    /// The region that requests are signed for.
-    pub region: String,
-    /// The host, and the port where it is given.
-    pub host: String,
-    /// Whether the environment has credentials, as opposed to the machine's role.
-    pub has_credentials: bool,
 }
 
 /// Environment variables: what a process gets from whoever starts it.

@@ -9,6 +9,7 @@
 //! thread until the answer is there, and several threads may call at once.
 
 mod connect;
+mod endpoint;
 mod gc_mark;
 mod pages;
 mod presence;
@@ -565,7 +566,7 @@ struct Reader {
     chunks: BoxStream<'static, object_store::Result<Bytes>>,
     chunk: Bytes,
     url: String,
-    endpoint: connect::Endpoint,
+    endpoint: endpoint::Endpoint,
 }
 
 impl Read for Reader {

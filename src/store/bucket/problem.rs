@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use object_store::client::{HttpError, HttpErrorKind};
 use regex::Regex;
 
-use super::connect::Endpoint;
+use super::endpoint::Endpoint;
 use crate::outbound::object_store::{Oversized, Redirected};
 use crate::store::{BucketProblem, Provider};
 
