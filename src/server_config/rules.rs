@@ -87,7 +87,7 @@ pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
     ];
     for (what, pattern, kind) in patterns {
         if let Some(pattern) = pattern.filter(|pattern| pattern.origin == origin) {
-            rules.push(matching(what, &pattern.regex, &kind));
+            rules.push(matching(what, &pattern.regex(), &kind));
         }
     }
     rules

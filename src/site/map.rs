@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use regex::Regex;
 use url::Url;
 
 use super::catalogue;
 use super::object::Kind;
 use super::path::{self, PathError, SitePath};
+use super::pattern::{Marks, PathParser, PathPattern};
 use super::registry::{self, Endpoint};
 use super::settings::Settings;
 use crate::layout;
@@ -34,36 +34,22 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct SiteMap {
     settings: Settings,
-    index: Pattern,
-    blob: Pattern,
-    layout_marker: Option<Pattern>,
+    index: Paths,
+    blob: Paths,
+    layout_marker: Option<Paths>,
 }
 
-/// Which paths a template gives.
+/// Paths of one kind, in both directions.
 #[derive(Clone, Debug)]
-pub struct Pattern {
-    /// The position in [`Settings::origins`]; None: the site's own root.
-    pub origin: Option<usize>,
-    /// A regular expression for the whole path, without a leading slash; groups are named after variables.
-    pub regex: String,
-    compiled: Regex,
+struct Paths {
+    pattern: PathPattern,
+    parser: PathParser,
 }
 
 /// The places of one image's blobs: the CAS template worked out as far as it goes without a digest, because expanding a
 /// template and parsing a URI for each of a hundred thousand blobs takes longer than publishing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlobPlaces {
-    /// The position in [`Settings::origins`]; None: the site's own root.
-    origin: Option<usize>,
-    pieces: Vec<PathPiece>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum PathPiece {
-    Literal(String),
-    /// A variable of the digest, or so many characters of it.
-    Variable(String, Option<u16>),
-}
+pub struct BlobPlaces(PathPattern);
 
 /// Which of the two templates an error speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,9 +201,10 @@ impl SiteMap {
     pub fn new(settings: Settings) -> Result<SiteMap, MapError> {
         check_variables(&settings)?;
         check_one_path_per_digest(&settings.cas_template)?;
-        let index = pattern(&settings, Role::Index)?;
-        let blob = pattern(&settings, Role::Cas)?;
-        let layout_marker = layout_marker_pattern(&index);
+        let index = paths(&settings, Role::Index)?;
+        let blob = paths(&settings, Role::Cas)?;
+        let layout_marker = index.pattern.beside(layout::INDEX_FILE, layout::LAYOUT_FILE);
+        let layout_marker = layout_marker.and_then(|pattern| Some(Paths { parser: pattern.parser().ok()?, pattern }));
         Ok(SiteMap { settings, index, blob, layout_marker })
     }
 
@@ -227,18 +214,18 @@ impl SiteMap {
     }
 
     /// The paths of indexes.
-    pub fn index_pattern(&self) -> &Pattern {
-        &self.index
+    pub fn index_pattern(&self) -> &PathPattern {
+        &self.index.pattern
     }
 
     /// The paths of blobs.
-    pub fn blob_pattern(&self) -> &Pattern {
-        &self.blob
+    pub fn blob_pattern(&self) -> &PathPattern {
+        &self.blob.pattern
     }
 
     /// The paths of `oci-layout` files: beside indexes that are called `index.json`. None: indexes are called otherwise.
-    pub fn layout_marker_pattern(&self) -> Option<&Pattern> {
-        self.layout_marker.as_ref()
+    pub fn layout_marker_pattern(&self) -> Option<&PathPattern> {
+        self.layout_marker.as_ref().map(|paths| &paths.pattern)
     }
 
     /// Whether one pool of blobs serves all images: the CAS template has no name variable.
@@ -305,26 +292,19 @@ impl SiteMap {
     /// The places of the blobs of `image`.
     pub fn blob_places(&self, image: &ImageName) -> Result<BlobPlaces, MapError> {
         let template = self.published_cas_template(image)?;
-        let wrong = |source| MapError::Template { role: Role::Cas, template: template.to_string(), source };
-        let (whole, variables) = without_prefixes(&template);
-        let gap = gap(&template);
-        let gaps = DIGEST_VARIABLES.into_iter().fold(Variables::new(), |all, name| all.with(name, &gap));
-        let expanded = Template::parse(&whole).and_then(|whole| whole.expand(&gaps)).map_err(wrong)?;
-        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &expanded)?;
-        if uri.host_str().is_some_and(|host| host.contains(&gap)) {
-            let variable = variables.first().map_or_else(String::new, |variable| variable.name.clone());
+        let marks = Marks::new(&template).map_err(|source| MapError::Template {
+            role: Role::Cas,
+            template: template.to_string(),
+            source,
+        })?;
+        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &marks.expanded)?;
+        if let Some(used) = uri.host_str().and_then(|host| marks.find_in(host)) {
+            let (variable, template) = (used.variable.clone(), template.to_string());
             let reason = "every host would have to be known, so a host cannot depend on the digest";
-            return Err(MapError::Variable { role: Role::Cas, template: template.to_string(), variable, reason });
+            return Err(MapError::Variable { role: Role::Cas, template, variable, reason });
         }
         let (origin, path) = self.decoded(Role::Cas, image.path(), Some(image.host()), &uri)?;
-        let mut pieces = Vec::new();
-        for (position, literal) in path.split(&gap).enumerate() {
-            if let Some(variable) = position.checked_sub(1).and_then(|before| variables.get(before)) {
-                pieces.push(PathPiece::Variable(variable.name.clone(), variable.prefix));
-            }
-            pieces.push(PathPiece::Literal(literal.into()));
-        }
-        Ok(BlobPlaces { origin, pieces })
+        Ok(BlobPlaces(PathPattern::new(origin, &path, &marks)))
     }
 
     /// Where the `oci-layout` file of an image belongs, whose index and blobs have these places: where they form an OCI
@@ -369,44 +349,36 @@ impl SiteMap {
 
     /// What lives at a path in the root of an origin (see [`Place`]).
     pub fn kind_in(&self, origin: Option<usize>, path: &SitePath) -> Option<Kind> {
-        if self.blob.origin == origin && self.digest_at(path).is_some() {
+        if self.blob.pattern.origin == origin && self.digest_at(path).is_some() {
             return Some(Kind::Blob(None));
         }
-        if self.index.origin != origin || matches!(path.top(), path::WELL_KNOWN | path::PRIVATE_DIRECTORY) {
+        if self.index.pattern.origin != origin || matches!(path.top(), path::WELL_KNOWN | path::PRIVATE_DIRECTORY) {
             return None;
         }
-        if self.index.compiled.is_match(path.as_str()) {
+        if self.index.parser.is_match(path.as_str()) {
             return Some(Kind::Index);
         }
-        let is_marker = self.layout_marker.as_ref().is_some_and(|marker| marker.compiled.is_match(path.as_str()));
+        let is_marker = self.layout_marker.as_ref().is_some_and(|marker| marker.parser.is_match(path.as_str()));
         is_marker.then_some(Kind::LayoutMarker)
     }
 
     /// The digest of the blob that lives at a path, read from the path.
     pub fn digest_at(&self, path: &SitePath) -> Option<Digest> {
-        let captures = self.blob.compiled.captures(path.as_str())?;
-        let group = |name: &str| captures.name(name).map(|group| group.as_str());
-        let digest = match group("digest") {
+        let values = self.blob.parser.parse(path.as_str())?;
+        let digest = match values.get("digest") {
             Some(digest) => Digest::parse(digest),
-            None => Digest::parse(&format!("{}:{}", group("algorithm")?, group("encoded")?)),
+            None => Digest::parse(&format!("{}:{}", values.get("algorithm")?, values.get("encoded")?)),
         };
-        // The expression is wider than the template: a prefix group need not repeat what it is the prefix of.
         let digest = digest.ok()?;
-        let prefixes = ["algorithm", "encoded", "digest"].iter().all(|variable| {
-            let whole = template::digest_variables(&digest);
-            let whole = whole.get(variable).unwrap_or_default();
-            prefix_groups(&self.blob.compiled, variable)
-                .all(|name| captures.name(name).is_none_or(|group| whole.starts_with(group.as_str())))
-        });
-        prefixes.then_some(digest)
+        let agrees = |variable: &&str| values.agree(variable, digest_variable(&digest, variable));
+        DIGEST_VARIABLES.iter().all(agrees).then_some(digest)
     }
 
     /// The image whose index lives at a path of the site's own root, where the template tells.
     pub fn image_at(&self, path: &SitePath) -> Option<ImageName> {
-        let captures = self.index.compiled.captures(path.as_str())?;
-        let group = |name: &str| captures.name(name).map(|group| group.as_str());
-        let host = group("host").or(self.settings.hosts.first().map(String::as_str))?;
-        let image = ImageName::new(host, group("path")?, None).ok()?;
+        let values = self.index.parser.parse(path.as_str())?;
+        let host = values.get("host").or(self.settings.hosts.first().map(String::as_str))?;
+        let image = ImageName::new(host, values.get("path")?, None).ok()?;
         (self.index_place(&image).ok()?.path == *path).then_some(image)
     }
 
@@ -454,43 +426,12 @@ impl SiteMap {
 impl BlobPlaces {
     /// The place of a blob.
     pub fn place(&self, digest: &Digest) -> Result<Place, MapError> {
-        let mut path = String::with_capacity(160);
-        for piece in &self.pieces {
-            let (value, prefix) = match piece {
-                PathPiece::Literal(literal) => (literal.as_str(), None),
-                PathPiece::Variable(name, prefix) => (digest_variable(digest, name), *prefix),
-            };
-            path.push_str(&value[..prefix.map_or(value.len(), |prefix| value.len().min(prefix.into()))]);
-        }
         let wrong = |source| MapError::Path { subject: digest.to_string(), source };
-        let place = Place { origin: self.origin, path: SitePath::new(&path).map_err(wrong)? };
+        let path = self.0.path(|variable| digest_variable(digest, variable));
+        let place = Place { origin: self.0.origin, path: SitePath::new(&path).map_err(wrong)? };
         refuse_reserved(digest.as_str(), &place, true)?;
         Ok(place)
     }
-}
-
-/// A text that stands for the value of a digest's variable while the template is expanded. Lower-case letters only: like the
-/// characters of a digest they come out of expansion, URI parsing and percent-decoding as they went in.
-fn gap(template: &Template) -> String {
-    let literals = percent_encoding::percent_decode_str(template.as_str()).decode_utf8_lossy();
-    let mut gap = String::from("gap");
-    while literals.contains(&gap) {
-        gap.push('x');
-    }
-    gap
-}
-
-/// The template without prefixes, and its variables in the order in which their values appear in an expansion.
-fn without_prefixes(template: &Template) -> (String, Vec<template::Variable>) {
-    let mut text = template.to_string();
-    let mut variables = Vec::new();
-    for expression in template.expressions() {
-        let whole = expression.variables.iter().map(|v| template::Variable { prefix: None, ..v.clone() }).collect();
-        let whole = template::Expression { variables: whole, ..expression.clone() };
-        text = text.replacen(&expression.to_string(), &whole.to_string(), 1);
-        variables.extend(expression.variables.iter().cloned());
-    }
-    (text, variables)
 }
 
 fn digest_variable<'a>(digest: &'a Digest, name: &str) -> &'a str {
@@ -510,15 +451,6 @@ fn refuse_reserved(subject: &str, place: &Place, is_blob: bool) -> Result<(), Ma
             Err(MapError::Reserved { subject: subject.into(), path: place.path.clone(), owner })
         }
         _ => Ok(()),
-    }
-}
-
-impl Pattern {
-    /// The longest beginning that all paths share, up to and with a slash: `oci-cas/`.
-    pub fn static_prefix(&self) -> String {
-        let literal = self.regex.trim_start_matches('^').split("(?").next().unwrap_or_default();
-        let plain = literal.replace('\\', "");
-        plain.rfind('/').map_or(String::new(), |end| plain[..=end].to_string())
     }
 }
 
@@ -618,148 +550,32 @@ fn origin_of(settings: &Settings, role: Role, host: Option<&str>, uri: &Url) -> 
     }
 }
 
-/// Stands for a variable's value while a template is turned into a pattern. Lower-case letters and digits only: they pass
-/// through expansion, URI parsing and percent-decoding unchanged, in every position, a host included.
-fn marker(position: usize) -> String {
-    format!("ocisitemarker{position}end")
-}
-
-/// The regular expression of a variable's value, without a group around it. No segment of a name begins with a dot: where names
-/// are at the root, what lies beside the site (`.git`, `.env`) is not of the site.
-fn value_pattern(variable: &str, prefix: Option<u16>) -> String {
-    match (variable, prefix) {
-        ("host", _) => "[^/.][^/]*".into(),
-        ("path", _) => "[^/.][^/]*(?:/[^/.][^/]*)*".into(),
-        ("algorithm", None) => "[a-z0-9]+".into(),
-        ("algorithm", Some(length)) => format!("[a-z0-9]{{1,{length}}}"),
-        ("encoded", None) => "[a-f0-9]+".into(),
-        ("encoded", Some(length)) => format!("[a-f0-9]{{1,{length}}}"),
-        ("digest", None) => "[a-z0-9]+:[a-f0-9]+".into(),
-        (_, Some(length)) => format!(".{{1,{length}}}"),
-        (_, None) => ".+".into(),
-    }
-}
-
-/// The named groups that hold a prefix of `variable`.
-fn prefix_groups<'a>(regex: &'a Regex, variable: &'a str) -> impl Iterator<Item = &'a str> {
-    let start = format!("{variable}_prefix");
-    regex.capture_names().flatten().filter(move |name| name.starts_with(&start))
-}
-
-/// Turns a template into a pattern: every variable is replaced by a marker of its own, the result is expanded and resolved
-/// as a URI, and the markers in its decoded path become groups.
-fn pattern(settings: &Settings, role: Role) -> Result<Pattern, MapError> {
+/// The paths that one of the site's templates gives.
+fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
     let template = match role {
         Role::Index => &settings.index_template,
         Role::Cas => &settings.cas_template,
     };
     let wrong = |source| MapError::Template { role, template: template.to_string(), source };
-    let (marked, groups) = mark(template);
-    let marked = Template::parse(&marked).map_err(wrong)?;
-    let mut values = Variables::new();
-    for (position, group) in groups.iter().enumerate() {
-        let value = if group.variable == "name" {
-            // A name is a host and a path; the separator must be seen by the URI parser where the operator lets it through.
-            format!("{}/{}", marker(position), marker(position + NAME_PATH))
-        } else {
-            marker(position)
-        };
-        values = values.with(&group.marked_name, &value);
-    }
-    let expanded = marked.expand(&values).map_err(wrong)?;
-    if role == Role::Cas && !expanded.starts_with('/') && !expanded.contains("://") {
+    let marks = Marks::new(template).map_err(wrong)?;
+    let text = &marks.expanded;
+    if role == Role::Cas && !text.starts_with('/') && !text.contains("://") {
         return Err(MapError::Relative { template: template.to_string() });
     }
-    let base = well_known_uri("ocisitebase");
-    let uri = resolve(role, template, &base, &expanded)?;
-    let origin = pattern_origin(settings, role, &uri)?;
-    let decoded = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8_lossy();
-    let regex = format!("^{}$", regex_of(&decoded, &groups));
-    let compiled = Regex::new(&regex).map_err(|error| MapError::NotAUri {
-        role,
-        template: template.to_string(),
-        text: expanded,
-        problem: error.to_string(),
-    })?;
-    Ok(Pattern { origin, regex, compiled })
-}
-
-/// The pattern of indexes, with the name of a layout's index changed to that of its `oci-layout` file.
-fn layout_marker_pattern(index: &Pattern) -> Option<Pattern> {
-    let end = |file: &str| format!("/{}$", regex::escape(file));
-    let directory = index.regex.strip_suffix(&end(layout::INDEX_FILE))?;
-    let regex = format!("{directory}{}", end(layout::LAYOUT_FILE));
-    let compiled = Regex::new(&regex).ok()?;
-    Some(Pattern { origin: index.origin, regex, compiled })
-}
-
-/// Added to a marker's position to mark the path of a whole name.
-const NAME_PATH: usize = 1000;
-
-struct Group {
-    variable: String,
-    prefix: Option<u16>,
-    marked_name: String,
-}
-
-/// The template with each use of a variable given a name of its own and no modifier.
-fn mark(template: &Template) -> (String, Vec<Group>) {
-    let mut marked = String::new();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut rest = template.as_str();
-    for expression in template.expressions() {
-        let Some((literal, after)) = rest.split_once('{') else { break };
-        marked.push_str(literal);
-        rest = after.split_once('}').map_or("", |(_, after)| after);
-        let names: Vec<String> = expression
-            .variables
-            .iter()
-            .map(|variable| {
-                let marked_name = format!("v{}", groups.len());
-                let (variable, prefix) = (variable.name.clone(), variable.prefix);
-                groups.push(Group { variable, prefix, marked_name: marked_name.clone() });
-                marked_name
-            })
-            .collect();
-        let operator = expression.operator.map(String::from).unwrap_or_default();
-        marked.push_str(&format!("{{{operator}{}}}", names.join(",")));
-    }
-    marked.push_str(rest);
-    (marked, groups)
-}
-
-fn pattern_origin(settings: &Settings, role: Role, uri: &Url) -> Result<Option<usize>, MapError> {
-    let host = uri.host_str().unwrap_or_default();
-    // The base stands for "wherever the document came from", a marker for the image's host: both are the site itself.
-    let host_is_variable = host == "ocisitebase" || host.contains("ocisitemarker");
-    origin_of(settings, role, host_is_variable.then_some(host), uri)
-}
-
-fn regex_of(decoded: &str, groups: &[Group]) -> String {
-    let mut regex = regex::escape(decoded);
-    let mut named = BTreeSet::new();
-    for (position, group) in groups.iter().enumerate() {
-        let mut put = |position: usize, variable: &str| {
-            // What stands in the URI's host is not in its path, and takes no name away from what is.
-            if !regex.contains(&marker(position)) {
-                return;
-            }
-            let pattern = value_pattern(variable, group.prefix);
-            let name = match group.prefix {
-                Some(_) => format!("{variable}_prefix{position}"),
-                None if named.insert(variable.to_string()) => variable.to_string(),
-                None => format!("{variable}_prefix{position}"),
-            };
-            regex = regex.replace(&marker(position), &format!("(?<{name}>{pattern})"));
-        };
-        if group.variable == "name" {
-            put(position, "host");
-            put(position + NAME_PATH, "path");
-        } else {
-            put(position, &group.variable);
+    // The base stands for wherever the document came from, and a marker for the image's host: both are the site itself.
+    let base = "ocisitebase";
+    let uri = resolve(role, template, &well_known_uri(base), text)?;
+    let host = uri.host_str().filter(|host| *host == base || marks.find_in(host).is_some());
+    let origin = origin_of(settings, role, host, &uri)?;
+    let path = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8_lossy();
+    let pattern = PathPattern::new(origin, &path, &marks);
+    match pattern.parser() {
+        Ok(parser) => Ok(Paths { pattern, parser }),
+        Err(error) => {
+            let (template, text, problem) = (template.to_string(), text.clone(), error.to_string());
+            Err(MapError::NotAUri { role, template, text, problem })
         }
     }
-    regex
 }
 
 #[cfg(test)]
@@ -804,6 +620,8 @@ mod tests {
             ("/i/{name}", "https://example.com/{host}/b{/digest}"),
             ("https://{host}/i.{+path}", "/cas{/algorithm:3,encoded}/{algorithm}"),
             ("https://{host}/i/{host}/{+path}", "https://{host}/c/{host}/{digest}"),
+            ("https://{host}/x/{host}/../{+path}", "/x/{algorithm}/../{digest}"),
+            ("https://{host}/marker0end/{+path}", "/marker/cas{;algorithm,encoded}"),
         ] {
             let map = map(index, cas).unwrap();
             let image = name("example.com/team/app");

@@ -9,6 +9,7 @@ pub mod index;
 pub mod map;
 pub mod object;
 pub mod path;
+pub mod pattern;
 pub mod registry;
 pub mod settings;
 

@@ -91,7 +91,7 @@ pub fn look_for_leftovers(root: &Root, findings: &Findings) {
 /// The images whose indexes are there and which are not among `listed`, sorted.
 pub fn unlisted_images(root: &Tree, map: &SiteMap, listed: &[ImageName]) -> Result<Vec<ImageName>, StoreError> {
     let mut found = Vec::new();
-    root.list(&map.index_pattern().static_prefix(), &mut |object| {
+    root.list(map.index_pattern().static_prefix(), &mut |object| {
         if map.kind_of(&object.path) == Some(Kind::Index)
             && let Some(image) = map.image_at(&object.path)
             && listed.binary_search(&image).is_err()
@@ -135,7 +135,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
         if map.blob_pattern().origin != origin {
             continue;
         }
-        root.list(&map.blob_pattern().static_prefix(), &mut |object| {
+        root.list(map.blob_pattern().static_prefix(), &mut |object| {
             let is_blob = matches!(map.kind_in(origin, &object.path), Some(Kind::Blob(_)));
             if is_blob && !reached.contains(place_key(root, &object.path)) {
                 count += 1;

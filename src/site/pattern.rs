@@ -1,0 +1,252 @@
+//! The paths that a template gives, as pieces: literal text, and the values of variables.
+//!
+//! A template is expanded once, as a consumer expands it, with a marker in place of each value ([`Marks`]). The result is resolved as a
+//! URI, and its decoded path is cut at the markers ([`PathPattern`]). From the pieces come the path of a digest, the regular
+//! expression for server configurations, and the parser of paths: one pass decides all three, so that they agree.
+
+use std::collections::BTreeSet;
+use std::iter::zip;
+
+use oci_discovery::template::{Template, TemplateError, Variables};
+use regex::Regex;
+
+/// One use of a variable in a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The variable; a use of `name` counts as one of `host` and one of `path`.
+    pub variable: String,
+    /// How many characters of its value are used; None: all.
+    pub prefix: Option<u16>,
+}
+
+/// A template, expanded with a marker for each use of a variable.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// What the template expands to.
+    pub expanded: String,
+    /// How each marker begins. No literal of the template has it.
+    stem: String,
+    uses: Vec<Use>,
+}
+
+impl Marks {
+    /// Expands a template.
+    pub fn new(template: &Template) -> Result<Marks, TemplateError> {
+        let mut marks = Marks { expanded: String::new(), stem: stem(template), uses: vec![] };
+        let mut values = Variables::new();
+        let mut named = Vec::new();
+        let mut marked = String::new();
+        let mut rest = template.as_str();
+        for expression in template.expressions() {
+            let Some((literal, after)) = rest.split_once('{') else { break };
+            marked.push_str(literal);
+            rest = after.split_once('}').map_or("", |(_, after)| after);
+            let mut markers = Vec::new();
+            for variable in &expression.variables {
+                let marker = marks.marker(marks.uses.len());
+                values = values.with(&marker, marks.add(&variable.name, variable.prefix));
+                named.push((format!("{marker}={marker}"), format!("{}={marker}", variable.name)));
+                markers.push(marker);
+            }
+            let operator = expression.operator.map(String::from).unwrap_or_default();
+            marked.push_str(&format!("{{{operator}{}}}", markers.join(",")));
+        }
+        marked.push_str(rest);
+        marks.expanded = Template::parse(&marked)?.expand(&values)?;
+        // The operators that write the name of a variable before its value wrote the marker.
+        for (marker, name) in named {
+            marks.expanded = marks.expanded.replace(&marker, &name);
+        }
+        Ok(marks)
+    }
+
+    /// Notes a use, and gives the value that stands for it.
+    fn add(&mut self, variable: &str, prefix: Option<u16>) -> String {
+        // A name is a host and a path. The URI parser must see the slash between them where the operator keeps it.
+        let variables: &[&str] = if variable == "name" { &["host", "path"] } else { &[variable] };
+        let markers = variables.iter().map(|variable| {
+            self.uses.push(Use { variable: (*variable).into(), prefix });
+            self.marker(self.uses.len() - 1)
+        });
+        markers.collect::<Vec<_>>().join("/")
+    }
+
+    /// The use whose value stands in a part of the expansion.
+    pub fn find_in(&self, part: &str) -> Option<&Use> {
+        (0..).zip(&self.uses).find(|(position, _)| part.contains(&self.marker(*position))).map(|(_, found)| found)
+    }
+
+    /// Lower-case letters and digits only: they pass through expansion, URI parsing and percent-decoding unchanged, also in a host.
+    fn marker(&self, position: usize) -> String {
+        format!("{}{position}end", self.stem)
+    }
+}
+
+fn stem(template: &Template) -> String {
+    let literals = percent_encoding::percent_decode_str(template.as_str()).decode_utf8_lossy().to_lowercase();
+    let mut stem = String::from("marker");
+    while literals.contains(&stem) {
+        stem.push('x');
+    }
+    stem
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Value(Use),
+}
+
+/// Which paths a template gives, in the root of an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    /// The position in [`Settings::origins`](super::Settings::origins); None: the site's own root.
+    pub origin: Option<usize>,
+    pieces: Vec<Piece>,
+}
+
+impl PathPattern {
+    /// The pattern of a decoded path that has markers in it, without a leading slash.
+    pub fn new(origin: Option<usize>, path: &str, marks: &Marks) -> PathPattern {
+        let mut found: Vec<(usize, String, &Use)> = Vec::new();
+        for (position, used) in marks.uses.iter().enumerate() {
+            let marker = marks.marker(position);
+            found.extend(path.match_indices(&marker).map(|(at, _)| (at, marker.clone(), used)));
+        }
+        found.sort_by_key(|(at, ..)| *at);
+        let mut pieces = Vec::new();
+        let mut rest = path;
+        for (_, marker, used) in found {
+            let Some((literal, after)) = rest.split_once(&marker) else { continue };
+            pieces.extend([Piece::Literal(literal.into()), Piece::Value(used.clone())]);
+            rest = after;
+        }
+        pieces.push(Piece::Literal(rest.into()));
+        PathPattern { origin, pieces }
+    }
+
+    /// The path with these values of the variables.
+    pub fn path<'v>(&self, value: impl Fn(&str) -> &'v str) -> String {
+        let mut path = String::with_capacity(160);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => path.push_str(literal),
+                Piece::Value(used) => path.push_str(cut(value(&used.variable), used.prefix)),
+            }
+        }
+        path
+    }
+
+    /// Whether the value of a variable stands in the path as a whole.
+    pub fn has(&self, variable: &str) -> bool {
+        self.uses().any(|used| used.variable == variable && used.prefix.is_none())
+    }
+
+    fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Value(used) => Some(used),
+            Piece::Literal(_) => None,
+        })
+    }
+
+    /// The longest beginning that all paths share, up to and with a slash: `oci-cas/`.
+    pub fn static_prefix(&self) -> &str {
+        let Some(Piece::Literal(first)) = self.pieces.first() else { return "" };
+        first.rfind('/').and_then(|end| first.get(..=end)).unwrap_or_default()
+    }
+
+    /// The pattern of files called `other` beside those called `file`. None: the paths do not end in `/` and `file`.
+    pub fn beside(&self, file: &str, other: &str) -> Option<PathPattern> {
+        let mut pieces = self.pieces.clone();
+        let Some(Piece::Literal(last)) = pieces.last_mut() else { return None };
+        let directory = last.strip_suffix(file).filter(|directory| directory.ends_with('/'))?;
+        *last = format!("{directory}{other}");
+        Some(PathPattern { origin: self.origin, pieces })
+    }
+
+    /// A regular expression for the whole path, without a leading slash. The group of the first whole use of a variable has its name.
+    pub fn regex(&self) -> String {
+        let mut regex = String::from("^");
+        let mut named = BTreeSet::new();
+        for (position, piece) in self.pieces.iter().enumerate() {
+            match piece {
+                Piece::Literal(literal) => regex.push_str(&regex::escape(literal)),
+                Piece::Value(Use { variable, prefix }) => {
+                    let is_first = prefix.is_none() && named.insert(variable);
+                    let name = if is_first { variable.clone() } else { format!("{variable}_prefix{position}") };
+                    regex.push_str(&format!("(?<{name}>{})", value_pattern(variable, *prefix)));
+                }
+            }
+        }
+        regex.push('$');
+        regex
+    }
+
+    /// The parser of such paths.
+    pub fn parser(&self) -> Result<PathParser, regex::Error> {
+        Ok(PathParser { regex: Regex::new(&self.regex())?, uses: self.uses().cloned().collect() })
+    }
+}
+
+/// So many characters of a value, which are ASCII where there is a limit.
+fn cut(value: &str, prefix: Option<u16>) -> &str {
+    prefix.and_then(|prefix| value.get(..prefix.into())).unwrap_or(value)
+}
+
+/// The regular expression of a variable's value, without a group around it. No segment of a name begins with a dot: where names
+/// are at the root, what lies beside the site (`.git`, `.env`) is not of the site.
+fn value_pattern(variable: &str, prefix: Option<u16>) -> String {
+    match (variable, prefix) {
+        ("host", _) => "[^/.][^/]*".into(),
+        ("path", _) => "[^/.][^/]*(?:/[^/.][^/]*)*".into(),
+        ("algorithm", None) => "[a-z0-9]+".into(),
+        ("algorithm", Some(length)) => format!("[a-z0-9]{{1,{length}}}"),
+        ("encoded", None) => "[a-f0-9]+".into(),
+        ("encoded", Some(length)) => format!("[a-f0-9]{{1,{length}}}"),
+        ("digest", None) => "[a-z0-9]+:[a-f0-9]+".into(),
+        (_, Some(length)) => format!(".{{1,{length}}}"),
+        (_, None) => ".+".into(),
+    }
+}
+
+/// Reads values back from paths.
+#[derive(Clone, Debug)]
+pub struct PathParser {
+    regex: Regex,
+    /// The use of each group.
+    uses: Vec<Use>,
+}
+
+impl PathParser {
+    /// Whether a path is one of the pattern's.
+    pub fn is_match(&self, path: &str) -> bool {
+        self.regex.is_match(path)
+    }
+
+    /// The values in a path. None: the path is none of the pattern's.
+    pub fn parse<'p>(&'p self, path: &'p str) -> Option<Values<'p>> {
+        let captures = self.regex.captures(path)?;
+        let values = captures.iter().skip(1).map(|group| group.map_or("", |group| group.as_str()));
+        Some(Values(zip(&self.uses, values).collect()))
+    }
+}
+
+/// The values in a path, each with its use.
+#[derive(Clone, Debug)]
+pub struct Values<'p>(Vec<(&'p Use, &'p str)>);
+
+impl Values<'_> {
+    /// The value of a variable that stands in the path as a whole.
+    pub fn get(&self, variable: &str) -> Option<&str> {
+        let is_it = |used: &Use| used.variable == variable && used.prefix.is_none();
+        self.0.iter().find(|(used, _)| is_it(used)).map(|(_, value)| *value)
+    }
+
+    /// Whether all uses of one variable have the value that it has as a whole: a regular expression cannot say that groups agree.
+    pub fn agree(&self, variable: &str, value: &str) -> bool {
+        self.0
+            .iter()
+            .filter(|(used, _)| used.variable == variable)
+            .all(|(used, found)| cut(value, used.prefix) == *found)
+    }
+}
