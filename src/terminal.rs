@@ -108,11 +108,20 @@ pub fn print_json(value: &impl Serialize) -> Result<(), TerminalError> {
     })
 }
 
-/// Writes a message to standard error. Lines after the first are indented, so that none of them looks like a message.
+/// Writes a message to standard error, on one line.
 pub fn message(text: impl Display) {
-    let text = text.to_string();
-    let lines: Vec<Cow<'_, str>> = text.lines().map(|line| printable_cut(line)).collect();
-    write_err(&format!("ocisite: {}\n", lines.join("\n  ")));
+    list(text, &[]);
+}
+
+/// Writes a message and a list that belongs to it, each item on a line of its own. They are indented, so that none looks like a
+/// message.
+pub fn list(text: impl Display, items: &[String]) {
+    let colon = if items.is_empty() { "" } else { ":" };
+    let mut lines = format!("ocisite: {}{colon}\n", printable_cut(&text.to_string()));
+    for item in items {
+        lines.extend(["  ", &printable_cut(item), "\n"]);
+    }
+    write_err(&lines);
 }
 
 /// Writes a line to standard error as it is: progress, and requests to the preview.

@@ -88,13 +88,14 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is no TOML, or a value has the wrong type.
-    #[error("the configuration {} is wrong", .path.display())]
+    #[error("the configuration {} is wrong at line {line}: {problem}", .path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the line.
-        #[source]
-        source: toml::de::Error,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
     },
     /// A key that nobody reads.
     #[error("the configuration {} has the unknown key {key:?}{}", .path.display(), suggestion(.nearest))]
@@ -176,7 +177,12 @@ impl Config {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let wrong = |source| ConfigError::Form { path: path.into(), source };
+        // Its own message has several lines, with the file's text in them.
+        let wrong = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (line, problem) = (before.matches('\n').count() + 1, error.message().to_string());
+            ConfigError::Form { path: path.into(), line, problem }
+        };
         let table: toml::Table = toml::from_str(text).map_err(wrong)?;
         let images = table.get("image").and_then(toml::Value::as_array).into_iter().flatten();
         let image_keys = images.filter_map(toml::Value::as_table).flat_map(toml::Table::keys);

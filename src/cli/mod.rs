@@ -24,6 +24,7 @@ pub mod verify;
 
 use std::process::ExitCode;
 
+use clap::error::ContextValue;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
@@ -66,15 +67,22 @@ fn let_web_servers_read() {
     rustix::process::umask(umask & (Mode::WGRP | Mode::WOTH));
 }
 
-/// Says what is wrong with the arguments, which may have names of files from elsewhere in them; or prints the help that was
-/// asked for.
+/// Says what is wrong with the arguments; or prints the help that was asked for.
 fn say(stop: &clap::Error) -> ExitCode {
     match stop.use_stderr() {
-        true => stop.render().to_string().lines().for_each(terminal::log),
+        true => text_of(stop).lines().for_each(terminal::log),
         // A reader of the help that went away has had what it wanted.
         false => drop(stop.print()),
     }
     u8::try_from(stop.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What is wrong, in several lines. An argument, which may be the name of a file from elsewhere, cannot end one.
+fn text_of(stop: &clap::Error) -> String {
+    stop.context().fold(stop.render().to_string(), |text, (_, value)| match value {
+        ContextValue::String(argument) => text.replace(argument, &terminal::printable(argument)),
+        _ => text,
+    })
 }
 
 /// Runs the program with the process's arguments.

@@ -77,7 +77,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {
         Ok(summary) => summary,
         Err(error) if error.is_about_site() => {
-            terminal::message(chain(&error.into()));
+            let list = error.list();
+            terminal::list(chain(&error.into()), &list);
             return Ok(ExitCode::from(FOUND_PROBLEMS));
         }
         Err(error) => return Err(error.into()),

@@ -113,7 +113,7 @@ impl Count {
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The name means nothing.
-    #[error("{name} resolves to nothing{}", told(.remarks))]
+    #[error("{name} resolves to nothing")]
     NoRoot {
         /// The name.
         name: ImageName,
@@ -121,7 +121,7 @@ pub enum PullError {
         remarks: Vec<Remark>,
     },
     /// The name means several images.
-    #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms:{}", listed(.choices))]
+    #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms")]
     Ambiguous {
         /// The name.
         name: ImageName,
@@ -129,7 +129,7 @@ pub enum PullError {
         choices: Vec<String>,
     },
     /// None of the images is for the platform.
-    #[error("{name} has no image for {wanted}; choose with --platform or --all-platforms:{}", listed(.choices))]
+    #[error("{name} has no image for {wanted}; choose with --platform or --all-platforms")]
     NoPlatform {
         /// The name.
         name: ImageName,
@@ -192,14 +192,17 @@ impl PullError {
     pub fn is_about_site(&self) -> bool {
         !matches!(self, PullError::Write(_) | PullError::Fetch(FetchError::Sink { .. }))
     }
-}
 
-fn listed(choices: &[String]) -> String {
-    choices.iter().map(|choice| format!("\n{choice}")).collect()
-}
-
-fn told(remarks: &[Remark]) -> String {
-    remarks.iter().map(|remark| format!("\n{}: {remark}", remark.severity())).collect()
+    /// What the message is followed by: what there is to choose from, or what was found on the way.
+    pub fn list(&self) -> Vec<String> {
+        match self {
+            PullError::NoRoot { remarks, .. } => {
+                remarks.iter().map(|remark| format!("{}: {remark}", remark.severity())).collect()
+            }
+            PullError::Ambiguous { choices, .. } | PullError::NoPlatform { choices, .. } => choices.clone(),
+            _ => vec![],
+        }
+    }
 }
 
 /// Pulls an image into a layout.

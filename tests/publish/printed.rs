@@ -199,8 +199,15 @@ fn a_command_in_a_message_is_one_command() {
 #[test]
 fn arguments_that_are_none_are_printed_as_text() {
     // Given: names of files that look like options, or are one too many.
-    for args in [["publish", "--x\u{202e}y"], ["\u{202e}tsil", "site"]] {
-        let output = run(&args);
+    for args in [
+        &["publish", "--x\u{202e}y\nforged"][..],
+        &["\u{202e}tsil\nforged", "site"],
+        &["list", "site", "\u{202e}\nforged"],
+        &["publish", "--jobs", "\u{202e}\nforged"],
+        &["publish", "--site", "site", "--link=\u{202e}\nforged"],
+        &["resolve", "\u{202e}\nforged"],
+    ] {
+        let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(r"\u{202e}"), "{output:?}");
     }
