@@ -68,8 +68,8 @@ fn digest(entry: &ListedEntry) -> String {
 
 /// What stands behind an entry: its platforms, or what kind of artifact it is.
 fn what(entry: &ListedEntry) -> String {
-    let mut parts = entry.platforms.clone();
-    parts.extend(entry.artifact_type.iter().filter(|_| entry.platforms.is_empty()).cloned());
+    let mut parts: Vec<&str> = entry.platforms.iter().map(|platform| &**platform).collect();
+    parts.extend(entry.artifact_type.as_deref().filter(|_| entry.platforms.is_empty()));
     let missing =
         (entry.missing > 0).then(|| format!("({} missing)", output::count(entry.missing as u64, "blob", "blobs")));
     let parts = parts.join(", ");

@@ -36,6 +36,7 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::is_fallback_list_tag;
 use oci_discovery::oci::{Descriptor, index, manifest, walk};
 use oci_discovery::parallel;
+use oci_discovery::seen::Seen;
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -309,7 +310,7 @@ impl Copy<'_> {
             false => Ok(None),
         };
         let mut found = Vec::new();
-        walk::reach(roots, links, |descriptor, _| {
+        walk::reach(&Seen::new(), roots, links, |descriptor, _| {
             found.push((descriptor.digest.clone(), descriptor.media_type.clone()));
             Ok::<_, SiteImageError>(())
         })?;

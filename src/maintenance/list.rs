@@ -1,10 +1,11 @@
 //! What a site has: its images, their refs, and what stands behind each.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::MaintenanceError;
 use crate::publish::{Site, SiteImage, SitePlace};
@@ -12,11 +13,9 @@ use crate::site::index::Entry;
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
+use oci_discovery::oci::recorded::{Reached, RecordedGraph};
 use oci_discovery::parallel;
 use oci_discovery::seen::Key;
-
-/// The platform that BuildKit gives attestations, which are for none.
-const ATTESTATION: &str = "unknown/unknown";
 
 /// An image of a site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +34,8 @@ pub struct ListedEntry {
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     /// The platforms it is for, in the order of its manifests.
-    pub platforms: Vec<String>,
+    #[serde(serialize_with = "texts")]
+    pub platforms: Arc<[Arc<str>]>,
     /// The digest it points to.
     pub digest: Digest,
     /// The media type of what it points to.
@@ -57,6 +57,10 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+fn texts<S: Serializer>(texts: &[Arc<str>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(texts.iter().map(|text| &**text))
+}
+
 /// Lists the images of a site, sorted by name.
 pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, MaintenanceError> {
     let site = super::open(place)?;
@@ -66,56 +70,31 @@ pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, Mainten
 fn list_image(site: &Site, name: &ImageName) -> Result<Image, MaintenanceError> {
     let published = SiteImage { site, image: name };
     let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
-    let mut reached = HashMap::new();
-    let entries = index.entries().iter().map(|entry| list_entry(published, entry, &mut reached));
-    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let mut graph = RecordedGraph::default();
+    // One at a time: as trees of values, hundreds of thousands of descriptors would take a gigabyte.
+    let roots = index.entries().iter().filter_map(|entry| entry.descriptor().ok());
+    let too_much = |source| MaintenanceError::SharesTooMuch { image: name.clone(), source };
+    published.reach(roots, |reached, links| graph.record(reached, links).map_err(too_much))?;
+    let mut known: HashMap<Key, Reached> = HashMap::new();
+    let mut entries = Vec::with_capacity(index.entries().len());
+    for entry in index.entries() {
+        let descriptor = published.descriptor(entry)?;
+        // A great many entries may lead to the same.
+        let reached = match known.entry(descriptor.key()) {
+            Occupied(known) => known.get().clone(),
+            Vacant(unknown) => unknown.insert(graph.sum_up(&descriptor).map_err(too_much)?).clone(),
+        };
+        entries.push(listed(entry, descriptor, reached));
+    }
     entries.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));
     Ok(Image { name: name.clone(), entries })
 }
 
-/// What stands behind a descriptor. A great many entries may have the same.
-#[derive(Clone, Debug, Default)]
-struct Behind {
-    subject: Option<Digest>,
-    size: u64,
-    missing: usize,
-    /// The platforms of the manifests that it reaches.
-    platforms: Vec<String>,
-}
-
-fn list_entry(
-    published: SiteImage<'_>,
-    entry: &Entry,
-    known: &mut HashMap<Key, Behind>,
-) -> Result<ListedEntry, MaintenanceError> {
-    let descriptor = published.descriptor(entry)?;
-    let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
+fn listed(entry: &Entry, descriptor: Descriptor, reached: Reached) -> ListedEntry {
     let artifact_type = descriptor.artifact_type().map(str::to_string);
-    let Behind { subject, size, missing, platforms } = match known.entry(descriptor.key()) {
-        Occupied(known) => known.get().clone(),
-        Vacant(unknown) => unknown.insert(look_behind(published, descriptor)?).clone(),
-    };
+    let Descriptor { digest, media_type, .. } = descriptor;
+    let Reached { subject, size, missing, platforms } = reached;
     let reference = entry.reference.as_deref().map(str::to_string);
-    let platforms = entry.platform.as_ref().map_or(platforms, |platform| vec![platform.to_string()]);
-    Ok(ListedEntry { reference, platforms, digest, media_type, artifact_type, subject, size, missing })
-}
-
-fn look_behind(published: SiteImage<'_>, descriptor: Descriptor) -> Result<Behind, MaintenanceError> {
-    let mut behind = Behind::default();
-    let mut platforms = HashSet::new();
-    let root = descriptor.digest.clone();
-    published.reach([descriptor], |reached, links| {
-        behind.size = behind.size.saturating_add(reached.size);
-        behind.missing += usize::from(links.is_none());
-        if reached.digest == root {
-            behind.subject = links.and_then(|links| links.subject.as_ref()).map(|subject| subject.digest.clone());
-        } else if let Some(platform) = reached.platform().map(|platform| platform.to_string())
-            && platform != ATTESTATION
-            && platforms.insert(platform.clone())
-        {
-            behind.platforms.push(platform);
-        }
-        Ok(())
-    })?;
-    Ok(behind)
+    let platforms = entry.platform.as_ref().map_or(platforms, |platform| [Arc::from(platform.to_string())].into());
+    ListedEntry { reference, platforms, digest, media_type, artifact_type, subject, size, missing }
 }

@@ -17,6 +17,7 @@ use crate::site::path::PathError;
 use crate::store::{Location, StoreError};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::index::EntryError;
+use oci_discovery::oci::recorded::SharesTooMuch;
 use oci_discovery::oci::walk::TooLarge;
 
 /// Why a site could not be kept in order.
@@ -107,6 +108,15 @@ pub enum MaintenanceError {
     Stray {
         /// The index.
         path: String,
+    },
+    /// Refs of an image of which cannot be told what each reaches.
+    #[error("cannot list {image}")]
+    SharesTooMuch {
+        /// The image.
+        image: ImageName,
+        /// Why not.
+        #[source]
+        source: SharesTooMuch,
     },
     /// A name that the site does not have.
     #[error("the site has no image {name}{}", or_similar(.similar))]

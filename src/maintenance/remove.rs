@@ -3,7 +3,7 @@
 //! In the reverse of the order in which they were published: what leads to an index goes before the index. Their blobs are
 //! left to the gc. What refers to an image (its signatures, say) goes with its last ref.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,6 +25,7 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::manifest::Links;
 use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
 use oci_discovery::oci::{Descriptor, index, media_type, walk};
+use oci_discovery::seen::Seen;
 
 /// What was taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -287,43 +288,39 @@ fn refs_of(entries: &[Entry]) -> String {
 /// Takes out what referred to manifests that are not reached any more: entries without a ref that have a subject, and those under
 /// fallback tags. What referred to nothing before stays: this removal is not about it.
 fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Index) -> Result<(), MaintenanceError> {
-    let mut referrers = Vec::new();
+    let (mut referrers, mut others) = (Vec::new(), Vec::new());
     for entry in after.entries() {
-        let referrer = match entry.reference.as_deref() {
-            Some(reference) if is_fallback_tag(reference) => Some(Subject::Tag(stem(reference).into())),
+        let subject = match entry.reference.as_deref() {
+            Some(reference) if is_fallback_tag(reference) => Some(stem(reference).to_string()),
             Some(_) => None,
-            None => subject(published, entry)?.map(Subject::Digest),
+            None => subject(published, entry)?.map(|subject| fallback_tag(&subject)),
         };
-        referrers.extend(referrer.map(|subject| (entry.clone(), subject)));
+        match subject {
+            Some(subject) => referrers.push((subject, entry)),
+            None => others.push(entry),
+        }
     }
     if referrers.is_empty() {
         return Ok(());
     }
-    let is_referrer: HashSet<&Entry> = referrers.iter().map(|(entry, _)| entry).collect();
-    let (mut once, mut now) = (Subjects::default(), Subjects::default());
-    once.add(published, before)?;
-    now.add(published, after.entries().iter().filter(|entry| !is_referrer.contains(entry)))?;
-    // What refers to a referrer that stays, stays.
-    let mut left: Vec<&(Entry, Subject)> = referrers.iter().collect();
-    loop {
-        let (staying, going): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|(_, subject)| now.has(subject) || !once.has(subject));
-        left = going;
-        if staying.is_empty() {
-            break;
+    let mut once = Manifests { published, seen: Seen::new() };
+    let once: HashSet<String> = once.add(before)?.into_iter().collect();
+    let mut waiting: HashMap<String, Vec<&Entry>> = HashMap::new();
+    for (subject, entry) in referrers {
+        match once.contains(&subject) {
+            true => waiting.entry(subject).or_default().push(entry),
+            false => others.push(entry),
         }
-        now.add(published, staying.into_iter().map(|(entry, _)| entry))?;
     }
-    let going: HashSet<&Entry> = left.into_iter().map(|(entry, _)| entry).collect();
+    // What refers to a referrer that stays, stays.
+    let mut now = Manifests { published, seen: Seen::new() };
+    let mut found = now.add(others)?;
+    while let Some(subject) = found.pop() {
+        found.extend(now.add(waiting.remove(&subject).unwrap_or_default())?);
+    }
+    let going: HashSet<Entry> = waiting.into_values().flatten().cloned().collect();
     after.retain(|entry| !going.contains(entry));
     Ok(())
-}
-
-/// What a referrer refers to.
-enum Subject {
-    Digest(Digest),
-    /// By a fallback tag, which may be cut and so is compared as one.
-    Tag(String),
 }
 
 /// A fallback tag without what cosign appends to it.
@@ -331,39 +328,28 @@ fn stem(tag: &str) -> &str {
     tag.split('.').next().unwrap_or(tag)
 }
 
-/// The manifests that entries reach.
-#[derive(Default)]
-struct Subjects {
-    digests: HashSet<Digest>,
-    tags: HashSet<String>,
+/// The manifests that entries reach: their own, and those that indexes list. Each is read once, whatever leads to it.
+struct Manifests<'a> {
+    published: SiteImage<'a>,
+    seen: Seen,
 }
 
-impl Subjects {
-    fn has(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Digest(digest) => self.digests.contains(digest),
-            Subject::Tag(tag) => self.tags.contains(tag),
-        }
-    }
-
-    /// Adds the manifests that entries reach: their own, and those that indexes list.
-    fn add<'e>(
-        &mut self,
-        published: SiteImage<'_>,
-        entries: impl IntoIterator<Item = &'e Entry>,
-    ) -> Result<(), MaintenanceError> {
+impl Manifests<'_> {
+    /// Adds what entries reach, and gives the new manifests, as fallback tags, which may be cut: that is how all of them are compared.
+    fn add<'e>(&mut self, entries: impl IntoIterator<Item = &'e Entry>) -> Result<Vec<String>, MaintenanceError> {
         let roots: Vec<Descriptor> = entries.into_iter().filter_map(|entry| entry.descriptor().ok()).collect();
         let indexes = |descriptor: &Descriptor| match media_type::is_index(&descriptor.media_type) {
-            true => links(published, descriptor).map(Some),
+            true => links(self.published, descriptor).map(Some),
             false => Ok(None),
         };
-        walk::reach(roots, indexes, |descriptor, _| {
+        let mut tags = Vec::new();
+        walk::reach(&self.seen, roots, indexes, |descriptor, _| {
             if media_type::holds_descriptors(&descriptor.media_type) {
-                self.tags.insert(fallback_tag(&descriptor.digest));
-                self.digests.insert(descriptor.digest.clone());
+                tags.push(fallback_tag(&descriptor.digest));
             }
-            Ok(())
-        })
+            Ok::<_, MaintenanceError>(())
+        })?;
+        Ok(tags)
     }
 }
 

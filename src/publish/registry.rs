@@ -25,6 +25,7 @@ use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
 use oci_discovery::parallel;
 use oci_discovery::pool::Pool;
+use oci_discovery::seen::Seen;
 
 /// So many tags that lead to one manifest are written together, so that it is read once, and several threads share the rest.
 const TAGS_AT_ONCE: usize = 64;
@@ -148,7 +149,7 @@ impl Repository {
             true => Ok(None),
             false => image.links(descriptor),
         };
-        Ok(walk::reach(roots, links, |descriptor, links| -> Result<(), SiteImageError> {
+        Ok(walk::reach(&Seen::new(), roots, links, |descriptor, links| -> Result<(), SiteImageError> {
             let Descriptor { digest, size, media_type, .. } = descriptor;
             let Some(links) = links else { return Ok(()) };
             let is_manifest = manifest::may_hold_descriptors(media_type);

@@ -15,6 +15,7 @@ use oci_discovery::oci::manifest::{self, Links, ManifestError};
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::walk::{self, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Verified};
+use oci_discovery::seen::Seen;
 
 /// One image of a site.
 #[derive(Clone, Copy)]
@@ -114,12 +115,12 @@ impl SiteImage<'_> {
     ///
     /// # Errors
     /// Those of [`SiteImage::links`], and a graph that is larger than those of images.
-    pub fn reach(
+    pub fn reach<E: From<SiteImageError> + From<TooLarge> + Send>(
         &self,
         roots: impl IntoIterator<Item = Descriptor, IntoIter: Send>,
-        visit: impl FnMut(&Descriptor, Option<&Links>) -> Result<(), SiteImageError> + Send,
-    ) -> Result<(), SiteImageError> {
-        walk::reach(roots, |descriptor| self.links(descriptor), visit)
+        visit: impl FnMut(&Descriptor, Option<&Links>) -> Result<(), E> + Send,
+    ) -> Result<(), E> {
+        walk::reach(&Seen::new(), roots, |descriptor| Ok(self.links(descriptor)?), visit)
     }
 }
 

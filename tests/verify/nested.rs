@@ -1,5 +1,6 @@
 //! Image indexes that share what they list: twenty-eight levels, each of which lists its one child ten times. The files take 67 KB;
-//! 10^28 ways lead down to the image. Every command comes to an end, with 64 MiB of data.
+//! 10^28 ways lead down to the image. And entries that share a large index: each leads to all that is in it. Every command comes to
+//! an end, with 64 MiB of data.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +11,18 @@ use tempfile::TempDir;
 use super::program::verify;
 use crate::images::{INDEX, for_platform, tagged};
 use crate::server::Server;
-use crate::support::layout::Layout;
+use crate::support::layout::{Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
-use crate::support::site::assert_whole;
+use crate::support::program::publish;
+use crate::support::site::{assert_whole, entries as site_entries};
 
 const LEVELS: usize = 28;
 const TIMES: usize = 10;
+
+/// Entries that share an index, and what it lists: as much as 4 MiB of JSON hold.
+const ENTRIES: usize = 400;
+const SHARED: usize = 25_000;
+const REFERRERS: usize = 300;
 
 /// The program, with as much data as any command may have.
 fn ocisite() -> Command {
@@ -77,6 +84,62 @@ fn every_command_on_a_site_comes_to_an_end() {
     succeeds(&["remove", text(&site), "example.com/app#1.0"]);
     succeeds(&["gc", "--jobs", "2", "--grace", "0s", text(&site)]);
     assert!(!site.join("oci-cas").exists());
+}
+
+/// An index of 25,000 manifests that the layout does not have.
+fn large_index(layout: &Layout) -> Value {
+    let manifest = |number| json!({"mediaType": MANIFEST, "digest": format!("sha256:{number:064x}"), "size": 2});
+    layout.index_of(&(0..SHARED).map(manifest).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_list_looks_once_at_what_entries_share() {
+    // Given: entries that each are an index of one other index, of 25,000 manifests that the site does not have.
+    let directory = tempfile::tempdir().unwrap();
+    let mut layout = Layout::new(directory.path().join("layout"));
+    let shared = large_index(&layout);
+    for number in 0..ENTRIES {
+        let annotations = json!({"number": number.to_string()});
+        let entry = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [shared], "annotations": annotations});
+        layout.add_unwritten(&format!("{number:03}"), layout.document(INDEX, &entry));
+    }
+    layout.write_index();
+    let site = directory.path().join("site");
+    publish(&site, &["--no-catalogue", "--allow-missing", &format!("example.com/app={}", layout.arg())]);
+    // When: they are listed.
+    let list: Value = serde_json::from_str(&succeeds(&["list", "--json", text(&site)])).unwrap();
+    // Then: what stands behind each is exact.
+    let entries = list[0]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), ENTRIES);
+    let shared_size = shared["size"].as_u64().unwrap() + 2 * SHARED as u64;
+    for (entry, published) in entries.iter().zip(site_entries(&site, "app")) {
+        assert_eq!(entry["size"], shared_size + published["size"].as_u64().unwrap());
+        assert_eq!(entry["missing"], SHARED);
+    }
+}
+
+#[test]
+fn a_removal_looks_once_at_what_referrers_share() {
+    // Given: two images, and a line of referrers, each of which refers to the one before it and lists the same large index.
+    let directory = tempfile::tempdir().unwrap();
+    let mut layout = Layout::new(directory.path().join("layout"));
+    let shared = large_index(&layout);
+    let (mut subject, other) = (layout.image("kept"), layout.image("removed"));
+    layout.add_unwritten("kept", subject.clone());
+    layout.add_unwritten("removed", other);
+    for _ in 0..REFERRERS {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [shared], "subject": subject});
+        subject = layout.document(INDEX, &index);
+        layout.add_untagged(subject.clone());
+    }
+    let site = directory.path().join("site");
+    publish(&site, &["--no-catalogue", "--allow-missing", &format!("example.com/app={}", layout.arg())]);
+    // When: the image that none of them refers to is removed, then: all of them stay.
+    succeeds(&["remove", text(&site), "example.com/app#removed"]);
+    assert_eq!(site_entries(&site, "app").len(), 1 + REFERRERS);
+    // When: the other is removed, then: they go with it.
+    succeeds(&["remove", text(&site), "example.com/app#kept"]);
+    assert!(!site.join("oci-index/app").exists());
 }
 
 #[test]

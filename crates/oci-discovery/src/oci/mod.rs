@@ -6,6 +6,7 @@ pub mod index;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
+pub mod recorded;
 pub mod referrers;
 pub mod verified;
 pub mod walk;

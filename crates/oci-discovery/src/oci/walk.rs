@@ -187,27 +187,28 @@ fn take<G: Graph>(
     }
 }
 
-/// Visits every blob that `roots` reach, themselves included, each once and in the order of the documents, with what it links to; None
-/// for one that is missing. `links` reads what a descriptor links to. `subject` is not followed: it points up.
+/// Visits every blob that `roots` reach, themselves included, each that is not yet `seen` and in the order of the documents, with what
+/// it links to; None for one that is missing. `links` reads what a descriptor links to. `subject` is not followed: it points up.
 ///
 /// # Errors
 /// Those of `links` and of `visit`, and [`TooLarge`].
 pub fn reach<E: From<TooLarge> + Send>(
+    seen: &Seen,
     roots: impl IntoIterator<Item = Descriptor, IntoIter: Send>,
     links: impl Fn(&Descriptor) -> Result<Option<Links>, E> + Sync,
     visit: impl FnMut(&Descriptor, Option<&Links>) -> Result<(), E> + Send,
 ) -> Result<(), E> {
-    let graph = Reach { seen: Seen::new(), links, visit: Mutex::new(visit) };
+    let graph = Reach { seen, links, visit: Mutex::new(visit) };
     walk(&graph, roots.into_iter(), NonZeroUsize::MIN)
 }
 
-struct Reach<L, V> {
-    seen: Seen,
+struct Reach<'s, L, V> {
+    seen: &'s Seen,
     links: L,
     visit: Mutex<V>,
 }
 
-impl<E, L, V> Graph for Reach<L, V>
+impl<E, L, V> Graph for Reach<'_, L, V>
 where
     E: From<TooLarge> + Send,
     L: Fn(&Descriptor) -> Result<Option<Links>, E> + Sync,
@@ -217,7 +218,7 @@ where
     type Error = E;
 
     fn identity<'n>(&'n self, node: &'n Descriptor) -> Option<(&'n Seen, Key)> {
-        Some((&self.seen, descriptor_key(node)))
+        Some((self.seen, descriptor_key(node)))
     }
 
     fn bytes(&self, node: &Descriptor) -> u64 {
@@ -341,6 +342,7 @@ mod tests {
         let stop = TooLarge { digest: node(0).digest, limit: Limit::Depth };
         let mut count = 0;
         let result = reach(
+            &Seen::new(),
             (0..10).map(node),
             |_| Ok(None),
             |_, _| {

@@ -1,0 +1,228 @@
+//! What each of many roots reaches, where they share what they reach.
+//!
+//! The size of what a root reaches, each blob counted once, is no sum of what its children reach: they may have blobs in common.
+//! So all of it is visited for each root. A thousand entries of an index that share an index of 50,000 manifests would read that a
+//! thousand times; here each manifest is read once, by the one [walk](super::walk), and remembered as numbers, in less memory than
+//! its bytes take. To visit a link again takes some nanoseconds, and [`MAX_STEPS`] bounds what all roots take together.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Descriptor;
+use super::manifest::Links;
+use super::walk::descriptor_key;
+use crate::digest::Digest;
+use crate::seen::Key;
+
+/// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each byte of a
+/// platform that a root reaches. An image of 200,000 refs, each for twenty platforms with a dozen blobs, takes half of it.
+const MAX_STEPS: u64 = 1 << 28;
+
+/// The platform that BuildKit gives attestations, which are for none.
+const ATTESTATION: &str = "unknown/unknown";
+
+/// The roots share so much that what each reaches cannot be told in [`MAX_STEPS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its refs share so many manifests that what each reaches cannot be summed up: expected at most {MAX_STEPS} descriptors, \
+     counted again for each ref; no image needs that"
+)]
+pub struct SharesTooMuch;
+
+/// What a root reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// What the root itself refers to, where it is a signature or the like.
+    pub subject: Option<Digest>,
+    /// The bytes of all blobs, each counted once.
+    pub size: u64,
+    /// How many of these are missing.
+    pub missing: usize,
+    /// The platforms of the manifests below the root, each once, in the order of the documents.
+    pub platforms: Arc<[Arc<str>]>,
+}
+
+/// A graph of which each manifest was read once.
+#[derive(Debug)]
+pub struct RecordedGraph {
+    positions: HashMap<Key, u32>,
+    nodes: Vec<Node>,
+    /// The links of all manifests, one manifest after the other.
+    links: Vec<Link>,
+    subjects: HashMap<u32, Digest>,
+    /// The first is none.
+    platforms: Vec<Arc<str>>,
+    platform_positions: HashMap<Arc<str>, u32>,
+    /// How many roots were summed up.
+    sums: u32,
+    steps_left: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    size: u64,
+    is_missing: bool,
+    links: Range<usize>,
+    /// The sum that this node was counted in last, from 1.
+    counted_in: u32,
+}
+
+/// Positions of a node, and of the platform that it is for.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    node: u32,
+    platform: u32,
+}
+
+impl Default for RecordedGraph {
+    fn default() -> RecordedGraph {
+        RecordedGraph::with_steps(MAX_STEPS)
+    }
+}
+
+impl RecordedGraph {
+    fn with_steps(steps_left: u64) -> RecordedGraph {
+        RecordedGraph {
+            positions: HashMap::new(),
+            nodes: vec![],
+            links: vec![],
+            subjects: HashMap::new(),
+            platforms: vec!["".into()],
+            platform_positions: HashMap::new(),
+            sums: 0,
+            steps_left,
+        }
+    }
+
+    /// Records what a walk visits: a descriptor, and what it links to; None: it is missing.
+    pub fn record(&mut self, descriptor: &Descriptor, links: Option<&Links>) -> Result<(), SharesTooMuch> {
+        let position = self.position(descriptor)?;
+        let start = self.links.len();
+        for child in links.iter().flat_map(|links| &links.children) {
+            self.step(1)?;
+            let link = Link { node: self.position(child)?, platform: self.platform(child)? };
+            self.links.push(link);
+        }
+        if let Some(subject) = links.and_then(|links| links.subject.as_ref()) {
+            self.subjects.insert(position, subject.digest.clone());
+        }
+        let links_below = start..self.links.len();
+        self.nodes[position as usize] =
+            Node { size: descriptor.size, is_missing: links.is_none(), links: links_below, counted_in: 0 };
+        Ok(())
+    }
+
+    /// Sums up what a recorded descriptor reaches, itself included.
+    pub fn sum_up(&mut self, root: &Descriptor) -> Result<Reached, SharesTooMuch> {
+        self.sums += 1;
+        let root = self.position(root)?;
+        let mut reached = Reached { subject: self.subjects.get(&root).cloned(), ..Reached::default() };
+        let (mut platforms, mut listed) = (Vec::new(), HashSet::new());
+        let mut stack = vec![Link { node: root, platform: 0 }];
+        while let Some(Link { node, platform }) = stack.pop() {
+            let node = &mut self.nodes[node as usize];
+            if std::mem::replace(&mut node.counted_in, self.sums) == self.sums {
+                continue;
+            }
+            reached.size = reached.size.saturating_add(node.size);
+            reached.missing += usize::from(node.is_missing);
+            let links = node.links.clone();
+            if platform > 0 && listed.insert(platform) {
+                let platform = self.platforms[platform as usize].clone();
+                self.step(platform.len())?;
+                platforms.push(platform);
+            }
+            self.step(links.len())?;
+            // The newest is taken first, so what comes first is pushed last.
+            stack.extend(self.links[links].iter().rev());
+        }
+        reached.platforms = platforms.into();
+        Ok(reached)
+    }
+
+    fn step(&mut self, steps: usize) -> Result<(), SharesTooMuch> {
+        self.steps_left = self.steps_left.checked_sub(steps as u64).ok_or(SharesTooMuch)?;
+        Ok(())
+    }
+
+    fn position(&mut self, descriptor: &Descriptor) -> Result<u32, SharesTooMuch> {
+        let next = u32::try_from(self.nodes.len()).map_err(|_| SharesTooMuch)?;
+        let position = *self.positions.entry(descriptor_key(descriptor)).or_insert(next);
+        if position == next {
+            self.nodes.push(Node::default());
+        }
+        Ok(position)
+    }
+
+    fn platform(&mut self, descriptor: &Descriptor) -> Result<u32, SharesTooMuch> {
+        let platform = descriptor.platform().map(|platform| platform.to_string());
+        let Some(platform) = platform.filter(|platform| platform != ATTESTATION) else { return Ok(0) };
+        if let Some(known) = self.platform_positions.get(&*platform) {
+            return Ok(*known);
+        }
+        let next = u32::try_from(self.platforms.len()).map_err(|_| SharesTooMuch)?;
+        let platform: Arc<str> = platform.into();
+        self.platforms.push(platform.clone());
+        self.platform_positions.insert(platform, next);
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+    use crate::oci::media_type;
+    use serde_json::json;
+
+    /// A manifest of ten bytes, with a platform.
+    fn node(name: &str, platform: &str) -> Descriptor {
+        let mut node = Descriptor::new(media_type::INDEX, Digest::of(Algorithm::Sha256, name.as_bytes()), 10);
+        if let Some((os, architecture)) = platform.split_once('/') {
+            node.properties.insert("platform".into(), json!({"os": os, "architecture": architecture}));
+        }
+        node
+    }
+
+    fn links(children: &[Descriptor]) -> Links {
+        Links { children: children.to_vec(), ..Links::default() }
+    }
+
+    /// Two roots that share an index of an image for two platforms, of which one is missing, and of an attestation.
+    fn shared(steps: u64) -> Result<(RecordedGraph, [Descriptor; 2]), SharesTooMuch> {
+        let (roots, index) = ([node("one", "a/a"), node("two", "a/a")], node("index", ""));
+        let images = [node("b", "linux/b"), node("a", "linux/a"), node("attestation", ATTESTATION)];
+        let mut graph = RecordedGraph::with_steps(steps);
+        graph.record(&roots[0], Some(&links(&[index.clone(), index.clone()])))?;
+        graph.record(&index, Some(&links(&images)))?;
+        graph.record(&images[0], Some(&links(&[])))?;
+        graph.record(&images[1], None)?;
+        graph.record(&images[2], Some(&links(&[])))?;
+        graph.record(&roots[1], Some(&links(&[images[0].clone(), index])))?;
+        Ok((graph, roots))
+    }
+
+    #[test]
+    fn what_roots_share_is_counted_once_for_each() {
+        let (mut graph, roots) = shared(MAX_STEPS).unwrap();
+        for root in &roots {
+            let reached = graph.sum_up(root).unwrap();
+            assert_eq!((reached.size, reached.missing), (50, 1));
+            assert_eq!(reached.platforms.iter().map(|it| &**it).collect::<Vec<_>>(), ["linux/b", "linux/a"]);
+        }
+    }
+
+    #[test]
+    fn all_roots_together_take_so_many_steps_and_no_more() {
+        // Seven links are recorded; each root reaches five of them, and platforms of fourteen bytes.
+        let sum_up = |steps| {
+            let (mut graph, roots) = shared(steps)?;
+            roots.iter().map(|root| graph.sum_up(root)).collect::<Result<Vec<_>, _>>()
+        };
+        assert_eq!(sum_up(7 + 2 * (5 + 14)).unwrap().len(), 2);
+        for steps in [0, 7 + 2 * (5 + 14) - 1] {
+            assert_eq!(sum_up(steps), Err(SharesTooMuch));
+        }
+    }
+}
