@@ -11,7 +11,7 @@
 //! The catalogue tells of the whole site. Where the destination keeps images that the source does not have, neither site's
 //! catalogue is right, and it is made again from the indexes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::publish::execute::Count;
 use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
-use crate::site::index::Index;
+use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
@@ -36,7 +36,10 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::is_fallback_list_tag;
 use oci_discovery::oci::{Descriptor, index, manifest, walk};
 use oci_discovery::parallel;
-use oci_discovery::seen::Seen;
+use oci_discovery::seen::{Key, Seen, key};
+
+/// So long a tag of the source may be newer than the index of its image: a publish writes the tags first.
+const LONGEST_DISAGREEMENT: Duration = Duration::from_secs(30);
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +172,65 @@ struct Compared {
     there: Option<Document>,
 }
 
+/// What indexes say of their refs, and so of the tags of the registry view.
+#[derive(Debug, Default)]
+struct Refs {
+    /// The digests that a ref leads to, by repository and ref: images of several hosts may have one repository.
+    digests: HashMap<Key, Vec<Digest>>,
+    /// The indexes of a repository.
+    indexes: HashMap<String, Vec<SitePath>>,
+}
+
+/// Tags that are not what the indexes say: they, and the indexes, are of different times, or a tag was overwritten.
+struct Disagreement {
+    /// The first of the tags, and the digest that is expected there.
+    first: (SitePath, Digest),
+    /// The tags, and the indexes of their images.
+    paths: HashSet<SitePath>,
+}
+
+impl Refs {
+    fn add(&mut self, repository: &str, path: &SitePath, index: &Index) {
+        let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for entry in index.entries() {
+            if let Some(reference) = entry.reference.as_deref() {
+                refs.entry(reference).or_default().push(entry);
+            }
+        }
+        for (reference, entries) in refs {
+            let digest = match entries.as_slice() {
+                [entry] => entry.digest.clone(),
+                _ => registry::index_of_platforms(entries.iter().filter_map(|entry| entry.descriptor().ok())).0,
+            };
+            self.digests.entry(key(&[repository, reference])).or_default().push(digest);
+        }
+        self.indexes.entry(repository.to_string()).or_default().push(path.clone());
+    }
+
+    /// The tags of refs that have other bytes than those that an index says. None: there are none.
+    fn disagreement(&self, documents: &[Compared]) -> Option<Disagreement> {
+        let mut found: Option<Disagreement> = None;
+        for Compared { path, bytes, .. } in documents {
+            let Some(Endpoint::Manifest { name, reference } | Endpoint::TypedManifest { name, reference, .. }) =
+                Endpoint::parse(path.as_str())
+            else {
+                continue;
+            };
+            let expected = self.digests.get(&key(&[name, reference])).map_or(&[][..], Vec::as_slice);
+            if expected.iter().any(|digest| Digest::of(digest.algorithm(), bytes) == *digest) {
+                continue;
+            }
+            if let Some(first) = expected.first() {
+                let first = (path.clone(), first.clone());
+                let disagreement = found.get_or_insert(Disagreement { first, paths: HashSet::new() });
+                disagreement.paths.insert(path.clone());
+                disagreement.paths.extend(self.indexes.get(name).into_iter().flatten().cloned());
+            }
+        }
+        found
+    }
+}
+
 /// A blob of the source.
 #[derive(Clone, Debug)]
 struct Blob {
@@ -187,6 +249,23 @@ impl Copy<'_> {
             _ => {}
         })?;
         paths.sort();
+        let mut documents = self.read(paths)?;
+        let mut retries = Retries::new(self.options.wait.min(LONGEST_DISAGREEMENT));
+        while let Some(disagreement) = self.refs(&documents)?.disagreement(&documents) {
+            if !retries.pause() {
+                let ((path, expected), place) = (disagreement.first, self.from.own.name());
+                return Err(MaintenanceError::OtherTag { place, path, expected });
+            }
+            let (again, rest): (Vec<_>, Vec<_>) =
+                documents.into_iter().partition(|document| disagreement.paths.contains(&document.path));
+            documents = rest;
+            documents.extend(self.read(again.into_iter().map(|it| (rank(&it.kind), it.path, it.kind)).collect())?);
+            documents.sort_by(|a, b| (rank(&a.kind), &a.path).cmp(&(rank(&b.kind), &b.path)));
+        }
+        Ok(documents)
+    }
+
+    fn read(&self, paths: Vec<(Rank, SitePath, Kind)>) -> Result<Vec<Compared>, MaintenanceError> {
         let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, MaintenanceError> {
             let limit = MAX_INDEX_BYTES.max(publish::MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
@@ -201,8 +280,33 @@ impl Copy<'_> {
         Ok(documents.into_iter().flatten().collect())
     }
 
+    /// What the indexes say of refs, where the site has tags for them. A document that is no index says nothing.
+    fn refs(&self, documents: &[Compared]) -> Result<Refs, MaintenanceError> {
+        let mut refs = Refs::default();
+        if !self.from.map.settings().views.registry {
+            return Ok(refs);
+        }
+        let images = self.images()?;
+        for Compared { path, bytes, .. } in documents.iter().filter(|document| document.kind == Kind::Index) {
+            if let (Some(image), Ok(index)) = (self.image_at(path, &images), Index::parse(bytes)) {
+                refs.add(image.path(), path, &index);
+            }
+        }
+        Ok(refs)
+    }
+
+    /// The images by the paths of their indexes.
+    fn images(&self) -> Result<HashMap<SitePath, &ImageName>, MaintenanceError> {
+        let place = |image| Ok((self.from.map.index_place(image)?.path, image));
+        self.from.images.iter().map(place).collect()
+    }
+
+    fn image_at(&self, path: &SitePath, images: &HashMap<SitePath, &ImageName>) -> Option<ImageName> {
+        images.get(path).map(|image| ImageName::clone(image)).or_else(|| self.from.map.image_at(path))
+    }
+
     /// A tag is a copy of a manifest of its repository, which is there under its digest, or of a list of referrers, which has no
-    /// digest to be compared with. What the index says of the ref may be older: a publish writes tags before it.
+    /// digest to be compared with. Which manifest it is [`Refs`] says.
     fn refuse_damaged_tag(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Manifest { name, reference } | Endpoint::TypedManifest { name, reference, .. }) =
             Endpoint::parse(path.as_str())
@@ -273,16 +377,12 @@ impl Copy<'_> {
     /// Where graphs begin: in indexes, and in the registry view's lists of referrers.
     fn roots(&self, documents: &[Compared]) -> Result<Vec<(ImageName, Vec<Descriptor>)>, MaintenanceError> {
         let map = &self.from.map;
-        let mut images: HashMap<SitePath, &ImageName> = HashMap::new();
-        for image in &self.from.images {
-            images.insert(map.index_place(image)?.path, image);
-        }
+        let images = self.images()?;
         let mut roots = Vec::new();
         for Compared { path, kind, bytes, .. } in documents {
             match kind {
                 Kind::Index => {
-                    let listed = images.get(path).map(|image| ImageName::clone(image));
-                    let Some(image) = listed.or_else(|| map.image_at(path)) else { continue };
+                    let Some(image) = self.image_at(path, &images) else { continue };
                     let wrong = |source| SiteImageError::Index { path: path.clone(), image: image.clone(), source };
                     let index = Index::parse(bytes).map_err(wrong)?;
                     roots.push((image, index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect()));

@@ -15,6 +15,7 @@ use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::store::{Location, StoreError};
+use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::index::EntryError;
 use oci_discovery::oci::recorded::SharesTooMuch;
@@ -52,6 +53,20 @@ pub enum MaintenanceError {
         path: SitePath,
         /// The repository.
         repository: String,
+    },
+    /// A tag of the source of a copy that has not the bytes that the index says.
+    #[error(
+        "the tag {place}/{path} leads to another manifest than the index of its image says: expected {expected}; a publish there \
+         is running or was interrupted, or the tag was overwritten: publish the image there again, which writes its tags anew, \
+         and copy again"
+    )]
+    OtherTag {
+        /// The site.
+        place: String,
+        /// The tag.
+        path: SitePath,
+        /// What the index says.
+        expected: Digest,
     },
     /// A gc of the destination of a copy.
     #[error(
