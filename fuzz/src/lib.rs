@@ -19,6 +19,7 @@ use oci_discovery::oci::{Descriptor, Verified, manifest};
 use oci_discovery::template::{Template, digest_variables, name_variables};
 use ocisite::layout::Layout;
 use ocisite::root::Root;
+use ocisite::serve::computed::Computations;
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
 use ocisite::serve::respond::{Preview, Request, respond};
@@ -222,7 +223,7 @@ pub fn request_path(bytes: &[u8]) {
     }
     let (root, map) = served();
     let request = Request { method: "GET".into(), path: path.into(), query: query.into(), ..Request::default() };
-    let response = respond(&Preview { root, map }, &request);
+    let response = respond(&Preview { root, map, computations: &Computations::default(), client: None }, &request);
     assert!((200..500).contains(&response.status), "{}", response.status);
     let mut body = vec![];
     response.body.write_to(&mut body).unwrap();

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::connections::Place;
 use crate::outbound::pace::{Meter, Pace};
 
@@ -24,10 +26,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Where the answer is written.
+    /// Where the answer is written. How fast the client takes it counts from now on.
     pub fn answer(&self) -> Answer<'_> {
         Answer { client: self, meter: Meter::new(self.pace, Instant::now()) }
     }
+}
+
+/// Whether a client has closed its side of the connection, whatever it sent before.
+pub fn has_left(client: &TcpStream) -> bool {
+    let mut looked_at = [PollFd::new(client, PollFlags::RDHUP)];
+    poll(&mut looked_at, Some(&Timespec::default())).is_ok_and(|found| found > 0)
 }
 
 /// Writes an answer, as long as its client takes it fast enough.

@@ -1,84 +1,232 @@
-//! Bodies that are computed from a file while they are sent, so that an answer takes the same memory whatever its size is.
+//! Documents that are computed from a file of the site: once for each version of the file, for all clients that ask for one.
 //!
-//! The head of an answer needs the length and the entity tag of the body, so a body is computed once for these, and once more
-//! for the client.
+//! A document is written to a temporary file without a name, and then sent as any other file is: a range, a `HEAD` or a 304 costs
+//! nothing more. The latest documents are kept. A computation has a thread of its own, and goes on as long as one client waits for
+//! it: the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has gone waits no longer.
 
+#![allow(clippy::disallowed_methods, reason = "its temporary files have no name, and are of no site")]
+
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use oci_discovery::digest::{Algorithm, Digest, Hasher};
+use super::client::has_left;
+use super::file_reader::{self, FileReader};
+use oci_discovery::digest::{Algorithm, Hasher};
+use oci_discovery::json::MAX_INDEX_BYTES;
 
-/// A part of what a computation writes.
+/// How many documents are kept. Each has an open file.
+pub const MAX_KEPT: usize = 32;
+/// How often a client that waits is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A document that was computed.
+#[derive(Clone, Debug)]
 pub struct Computed {
-    write: Box<dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync>,
-    /// Where the part begins.
-    offset: u64,
-    length: u64,
+    /// Its bytes. None: nothing was written.
+    pub file: Option<Arc<File>>,
+    /// How many.
+    pub length: u64,
+    /// The strong entity tag of what was written, quotes included.
+    pub etag: String,
+    /// What the computation returned.
+    pub note: String,
 }
 
-impl fmt::Debug for Computed {
+/// Why there is no document.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// The computation failed.
+    #[error("the document cannot be computed: {0}")]
+    Failed(String),
+    /// The client closed its side of the connection.
+    #[error("the client left while the document was computed")]
+    ClientLeft,
+}
+
+impl From<io::Error> for ComputeError {
+    fn from(error: io::Error) -> ComputeError {
+        ComputeError::Failed(error.to_string())
+    }
+}
+
+/// The computations of a server.
+#[derive(Default)]
+pub struct Computations {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those in progress, those kept, and some that have ended.
+    jobs: HashMap<(Version, Vec<String>), Weak<Job>>,
+    /// The latest at the back.
+    kept: VecDeque<Arc<Job>>,
+}
+
+/// A computation, in progress or done.
+#[derive(Default)]
+struct Job {
+    outcome: Mutex<Option<Result<Computed, ComputeError>>>,
+    finished: Condvar,
+}
+
+/// What changes with a file: its device and number, its size, and when it and its metadata were written.
+#[derive(PartialEq, Eq, Hash)]
+struct Version([u64; 3], [i64; 4]);
+
+impl fmt::Debug for Computations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Computed").field("offset", &self.offset).field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Computations").field("kept", &lock(&self.state).kept.len()).finish_non_exhaustive()
     }
 }
 
-impl Computed {
-    /// All that `write` writes, which is the same each time; its digest; and what it has returned.
-    pub fn new<T>(
-        write: impl Fn(&mut dyn Write) -> io::Result<T> + Send + Sync + 'static,
-    ) -> io::Result<(Computed, Digest, T)> {
-        let mut measure = BufWriter::new(Measure::default());
-        let found = write(&mut measure)?;
-        let Measure { length, hasher } = measure.into_inner()?;
-        let write = Box::new(move |out: &mut dyn Write| write(out).map(drop));
-        Ok((Computed { write, offset: 0, length }, hasher.finish(), found))
+impl Computations {
+    /// The document that `write` computes from a file. `what` tells the document from all others of the file.
+    pub fn get(
+        &self,
+        file: &Arc<File>,
+        what: Vec<String>,
+        client: Option<&TcpStream>,
+        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
+    ) -> Result<Computed, ComputeError> {
+        let job = {
+            let mut state = lock(&self.state);
+            let key = (Version::of(file)?, what);
+            match state.jobs.get(&key).and_then(Weak::upgrade) {
+                Some(job) => job,
+                None => {
+                    let job = Job::begin(file, write)?;
+                    state.jobs.retain(|_, job| job.strong_count() > 0);
+                    state.jobs.insert(key, Arc::downgrade(&job));
+                    job
+                }
+            }
+        };
+        let computed = job.wait(client)?;
+        self.keep(job);
+        Ok(computed)
     }
 
-    /// How many bytes it has.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// The bytes from `start` on, so many.
-    pub fn cut(self, start: u64, length: u64) -> Computed {
-        Computed { offset: self.offset + start, length, ..self }
-    }
-
-    /// Computes it.
-    ///
-    /// # Errors
-    /// The file cannot be read, or has become shorter; or `out` takes no more.
-    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut window = Window { out, skip: self.offset, left: self.length };
-        (self.write)(&mut window)?;
-        if window.left > 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    fn keep(&self, job: Arc<Job>) {
+        let kept = &mut lock(&self.state).kept;
+        kept.retain(|known| !Arc::ptr_eq(known, &job));
+        kept.push_back(job);
+        if kept.len() > MAX_KEPT {
+            kept.pop_front();
+        }
     }
 }
 
-/// The digest of a file.
-pub fn digest_of(mut file: &File) -> io::Result<Digest> {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    file.seek(SeekFrom::Start(0))?;
-    io::copy(&mut file, &mut hasher)?;
-    Ok(hasher.finish())
+impl Version {
+    fn of(file: &File) -> io::Result<Version> {
+        let status = file.metadata()?;
+        let times = [status.mtime(), status.mtime_nsec(), status.ctime(), status.ctime_nsec()];
+        Ok(Version([status.dev(), status.ino(), status.size()], times))
+    }
 }
 
-struct Measure {
-    length: u64,
+impl Job {
+    fn begin(
+        file: &Arc<File>,
+        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
+    ) -> io::Result<Arc<Job>> {
+        let job = Arc::new(Job::default());
+        let waited_for = Arc::downgrade(&job);
+        let source = Source { reader: FileReader::new(Arc::clone(file), 0), job: Weak::clone(&waited_for) };
+        std::thread::Builder::new().spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                let mut out = Output::new(MAX_INDEX_BYTES);
+                let note = write(source, &mut out)?;
+                out.finish(note)
+            }));
+            // A panic must not let the clients wait for ever.
+            let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("the program panicked")));
+            if let Some(job) = waited_for.upgrade() {
+                *lock(&job.outcome) = Some(outcome.map_err(ComputeError::from));
+                job.finished.notify_all();
+            }
+        })?;
+        Ok(job)
+    }
+
+    fn wait(&self, client: Option<&TcpStream>) -> Result<Computed, ComputeError> {
+        let mut outcome = lock(&self.outcome);
+        loop {
+            let waited = self.finished.wait_timeout_while(outcome, LOOK, |outcome| outcome.is_none());
+            outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
+            match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None if client.is_some_and(has_left) => return Err(ComputeError::ClientLeft),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The file that a document is computed from. It gives no more bytes once no client waits.
+#[derive(Clone)]
+pub struct Source {
+    reader: FileReader,
+    job: Weak<Job>,
+}
+
+impl Source {
+    /// Copies the bytes from `start` to `end`.
+    pub fn copy(&self, start: u64, end: u64, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        let part = Source { reader: self.reader.at(start), job: Weak::clone(&self.job) };
+        file_reader::copy(part.take(end - start), out)
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.job.strong_count() == 0 {
+            return Err(io::Error::other("no client waits for the document"));
+        }
+        self.reader.read(bytes)
+    }
+}
+
+/// Where a document is written: a temporary file, which begins with the first byte.
+pub struct Output {
+    file: Option<BufWriter<File>>,
     hasher: Hasher,
+    length: u64,
+    max: u64,
 }
 
-impl Default for Measure {
-    fn default() -> Measure {
-        Measure { length: 0, hasher: Hasher::new(Algorithm::Sha256) }
+impl Output {
+    fn new(max: u64) -> Output {
+        Output { file: None, hasher: Hasher::new(Algorithm::Sha256), length: 0, max }
+    }
+
+    fn finish(self, note: String) -> io::Result<Computed> {
+        let file =
+            self.file.map(|file| file.into_inner().map_err(|error| unwritten(error.into_error()))).transpose()?;
+        let etag = format!("\"{}\"", self.hasher.finish());
+        Ok(Computed { file: file.map(Arc::new), length: self.length, etag, note })
     }
 }
 
-impl Write for Measure {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
         self.length += bytes.len() as u64;
+        if self.length > self.max {
+            return Err(io::Error::other(format!("it would be larger than {} bytes", self.max)));
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(BufWriter::new(tempfile::tempfile().map_err(unwritten)?)),
+        };
+        file.write_all(bytes).map_err(unwritten)?;
+        self.hasher.update(bytes);
         Ok(bytes.len())
     }
 
@@ -87,50 +235,66 @@ impl Write for Measure {
     }
 }
 
-/// Passes on a part of what is written.
-struct Window<'a, W> {
-    out: &'a mut W,
-    /// How many bytes come before the part.
-    skip: u64,
-    /// How many bytes of the part have not come yet.
-    left: u64,
+fn unwritten(error: io::Error) -> io::Error {
+    let directory = std::env::temp_dir();
+    let directory = directory.display();
+    io::Error::other(format!(
+        "cannot write a temporary file below {directory}: {error}; set TMPDIR to another directory"
+    ))
 }
 
-impl<W: Write> Write for Window<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
-        let wanted = (bytes.len() - skipped).min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        self.out.write_all(&bytes[skipped..skipped + wanted])?;
-        self.skip -= skipped as u64;
-        self.left -= wanted as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::mpsc::channel;
+
+    fn compute(
+        computations: &Computations,
+        client: Option<&TcpStream>,
+        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
+    ) -> Result<Computed, ComputeError> {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        file.set_len(1 << 40).unwrap();
+        computations.get(&file, vec![], client, write)
+    }
 
     #[test]
-    fn parts_are_cut_out_of_what_is_written() {
-        let new = || {
-            Computed::new(|out| {
-                out.write_all(b"0123")?;
-                out.write_all(b"456789")
-            })
-        };
-        for (start, length) in [(0, 10), (0, 1), (3, 3), (4, 6), (9, 1)] {
-            let (computed, digest, ()) = new().unwrap();
-            assert_eq!((computed.length(), digest), (10, Digest::of(Algorithm::Sha256, b"0123456789")));
-            let mut out = vec![];
-            computed.cut(start, length).cut(0, length).write_to(&mut out).unwrap();
-            assert_eq!(out, b"0123456789"[start as usize..][..length as usize]);
-        }
-        let (computed, ..) = new().unwrap();
-        assert!(computed.cut(8, 3).write_to(&mut vec![]).is_err(), "less comes than was said");
+    fn a_computation_ends_with_the_last_client_that_waits() {
+        // Given: a client that has asked, and has closed its side of the connection.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (client, _) = listener.accept().unwrap();
+        // When: its document takes days.
+        let (ended, end) = channel();
+        let answer = compute(&Computations::default(), Some(&client), move |mut source, _| {
+            let copied = io::copy(&mut source, &mut io::sink());
+            ended.send(copied.is_err()).unwrap();
+            Ok(String::new())
+        });
+        // Then: neither it nor the computation goes on.
+        assert!(matches!(answer, Err(ComputeError::ClientLeft)), "{answer:?}");
+        assert!(end.recv().unwrap());
+    }
+
+    #[test]
+    fn what_fails_is_an_error_and_is_not_kept() {
+        let computations = Computations::default();
+        let failed = compute(&computations, None, |_, _| panic!("on purpose")).unwrap_err();
+        assert!(failed.to_string().contains("panicked"), "{failed}");
+        let failed = compute(&computations, None, |_, _| Err(io::Error::other("damaged"))).unwrap_err();
+        assert!(failed.to_string().contains("damaged"), "{failed}");
+        assert_eq!(lock(&computations.state).kept.len(), 0);
+    }
+
+    #[test]
+    fn a_document_has_a_largest_size() {
+        let mut out = Output::new(10);
+        out.write_all(b"0123456789").unwrap();
+        assert!(out.write_all(b"0").unwrap_err().to_string().contains("10 bytes"));
     }
 }

@@ -25,6 +25,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::{Resource, getrlimit};
 
 use super::client::Client;
+use super::computed::MAX_KEPT;
 use super::connections::{Connections, Place};
 use super::head::{Head, Unread};
 use super::{http, respond};
@@ -55,8 +56,8 @@ const MAX_CONNECTIONS: usize = 256;
 const MAX_CONNECTIONS_PER_PEER: usize = 64;
 /// The descriptors that a connection may need: the client's socket, the file that is sent, and two in reserve.
 const FILES_PER_CONNECTION: u64 = 4;
-/// The descriptors that the process needs otherwise.
-const OTHER_FILES: u64 = 32;
+/// The descriptors that the process needs otherwise, the kept documents among them.
+const OTHER_FILES: u64 = 32 + MAX_KEPT as u64;
 
 /// A gate, and the connections that have passed it.
 pub struct Gate {

@@ -15,10 +15,15 @@ use crate::terminal;
 const PIECE_BYTES: usize = 32 * 1024;
 
 /// Answers one request. With `log`, writes what was asked, the status, the bytes of the body, and the time to standard error.
-pub fn exchange(http: tiny_http::Request, client: Client, log: bool, respond: impl FnOnce(&Request) -> Response) {
+pub fn exchange(
+    http: tiny_http::Request,
+    client: Client,
+    log: bool,
+    respond: impl FnOnce(&Request, &Client) -> Response,
+) {
     let start = Instant::now();
     let request = read(&http);
-    let response = respond(&request);
+    let response = respond(&request, &client);
     let status = response.status;
     let bytes = if sends_body(&request.method, status) { response.body.length() } else { 0 };
     let sent = send(response, &request.method, client.is_last, client.answer());

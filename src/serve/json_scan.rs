@@ -4,12 +4,11 @@
 //! every byte of the text comes out again, so that what is not wanted can be passed on as it is. It does not validate: what is
 //! no JSON comes out as it went in.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 
 /// The longest string that is compared or handed out, in bytes. Templates, tags and media types are shorter.
 const MAX_STRING: usize = 4096;
-/// How much of a file is read at once.
+/// How much of a text is read at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// One step from a value to a value in it.
@@ -34,13 +33,12 @@ pub enum Part<'a> {
     End(usize),
 }
 
-/// Reads a file from its beginning and hands out its parts.
-pub fn scan(mut file: &File, path: &'static [Step], mut on: impl FnMut(Part) -> io::Result<()>) -> io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
+/// Reads a text and hands out its parts.
+pub fn scan(mut text: impl Read, path: &'static [Step], mut on: impl FnMut(Part) -> io::Result<()>) -> io::Result<()> {
     let mut scanner = Scanner { path, ..Scanner::default() };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        match file.read(&mut piece) {
+        match text.read(&mut piece) {
             Ok(0) => return scanner.flush(&mut on),
             Ok(count) => scanner.feed(&piece[..count], &mut on)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

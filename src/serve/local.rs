@@ -3,9 +3,9 @@
 //! A site's templates lead to `https://{host}/…` or to its own origin. A preview answers on plain HTTP and some port, so in
 //! the documents it serves they become relative to itself. The files of the site stay as they are.
 
-use std::fs::File;
 use std::io::{self, Write};
 
+use super::computed::Source;
 use super::json_scan::{Part, Step, scan};
 use crate::site::Kind;
 use oci_discovery::json;
@@ -26,20 +26,26 @@ pub fn templates(kind: &Kind) -> Option<&'static [Step]> {
     }
 }
 
-/// Writes a document with its templates made local. False: there was nothing to change.
-pub fn write(file: &File, templates: &'static [Step], hosts: &[String], out: &mut dyn Write) -> io::Result<bool> {
-    let mut changed = false;
-    scan(file, templates, |part| match part {
-        Part::Text(text) => out.write_all(text),
-        Part::Match(token) => {
-            let uri = serde_json::from_slice::<String>(token).ok();
-            let local = uri.and_then(|uri| local(&uri, hosts));
-            changed |= local.is_some();
-            out.write_all(local.map(|local| json::canonical(&local)).as_deref().unwrap_or(token))
+/// Writes a document with its templates made local; nothing if there is nothing to change.
+pub fn write(source: &Source, templates: &'static [Step], hosts: &[String], out: &mut dyn Write) -> io::Result<()> {
+    let mut position = 0;
+    let mut is_changed = false;
+    scan(source.clone(), templates, |part| {
+        let (Part::Text(text) | Part::Match(text)) = part else { return Ok(()) };
+        let changed = matches!(part, Part::Match(_)).then(|| local_token(text, hosts)).flatten();
+        if changed.is_some() && !is_changed {
+            source.copy(0, position, out)?;
+            is_changed = true;
         }
-        Part::Begin(_) | Part::End(_) => Ok(()),
-    })?;
-    Ok(changed)
+        position += text.len() as u64;
+        if is_changed { out.write_all(changed.as_deref().unwrap_or(text)) } else { Ok(()) }
+    })
+}
+
+/// A template as JSON, made local.
+fn local_token(token: &[u8], hosts: &[String]) -> Option<Vec<u8>> {
+    let uri = serde_json::from_slice::<String>(token).ok()?;
+    Some(json::canonical(&local(&uri, hosts)?))
 }
 
 /// `https://{host}/a/{+path}` and `https://example.com/a/{+path}` become `/a/{+path}`. A `{host}` that remains is the host of

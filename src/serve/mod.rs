@@ -1,13 +1,14 @@
 //! The preview server: a site's directory over HTTP on loopback, with the media types and cache policy it will have.
 //!
 //! It answers every request from the files as they are at that moment, so a publish is seen at once. What to send is decided
-//! in [`respond`], without a socket. The gate (`gate.rs`) limits the connections (`connections.rs`), reads and checks the head of
+//! in [`respond`], and documents that no file has are computed in [`computed`]. The gate (`gate.rs`) limits the connections (`connections.rs`), reads and checks the head of
 //! each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`) takes the request from `tiny_http` and
 //! sends the answer ([`http`]).
 
 mod client;
 pub mod computed;
 mod connections;
+mod file_reader;
 mod gate;
 mod head;
 pub mod host;
@@ -33,6 +34,8 @@ use crate::site::map::MapError;
 use crate::site::path::DESCRIPTION;
 use crate::store::StoreError;
 use crate::store::directory::{DirectoryStore, LinkMode};
+use client::Client;
+use computed::Computations;
 use gate::Gate;
 use respond::{Preview, Request, Response};
 use workers::Workers;
@@ -117,6 +120,7 @@ impl Handle {
 struct ServedSite {
     path: PathBuf,
     current: Mutex<Current>,
+    computations: Computations,
 }
 
 /// What is there now, as far as it could be read.
@@ -132,7 +136,7 @@ impl ServedSite {
     fn open(path: &Path) -> Result<ServedSite, ServeError> {
         let root = Root::open(path).map_err(|_| ServeError::NotASite { path: path.into() })?;
         let current = Current { modified: modified(&root), map: Arc::new(read_map(path)?), root: Arc::new(root) };
-        Ok(ServedSite { path: path.into(), current: Mutex::new(current) })
+        Ok(ServedSite { path: path.into(), current: Mutex::new(current), computations: Computations::default() })
     }
 
     /// The directory, opened again because another may have been put in its place, and the map, read again when the description
@@ -152,7 +156,7 @@ impl ServedSite {
     }
 
     /// Answers a request. On loopback, only for hosts that [`host`] accepts.
-    fn answer(&self, request: &Request, is_local: bool) -> Response {
+    fn answer(&self, request: &Request, client: &Client, is_local: bool) -> Response {
         let Current { root, map, .. } = self.current();
         let hosts = &map.settings().hosts;
         match &request.host {
@@ -164,7 +168,10 @@ impl ServedSite {
                 );
                 respond::error(421, "HOST_UNKNOWN", &message)
             }
-            _ => respond::respond(&Preview { root: &root, map: &map }, request),
+            _ => {
+                let (computations, client) = (&self.computations, Some(&*client.stream));
+                respond::respond(&Preview { root: &root, map: &map, computations, client }, request)
+            }
         }
     }
 }
@@ -214,7 +221,7 @@ impl Server {
         let entered = Arc::clone(&gate);
         let answer = move |http| {
             if let Some(client) = entered.client_of(&http) {
-                http::exchange(http, client, log, |request| site.answer(request, is_local));
+                http::exchange(http, client, log, |request, client| site.answer(request, client, is_local));
             }
         };
         let (failed, failure) = mpsc::channel();

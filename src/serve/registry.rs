@@ -1,19 +1,19 @@
 //! The registry view as the preview serves it: the files of [`crate::site::registry`], and the few things that need a
 //! program, because they depend on a query: `n`, `last` and `artifactType`.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use url::form_urlencoded;
 
-use super::computed::{self, Computed};
+use super::computed::Source;
 use super::json_scan::{Part, Step, scan};
-use super::respond::{Body, Preview, Refusal, Representation};
+use super::respond::{Preview, Refusal, Representation};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
-use oci_discovery::digest::Digest;
+use oci_discovery::digest::{Algorithm, Digest, Hasher};
+
+/// The most tags in a page. The distribution-spec lets a page have fewer tags than a client asked for.
+const MAX_TAGS: usize = 10_000;
 
 /// Answers a request of the distribution API. None: the path is not below `v2/`.
 pub fn find(preview: &Preview, path: &str, query: &str) -> Option<Result<Representation, Refusal>> {
@@ -76,12 +76,18 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
         None => preview.open(&path, Endpoint::Manifest { name, reference }.kind()).map_err(|_| unknown())?,
     };
     let digest = match Digest::parse(reference) {
-        Ok(digest) => digest,
-        Err(_) => computed::digest_of(&*file(&found)?).map_err(Refusal::Read)?,
+        Ok(digest) => digest.to_string(),
+        Err(_) => preview.compute(&found, vec!["digest".into()], |source, _| digest_of(source))?.note,
     };
     found.etag = format!("\"{digest}\"");
-    found.headers.push(("Docker-Content-Digest", digest.to_string()));
+    found.headers.push(("Docker-Content-Digest", digest));
     Ok(found)
+}
+
+fn digest_of(mut source: Source) -> io::Result<String> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    io::copy(&mut source, &mut hasher)?;
+    Ok(hasher.finish().to_string())
 }
 
 fn blob(preview: &Preview, name: &str, digest: &Digest) -> Result<Representation, Refusal> {
@@ -99,12 +105,15 @@ fn tags(preview: &Preview, name: &str, query: &Query) -> Result<Representation, 
     if query.n.is_none() && query.last.is_none() {
         return Ok(found);
     }
-    let (file, page) = (file(&found)?, TagsPage::new(name, query));
-    let (computed, digest, next) = Computed::new(move |out| page.write(&file, out)).map_err(Refusal::Read)?;
-    if let (Some(n), Some(last)) = (query.n, next) {
-        found.headers.push(("Link", format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\"")));
+    let max = query.n.unwrap_or(MAX_TAGS).min(MAX_TAGS);
+    let page = TagsPage { empty: registry::tags_list(name, &[]), after: query.last.clone().unwrap_or_default(), max };
+    let what = vec!["tags".into(), name.into(), page.after.clone(), max.to_string()];
+    let computed = preview.compute(&found, what, move |source, out| page.write(source, out))?;
+    if !computed.note.is_empty() {
+        let link = format!("</v2/{name}/tags/list?n={max}&last={}>; rel=\"next\"", computed.note);
+        found.headers.push(("Link", link));
     }
-    Ok(Representation { etag: format!("\"{digest}\""), body: Body::Computed(computed), ..found })
+    Ok(found.with(computed))
 }
 
 /// The part of a tags list that a query asks for.
@@ -112,40 +121,35 @@ struct TagsPage {
     /// The document without tags.
     empty: Vec<u8>,
     /// Only tags after this one.
-    after: Option<String>,
+    after: String,
     /// How many at most.
     max: usize,
 }
 
 impl TagsPage {
-    fn new(name: &str, query: &Query) -> TagsPage {
-        let (after, max) = (query.last.clone(), query.n.unwrap_or(usize::MAX));
-        TagsPage { empty: registry::tags_list(name, &[]), after, max }
-    }
-
-    /// Writes it. Gives its last tag if others follow.
-    fn write(&self, file: &File, out: &mut dyn Write) -> io::Result<Option<String>> {
+    /// Writes it. Gives its last tag if others follow, and otherwise nothing.
+    fn write(&self, source: Source, out: &mut dyn Write) -> io::Result<String> {
         const TAGS: &[Step] = &[Step::Key(&["tags"]), Step::Element];
         let mut list = List::begin(&self.empty, out)?;
-        let (mut last, mut is_cut) = (None, false);
-        scan(file, TAGS, |part| {
+        let (mut last, mut is_cut) = (String::new(), false);
+        scan(source, TAGS, |part| {
             let Part::Match(token) = part else { return Ok(()) };
             // What is no tag could not stand in the link to the next page.
             let Some(tag) = serde_json::from_slice::<String>(token).ok().filter(|tag| registry::is_tag(tag)) else {
                 return Ok(());
             };
-            if self.after.as_ref().is_some_and(|after| tag <= *after) {
+            if tag <= self.after {
                 return Ok(());
             }
             if list.count == self.max {
                 is_cut = true;
                 return Ok(());
             }
-            last = Some(tag);
+            last = tag;
             list.next()?.write_all(token)
         })?;
         list.end()?;
-        Ok(last.filter(|_| is_cut))
+        Ok(if is_cut { last } else { String::new() })
     }
 }
 
@@ -191,22 +195,22 @@ fn referrers(preview: &Preview, name: &str, digest: &Digest, query: &Query) -> R
         Err(_) => preview.open(&registry::no_referrers_path()?, Kind::Referrers)?,
     };
     let Some(wanted) = &query.artifact_type else { return Ok(found) };
-    let (file, wanted) = (file(&found)?, wanted.clone());
-    let written = Computed::new(move |out| write_referrers(&file, &wanted, out));
-    let (computed, digest, ()) = written.map_err(Refusal::Read)?;
+    let (what, wanted) = (vec!["referrers".into(), wanted.clone()], wanted.clone());
+    let computed = preview
+        .compute(&found, what, move |source, out| write_referrers(&source, &wanted, out).map(|()| String::new()))?;
     found.headers.push(("OCI-Filters-Applied", "artifactType".into()));
-    Ok(Representation { etag: format!("\"{digest}\""), body: Body::Computed(computed), ..found })
+    Ok(found.with(computed))
 }
 
 /// Writes a list of referrers with only those of one artifact type.
-fn write_referrers(file: &File, wanted: &str, out: &mut dyn Write) -> io::Result<()> {
+fn write_referrers(source: &Source, wanted: &str, out: &mut dyn Write) -> io::Result<()> {
     const TYPES: &[Step] = &[Step::Key(&["manifests"]), Step::Element, Step::Key(&["artifactType"])];
     /// How many objects and arrays are around an entry.
     const ENTRY: usize = 2;
     let empty = registry::image_index(vec![]);
     let mut list = List::begin(&empty, out)?;
     let (mut position, mut start, mut is_wanted) = (0, 0, false);
-    scan(file, TYPES, |part| {
+    scan(source.clone(), TYPES, |part| {
         match part {
             Part::Text(text) => position += text.len() as u64,
             Part::Match(token) => {
@@ -214,32 +218,12 @@ fn write_referrers(file: &File, wanted: &str, out: &mut dyn Write) -> io::Result
                 is_wanted = serde_json::from_slice::<String>(token).is_ok_and(|found| found == wanted);
             }
             Part::Begin(ENTRY) => (start, is_wanted) = (position, false),
-            Part::End(ENTRY) if is_wanted => copy(file, start, position, list.next()?)?,
+            Part::End(ENTRY) if is_wanted => source.copy(start, position, list.next()?)?,
             Part::Begin(_) | Part::End(_) => {}
         }
         Ok(())
     })?;
     list.end()
-}
-
-/// Copies a part of a file, and leaves the place at which the file is read.
-fn copy(file: &File, mut start: u64, end: u64, out: &mut dyn Write) -> io::Result<()> {
-    let mut piece = [0; 4096];
-    while start < end {
-        let length = piece.len().min(usize::try_from(end - start).unwrap_or(usize::MAX));
-        file.read_exact_at(&mut piece[..length], start)?;
-        out.write_all(&piece[..length])?;
-        start += length as u64;
-    }
-    Ok(())
-}
-
-/// The file that a representation is sent from as it is, as all of the view's are.
-fn file(found: &Representation) -> Result<Arc<File>, Refusal> {
-    match &found.body {
-        Body::File { file, .. } => Ok(Arc::clone(file)),
-        Body::Bytes(_) | Body::Computed(_) => Err(Refusal::NotFound),
-    }
 }
 
 fn unknown(code: &'static str, message: &str) -> Refusal {

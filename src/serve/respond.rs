@@ -1,14 +1,17 @@
-//! From a request to a response, as plain data: everything about HTTP that does not need a socket.
+//! From a request to a response, as plain data: everything about HTTP that does not need a socket. The client's socket only tells
+//! whether the client still waits for a document that is being computed.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::computed::Computed;
+use super::computed::{Computations, ComputeError, Computed, Output, Source};
+use super::file_reader::{self, FileReader};
 use super::range::{self, Range};
 use super::request_path::{self, RequestPathError};
 use super::{local, registry};
@@ -68,8 +71,6 @@ pub enum Body {
         /// How many bytes it has.
         length: u64,
     },
-    /// Computed while it is sent.
-    Computed(Computed),
 }
 
 impl Body {
@@ -78,7 +79,6 @@ impl Body {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::File { length, .. } => *length,
-            Body::Computed(computed) => computed.length(),
         }
     }
 
@@ -90,23 +90,21 @@ impl Body {
         match self {
             Body::Bytes(bytes) => out.write_all(bytes),
             Body::File { file, offset, length } => {
-                let mut file = file.as_ref();
-                file.seek(SeekFrom::Start(*offset))?;
-                let copied = io::copy(&mut file.take(*length), out)?;
-                if copied < *length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+                file_reader::copy(FileReader::new(Arc::clone(file), *offset).take(*length), out)
             }
-            Body::Computed(computed) => computed.write_to(out),
         }
     }
 }
 
-/// What can be sent: bytes, and what identifies them.
+/// What can be sent: a file, and what identifies its bytes.
 #[derive(Debug)]
 pub struct Representation {
     /// How it is served.
     pub kind: Kind,
-    /// Its bytes.
-    pub body: Body,
+    /// The open file.
+    pub file: Arc<File>,
+    /// How many bytes it has.
+    pub length: u64,
     /// The strong entity tag, quotes included.
     pub etag: String,
     /// When it was written; None where HTTP cannot say it.
@@ -115,13 +113,25 @@ pub struct Representation {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// The site as a server sees it.
+impl Representation {
+    /// The same with the bytes of a document that was computed from it.
+    pub fn with(self, computed: Computed) -> Representation {
+        let Computed { file: Some(file), length, etag, .. } = computed else { return self };
+        Representation { file, length, etag, ..self }
+    }
+}
+
+/// The site as a server sees it, for one client.
 #[derive(Debug)]
 pub struct Preview<'a> {
     /// The site's directory.
     pub root: &'a Root,
     /// What lives where.
     pub map: &'a SiteMap,
+    /// Documents that are computed.
+    pub computations: &'a Computations,
+    /// The client. None: it cannot leave.
+    pub client: Option<&'a TcpStream>,
 }
 
 /// Why there is nothing to send.
@@ -149,6 +159,9 @@ pub enum Refusal {
     /// The file is there and cannot be read.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
+    /// A document cannot be computed from the file.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
 }
 
 /// Answers a request.
@@ -164,7 +177,8 @@ pub fn respond(preview: &Preview, request: &Request) -> Response {
         Err(Refusal::Registry { status, code, message }) => error(status, code, &message),
         Err(refusal @ (Refusal::Malformed(_) | Refusal::Unsafe(_))) => error(400, "PATH_INVALID", &refusal.to_string()),
         Err(refusal @ Refusal::NotFound) => error(404, "NOT_FOUND", &refusal.to_string()),
-        Err(refusal @ Refusal::Read(_)) => error(500, "UNREADABLE", &refusal.to_string()),
+        Err(refusal @ Refusal::Compute(ComputeError::ClientLeft)) => error(503, "CLIENT_LEFT", &refusal.to_string()),
+        Err(refusal @ (Refusal::Read(_) | Refusal::Compute(_))) => error(500, "UNREADABLE", &refusal.to_string()),
     }
 }
 
@@ -198,19 +212,29 @@ impl Preview<'_> {
             None => format!("\"{:x}-{:x}.{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
         };
         let modified = metadata.modified().ok().filter(has_http_date);
-        let file = Arc::new(file);
-        let local = self.localise(&file, &kind).map_err(Refusal::Read)?;
-        let whole = Body::File { file, offset: 0, length: metadata.len() };
-        let (body, etag) = local.unwrap_or((whole, etag));
-        Ok(Representation { kind, body, etag, modified, headers: vec![] })
+        let (file, length) = (Arc::new(file), metadata.len());
+        self.localise(Representation { kind, file, length, etag, modified, headers: vec![] })
     }
 
-    /// A document with its templates made local, and its entity tag. None: there is nothing to change.
-    fn localise(&self, file: &Arc<File>, kind: &Kind) -> io::Result<Option<(Body, String)>> {
-        let Some(templates) = local::templates(kind) else { return Ok(None) };
-        let (file, hosts) = (Arc::clone(file), self.map.settings().hosts.clone());
-        let (computed, digest, changed) = Computed::new(move |out| local::write(&file, templates, &hosts, out))?;
-        Ok(changed.then(|| (Body::Computed(computed), format!("\"{digest}\""))))
+    /// A document with its templates made local.
+    fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
+        let Some(templates) = local::templates(&found.kind) else { return Ok(found) };
+        let hosts = self.map.settings().hosts.clone();
+        let what = [vec![format!("{:?}", found.kind)], hosts.clone()].concat();
+        let computed = self.compute(&found, what, move |source, out| {
+            local::write(&source, templates, &hosts, out).map(|()| String::new())
+        })?;
+        Ok(found.with(computed))
+    }
+
+    /// What `write` computes from a file; see [`Computations::get`].
+    pub fn compute(
+        &self,
+        found: &Representation,
+        what: Vec<String>,
+        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
+    ) -> Result<Computed, ComputeError> {
+        self.computations.get(&found.file, what, self.client, write)
     }
 
     /// Opens a regular file of the site. A site has no links, so none is followed.
@@ -250,15 +274,15 @@ fn send(request: &Request, found: Representation) -> Response {
     headers.extend(found.kind.headers().iter().map(|(name, value)| (*name, value.to_string())));
     headers.extend(found.modified.map(|time| ("Last-Modified", httpdate::fmt_http_date(time))));
     headers.extend(found.headers);
+    let (file, size) = (found.file, found.length);
     if is_not_modified(request, &found.etag, found.modified) {
-        return Response { status: 304, headers, body: found.body };
+        return Response { status: 304, headers, body: Body::File { file, offset: 0, length: size } };
     }
-    let size = found.body.length();
     match wanted_range(request, &found.etag, found.modified, size) {
-        Range::Whole => Response { status: 200, headers, body: found.body },
+        Range::Whole => Response { status: 200, headers, body: Body::File { file, offset: 0, length: size } },
         Range::Part { start, end } => {
             headers.push(("Content-Range", format!("bytes {start}-{end}/{size}")));
-            Response { status: 206, headers, body: cut(found.body, start, end) }
+            Response { status: 206, headers, body: Body::File { file, offset: start, length: end - start + 1 } }
         }
         Range::Unsatisfiable => {
             let mut response =
@@ -266,16 +290,6 @@ fn send(request: &Request, found: Representation) -> Response {
             response.headers.push(("Content-Range", format!("bytes */{size}")));
             response
         }
-    }
-}
-
-fn cut(body: Body, start: u64, end: u64) -> Body {
-    match body {
-        Body::Bytes(bytes) => {
-            Body::Bytes(bytes.into_iter().skip(start as usize).take((end - start + 1) as usize).collect())
-        }
-        Body::File { file, offset, .. } => Body::File { file, offset: offset + start, length: end - start + 1 },
-        Body::Computed(computed) => Body::Computed(computed.cut(start, end - start + 1)),
     }
 }
 
@@ -326,7 +340,8 @@ mod tests {
             views: Views::default(),
         };
         let map = SiteMap::new(settings).unwrap();
-        respond(&Preview { root: &Root::open(root).unwrap(), map: &map }, request)
+        let (root, computations) = (Root::open(root).unwrap(), Computations::default());
+        respond(&Preview { root: &root, map: &map, computations: &computations, client: None }, request)
     }
 
     fn to(path: &str) -> Request {

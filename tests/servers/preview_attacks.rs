@@ -1,5 +1,5 @@
-//! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, foreign hosts, and a file
-//! that shrinks while it is sent. During each attack another client is answered within a second, and the process stays small.
+//! Clients that mean harm to the preview: bodies, endless heads, other protocols, slow connections, foreign hosts, many requests
+//! for documents that are computed, and a file that shrinks while it is sent. During each attack another client is answered within a second, and the process stays small.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -234,7 +234,7 @@ fn large_documents_take_no_memory_for_each_request() {
     place("v2/app/tags/list", &serde_json::json!({"name": "app", "tags": tags}));
     place(&format!("v2/app/referrers/{digest}"), &index);
     let referrers = format!("/v2/app/referrers/{digest}?artifactType=application/1");
-    for path in ["/oci-index/large", "/v2/app/tags/list?last=tag-of-this-image-000001&n=90000", &referrers] {
+    for path in ["/oci-index/large", "/v2/app/tags/list?last=tag-of-this-image-000001&n=9000", &referrers] {
         // When: many clients ask for one at once.
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let mut clients = attack(&server, 16, &request);
@@ -254,12 +254,115 @@ fn large_documents_take_no_memory_for_each_request() {
             _ => {
                 assert_eq!(
                     document["tags"].as_array().unwrap()[..],
-                    *tags[2..90_002].iter().map(String::as_str).collect::<Vec<_>>()
+                    *tags[2..9_002].iter().map(String::as_str).collect::<Vec<_>>()
                 );
-                assert!(answers[0].expect("Link").contains("last=tag-of-this-image-090001>"));
+                assert!(answers[0].expect("Link").contains("last=tag-of-this-image-009001>"));
             }
         }
         assert_unharmed(&server);
+    }
+}
+
+#[test]
+fn clients_that_leave_while_their_document_is_computed_hold_no_place() {
+    // Given: a preview with few places, and documents that take days to compute.
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 80);
+    let referrers = format!("v2/app/referrers/sha256:{}", "1".repeat(64));
+    for (path, query) in [("oci-index/endless", ""), (&referrers, "?artifactType=a/b")] {
+        let file = site.root().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::File::create(file).unwrap().set_len(1 << 40).unwrap();
+        for after in ["", "GET /"] {
+            // When: more clients than there are places ask for one, and leave.
+            drop(attack(&server, 40, &format!("GET /{path}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n{after}")));
+            // Then: the next client is answered as soon as the preview has seen them go.
+            let start = Instant::now();
+            while server.connect().try_get(INDEX) != Some(200) {
+                assert!(start.elapsed() < PATIENCE, "the clients that left hold every place");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+#[test]
+fn many_clients_that_wait_for_a_computation_give_way_to_another() {
+    let (site, server) = start();
+    std::fs::File::create(site.root().join("oci-index/endless")).unwrap().set_len(1 << 40).unwrap();
+    // Given: more connections than the preview takes, of several addresses, which wait for a document that takes days.
+    let addresses = (3..7).flat_map(|last| std::iter::repeat_n(Ipv4Addr::new(127, 0, 0, last), 64));
+    let waiting: Vec<TcpStream> = addresses
+        .map(|address| {
+            let mut client = connect_from(address, server.address);
+            client.write_all(b"GET /oci-index/endless HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    // Then: clients of another address are answered, however often.
+    for _ in 0..3 {
+        assert_unharmed(&server);
+    }
+    drop(waiting);
+}
+
+#[test]
+fn what_is_computed_is_computed_once_for_each_version_of_a_file() {
+    // Given: documents that the preview computes, or looks through and leaves as they are.
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    let tags: Vec<String> = (0..100_000).map(|number| format!("tag-of-this-image-{number:06}")).collect();
+    let index =
+        |uri: &str| serde_json::json!({"manifests": [{"casEngines": [{"uri": uri}]}], "tags": tags}).to_string();
+    for (path, query, document) in [
+        ("oci-index/changed", "", index("https://example.com/cas")),
+        ("oci-index/same", "", index("/cas")),
+        ("v2/app/tags/list", "?last=tag-of-this-image-000001&n=9000", index("")),
+        ("v2/app/manifests/large", "", index("")),
+    ] {
+        let (file, target, size) = (site.root().join(path), format!("/{path}{query}"), document.len() as u64);
+        std::fs::write(&file, document).unwrap();
+        // When: many clients ask for one at once.
+        let before = server.bytes_read();
+        let mut clients = attack(&server, 16, &format!("HEAD {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let heads: Vec<_> = clients.iter_mut().map(Connection::head).collect();
+        // Then: it is computed once for all.
+        assert!(heads.iter().all(|head| head.status == 200 && head.headers == heads[0].headers), "{heads:?}");
+        assert!(server.bytes_read() - before < 2 * size, "{path}: {} of {size}", server.bytes_read() - before);
+        // When: clients ask for the end of it, or whether it has changed.
+        let whole = server.get(&target);
+        let (before, etag) = (server.bytes_read(), whole.expect("ETag"));
+        for _ in 0..16 {
+            let end = server.get_with(&target, &[("Range", "bytes=-100")]);
+            assert_eq!((end.status, &end.body[..]), (206, &whole.body[whole.body.len() - 100..]), "{path}");
+            assert_eq!(server.get_with(&target, &[("If-None-Match", etag)]).status, 304, "{path}");
+        }
+        // Then: it is not computed again.
+        assert!(server.bytes_read() - before < size, "{path}: {} of {size}", server.bytes_read() - before);
+        // When: the file has another version, of the same size.
+        let text = std::fs::read_to_string(&file).unwrap().replace("image-00", "image-xx");
+        std::fs::write(&file, text).unwrap();
+        // Then: that one is served.
+        let changed = server.get(&target);
+        assert_ne!(changed.expect("ETag"), etag);
+        assert!(String::from_utf8(changed.body).unwrap().contains("image-xx"), "{path}");
+    }
+}
+
+#[test]
+fn few_computed_documents_are_kept() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    let before = server.open_files();
+    // When: clients ask for more documents than the preview keeps.
+    for number in 0..200 {
+        assert_eq!(server.get(&format!("/v2/app/tags/list?last={number}")).status, 200);
+    }
+    // Then: the others cost no file.
+    let start = Instant::now();
+    while server.open_files() > before + 32 {
+        assert!(start.elapsed() < PATIENCE, "{} files are open, {before} were", server.open_files());
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

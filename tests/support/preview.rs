@@ -63,6 +63,12 @@ impl Preview {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many bytes its process has read until now.
+    pub fn bytes_read(&self) -> u64 {
+        let counters = std::fs::read_to_string(format!("/proc/{}/io", self.id())).unwrap();
+        counters.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     /// How many files its process has open.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()

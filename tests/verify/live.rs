@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ocisite::publish;
 use ocisite::root::Root;
+use ocisite::serve::computed::Computations;
 use ocisite::serve::respond::{Preview, Request, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
@@ -93,7 +94,8 @@ fn answer(stream: &mut TcpStream, root: &Root, faults: Faults) {
     (faults.request)(&mut request);
     let store = DirectoryStore::new(root.path(), LinkMode::Copy, true).unwrap();
     let map = SiteMap::new(publish::description(&store).unwrap().unwrap().settings).unwrap();
-    let mut response = respond(&Preview { root, map: &map }, &request);
+    let mut response =
+        respond(&Preview { root, map: &map, computations: &Computations::default(), client: None }, &request);
     (faults.response)(&request, &mut response);
     (faults.asked)(&asked, &mut response);
     // The client may go away in the middle.
