@@ -2,7 +2,8 @@
 //!
 //! A document is written to a temporary file without a name, and then sent as any other file is: a range, a `HEAD` or a 304 costs
 //! nothing more. The latest documents are kept. A computation has a thread of its own, and goes on as long as one client waits for
-//! it: the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has gone waits no longer.
+//! it: the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has closed its side of the connection
+//! counts as gone, because one that reads on cannot be told from it.
 
 #![allow(clippy::disallowed_methods, reason = "its temporary files have no name, and are of no site")]
 
