@@ -15,6 +15,7 @@ pub mod host;
 pub mod http;
 pub mod json_scan;
 pub mod local;
+pub mod preview;
 pub mod range;
 pub mod registry;
 pub mod request_path;
@@ -37,7 +38,8 @@ use crate::store::directory::{DirectoryStore, LinkMode};
 use client::Client;
 use computed::Computations;
 use gate::Gate;
-use respond::{Preview, Request, Response};
+use preview::Preview;
+use respond::{Request, Response};
 use workers::Workers;
 
 /// How long a server that was told to stop goes on sending what it has begun to send.

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::computed::Source;
 use super::json_scan::{Part, Step, scan};
-use super::respond::{Preview, Refusal, Representation};
+use super::preview::{Preview, Refusal, Representation};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{Algorithm, Digest, Hasher};

@@ -1,23 +1,19 @@
-//! From a request to a response, as plain data: everything about HTTP that does not need a socket. The client's socket only tells
-//! whether the client still waits for a document that is being computed.
+//! From a request to a response, as plain data: everything about HTTP that does not need a socket.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::computed::{Computations, ComputeError, Computed, Output, Source};
+use super::computed::ComputeError;
 use super::file_reader::{self, FileReader};
+use super::preview::{Preview, Refusal, Representation};
 use super::range::{self, Range};
-use super::request_path::{self, RequestPathError};
-use super::{local, registry};
-use crate::root::{FileError, Root};
-use crate::site::path::{PRIVATE_DIRECTORY, PathError};
-use crate::site::{Kind, SiteMap, SitePath, catalogue};
+use super::{registry, request_path};
+use crate::site::path::PathError;
+use crate::site::{SitePath, catalogue};
 use oci_discovery::json;
 
 /// A request, as far as it matters here.
@@ -96,74 +92,6 @@ impl Body {
     }
 }
 
-/// What can be sent: a file, and what identifies its bytes.
-#[derive(Debug)]
-pub struct Representation {
-    /// How it is served.
-    pub kind: Kind,
-    /// The open file.
-    pub file: Arc<File>,
-    /// How many bytes it has.
-    pub length: u64,
-    /// The strong entity tag, quotes included.
-    pub etag: String,
-    /// When it was written; None where HTTP cannot say it.
-    pub modified: Option<SystemTime>,
-    /// Headers beside those that its kind gives.
-    pub headers: Vec<(&'static str, String)>,
-}
-
-impl Representation {
-    /// The same with the bytes of a document that was computed from it.
-    pub fn with(self, computed: Computed) -> Representation {
-        let Computed { file: Some(file), length, etag, .. } = computed else { return self };
-        Representation { file, length, etag, ..self }
-    }
-}
-
-/// The site as a server sees it, for one client.
-#[derive(Debug)]
-pub struct Preview<'a> {
-    /// The site's directory.
-    pub root: &'a Root,
-    /// What lives where.
-    pub map: &'a SiteMap,
-    /// Documents that are computed.
-    pub computations: &'a Computations,
-    /// The client. None: it cannot leave.
-    pub client: Option<&'a TcpStream>,
-}
-
-/// Why there is nothing to send.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The request has no path.
-    #[error("the path is malformed: {0}")]
-    Malformed(#[from] RequestPathError),
-    /// The path is none that a site could have.
-    #[error("the path is malformed: {0}")]
-    Unsafe(#[from] PathError),
-    /// Nothing lives there.
-    #[error("nothing is at this path")]
-    NotFound,
-    /// The registry view's own word for it.
-    #[error("{message}")]
-    Registry {
-        /// The HTTP status.
-        status: u16,
-        /// The code of the distribution-spec.
-        code: &'static str,
-        /// For people.
-        message: String,
-    },
-    /// The file is there and cannot be read.
-    #[error("the file cannot be read")]
-    Read(#[source] io::Error),
-    /// A document cannot be computed from the file.
-    #[error(transparent)]
-    Compute(#[from] ComputeError),
-}
-
 /// Answers a request.
 pub fn respond(preview: &Preview, request: &Request) -> Response {
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
@@ -201,66 +129,6 @@ fn site_path(path: &str) -> Result<SitePath, Refusal> {
         PathError::Dots { segment, .. } if segment.is_empty() => Refusal::NotFound,
         error => error.into(),
     })
-}
-
-impl Preview<'_> {
-    /// Opens an object of the site.
-    pub fn open(&self, path: &SitePath, kind: Kind) -> Result<Representation, Refusal> {
-        let (file, metadata) = self.open_file(path)?;
-        let etag = match self.map.digest_at(path) {
-            Some(digest) => format!("\"{digest}\""),
-            None => format!("\"{:x}-{:x}.{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
-        };
-        let modified = metadata.modified().ok().filter(has_http_date);
-        let (file, length) = (Arc::new(file), metadata.len());
-        self.localise(Representation { kind, file, length, etag, modified, headers: vec![] })
-    }
-
-    /// A document with its templates made local.
-    fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
-        let Some(templates) = local::templates(&found.kind) else { return Ok(found) };
-        let hosts = self.map.settings().hosts.clone();
-        let what = [vec![format!("{:?}", found.kind)], hosts.clone()].concat();
-        let computed = self.compute(&found, what, move |source, out| {
-            local::write(&source, templates, &hosts, out).map(|()| String::new())
-        })?;
-        Ok(found.with(computed))
-    }
-
-    /// What `write` computes from a file; see [`Computations::get`].
-    pub fn compute(
-        &self,
-        found: &Representation,
-        what: Vec<String>,
-        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
-    ) -> Result<Computed, ComputeError> {
-        self.computations.get(&found.file, what, self.client, write)
-    }
-
-    /// Opens a regular file of the site. A site has no links, so none is followed.
-    fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
-        if path.top() == PRIVATE_DIRECTORY {
-            return Err(Refusal::NotFound);
-        }
-        match self.root.open_file(path.as_str()) {
-            Ok(Some(found)) => Ok(found),
-            Ok(None) | Err(FileError::InTheWay { .. } | FileError::Foreign { .. }) => Err(Refusal::NotFound),
-            Err(FileError::Io { source, .. }) => Err(refusal(source)),
-        }
-    }
-}
-
-fn refusal(error: io::Error) -> Refusal {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => Refusal::NotFound,
-        _ => Refusal::Read(error),
-    }
-}
-
-/// Whether HTTP has a date for a time: from 1970 to the year 9999. Files can be of any time, and `httpdate` panics.
-fn has_http_date(time: &SystemTime) -> bool {
-    const YEAR_10000: u64 = 253_402_300_800;
-    time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000)
 }
 
 fn send(request: &Request, found: Representation) -> Response {
@@ -328,7 +196,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::site::{Preset, Settings, settings::Views};
+    use crate::root::Root;
+    use crate::serve::computed::Computations;
+    use crate::site::{Preset, Settings, SiteMap, settings::Views};
     use oci_discovery::template::Template;
 
     fn ask(root: &Path, request: &Request) -> Response {
@@ -453,7 +323,6 @@ mod tests {
             let date = if time < SystemTime::UNIX_EPOCH { (200, "") } else { (304, "Thu, 01 Jan 1970 00:00:00 GMT") };
             assert_eq!((response.status, header(&response, "Last-Modified")), date);
         }
-        assert!(!has_http_date(&(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800))));
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! The site as the preview reads it: from a path to an open file, and to the documents that are computed from it.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::computed::{Computations, ComputeError, Computed, Output, Source};
+use super::local;
+use super::request_path::RequestPathError;
+use crate::root::{FileError, Root};
+use crate::site::path::{PRIVATE_DIRECTORY, PathError};
+use crate::site::{Kind, SiteMap, SitePath};
+
+/// What can be sent: a file, and what identifies its bytes.
+#[derive(Debug)]
+pub struct Representation {
+    /// How it is served.
+    pub kind: Kind,
+    /// The open file.
+    pub file: Arc<File>,
+    /// How many bytes it has.
+    pub length: u64,
+    /// The strong entity tag, quotes included.
+    pub etag: String,
+    /// When it was written; None where HTTP cannot say it.
+    pub modified: Option<SystemTime>,
+    /// Headers beside those that its kind gives.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Representation {
+    /// The same with the bytes of a document that was computed from it.
+    pub fn with(self, computed: Computed) -> Representation {
+        let Computed { file: Some(file), length, etag, .. } = computed else { return self };
+        Representation { file, length, etag, ..self }
+    }
+}
+
+/// The site as a server sees it, for one client.
+#[derive(Debug)]
+pub struct Preview<'a> {
+    /// The site's directory.
+    pub root: &'a Root,
+    /// What lives where.
+    pub map: &'a SiteMap,
+    /// Documents that are computed.
+    pub computations: &'a Computations,
+    /// The client. None: it cannot leave.
+    pub client: Option<&'a TcpStream>,
+}
+
+/// Why there is nothing to send.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request has no path.
+    #[error("the path is malformed: {0}")]
+    Malformed(#[from] RequestPathError),
+    /// The path is none that a site could have.
+    #[error("the path is malformed: {0}")]
+    Unsafe(#[from] PathError),
+    /// Nothing lives there.
+    #[error("nothing is at this path")]
+    NotFound,
+    /// The registry view's own word for it.
+    #[error("{message}")]
+    Registry {
+        /// The HTTP status.
+        status: u16,
+        /// The code of the distribution-spec.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The file is there and cannot be read.
+    #[error("the file cannot be read")]
+    Read(#[source] io::Error),
+    /// A document cannot be computed from the file.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+}
+
+impl Preview<'_> {
+    /// Opens an object of the site.
+    pub fn open(&self, path: &SitePath, kind: Kind) -> Result<Representation, Refusal> {
+        let (file, metadata) = self.open_file(path)?;
+        let etag = match self.map.digest_at(path) {
+            Some(digest) => format!("\"{digest}\""),
+            None => format!("\"{:x}-{:x}.{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
+        };
+        let modified = metadata.modified().ok().filter(has_http_date);
+        let (file, length) = (Arc::new(file), metadata.len());
+        self.localise(Representation { kind, file, length, etag, modified, headers: vec![] })
+    }
+
+    /// A document with its templates made local.
+    fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
+        let Some(templates) = local::templates(&found.kind) else { return Ok(found) };
+        let hosts = self.map.settings().hosts.clone();
+        let what = [vec![format!("{:?}", found.kind)], hosts.clone()].concat();
+        let computed = self.compute(&found, what, move |source, out| {
+            local::write(&source, templates, &hosts, out).map(|()| String::new())
+        })?;
+        Ok(found.with(computed))
+    }
+
+    /// What `write` computes from a file; see [`Computations::get`].
+    pub fn compute(
+        &self,
+        found: &Representation,
+        what: Vec<String>,
+        write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
+    ) -> Result<Computed, ComputeError> {
+        self.computations.get(&found.file, what, self.client, write)
+    }
+
+    /// Opens a regular file of the site. A site has no links, so none is followed.
+    fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
+        if path.top() == PRIVATE_DIRECTORY {
+            return Err(Refusal::NotFound);
+        }
+        match self.root.open_file(path.as_str()) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) | Err(FileError::InTheWay { .. } | FileError::Foreign { .. }) => Err(Refusal::NotFound),
+            Err(FileError::Io { source, .. }) => Err(refusal(source)),
+        }
+    }
+}
+
+fn refusal(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => Refusal::NotFound,
+        _ => Refusal::Read(error),
+    }
+}
+
+/// Whether HTTP has a date for a time: from 1970 to the year 9999. Files can be of any time, and `httpdate` panics.
+fn has_http_date(time: &SystemTime) -> bool {
+    const YEAR_10000: u64 = 253_402_300_800;
+    time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn http_has_no_date_after_the_year_9999() {
+        let at = |seconds| has_http_date(&(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
+        assert!(at(0) && at(253_402_300_799) && !at(253_402_300_800));
+    }
+}
