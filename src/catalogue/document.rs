@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for NewestRefsVisitor {
 impl Shown {
     /// Reads what a page shows of a document. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<Shown> {
-        let parsed: ImageDocument<NewestRefs> = serde_json::from_slice(bytes).ok()?;
+        let parsed: ImageDocument<NewestRefs> = json::parse_as(bytes, json::MAX_LIST_BYTES).ok()?;
         let ImageDocument { catalogue, index, manifests, name, referrers, refs, shared_layers } = parsed;
         if catalogue != VERSION {
             return None;
@@ -279,7 +279,7 @@ impl ListDocument {
         let is_usable = |list: &ListDocument| {
             list.catalogue == VERSION && list.images.is_sorted_by(|row, next| row.name < next.name)
         };
-        serde_json::from_slice(bytes).ok().filter(is_usable)
+        json::parse_as(bytes, json::MAX_LIST_BYTES).ok().filter(is_usable)
     }
 
     /// The canonical bytes.
@@ -291,7 +291,9 @@ impl ListDocument {
 impl ImageDocument {
     /// Reads a document. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<ImageDocument> {
-        serde_json::from_slice(bytes).ok().filter(|document: &ImageDocument| document.catalogue == VERSION)
+        json::parse_as(bytes, json::MAX_LIST_BYTES)
+            .ok()
+            .filter(|document: &ImageDocument| document.catalogue == VERSION)
     }
 
     /// The canonical bytes.

@@ -32,7 +32,9 @@ impl Default for LayersDocument {
 impl LayersDocument {
     /// Reads the document. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<LayersDocument> {
-        serde_json::from_slice(bytes).ok().filter(|document: &LayersDocument| document.catalogue == VERSION)
+        json::parse_as(bytes, json::MAX_LIST_BYTES)
+            .ok()
+            .filter(|document: &LayersDocument| document.catalogue == VERSION)
     }
 
     /// The canonical bytes.

@@ -52,7 +52,7 @@ struct Named<'a> {
 impl Outline {
     /// Reads the outline of a list. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<Outline> {
-        let list: ListDocument<Vec<Named>> = serde_json::from_slice(bytes).ok()?;
+        let list: ListDocument<Vec<Named>> = json::parse_as(bytes, json::MAX_LIST_BYTES).ok()?;
         let ListDocument { catalogue, hosts, images, registry, templates } = list;
         if catalogue != VERSION || !images.is_sorted_by(|one, next| parts(one.name) < parts(next.name)) {
             return None;

@@ -47,7 +47,7 @@ pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, PlanError> {
     }
     let there = store.read_document(&path, MAX_BYTES).ok().flatten();
     // One that cannot be read still says that something was begun.
-    let read = |there: crate::store::Document| serde_json::from_slice(&there.bytes).ok();
+    let read = |there: crate::store::Document| json::parse_as(&there.bytes, json::MAX_VALUE_BYTES).ok();
     Ok(Some(there.and_then(read).unwrap_or_default()))
 }
 

@@ -6,6 +6,8 @@
 
 use std::io::{self, Read};
 
+use oci_discovery::json;
+
 /// The longest string that is compared or handed out, in bytes. Templates, tags and media types are shorter.
 const MAX_STRING: usize = 4096;
 /// How much of a text is read at once.
@@ -204,7 +206,7 @@ impl Scanner {
             self.token.clear();
             return Ok(());
         }
-        let key = serde_json::from_slice::<String>(&self.token).ok();
+        let key = json::parse_string(&self.token);
         let is_key =
             matches!(self.step(), Some(Step::Key(keys)) if key.is_some_and(|key| keys.contains(&key.as_str())));
         self.end_key(role, is_key);

@@ -44,7 +44,7 @@ pub fn write(source: &Source, templates: &'static [Step], hosts: &[String], out:
 
 /// A template as JSON, made local.
 fn local_token(token: &[u8], hosts: &[String]) -> Option<Vec<u8>> {
-    let uri = serde_json::from_slice::<String>(token).ok()?;
+    let uri = json::parse_string(token)?;
     Some(json::canonical(&local(&uri, hosts)?))
 }
 

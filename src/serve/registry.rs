@@ -11,6 +11,7 @@ use super::preview::{Preview, Refusal, Representation};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{Algorithm, Digest, Hasher};
+use oci_discovery::json;
 
 /// The most tags in a page. The distribution-spec lets a page have fewer tags than a client asked for.
 const MAX_TAGS: usize = 10_000;
@@ -135,7 +136,7 @@ impl TagsPage {
         scan(source, TAGS, |part| {
             let Part::Match(token) = part else { return Ok(()) };
             // What is no tag could not stand in the link to the next page.
-            let Some(tag) = serde_json::from_slice::<String>(token).ok().filter(|tag| registry::is_tag(tag)) else {
+            let Some(tag) = json::parse_string(token).filter(|tag| registry::is_tag(tag)) else {
                 return Ok(());
             };
             if tag <= self.after {
@@ -215,7 +216,7 @@ fn write_referrers(source: &Source, wanted: &str, out: &mut dyn Write) -> io::Re
             Part::Text(text) => position += text.len() as u64,
             Part::Match(token) => {
                 position += token.len() as u64;
-                is_wanted = serde_json::from_slice::<String>(token).is_ok_and(|found| found == wanted);
+                is_wanted = json::parse_string(token).is_some_and(|found| found == wanted);
             }
             Part::Begin(ENTRY) => (start, is_wanted) = (position, false),
             Part::End(ENTRY) if is_wanted => source.copy(start, position, list.next()?)?,

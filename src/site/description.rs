@@ -64,6 +64,7 @@ struct Version {
 
 /// Those of `images` that a description lists. None: it cannot be read. The text goes by and no name is kept, so that it takes no
 /// memory however many there are.
+#[allow(clippy::disallowed_methods, reason = "what is parsed is not kept")]
 pub fn listed_of<'a>(text: impl Read, images: impl Iterator<Item = &'a ImageName>) -> Option<HashSet<&'a ImageName>> {
     let mut search = Search { unlisted: images.collect(), listed: HashSet::new() };
     let mut parser = serde_json::Deserializer::from_reader(BufReader::new(text));
@@ -115,18 +116,19 @@ impl<'de> DeserializeSeed<'de> for &mut Search<'_> {
 impl Description {
     /// Reads the document.
     pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
-        let document: Document = match serde_json::from_slice(bytes) {
+        let document: Document = match json::parse_as(bytes, json::MAX_LIST_BYTES) {
             Ok(document) => document,
             // Parsed again only to say what it is instead, and never as a tree of values: a tree of small values takes many
             // times the memory of its text.
-            Err(error) => {
-                let version: Result<Version, _> = serde_json::from_slice(bytes);
+            Err(JsonError::Syntax(error)) => {
+                let version: Result<Version, _> = json::parse_as(bytes, json::MAX_LIST_BYTES);
                 return Err(match version.map(|version| version.ocisite) {
                     Ok(Some(found)) if found > VERSION.into() => DescriptionError::Version { found },
                     _ if error.is_data() => DescriptionError::Form(error),
                     _ => JsonError::Syntax(error).into(),
                 });
             }
+            Err(error) => return Err(error.into()),
         };
         if document.ocisite > VERSION {
             return Err(DescriptionError::Version { found: document.ocisite.into() });

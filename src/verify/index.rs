@@ -13,7 +13,7 @@ use super::source::Source;
 use super::templates::{CasEngines, Setting};
 use oci_discovery::digest::DigestError;
 use oci_discovery::error::chain;
-use oci_discovery::json::JsonError;
+use oci_discovery::json::{self, JsonError};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::index::{self, EntryError, IndexText};
 use oci_discovery::oci::{Descriptor, DescriptorError, media_type};
@@ -99,7 +99,7 @@ impl Index<'_> {
         if property("schemaVersion") != "2" {
             return Err(("\"schemaVersion\" to be 2".into(), property("schemaVersion").into()));
         }
-        let own = serde_json::from_str::<String>(property("mediaType")).ok();
+        let own = json::parse_string(property("mediaType").as_bytes());
         match own.filter(|own| own != media_type::INDEX) {
             Some(own) => Err((media_type::INDEX.into(), own)),
             None => Ok(index),

@@ -15,7 +15,8 @@ use super::source::{Document, Fault, Said, Source};
 use crate::site::path::PathError;
 use crate::site::{SitePath, registry};
 use oci_discovery::digest::Digest;
-use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::error::chain;
+use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::{Descriptor, index, media_type};
 
@@ -129,8 +130,9 @@ impl<'a> Repository<'a> {
             let finding = fault.finding(object(), expected, &rule::REGISTRY_TAGS_LIST);
             if fault == Fault::Absent { NoTags::Absent(finding) } else { NoTags::Wrong(finding) }
         })?;
-        let list: Result<List, _> = serde_json::from_slice(&document.bytes);
-        let wrong = |error| Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {error}"));
+        let list: Result<List, _> = json::parse_as(&document.bytes, json::MAX_VALUE_BYTES);
+        let wrong =
+            |error| Finding::new(&rule::REGISTRY_TAGS_LIST, object(), expected, format!("none: {}", chain(&error)));
         list.map(|list| list.tags).map_err(|error| NoTags::Wrong(Some(wrong(error))))
     }
 

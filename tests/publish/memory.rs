@@ -186,17 +186,17 @@ fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
     let objects = r#"{"":0},"#.repeat(500_000);
     let properties: String = (0..300_000).map(|number| format!("\"{number}\":0,")).collect();
     let documents = [
-        (format!(r#"{{"schemaVersion":2,"manifests":[{objects}{{}}]}}"#), "too many values"),
-        (format!(r#"{{"schemaVersion":2,"manifests":[{{{properties}"mediaType":"{MANIFEST}"}}]}}"#), "digest"),
+        format!(r#"{{"schemaVersion":2,"manifests":[{objects}{{}}]}}"#),
+        format!(r#"{{"schemaVersion":2,"manifests":[{{{properties}"mediaType":"{MANIFEST}"}}]}}"#),
     ];
-    for (document, words) in documents {
+    for document in documents {
         let mut layout = Layout::new(directory.path().join("layout"));
         assert!(document.len() < 4 * MIB as usize);
         let index = layout.blob(INDEX, document);
         layout.add("1.0", index.clone());
         // Then a publish with 64 MiB says which document is wrong, and why.
         let site = directory.path().join("site");
-        fails(&mut publish(&site, layout.arg()), &[&layout.blob_name(&index), words]);
+        fails(&mut publish(&site, layout.arg()), &[&layout.blob_name(&index), "too many values"]);
     }
 }
 

@@ -12,7 +12,16 @@ use crate::support::memory::{MIB, ocisite_within};
 
 const REF_ENGINES: &str = r#"{"refEngines":[{"protocol":"oci-index-template-v1","uri":"/index/{+path}"}]}"#;
 
-/// A server with a description and ref engines, and nothing else. It keeps connections open, and runs as long as the test.
+const INDEX: &str = r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","size":0,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","urls":["http://127.0.0.1:1/"]}]}"#;
+
+/// What a server has.
+struct Documents {
+    description: String,
+    /// The tags of `app`. Empty: there is no list, and no index.
+    tags: String,
+}
+
+/// A server with ref engines and these documents, and nothing else. It keeps connections open, and runs as long as the test.
 struct Server {
     address: SocketAddr,
     /// How often the description was asked for.
@@ -21,20 +30,24 @@ struct Server {
 
 impl Server {
     fn start(description: String) -> Server {
+        Server::with(Documents { description, tags: String::new() })
+    }
+
+    fn with(documents: Documents) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, described) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let (description, count) = (Arc::new(description), described.clone());
+        let (documents, count) = (Arc::new(documents), described.clone());
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
-                let (description, count) = (description.clone(), count.clone());
-                std::thread::spawn(move || serve(&connection, &description, &count));
+                let (documents, count) = (documents.clone(), count.clone());
+                std::thread::spawn(move || serve(&connection, &documents, &count));
             }
         });
         Server { address, described }
     }
 }
 
-fn serve(mut connection: &TcpStream, description: &str, described: &AtomicUsize) {
+fn serve(mut connection: &TcpStream, documents: &Documents, described: &AtomicUsize) {
     connection.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
     while let Some(request) = lines.next() {
@@ -43,8 +56,10 @@ fn serve(mut connection: &TcpStream, description: &str, described: &AtomicUsize)
         let (status, body) = match path {
             "/ocisite.json" => {
                 described.fetch_add(1, Ordering::Relaxed);
-                (200, description)
+                (200, documents.description.as_str())
             }
+            "/v2/app/tags/list" if !documents.tags.is_empty() => (200, documents.tags.as_str()),
+            "/index/app" if !documents.tags.is_empty() => (200, INDEX),
             "/.well-known/oci-host-ref-engines" => (200, REF_ENGINES),
             _ => (404, ""),
         };
@@ -106,4 +121,18 @@ fn a_description_of_the_wrong_form_is_not_made_a_tree_of_values() {
     // When the site is verified, then that is what is wrong with it.
     let report = verify(&server, 24 * MIB);
     assert_eq!(report["findings"][0]["rule"], "description-form", "{report}");
+}
+
+#[test]
+fn a_list_of_tags_without_end_takes_little_memory() {
+    // Given a site with the registry view, whose list of tags of 14 MB has two million.
+    let description = description(["example.com/app".to_string()].into_iter());
+    let description = description.replace(r#""images""#, r#""views":{"registry":true},"images""#);
+    let tags: Vec<String> = (1_000_000..3_000_000).map(|tag| format!(r#""{tag:x}""#)).collect();
+    let server =
+        Server::with(Documents { description, tags: format!(r#"{{"name":"app","tags":[{}]}}"#, tags.join(",")) });
+    // When the site is verified with memory for the list as it is received, then the list is what is wrong with it.
+    let report = verify(&server, 64 * MIB);
+    let rules: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["rule"]).collect();
+    assert!(rules.contains(&&"registry-tags-list".into()), "{rules:?}");
 }

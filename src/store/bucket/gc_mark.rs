@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{BucketStore, Stop, is_conflict, version};
 use crate::store::StoreError;
 use crate::store::gc_mark::{GcMark, LIFE};
+use oci_discovery::json;
 
 /// Where it is.
 const MARK: &str = ".ocisite/gc.json";
@@ -34,8 +35,9 @@ impl BucketStore {
     pub(super) fn read_gc_mark(&self) -> Result<Option<GcMark>, StoreError> {
         let Some((meta, bytes)) = self.read_up_to(MARK, MAX_BYTES)? else { return Ok(None) };
         let is_young = SystemTime::now().duration_since(meta.last_modified.into()).is_ok_and(|age| age < LIFE);
-        let is_running =
-            bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).is_none_or(|content: Content| content.running);
+        let is_running = bytes
+            .and_then(|bytes| json::parse_as(&bytes, json::MAX_VALUE_BYTES).ok())
+            .is_none_or(|content: Content| content.running);
         Ok(Some(GcMark { version: version(&meta), is_running: is_running && is_young }))
     }
 

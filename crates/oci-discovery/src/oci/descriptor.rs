@@ -247,7 +247,7 @@ impl Platform {
             #[serde(default, rename = "os.features")]
             os_features: Vec<String>,
         }
-        let Ok(config) = serde_json::from_slice::<Config>(config) else {
+        let Ok(config) = json::parse_as::<Config>(config, json::MAX_VALUE_BYTES) else {
             // Something in it has another type, which should not cost the rest.
             return json::parse(config).ok().as_ref().and_then(Platform::from_value);
         };
