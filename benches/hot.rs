@@ -78,7 +78,8 @@ fn entry(reference: &str) -> Entry {
     let mut descriptor =
         Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, reference.as_bytes()), 1000);
     descriptor.set_ref_name(Some(reference));
-    descriptor.properties.insert("platform".into(), json!({"os": "linux", "architecture": "amd64"}));
+    let platform = json!({"os": "linux", "architecture": "amd64"});
+    descriptor.edit(|properties| drop(properties.insert("platform".into(), platform)));
     Entry::new(&descriptor)
 }
 

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::RefEngines;
+use oci_discovery::discovery::remark::Remarks;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::walk::Manifests;
@@ -235,7 +236,7 @@ pub fn request_path(bytes: &[u8]) {
 pub fn well_known(bytes: &[u8]) {
     let Ok(value) = json::parse(bytes) else { return };
     let uri = Url::parse("https://example.com/.well-known/oci-host-ref-engines").unwrap();
-    let mut remarks = Vec::new();
+    let mut remarks = Remarks::default();
     let Ok(read) = RefEngines::read(&uri, &value, &mut remarks) else {
         assert!(!matches!(value, Value::Object(_)));
         return;

@@ -236,7 +236,7 @@ fn index_facts(links: &Links) -> IndexFacts {
 }
 
 fn listed(child: &Descriptor) -> Listed {
-    let about = child.annotation(REFERENCE_DIGEST).and_then(|digest| Digest::parse(digest).ok());
+    let about = child.annotation(REFERENCE_DIGEST).and_then(|digest| Digest::parse(&digest).ok());
     let artifact_type = match &about {
         Some(_) => child.annotation(REFERENCE_TYPE),
         None => child.artifact_type(),
@@ -246,7 +246,7 @@ fn listed(child: &Descriptor) -> Listed {
         size: child.size,
         media_type: cut(&child.media_type),
         platform: child.platform().map(|platform| cut(&platform.to_string())),
-        artifact_type: artifact_type.filter(|given| !given.is_empty()).map(cut),
+        artifact_type: artifact_type.filter(|given| !given.is_empty()).map(|given| cut(&given)),
         about,
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::discovery::{Discovery, tell};
@@ -11,7 +12,7 @@ use super::output::{Verbosity, bytes, chain, count, seconds};
 use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
 use crate::client::pull;
-use crate::client::pull::{Request, Summary, Target};
+use crate::client::pull::{Count, Request, Summary, Target};
 use crate::terminal;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::platform;
@@ -94,16 +95,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report_json(request: &Request, summary: &Summary) -> serde_json::Value {
+/// What is printed as JSON, with its properties in the order of their names.
+#[derive(Serialize)]
+struct Report<'a> {
+    entries: &'a [Descriptor],
+    fetched: Count,
+    layout: String,
+    name: String,
+    present: Count,
+    remarks: Vec<serde_json::Value>,
+}
+
+fn report_json<'a>(request: &Request, summary: &'a Summary) -> Report<'a> {
     let messages = |remark: &oci_discovery::discovery::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
-    json!({
-        "name": request.name.to_string(),
-        "layout": request.target.layout.display().to_string(),
-        "entries": summary.entries.iter().map(Descriptor::to_value).collect::<Vec<_>>(),
-        "fetched": summary.fetched,
-        "present": summary.present,
-        "remarks": summary.remarks.iter().map(messages).collect::<Vec<_>>(),
-    })
+    Report {
+        entries: &summary.entries,
+        fetched: summary.fetched,
+        layout: request.target.layout.display().to_string(),
+        name: request.name.to_string(),
+        present: summary.present,
+        remarks: summary.remarks.iter().map(messages).collect(),
+    }
 }
 
 fn report(request: &Request, summary: &Summary, time: &str) -> Vec<String> {

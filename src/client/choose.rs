@@ -3,15 +3,17 @@
 //! What can be told apart is, and what cannot is an error that lists the choices, never a guess: a name without a fragment
 //! over an index of several refs, or two images for one platform under one ref.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value};
 
 use super::fetch::Engines;
 use super::manifests::{Found, SiteManifests};
 use super::pull::PullError;
-use oci_discovery::discovery::Remark;
 use oci_discovery::discovery::Root;
+use oci_discovery::discovery::remark::{Remark, Remarks};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
 use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
@@ -42,7 +44,7 @@ pub fn choose(
     roots: &[Root],
     platforms: &Platforms,
     manifests: &SiteManifests<'_>,
-    remarks: &mut Vec<Remark>,
+    remarks: &mut Remarks,
 ) -> Result<Vec<Found>, PullError> {
     let entries = entries_of_one_ref(name, roots, manifests, remarks)?;
     let wanted = match platforms {
@@ -67,7 +69,7 @@ fn entries_of_one_ref(
     name: &ImageName,
     roots: &[Root],
     manifests: &SiteManifests<'_>,
-    remarks: &mut Vec<Remark>,
+    remarks: &mut Remarks,
 ) -> Result<Vec<Found>, PullError> {
     let is_named = name.fragment().is_some_and(|fragment| !fragment.is_empty());
     let images: Vec<&Root> = match is_named {
@@ -84,23 +86,28 @@ fn entries_of_one_ref(
         return Err(ambiguous(name, images.iter().map(|root| (&root.descriptor, root.descriptor.platform()))));
     }
     let of_ref = images.iter().filter(|root| root.descriptor.ref_name() == refs.first().copied());
-    let mut entries: Vec<Found> = Vec::new();
     let mut seen = BTreeSet::new();
-    for root in of_ref.filter(|root| seen.insert(&root.descriptor.digest)) {
+    let distinct: Vec<&&Root> = of_ref.filter(|root| seen.insert(&root.descriptor.digest)).collect();
+    let ambiguous = || ambiguous(name, roots.iter().map(|root| (&root.descriptor, root.descriptor.platform())));
+    if distinct.len() > MAX_CANDIDATES {
+        return Err(ambiguous());
+    }
+    let mut entries: Vec<Found> = Vec::new();
+    for root in distinct {
         let outer = Engines::of_ref_engines(&root.cas_engines);
         entries.push(Found::entry(root.descriptor.clone(), &root.uri, &outer, remarks));
     }
-    if refs.is_empty() && entries.len() > 1 && entries.len() <= MAX_CANDIDATES {
+    if refs.is_empty() && entries.len() > 1 {
         let mut without_subject = Vec::new();
         for entry in entries {
-            if manifests.parse(&entry, &mut Vec::new())?.links.subject.is_none() {
+            if manifests.parse(&entry, &mut Remarks::default())?.links.subject.is_none() {
                 without_subject.push(entry);
             }
         }
         entries = without_subject;
     }
-    match entries.is_empty() || entries.len() > MAX_CANDIDATES {
-        true => Err(ambiguous(name, roots.iter().map(|root| (&root.descriptor, root.descriptor.platform())))),
+    match entries.is_empty() {
+        true => Err(ambiguous()),
         false => Ok(entries),
     }
 }
@@ -137,7 +144,7 @@ impl Graph for Expansion<'_> {
             return Ok(());
         }
         if media_type::is_index(&found.descriptor.media_type) {
-            for mut child in self.manifests.parse(&found, &mut Vec::new())?.children {
+            for mut child in self.manifests.parse(&found, &mut Remarks::default())?.children {
                 inherit_annotations(&mut child.descriptor, &found.descriptor);
                 next.below(child);
             }
@@ -158,13 +165,14 @@ impl Graph for Expansion<'_> {
 
 /// An image taken out of an index stands in its place, so it takes on the index's annotations, its ref among them.
 fn inherit_annotations(child: &mut Descriptor, parent: &Descriptor) {
-    let mut annotations =
-        parent.properties.get("annotations").and_then(|value| value.as_object()).cloned().unwrap_or_default();
-    if let Some(own) = child.properties.get("annotations").and_then(|value| value.as_object()) {
-        annotations.extend(own.clone().into_iter().filter(|(key, _)| key != REF_NAME));
-    }
+    let annotations_of = |descriptor: &Descriptor| match descriptor.property("annotations") {
+        Some(Value::Object(annotations)) => annotations,
+        _ => Map::new(),
+    };
+    let mut annotations = annotations_of(parent);
+    annotations.extend(annotations_of(child).into_iter().filter(|(key, _)| key != REF_NAME));
     if !annotations.is_empty() {
-        child.properties.insert("annotations".into(), annotations.into());
+        child.edit(|properties| drop(properties.insert("annotations".into(), annotations.into())));
     }
 }
 
@@ -209,7 +217,7 @@ fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = (&'d Descriptor, 
 
 /// One line for each choice: the name with its fragment, the platform, the digest.
 fn choices(name: &ImageName, found: impl Iterator<Item = (Descriptor, Option<Platform>)>) -> Vec<String> {
-    let mut lines = BTreeSet::new();
+    let (mut lines, mut seen) = (BTreeSet::new(), HashSet::new());
     for (descriptor, platform) in found {
         let mut line = name.image().to_string();
         match descriptor.ref_name() {
@@ -220,10 +228,13 @@ fn choices(name: &ImageName, found: impl Iterator<Item = (Descriptor, Option<Pla
         if let Some(platform) = platform {
             line.push_str(&format!(" {:?}", platform.to_string()).replace('"', ""));
         }
-        lines.insert(format!("{line} {}", descriptor.digest));
+        line.push_str(&format!(" {}", descriptor.digest));
+        if seen.insert(key(&[&line])) && lines.insert(line) && lines.len() > LISTED_CHOICES {
+            lines.pop_last();
+        }
     }
-    let more = lines.len().saturating_sub(LISTED_CHOICES);
-    let mut lines: Vec<String> = lines.into_iter().take(LISTED_CHOICES).collect();
+    let more = seen.len() - lines.len();
+    let mut lines: Vec<String> = lines.into_iter().collect();
     if more > 0 {
         lines.push(format!("and {more} more"));
     }

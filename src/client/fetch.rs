@@ -17,8 +17,8 @@ use crate::progress::Part;
 use oci_discovery::digest::{ContentError, Digest, Hasher};
 use oci_discovery::discovery::CAS_TEMPLATE_PROTOCOL;
 use oci_discovery::discovery::EngineError;
-use oci_discovery::discovery::Remark;
 use oci_discovery::discovery::engine::{Engine, read_list};
+use oci_discovery::discovery::remark::Remarks;
 use oci_discovery::discovery::url::is_web;
 use oci_discovery::error::chain;
 use oci_discovery::oci::verified::ReadError;
@@ -42,36 +42,37 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// documents that led to it, the nearest first.
 #[derive(Clone, Debug, Default)]
 pub struct Engines {
-    own: Vec<Engine>,
+    own: Arc<[Engine]>,
     outer: Option<Arc<Engines>>,
 }
 
 impl Engines {
     /// The engines of a ref-engines object.
-    pub fn of_ref_engines(engines: &[Engine]) -> Arc<Engines> {
-        Arc::new(Engines { own: engines.to_vec(), outer: None })
+    pub fn of_ref_engines(engines: &Arc<[Engine]>) -> Arc<Engines> {
+        Arc::new(Engines { own: engines.clone(), outer: None })
     }
 
     /// These engines with those of `descriptor`, which stands in the document `uri`, in front.
-    pub fn with(self: &Arc<Engines>, descriptor: &Descriptor, uri: &Url, remarks: &mut Vec<Remark>) -> Arc<Engines> {
-        let own = read_list(&descriptor.properties, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks);
+    pub fn with(self: &Arc<Engines>, descriptor: &Descriptor, uri: &Arc<Url>, remarks: &mut Remarks) -> Arc<Engines> {
+        let list = descriptor.property("casEngines");
+        let own = read_list(list.as_ref(), "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks);
         match own.is_empty() {
             true => self.clone(),
-            false => Arc::new(Engines { own, outer: Some(self.clone()) }),
+            false => Arc::new(Engines { own: own.into(), outer: Some(self.clone()) }),
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &Engine> {
         let levels = std::iter::successors(Some(self), |engines| engines.outer.as_deref());
-        levels.flat_map(|engines| &engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
+        levels.flat_map(|engines| &*engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
     }
 
     /// The URLs at which the blob of `descriptor` may be: what the engines give, then the descriptor's own `urls`
     /// (image-spec, descriptor), each once.
-    pub fn urls<'a>(&'a self, descriptor: &'a Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + 'a {
+    pub fn urls<'a>(&'a self, descriptor: &Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + use<'a> {
         let variables = digest_variables(&descriptor.digest);
-        let given = descriptor.properties.get("urls").and_then(|urls| urls.as_array()).into_iter().flatten();
-        let given = given.filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
+        let given = descriptor.property("urls").and_then(|mut urls| urls.as_array_mut().map(std::mem::take));
+        let given = given.into_iter().flatten().filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
         let mut known = HashSet::new();
         let all = self.iter().map(move |engine| engine.expand(&variables)).chain(given);
         all.filter(move |url| url.as_ref().map_or(true, |url| known.insert(url.clone())))
@@ -475,7 +476,7 @@ mod tests {
 
     fn descriptor(properties: serde_json::Value) -> Descriptor {
         let mut descriptor = Descriptor::new("a/b", Digest::of(Algorithm::Sha256, b""), 0);
-        descriptor.properties.extend(properties.as_object().unwrap().clone());
+        descriptor.edit(|map| map.extend(properties.as_object().unwrap().clone()));
         descriptor
     }
 
@@ -489,17 +490,17 @@ mod tests {
 
     #[test]
     fn the_nearest_engine_comes_first_and_each_url_once() {
-        let uri: Url = "https://example.com/i/app".parse().unwrap();
-        let outer = Engine { config: engine("/outer/{encoded:2}").as_object().unwrap().clone(), uri: uri.clone() };
-        let engines = Engines::of_ref_engines(&[outer]);
+        let uri: Arc<Url> = Arc::new("https://example.com/i/app".parse().unwrap());
+        let outer = Engine { config: (&engine("/outer/{encoded:2}")).into(), uri: uri.clone() };
+        let engines = Engines::of_ref_engines(&[outer].into());
         let entry =
             descriptor(json!({"casEngines": [engine("/entry"), engine("/outer/{encoded:2}"), {"protocol": "x"}]}));
-        let engines = engines.with(&entry, &uri, &mut Vec::new());
+        let engines = engines.with(&entry, &uri, &mut Remarks::default());
         let layer = descriptor(json!({
             "casEngines": [engine("layer")],
             "urls": ["https://cdn.example.net/x", "ftp://cdn.example.net/x", 7],
         }));
-        let engines = engines.with(&layer, &uri, &mut Vec::new());
+        let engines = engines.with(&layer, &uri, &mut Remarks::default());
         let expected = ["i/layer", "entry", "outer/e3"].map(|path| format!("https://example.com/{path}"));
         assert_eq!(urls(&engines, &layer)[..3], expected);
         assert_eq!(urls(&engines, &layer)[3..], ["https://cdn.example.net/x"]);
@@ -507,8 +508,11 @@ mod tests {
 
     #[test]
     fn a_descriptor_without_engines_adds_none() {
-        let uri: Url = "https://example.com/".parse().unwrap();
-        let engines = Engines::of_ref_engines(&[]);
-        assert!(urls(&engines.with(&descriptor(json!({})), &uri, &mut Vec::new()), &descriptor(json!({}))).is_empty());
+        let uri: Arc<Url> = Arc::new("https://example.com/".parse().unwrap());
+        let engines = Engines::of_ref_engines(&[].into());
+        assert!(
+            urls(&engines.with(&descriptor(json!({})), &uri, &mut Remarks::default()), &descriptor(json!({})))
+                .is_empty()
+        );
     }
 }

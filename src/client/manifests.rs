@@ -11,7 +11,7 @@ use super::http::Http;
 use super::pull::PullError;
 use crate::layout::writer::LayoutWriter;
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::Remark;
+use oci_discovery::discovery::remark::Remarks;
 use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest::{self, Links};
 use oci_discovery::oci::walk::Manifests;
@@ -33,7 +33,7 @@ pub struct Found {
 
 impl Found {
     /// An entry of an index that a ref engine served; `outer` are the engines of the ref-engines object that led there.
-    pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<Engines>, remarks: &mut Vec<Remark>) -> Found {
+    pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<Engines>, remarks: &mut Remarks) -> Found {
         Found { engines: outer.with(&descriptor, uri, remarks), descriptor, uri: uri.clone() }
     }
 }
@@ -67,7 +67,7 @@ impl<'a> SiteManifests<'a> {
     }
 
     /// Reads and parses a manifest. Remarks on its engines go to `remarks`.
-    pub fn parse(&self, found: &Found, remarks: &mut Vec<Remark>) -> Result<Manifest, PullError> {
+    pub fn parse(&self, found: &Found, remarks: &mut Remarks) -> Result<Manifest, PullError> {
         let descriptor = &found.descriptor;
         let (bytes, uri) = self.bytes(found)?;
         let links = manifest::links(&descriptor.media_type, &bytes).map_err(|source| PullError::Manifest {
@@ -85,7 +85,7 @@ impl<'a> SiteManifests<'a> {
 
     /// The platform that an image is for, which its config says. None for what is no image.
     pub fn platform_of(&self, found: &Found) -> Result<Option<Platform>, PullError> {
-        let manifest = self.parse(found, &mut Vec::new())?;
+        let manifest = self.parse(found, &mut Remarks::default())?;
         let config =
             manifest.children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
         let Some(config) = config else { return Ok(None) };

@@ -14,7 +14,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
 use url::Url;
 
 use super::choose::{MAX_CANDIDATES, Platforms, choose};
@@ -25,11 +24,11 @@ use super::referrers::referrers;
 use crate::layout::writer::{LayoutWriter, UnfinishedBlob, WriteError};
 use crate::progress::Progress;
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::Remark;
 use oci_discovery::discovery::Settings;
+use oci_discovery::discovery::remark::{Remark, Remarks};
 use oci_discovery::discovery::{Keep, resolve};
 use oci_discovery::error::chain;
-use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::json::{MAX_MANIFEST_BYTES, ValueText};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::descriptor::REF_NAME;
 use oci_discovery::oci::manifest::{ManifestError, may_hold_descriptors};
@@ -90,7 +89,7 @@ pub struct Summary {
     /// Blobs that were there.
     pub present: Count,
     /// What there is to say.
-    pub remarks: Vec<Remark>,
+    pub remarks: Remarks,
 }
 
 /// A number of blobs and their bytes.
@@ -118,7 +117,7 @@ pub enum PullError {
         /// The name.
         name: ImageName,
         /// What was found on the way.
-        remarks: Vec<Remark>,
+        remarks: Remarks,
     },
     /// The name means several images.
     #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms")]
@@ -252,7 +251,7 @@ pub fn pull(
 
 /// A site's entry as an entry of a layout.
 fn entry(mut descriptor: Descriptor, reference: Option<&str>) -> Descriptor {
-    descriptor.properties.remove("casEngines");
+    descriptor.edit(|properties| drop(properties.remove("casEngines")));
     if reference.is_some() {
         descriptor.set_ref_name(reference);
     }
@@ -260,19 +259,22 @@ fn entry(mut descriptor: Descriptor, reference: Option<&str>) -> Descriptor {
 }
 
 /// The entries of an index with `new` added: a ref that is pulled is replaced whole, and nothing stands there twice.
-fn merged(old: Vec<Value>, new: &[Descriptor]) -> Vec<Value> {
+fn merged(old: Vec<ValueText>, new: &[Descriptor]) -> Vec<ValueText> {
     let new_refs: HashSet<&str> = new.iter().filter_map(Descriptor::ref_name).collect();
     let unnamed: HashSet<&str> =
         new.iter().filter(|entry| entry.ref_name().is_none()).map(|entry| entry.digest.as_str()).collect();
-    let is_replaced = |entry: &Value| {
-        let reference = entry.get("annotations").and_then(|annotations| annotations.get(REF_NAME)?.as_str());
+    let is_replaced = |entry: &ValueText| {
+        let annotations = entry.get("annotations");
+        let reference = annotations.as_ref().and_then(|annotations| annotations.get(REF_NAME)?.as_str());
         match reference {
             Some(reference) => new_refs.contains(reference),
-            None => entry.get("digest").and_then(Value::as_str).is_some_and(|digest| unnamed.contains(digest)),
+            None => {
+                entry.get("digest").is_some_and(|digest| digest.as_str().is_some_and(|digest| unnamed.contains(digest)))
+            }
         }
     };
     let kept = old.into_iter().filter(|entry| !is_replaced(entry));
-    kept.chain(new.iter().map(Descriptor::to_value)).collect()
+    kept.chain(new.iter().map(Descriptor::text).cloned()).collect()
 }
 
 /// What the image consists of, as far as it was walked.
@@ -293,7 +295,7 @@ pub(super) struct Pull<'a> {
     pub(super) jobs: NonZeroUsize,
     seen: Seen,
     parts: Mutex<Parts>,
-    remarks: Mutex<Vec<Remark>>,
+    remarks: Mutex<Remarks>,
 }
 
 /// Manifests are read several at once; they and the blobs that they name are noted.
@@ -312,13 +314,13 @@ impl Graph for Pull<'_> {
     fn visit(&self, mut found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
         if !is_manifest(&found.descriptor) {
             // To fetch it, no more is needed; there may be a great many.
-            found.descriptor.properties.retain(|property, _| property == "urls");
+            found.descriptor.edit(|properties| properties.retain(|property, _| property == "urls"));
             self.parts().blobs.push(found);
             return Ok(());
         }
         let Descriptor { digest, size, .. } = &found.descriptor;
         let was_there = self.layout.has(digest, *size);
-        let mut remarks = Vec::new();
+        let mut remarks = Remarks::default();
         let manifest = self.manifests.parse(&found, &mut remarks)?;
         self.remark(remarks);
         let mut parts = self.parts();
@@ -459,33 +461,42 @@ mod tests {
         descriptor
     }
 
-    fn merged_with(old: &[Descriptor], new: &[Descriptor]) -> Vec<Value> {
-        merged(old.iter().map(Descriptor::to_value).collect(), new)
+    fn merged_with(old: &[Descriptor], new: &[Descriptor]) -> Vec<ValueText> {
+        merged(old.iter().map(Descriptor::text).cloned().collect(), new)
     }
 
     #[test]
     fn a_pulled_ref_is_replaced_and_others_are_kept() {
         let (one, two) = (descriptor("1", Some("1")), descriptor("2", Some("2")));
         let new = descriptor("new", Some("1"));
-        assert_eq!(merged_with(&[one, two.clone()], std::slice::from_ref(&new)), [two.to_value(), new.to_value()]);
+        assert_eq!(
+            merged_with(&[one, two.clone()], std::slice::from_ref(&new)),
+            [two.text().clone(), new.text().clone()]
+        );
     }
 
     #[test]
     fn an_entry_without_a_ref_stands_there_once_and_beside_others() {
         let (one, two) = (descriptor("1", None), descriptor("2", None));
         let again = descriptor("1", None);
-        assert_eq!(merged_with(&[one, two.clone()], std::slice::from_ref(&again)), [two.to_value(), again.to_value()]);
-        assert_eq!(merged(vec![json!({"odd": 1})], &[]), [json!({"odd": 1})]);
+        assert_eq!(
+            merged_with(&[one, two.clone()], std::slice::from_ref(&again)),
+            [two.text().clone(), again.text().clone()]
+        );
+        let odd = ValueText::from(&json!({"odd": 1}));
+        assert_eq!(merged(vec![odd.clone()], &[]), [odd]);
     }
 
     #[test]
     fn an_entry_keeps_its_properties_but_not_the_site_s_engines() {
         let mut published = descriptor("1", Some("1"));
-        published.properties.insert("casEngines".into(), json!([]));
-        published.properties.insert("x-own".into(), json!({"a": 1}));
+        published.edit(|properties| {
+            properties.insert("casEngines".into(), json!([]));
+            properties.insert("x-own".into(), json!({"a": 1}));
+        });
         let kept = entry(published.clone(), None);
-        assert_eq!(kept.properties.get("x-own"), Some(&json!({"a": 1})));
-        assert_eq!(kept.properties.get("casEngines"), None);
+        assert_eq!(kept.property("x-own"), Some(json!({"a": 1})));
+        assert_eq!(kept.property("casEngines"), None);
         assert_eq!(entry(published, Some("2")).ref_name(), Some("2"));
     }
 

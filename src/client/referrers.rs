@@ -4,17 +4,19 @@
 //! refer to (distribution-spec, "Referrers Tag Schema"; cosign adds `.sig` and the like). A referrer may itself be referred
 //! to, so the search goes on until nothing more is found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::convert::Infallible;
 
 use super::fetch::Engines;
 use super::manifests::Found;
 use super::pull::{Pull, PullError, is_manifest};
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::Index;
-use oci_discovery::discovery::Remark;
+use oci_discovery::discovery::remark::{Remark, Remarks};
 use oci_discovery::error::chain;
 use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::parallel;
+use oci_discovery::seen::key;
 
 /// An entry that may be a referrer.
 struct Candidate {
@@ -54,29 +56,33 @@ impl Candidate {
 /// other image, as far as anyone can tell, so it does not stop this one.
 fn candidates(pull: &Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
     let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     for index in indexes {
         let outer = Engines::of_ref_engines(&index.cas_engines);
         for entry in index.entries() {
-            let is_new = seen.insert((entry.ref_name().map(str::to_string), entry.digest.clone()));
+            let is_new = seen.insert(match entry.ref_name() {
+                Some(reference) => key(&[entry.digest.as_str(), reference]),
+                None => key(&[entry.digest.as_str()]),
+            });
             if is_new && (entry.ref_name().is_some() || is_manifest(&entry)) {
-                found.push(Found::entry(entry, &index.url, &outer, &mut Vec::new()));
+                found.push(Found::entry(entry, &index.url, &outer, &mut Remarks::default()));
             }
         }
     }
-    let subjects = parallel::map(&found, pull.jobs, |found| -> Result<_, std::convert::Infallible> {
-        match found.descriptor.ref_name() {
-            Some(_) => Ok(Ok(None)),
-            None => Ok(pull.manifests.parse(found, &mut Vec::new()).map(|manifest| manifest.links.subject)),
+    let candidate = |found: Found| -> Result<_, Infallible> {
+        if found.descriptor.ref_name().is_some() {
+            return Ok(Some(Candidate { found, subject: None }));
         }
-    });
-    let Ok(subjects) = subjects;
-    let mut candidates = Vec::new();
-    for (found, subject) in found.into_iter().zip(subjects) {
-        match subject {
-            Ok(subject) => candidates.push(Candidate { found, subject: subject.map(|subject| subject.digest) }),
-            Err(error) => pull.remark([Remark::LeftOut(chain(&error))]),
+        match pull.manifests.parse(&found, &mut Remarks::default()) {
+            Ok(manifest) => {
+                Ok(Some(Candidate { found, subject: manifest.links.subject.map(|subject| subject.digest) }))
+            }
+            Err(error) => {
+                pull.remark([Remark::LeftOut(chain(&error))]);
+                Ok(None)
+            }
         }
-    }
-    candidates
+    };
+    let Ok(candidates) = parallel::map(found, pull.jobs, candidate);
+    candidates.into_iter().flatten().collect()
 }

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use self::archive::{ArchiveError, Found, Members};
 use crate::root::{FileError, Root};
 use oci_discovery::digest::{ContentError, Digest};
-use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, ValueText};
 use oci_discovery::oci::index::{EntryError, IndexText};
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::walk::Manifests;
@@ -287,12 +287,13 @@ impl Layout {
     }
 
     /// `index.json` as it is: its properties without `manifests`, and its entries, of whatever form.
-    pub fn index(&self) -> Result<(Map<String, Value>, Vec<Value>), LayoutError> {
+    pub fn index(&self) -> Result<(Map<String, Value>, Vec<ValueText>), LayoutError> {
         let bytes = self.index_bytes()?;
         let wrong = |source| LayoutError::Json { path: self.path.join(INDEX_FILE), source };
         let index = IndexText::parse(&bytes).map_err(wrong)?;
         let value = |text: &RawValue| json::parse(text.get().as_bytes()).map_err(wrong);
-        let entries = index.entries().map(value).collect::<Result<_, _>>()?;
+        let entries =
+            index.entries().map(|text| Ok(ValueText::from(&value(text)?))).collect::<Result<_, LayoutError>>()?;
         let others = index.properties.iter().map(|(key, text)| Ok((key.clone(), value(text)?)));
         Ok((others.collect::<Result<_, LayoutError>>()?, entries))
     }

@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::FileType;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
 use crate::root::{FileError, Root};
 use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
-use oci_discovery::json;
+use oci_discovery::json::{self, ValueText};
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified, media_type};
 
@@ -361,7 +362,7 @@ impl LayoutWriter {
 
     /// Replaces the entries of `index.json` by what `change` makes of them, after everything written so far is on disk; other
     /// properties are kept. Then nothing unfinished is left.
-    pub fn finish(self, change: impl FnOnce(Vec<Value>) -> Vec<Value>) -> Result<(), WriteError> {
+    pub fn finish(self, change: impl FnOnce(Vec<ValueText>) -> Vec<ValueText>) -> Result<(), WriteError> {
         let (layout, root) = (self.layout()?, self.root()?);
         root.sync()?;
         match &self.archive {
@@ -379,7 +380,11 @@ impl LayoutWriter {
         }
     }
 
-    fn change_index(&self, old: &Layout, change: impl FnOnce(Vec<Value>) -> Vec<Value>) -> Result<(), WriteError> {
+    fn change_index(
+        &self,
+        old: &Layout,
+        change: impl FnOnce(Vec<ValueText>) -> Vec<ValueText>,
+    ) -> Result<(), WriteError> {
         let (others, entries) = old.index()?;
         self.write_file(INDEX_FILE, &index_document(others, &change(entries)))
     }
@@ -651,11 +656,16 @@ fn refuse_planted(root: &Root) -> Result<(), FileError> {
     Ok(())
 }
 
-fn index_document(mut others: Map<String, Value>, entries: &[Value]) -> Vec<u8> {
+fn index_document(mut others: Map<String, Value>, entries: &[ValueText]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Index<'a> {
+        #[serde(flatten)]
+        others: Map<String, Value>,
+        manifests: &'a [ValueText],
+    }
     others.entry("schemaVersion").or_insert_with(|| 2.into());
     others.entry("mediaType").or_insert_with(|| media_type::INDEX.into());
-    others.insert("manifests".into(), entries.into());
-    json::canonical(&others)
+    json::canonical(&Index { others, manifests: entries })
 }
 
 #[cfg(test)]
@@ -687,7 +697,7 @@ mod tests {
         writer.prepare().unwrap();
         write(&writer, b"blob");
         let entry = Descriptor::new("a/b", digest(b"blob"), 4);
-        writer.finish(|_| vec![entry.to_value()]).unwrap();
+        writer.finish(|_| vec![entry.text().clone()]).unwrap();
         let layout = Layout::open(&path).unwrap();
         assert_eq!(layout.entries().unwrap(), [entry]);
         assert_eq!(*layout.read(&layout.entries().unwrap()[0]).unwrap().unwrap(), *b"blob");
@@ -702,7 +712,7 @@ mod tests {
         fs::write(directory.path().join("index.json"), before).unwrap();
         let writer = LayoutWriter::open(directory.path()).unwrap();
         writer.prepare().unwrap();
-        writer.finish(|entries| entries.into_iter().chain([Value::from(7)]).collect()).unwrap();
+        writer.finish(|entries| entries.into_iter().chain([ValueText::from(&Value::from(7))]).collect()).unwrap();
         let after = fs::read_to_string(directory.path().join("index.json")).unwrap();
         assert!(after.contains(r#""annotations":{"a":"b"},"manifests":[{"x":1},7]"#), "{after}");
     }
@@ -762,7 +772,7 @@ mod tests {
             let writer = LayoutWriter::open(&path).unwrap();
             writer.prepare().unwrap();
             write(&writer, content);
-            let entry = Descriptor::new("a/b", digest(content), 3).to_value();
+            let entry = Descriptor::new("a/b", digest(content), 3).text().clone();
             writer.finish(|entries| entries.into_iter().chain([entry]).collect()).unwrap();
         }
         let layout = Layout::open(&path).unwrap();

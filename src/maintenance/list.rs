@@ -91,7 +91,7 @@ fn list_image(site: &Site, name: &ImageName) -> Result<Image, MaintenanceError> 
 }
 
 fn listed(entry: &Entry, descriptor: Descriptor, reached: Reached) -> ListedEntry {
-    let artifact_type = descriptor.artifact_type().map(str::to_string);
+    let artifact_type = descriptor.artifact_type();
     let Descriptor { digest, media_type, .. } = descriptor;
     let Reached { subject, size, missing, platforms } = reached;
     let reference = entry.reference.as_deref().map(str::to_string);

@@ -64,19 +64,20 @@ pub struct PublishedEntry {
 
 impl PublishedEntry {
     fn new(
-        mut descriptor: Descriptor,
+        descriptor: Descriptor,
         is_untagged_referrer: bool,
         layout: usize,
         platforms: &mut Pool<Platform>,
     ) -> PublishedEntry {
-        let engines = match descriptor.properties.remove(CAS_ENGINES) {
+        let mut properties = descriptor.to_map();
+        let engines = match properties.remove(CAS_ENGINES) {
             Some(Value::Array(engines)) => engines,
             _ => vec![],
         };
         let reference = descriptor.ref_name().map(Into::into);
         let platform = descriptor.platform().map(|platform| platforms.share(platform));
         let (before, after): (Map<_, _>, Map<_, _>) =
-            descriptor.properties.into_iter().partition(|(key, _)| key.as_str() < CAS_ENGINES);
+            properties.into_iter().partition(|(key, _)| key.as_str() < CAS_ENGINES);
         let json = [&before, &after].map(|properties| json::canonical_text(properties).into());
         PublishedEntry { reference, digest: descriptor.digest, is_untagged_referrer, layout, platform, json, engines }
     }
@@ -295,13 +296,12 @@ impl<'a> Reading<'a> {
         if reference != descriptor.ref_name() {
             descriptor.set_ref_name(reference);
         }
-        if let Some(platform) = read.platform {
-            descriptor.properties.insert("platform".into(), platform.to_value());
-        }
-        if descriptor.artifact_type().is_none()
-            && let Some(artifact_type) = read.artifact_type
-        {
-            descriptor.properties.insert("artifactType".into(), artifact_type.to_string().into());
+        let artifact_type = read.artifact_type.filter(|_| descriptor.artifact_type().is_none());
+        if read.platform.is_some() || artifact_type.is_some() {
+            descriptor.edit(|properties| {
+                properties.extend(read.platform.map(|platform| ("platform".into(), platform.to_value())));
+                properties.extend(artifact_type.map(|artifact_type| ("artifactType".into(), (*artifact_type).into())));
+            });
         }
         Ok(PublishedEntry::new(descriptor, is_untagged_referrer, self.position, &mut self.platforms))
     }
@@ -444,7 +444,7 @@ fn check_missing(layout: &Layout, missing: Missing, allow_missing: bool) -> Resu
 fn tag(entry: &Descriptor) -> Option<String> {
     match (entry.ref_name(), entry.annotation(CONTAINERD_IMAGE_NAME)) {
         (Some(text), _) => Some(tag_of_full_name(text).unwrap_or(text).to_string()),
-        (None, Some(text)) => tag_of_full_name(text).map(str::to_string),
+        (None, Some(text)) => tag_of_full_name(&text).map(str::to_string),
         (None, None) => None,
     }
 }

@@ -233,9 +233,8 @@ mod tests {
         let mut descriptor =
             Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, content.as_bytes()), 1);
         descriptor.set_ref_name(reference);
-        descriptor
-            .properties
-            .insert("platform".into(), serde_json::json!({"os": "linux", "architecture": architecture}));
+        let platform = serde_json::json!({"os": "linux", "architecture": architecture});
+        descriptor.edit(|properties| drop(properties.insert("platform".into(), platform)));
         Entry::new(&descriptor)
     }
 

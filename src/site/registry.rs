@@ -240,10 +240,12 @@ pub fn referrers_list(referrers: impl IntoIterator<Item = Descriptor>) -> Vec<u8
 pub fn index_of_platforms(entries: impl IntoIterator<Item = Descriptor>) -> (Digest, Vec<u8>) {
     let manifests = entries.into_iter().map(|mut descriptor| {
         descriptor.set_ref_name(None);
-        descriptor.properties.remove(CAS_ENGINES);
-        if descriptor.properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
-            descriptor.properties.remove("annotations");
-        }
+        descriptor.edit(|properties| {
+            properties.remove(CAS_ENGINES);
+            if properties.get("annotations").and_then(Value::as_object).is_some_and(|map| map.is_empty()) {
+                properties.remove("annotations");
+            }
+        });
         descriptor.to_value()
     });
     let bytes = image_index(manifests.collect());

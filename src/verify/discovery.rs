@@ -55,8 +55,8 @@ impl Discovery {
         };
         let setting = Setting { source, document: &document.url, object: WELL_KNOWN_PATH, image };
         let wrong = findings.len();
-        let index = templates::read(setting, object, "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
-        let cas = templates::read(setting, object, "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
+        let index = templates::read(setting, object.get("refEngines"), "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
+        let cas = templates::read(setting, object.get("casEngines"), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
         if index.is_empty() {
             // What is wrong with the engines it has says it already.
             if findings.len() == wrong {

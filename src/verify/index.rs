@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -70,7 +69,7 @@ impl Index<'_> {
             found_wanted = true;
             refs.add(&place, &descriptor, findings);
             let engines = self.engines(&place, &descriptor, &mut known, findings);
-            if engines.is_empty() && !descriptor.properties.contains_key("urls") {
+            if engines.is_empty() && descriptor.property("urls").is_none() {
                 let finding = Finding::new(&rule::CAS_ENGINE_MISSING, place, "a CAS engine", "none");
                 findings.push(finding);
                 continue;
@@ -133,7 +132,7 @@ impl Index<'_> {
         known: &mut HashMap<String, Arc<CasEngines>>,
         findings: &mut Collected,
     ) -> Arc<CasEngines> {
-        let Some(list) = descriptor.properties.get("casEngines").map(Value::to_string) else {
+        let Some(list) = descriptor.property("casEngines").map(|list| list.to_string()) else {
             return self.engines.clone();
         };
         if let Some(engines) = known.get(&list) {

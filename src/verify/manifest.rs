@@ -33,11 +33,11 @@ pub struct Described {
 impl Described {
     /// Takes from a descriptor what is checked.
     pub fn new(descriptor: Descriptor) -> Described {
-        let property = |name: &str| descriptor.properties.get(name);
+        let data = descriptor.property("data");
         Described {
             platform: descriptor.platform().map(Box::new),
-            data: property("data").map(|data| data.as_str().map_or_else(|| data.to_string(), str::to_string)),
-            has_urls: property("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty()),
+            data: data.map(|data| data.as_str().map_or_else(|| data.to_string(), str::to_string)),
+            has_urls: descriptor.has_urls(),
             media_type: descriptor.media_type,
             digest: descriptor.digest,
             size: descriptor.size,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use super::finding::Finding;
@@ -12,6 +12,7 @@ use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::CAS_TEMPLATE_PROTOCOL;
 use oci_discovery::discovery::Remark;
 use oci_discovery::discovery::engine::read_list;
+use oci_discovery::discovery::remark::Remarks;
 use oci_discovery::discovery::url::is_web;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
@@ -34,16 +35,16 @@ pub struct Setting<'a> {
 /// The templates of the engines of one protocol in the list `field`; what is wrong goes to `findings`.
 pub fn read(
     setting: Setting<'_>,
-    properties: &Map<String, Value>,
+    list: Option<&Value>,
     field: &'static str,
     protocol: &str,
     findings: &mut Vec<Finding>,
 ) -> Vec<Template> {
-    let mut remarks = Vec::new();
-    let engines = read_list(properties, field, protocol, setting.document, &mut remarks);
+    let mut remarks = Remarks::default();
+    let engines = read_list(list, field, protocol, &Arc::new(setting.document.clone()), &mut remarks);
     findings.extend(remarks.iter().filter_map(|remark| engine_finding(setting.object, remark)));
     let spoken = engines.iter().filter(|engine| engine.protocol() == protocol);
-    spoken.filter_map(|engine| parse(setting, field, engine.config.get("uri"), findings)).collect()
+    spoken.filter_map(|engine| parse(setting, field, engine.config.get("uri").as_ref(), findings)).collect()
 }
 
 fn engine_finding(object: &str, remark: &Remark) -> Option<Finding> {
@@ -172,10 +173,8 @@ impl CasEngines {
         descriptor: &Descriptor,
         findings: &mut Vec<Finding>,
     ) -> Arc<CasEngines> {
-        if !descriptor.properties.contains_key("casEngines") {
-            return self.clone();
-        }
-        let templates = read(setting, &descriptor.properties, "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
+        let Some(list) = descriptor.property("casEngines") else { return self.clone() };
+        let templates = read(setting, Some(&list), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
         CasEngines::new(templates, setting.document, Some(self.clone()))
     }
 

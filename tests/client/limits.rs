@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::images::{MANIFEST, descriptor, ref_engine, tagged};
+use super::images::{self, MANIFEST, descriptor, encoded, ref_engine, tagged};
 use super::program::{fails, json_of, messages, ocisite_at};
 use super::server::{Answer, INDEX, Server, WELL_KNOWN};
 use crate::support::memory::{MIB, ocisite_within};
@@ -90,7 +90,7 @@ fn an_image_larger_than_is_accepted_is_refused_before_anything_is_written() {
     is_refused(&server, &[], 1, &["example.com/app has 900719925474", "at most 274877906944", "--max-size"]);
     let server = with_layer_of(1000);
     is_refused(&server, &["--max-size", "1000"], 1, &["at most 1000"]);
-    assert!(server.asked().iter().all(|place| !place.contains(&super::images::encoded(b"a layer"))));
+    assert!(server.asked().iter().all(|place| !place.contains(&encoded(b"a layer"))));
 }
 
 #[test]
@@ -141,6 +141,71 @@ fn an_index_of_many_entries_takes_little_memory() {
     let resolved = json_of(command.arg("example.com/app#1.0"));
     // Then it is found.
     assert_eq!(resolved["example.com/app#1.0"][0]["root"], wanted);
+}
+
+/// `ocisite SUBCOMMAND` as [`ocisite_at`] runs it, with at most `bytes` of data.
+fn ocisite_at_within(bytes: u64, server: &Server, subcommand: &str) -> assert_cmd::Command {
+    let mut command = ocisite_within(bytes);
+    let address = server.address.to_string();
+    command.args([subcommand, "--no-xdg", "--protocol", "http", "--connect-to", &address]);
+    command
+}
+
+/// Referrers of an image whose entries have values that take many times the memory of their text: two for each text that is repeated in a
+/// list, and two for an object with its keys in the order in which they take most.
+fn referrers_with_values(server: &Server, image: &Value) -> Vec<String> {
+    let keys: Vec<String> = (100_000..160_000).map(|key| format!(r#""{key}":0"#)).collect();
+    let lists = [r#"{"":0},"#.repeat(60_000), r#""a","#.repeat(150_000), "0,".repeat(300_000)];
+    let values = lists.map(|list| format!("[{list}0]")).into_iter().chain([format!("{{{}}}", keys.join(","))]);
+    let tag = image["digest"].as_str().unwrap().replace(':', "-");
+    let referrer = |number: usize, values: &str| {
+        let entry = tagged(&server.blob("a/b", number.to_string().as_bytes()), &format!("{tag}.{number}")).to_string();
+        format!(r#"{},"x":{values}}}"#, entry.strip_suffix('}').unwrap())
+    };
+    values.enumerate().flat_map(|(form, values)| [0, 1].map(|copy| referrer(2 * form + copy, &values))).collect()
+}
+
+#[test]
+fn an_index_of_small_values_takes_little_memory() {
+    // Given an index of 5 MB, whose values would take some 200 MiB together.
+    let server = Server::start();
+    let image = server.image("linux/amd64", b"layer");
+    let wanted = tagged(&image, "1.0");
+    let index = format!(r#"{{"manifests":[{wanted},{}]}}"#, referrers_with_values(&server, &image).join(","));
+    let bytes = index.len() as u64;
+    server.with_engines().answer("/index/app", Answer::Content(200, INDEX, index.into_bytes()));
+    // With memory for the program and the values of one entry, and for the index as it is received and as it is kept.
+    let within = |copies, subcommand| ocisite_at_within(88 * MIB + copies * bytes, &server, subcommand);
+    // When all of it is resolved, then all of it is printed.
+    let resolved = json_of(within(3, "resolve").arg("example.com/app"));
+    let roots = resolved["example.com/app"].as_array().unwrap();
+    assert_eq!((roots.len(), &roots[0]["root"]), (9, &wanted));
+    // When all of it is pulled, then it is in the layout, which is written besides.
+    let directory = TempDir::new().unwrap();
+    let layout = directory.path().join("layout");
+    let mut pull = within(6, "pull");
+    pull.args(["--jobs", "1", "--referrers", "--platform", "linux/amd64", "--to", layout.to_str().unwrap(), "--json"]);
+    let pulled = json_of(pull.arg("example.com/app#1.0"));
+    assert_eq!(pulled["entries"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn what_is_said_of_an_index_takes_little_memory() {
+    // Given a long URL of an index, whose entries have engines that are not used, each of them worth a warning.
+    let server = Server::start();
+    let place = format!("/index/{}", "x".repeat(7_000));
+    server.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": [ref_engine(&place)]})));
+    let engines = vec![json!({"protocol": "x"}); 16];
+    let entries = (0..3000).map(|number| {
+        let entry = tagged(&descriptor("a/b", format!("{number}").as_bytes()), "1.0");
+        images::entry(&entry, json!({"casEngines": engines}))
+    });
+    server.answer(&place, Answer::index(json!({"schemaVersion": 2, "manifests": entries.collect::<Vec<_>>()})));
+    // When one is pulled, then it can be told what is wrong.
+    let directory = TempDir::new().unwrap();
+    let layout = directory.path().join("layout");
+    let mut command = ocisite_at_within(64 * MIB, &server, "pull");
+    fails(command.args(["example.com/app#1.0", "--to", layout.to_str().unwrap()]), &["ambiguous"]);
 }
 
 #[test]

@@ -9,9 +9,11 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, Read, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter};
 use serde_json::{Map, Value};
 
@@ -107,6 +109,66 @@ fn value_bytes(text: &[u8]) -> u64 {
         }
     }
     bytes
+}
+
+/// A value as compact text, whose objects have sorted keys.
+///
+/// Values take many times the memory of their text. What is kept of documents from outside is kept as text, therefore, so that it takes
+/// a small multiple of what was read, and values are made one at a time, when they are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueText(Box<str>);
+
+impl ValueText {
+    /// The value.
+    pub fn value(&self) -> Value {
+        // It was a value, so it can be one again.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// A property of an object. The others are passed over, and no values are made of them.
+    pub fn get(&self, property: &str) -> Option<Value> {
+        serde_json::Deserializer::from_str(&self.0).deserialize_map(Property(property)).ok()?
+    }
+
+    /// Canonical JSON.
+    pub fn canonical(&self) -> String {
+        // It stands in strings only.
+        self.0.replace('<', r"\u003c")
+    }
+}
+
+impl From<&Value> for ValueText {
+    fn from(value: &Value) -> ValueText {
+        ValueText(value.to_string().into())
+    }
+}
+
+impl Serialize for ValueText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+/// Looks for a property.
+struct Property<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Property<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut properties: A) -> Result<Option<Value>, A::Error> {
+        let mut found = None;
+        while let Some(property) = properties.next_key::<Cow<'_, str>>()? {
+            match property == self.0 {
+                true => found = Some(properties.next_value()?),
+                false => drop(properties.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Reads all of `reader`, up to `limit` bytes; more is an error rather than a cut.
@@ -363,6 +425,18 @@ mod tests {
         assert!(matches!(parse(objects(100_000).as_bytes()), Err(JsonError::TooManyValues { .. })));
         let text = format!(r#"["{}", "\"{{"]"#, "{,".repeat(1_000_000));
         assert!(parse(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn the_text_of_a_value_gives_it_back() {
+        let value = parse(br#"{"b": [1, {"<": "\u003c\ud83d\ude00"}], "a\"": null, "n": -1.5e300}"#).unwrap();
+        let text = ValueText::from(&value);
+        assert_eq!(text.value(), value);
+        assert_eq!(text.canonical(), canonical_text(&value));
+        assert_eq!(text.get("a\""), Some(Value::Null));
+        assert_eq!(text.get("b").as_ref(), value.get("b"));
+        assert_eq!(text.get("c"), None);
+        assert_eq!(ValueText::from(&Value::from(7)).get("a"), None);
     }
 
     #[test]

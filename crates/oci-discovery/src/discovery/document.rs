@@ -10,7 +10,7 @@ use url::Url;
 
 use super::error::DocumentError;
 use super::fetch::{Fetch, Response};
-use super::remark::Remark;
+use super::remark::{Remark, Remarks};
 use crate::json;
 use crate::oci::media_type;
 
@@ -40,7 +40,7 @@ pub fn get(
     url: &Url,
     expected: &'static str,
     left: &mut u64,
-    remarks: &mut Vec<Remark>,
+    remarks: &mut Remarks,
 ) -> Result<Document, DocumentError> {
     let Response { url, status, content_type, content_encoding, body } = fetch.get(url, expected)?;
     if status != 200 {

@@ -1,14 +1,16 @@
 //! Engines as documents name them: a `protocol`, its configuration, and the URI of the document, which relative
 //! references are resolved against.
 
+use std::sync::Arc;
+
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use super::error::EngineError;
-use super::remark::Remark;
+use super::remark::{Remark, Remarks};
 use super::url::is_web;
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, ValueText};
 use crate::template::{Template, Variables};
 
 /// How many engines of one list are looked at. A site has one or two; a list without end would be a way to keep a consumer
@@ -19,10 +21,10 @@ const MAX_ENGINES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Engine {
     /// The entry as it was read.
-    pub config: Map<String, Value>,
+    pub config: ValueText,
     /// The URI of the document that has it: a URL, or a `file` URI for a local configuration.
     #[serde(serialize_with = "as_text")]
-    pub uri: Url,
+    pub uri: Arc<Url>,
 }
 
 fn as_text<S: serde::Serializer>(uri: &Url, serializer: S) -> Result<S::Ok, S::Error> {
@@ -31,13 +33,17 @@ fn as_text<S: serde::Serializer>(uri: &Url, serializer: S) -> Result<S::Ok, S::E
 
 impl Engine {
     /// The protocol; [`read_list`] made sure that there is one.
-    pub fn protocol(&self) -> &str {
-        self.config.get("protocol").and_then(Value::as_str).unwrap_or_default()
+    pub fn protocol(&self) -> String {
+        match self.config.get("protocol") {
+            Some(Value::String(protocol)) => protocol,
+            _ => String::new(),
+        }
     }
 
     /// The host of the engine's `uri`, where it stands there as it is, without variables.
     pub fn literal_host(&self) -> Option<String> {
-        let text = self.config.get("uri")?.as_str()?;
+        let uri = self.config.get("uri")?;
+        let text = uri.as_str()?;
         let (before, _) = text.split_once('{').unwrap_or((text, ""));
         let (_, rest) = before.split_once("://")?;
         let is_whole = before == text || rest.contains('/');
@@ -47,14 +53,17 @@ impl Engine {
     /// Expands the engine's `uri`, which both known protocols have, and resolves it (RFC 3986, section 5) against the
     /// document's own.
     pub fn expand(&self, variables: &Variables) -> Result<Url, EngineError> {
-        let uri = || self.uri.clone();
+        let uri = || (*self.uri).clone();
         let text = match self.config.get("uri") {
             Some(Value::String(text)) => text,
             other => {
-                return Err(EngineError::NoTemplate { uri: uri(), found: other.map_or("nothing", json::type_name) });
+                return Err(EngineError::NoTemplate {
+                    uri: uri(),
+                    found: other.as_ref().map_or("nothing", json::type_name),
+                });
             }
         };
-        let expanded = Template::parse(text).and_then(|template| template.expand(variables));
+        let expanded = Template::parse(&text).and_then(|template| template.expand(variables));
         let reference = expanded.map_err(|source| EngineError::Template { uri: uri(), source })?;
         let not_a_url = |problem| EngineError::NotAUrl {
             uri: uri(),
@@ -70,21 +79,21 @@ impl Engine {
     }
 }
 
-/// The engines in the list `list` of a document, whatever their protocol: whoever asks one looks whether it is `spoken`.
+/// The engines in what a document has as its list `list`, whatever their protocol: whoever asks one looks whether it is `spoken`.
 /// Those that are not, and what is malformed and left out, are remarked on.
 pub fn read_list(
-    object: &Map<String, Value>,
+    found: Option<&Value>,
     list: &'static str,
     spoken: &str,
-    uri: &Url,
-    remarks: &mut Vec<Remark>,
+    uri: &Arc<Url>,
+    remarks: &mut Remarks,
 ) -> Vec<Engine> {
     let wrong = |place: String, expected: String, found| Remark::EngineForm {
         uri: uri.clone(),
         place,
         source: JsonError::Type { expected, found },
     };
-    let entries = match object.get(list) {
+    let entries = match found {
         None => return Vec::new(),
         Some(Value::Array(entries)) => entries,
         Some(other) => {
@@ -99,13 +108,13 @@ pub fn read_list(
     let mut engines = Vec::new();
     for (position, entry) in entries.iter().take(MAX_ENGINES).enumerate() {
         let place = || format!("{list}[{position}]");
-        let Some(config) = entry.as_object() else {
+        if !entry.is_object() {
             remarks.push(wrong(place(), "an object".into(), json::type_name(entry)));
             continue;
-        };
-        match config.get("protocol") {
+        }
+        match entry.get("protocol") {
             Some(Value::String(protocol)) => {
-                engines.push(Engine { config: config.clone(), uri: uri.clone() });
+                engines.push(Engine { config: entry.into(), uri: uri.clone() });
                 if protocol != spoken {
                     let protocol = protocol.clone();
                     remarks.push(Remark::UnknownProtocol { uri: uri.clone(), list, position, protocol });
@@ -127,7 +136,7 @@ mod tests {
 
     fn engine(template: Value, base: &str) -> Engine {
         let config = json!({"protocol": "p", "uri": template});
-        Engine { config: config.as_object().unwrap().clone(), uri: base.parse().unwrap() }
+        Engine { config: (&config).into(), uri: Arc::new(base.parse().unwrap()) }
     }
 
     fn expanded(template: &str, base: &str) -> Result<String, String> {
@@ -163,9 +172,9 @@ mod tests {
     fn unknown_and_malformed_entries_are_remarked_on() {
         let object =
             json!({"refEngines": [{"protocol": "docker"}, {"protocol": "p", "uri": "x"}, 7, {"protocol": 1}, {}]});
-        let mut remarks = Vec::new();
-        let uri = "https://example.com/".parse().unwrap();
-        let engines = read_list(object.as_object().unwrap(), "refEngines", "p", &uri, &mut remarks);
+        let mut remarks = Remarks::default();
+        let uri = Arc::new("https://example.com/".parse().unwrap());
+        let engines = read_list(object.get("refEngines"), "refEngines", "p", &uri, &mut remarks);
         assert_eq!(engines.iter().map(Engine::protocol).collect::<Vec<_>>(), ["docker", "p"]);
         let messages: Vec<String> = remarks.iter().map(ToString::to_string).collect();
         assert!(messages[0].contains("docker"), "{}", messages[0]);

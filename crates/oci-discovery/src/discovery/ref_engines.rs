@@ -11,7 +11,7 @@ use super::engine::{Engine, read_list};
 use super::error::DocumentError;
 use super::fetch::Fetch;
 use super::protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
-use super::remark::Remark;
+use super::remark::Remarks;
 use crate::json;
 use crate::oci::media_type;
 
@@ -22,7 +22,7 @@ pub const MAX_BYTES: u64 = 64 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefEngines {
     /// Where it came from, after redirects; a `file` URI for a local configuration.
-    pub uri: Url,
+    pub uri: Arc<Url>,
     /// Its `refEngines`, of any protocol.
     pub ref_engines: Vec<Engine>,
     /// Its `casEngines`, of any protocol.
@@ -34,16 +34,17 @@ impl RefEngines {
     ///
     /// # Errors
     /// It is no JSON object.
-    pub fn read(uri: &Url, value: &Value, remarks: &mut Vec<Remark>) -> Result<RefEngines, json::JsonError> {
+    pub fn read(uri: &Url, value: &Value, remarks: &mut Remarks) -> Result<RefEngines, json::JsonError> {
         let object = json::object(value, "the ref-engines object")?;
-        let ref_engines = read_list(object, "refEngines", INDEX_TEMPLATE_PROTOCOL, uri, remarks);
-        let cas_engines = read_list(object, "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks).into();
-        Ok(RefEngines { uri: uri.clone(), ref_engines, cas_engines })
+        let (uri, list) = (Arc::new(uri.clone()), |name: &str| object.get(name));
+        let ref_engines = read_list(list("refEngines"), "refEngines", INDEX_TEMPLATE_PROTOCOL, &uri, remarks);
+        let cas_engines = read_list(list("casEngines"), "casEngines", CAS_TEMPLATE_PROTOCOL, &uri, remarks).into();
+        Ok(RefEngines { uri, ref_engines, cas_engines })
     }
 }
 
 /// Fetches and reads the ref-engines object at a URL.
-pub fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Vec<Remark>) -> Result<RefEngines, DocumentError> {
+pub fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result<RefEngines, DocumentError> {
     let document = document::get(fetch, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
     let value = document.value()?;
     let Document { url, .. } = document;
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn both_lists_are_optional_and_nothing_but_an_object_will_do() {
         let uri: Url = "https://example.com/".parse().unwrap();
-        let mut remarks = Vec::new();
+        let mut remarks = Remarks::default();
         let empty = RefEngines::read(&uri, &json!({"x": 1}), &mut remarks).unwrap();
         assert!(empty.ref_engines.is_empty() && empty.cas_engines.is_empty() && remarks.is_empty());
         assert!(RefEngines::read(&uri, &json!([]), &mut remarks).is_err());

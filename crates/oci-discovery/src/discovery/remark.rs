@@ -1,6 +1,8 @@
 //! What a consumer has to say of what it found, short of an error: resolution goes on past a site's faults, and tells them.
 
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -26,6 +28,48 @@ impl std::fmt::Display for Severity {
             Severity::Note => "note",
             Severity::Warning => "warning",
         })
+    }
+}
+
+/// The most remarks that are kept. A site could be worth one with each few bytes that it serves, and none takes more than what was said of
+/// the URLs of one blob.
+const MAX_REMARKS: usize = 200;
+
+/// Remarks, in order: the first so many, and how many more there were.
+#[derive(Debug, Default)]
+pub struct Remarks(Vec<Remark>);
+
+impl Remarks {
+    /// Adds a remark.
+    pub fn push(&mut self, remark: Remark) {
+        if let Some(Remark::More { count }) = self.0.last_mut() {
+            *count += 1;
+            return;
+        }
+        self.0.push(if self.0.len() < MAX_REMARKS { remark } else { Remark::More { count: 1 } });
+    }
+}
+
+impl Extend<Remark> for Remarks {
+    fn extend<R: IntoIterator<Item = Remark>>(&mut self, remarks: R) {
+        remarks.into_iter().for_each(|remark| self.push(remark));
+    }
+}
+
+impl IntoIterator for Remarks {
+    type Item = Remark;
+    type IntoIter = std::vec::IntoIter<Remark>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl Deref for Remarks {
+    type Target = [Remark];
+
+    fn deref(&self) -> &[Remark] {
+        &self.0
     }
 }
 
@@ -74,7 +118,7 @@ pub enum Remark {
     #[error("the ref-engines object at {uri} leads to no root of {name}")]
     NoRoot {
         /// Where the object came from.
-        uri: Url,
+        uri: Arc<Url>,
         /// The name.
         name: ImageName,
     },
@@ -82,7 +126,7 @@ pub enum Remark {
     #[error("{uri}: skipping the entry {position} of {list:?}, whose protocol {protocol:?} is not supported")]
     UnknownProtocol {
         /// The document.
-        uri: Url,
+        uri: Arc<Url>,
         /// `refEngines` or `casEngines`.
         list: &'static str,
         /// The position in it, from 0.
@@ -94,7 +138,7 @@ pub enum Remark {
     #[error("{uri}: skipping what is wrong in {place}: {}", chain(.source))]
     EngineForm {
         /// The document.
-        uri: Url,
+        uri: Arc<Url>,
         /// The list, or the entry with its position.
         place: String,
         /// What is wrong.
@@ -110,7 +154,7 @@ pub enum Remark {
     #[error("{uri} was found over https, but sends to {index} for the index, which nothing protects on the way")]
     InsecureIndex {
         /// The ref-engines object.
-        uri: Url,
+        uri: Arc<Url>,
         /// The index.
         index: Url,
     },
@@ -118,7 +162,7 @@ pub enum Remark {
     #[error("{uri}: skipping the entry {position} of \"manifests\": {}", chain(.source))]
     Entry {
         /// The index.
-        uri: Url,
+        uri: Arc<Url>,
         /// The position, from 0.
         position: usize,
         /// What is wrong.
@@ -128,7 +172,7 @@ pub enum Remark {
     #[error("{uri}: skipping {count} more entries of \"manifests\" that are wrong")]
     MoreEntries {
         /// The index.
-        uri: Url,
+        uri: Arc<Url>,
         /// How many more.
         count: usize,
     },
@@ -136,7 +180,7 @@ pub enum Remark {
     #[error("{uri}: {list:?} has {count} entries, of which the first {limit} are used")]
     TooManyEngines {
         /// The document.
-        uri: Url,
+        uri: Arc<Url>,
         /// `refEngines` or `casEngines`.
         list: &'static str,
         /// How many there are.
@@ -148,7 +192,7 @@ pub enum Remark {
     #[error("{uri} has no entry for {fragment:?}{}", refs(.found))]
     NoEntry {
         /// The index.
-        uri: Url,
+        uri: Arc<Url>,
         /// The fragment.
         fragment: String,
         /// The refs it has.
@@ -189,6 +233,12 @@ pub enum Remark {
     /// A layer that may be left out of a layout, or what may be a referrer, that cannot be had.
     #[error("left out: {0}")]
     LeftOut(String),
+    /// More remarks than are kept.
+    #[error("{count} more remarks like these")]
+    More {
+        /// How many more.
+        count: usize,
+    },
 }
 
 impl Remark {
@@ -222,5 +272,18 @@ fn refs(found: &[String]) -> String {
         _ if found.is_empty() => "; its entries have no refs".into(),
         0 => format!("; it has {}", listed.join(", ")),
         more => format!("; it has {} and {more} more", listed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_beyond_the_limit_are_counted() {
+        let mut remarks = Remarks::default();
+        remarks.extend((0..MAX_REMARKS + 3).map(|number| Remark::LeftOut(number.to_string())));
+        assert_eq!(remarks.len(), MAX_REMARKS + 1);
+        assert_eq!(remarks[MAX_REMARKS].to_string(), "3 more remarks like these");
     }
 }

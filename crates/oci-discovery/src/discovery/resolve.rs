@@ -2,14 +2,14 @@
 //!
 //! A site can name many ref engines, and each can give a large index. So there is one limit for the bytes of all indexes of a name
 //! together, an index is in memory only while its entries are gone through, one at a time, and only those that the name
-//! means are kept; the text of the others only for a pull with referrers, and only of an index that has a root.
+//! means are kept; the text of the others only for a pull with referrers, and only of an index that has a root. What is kept of an entry is a
+//! [`Descriptor`], which takes a small multiple of its text.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use url::Url;
 
 use super::document::{self, Document};
@@ -18,13 +18,13 @@ use super::error::DocumentError;
 use super::fetch::{Fetch, FetchErrorKind};
 use super::protocol::INDEX_TEMPLATE_PROTOCOL;
 use super::ref_engines::RefEngines;
-use super::remark::Remark;
+use super::remark::{Remark, Remarks};
 use super::well_known::{Settings, WellKnown};
-use crate::digest::{Algorithm, Digest};
-use crate::json::MAX_INDEX_BYTES;
+use crate::json::{self, MAX_INDEX_BYTES};
 use crate::name::ImageName;
 use crate::oci::index::{self, IndexText};
 use crate::oci::{Descriptor, media_type};
+use crate::seen::{Key, key};
 use crate::template::name_variables;
 
 /// How many wrong entries of one index are told one by one.
@@ -50,13 +50,13 @@ impl Serialize for Root {
             #[serde(skip_serializing_if = "<[Engine]>::is_empty")]
             cas_engines: &'a [Engine],
             media_type: &'static str,
-            root: &'a Map<String, Value>,
+            root: &'a Descriptor,
             uri: &'a str,
         }
         Printed {
             cas_engines: &self.cas_engines,
             media_type: media_type::DESCRIPTOR,
-            root: &self.descriptor.properties,
+            root: &self.descriptor,
             uri: self.uri.as_str(),
         }
         .serialize(serializer)
@@ -71,7 +71,7 @@ pub struct Resolution {
     /// The indexes in which the roots were found, where they were asked for.
     pub indexes: Vec<Index>,
     /// What there is to say of the way, in order.
-    pub remarks: Vec<Remark>,
+    pub remarks: Remarks,
 }
 
 /// What is kept of an index that has a root.
@@ -97,8 +97,8 @@ struct Resolver<'a> {
     name: &'a ImageName,
     keep: Keep,
     resolution: Resolution,
-    /// Digests of the printed roots, since equal roots count once and an index may have a great many.
-    seen: HashSet<Digest>,
+    /// Equal roots count once, and an index may have a great many.
+    seen: HashSet<Key>,
     /// What is left of the bytes that all indexes of the name together may have.
     bytes_left: u64,
 }
@@ -157,9 +157,11 @@ impl Resolver<'_> {
             Ok(index) => index,
             Err(source) => return Err(DocumentError::Json { url, source }),
         };
+        let origin = format!("{url} {}", json::canonical_text(&&*engines.cas_engines));
         let mut selection = Selection {
             url: Arc::new(url),
             cas_engines: engines.cas_engines.clone(),
+            origin,
             entries: vec![],
             known: self.resolution.roots.len(),
             refs: BTreeSet::new(),
@@ -179,7 +181,7 @@ impl Resolver<'_> {
             Err(source) => {
                 selection.wrong += 1;
                 if selection.wrong <= TOLD_ENTRIES {
-                    self.remark(Remark::Entry { uri: (*selection.url).clone(), position, source });
+                    self.remark(Remark::Entry { uri: selection.url.clone(), position, source });
                 }
                 return;
             }
@@ -189,8 +191,10 @@ impl Resolver<'_> {
         }
         let fragment = self.fragment();
         if fragment.is_none_or(|fragment| descriptor.ref_name() == Some(fragment)) {
-            let (uri, cas_engines) = (selection.url.clone(), selection.cas_engines.clone());
-            self.add(Root { descriptor, uri, cas_engines });
+            if self.seen.insert(key(&[&selection.origin, &descriptor.to_json()])) {
+                let (uri, cas_engines) = (selection.url.clone(), selection.cas_engines.clone());
+                self.resolution.roots.push(Root { descriptor, uri, cas_engines });
+            }
         } else {
             selection.refs.extend(descriptor.ref_name().map(str::to_string));
         }
@@ -198,14 +202,14 @@ impl Resolver<'_> {
 
     /// Says what came of an index.
     fn end(&mut self, selection: Selection) {
-        let Selection { url, cas_engines, entries, known, refs, wrong } = selection;
+        let Selection { url, cas_engines, entries, known, refs, wrong, .. } = selection;
         if wrong > TOLD_ENTRIES {
-            self.remark(Remark::MoreEntries { uri: (*url).clone(), count: wrong - TOLD_ENTRIES });
+            self.remark(Remark::MoreEntries { uri: url.clone(), count: wrong - TOLD_ENTRIES });
         }
         let has_root = self.resolution.roots.len() > known;
         if let Some(fragment) = self.fragment().filter(|_| !has_root) {
             let (fragment, found) = (fragment.to_string(), refs.into_iter().collect());
-            self.remark(Remark::NoEntry { uri: (*url).clone(), fragment, found });
+            self.remark(Remark::NoEntry { uri: url.clone(), fragment, found });
         }
         if has_root && self.keep == Keep::Entries {
             self.resolution.indexes.push(Index { url, cas_engines, entries });
@@ -218,14 +222,6 @@ impl Resolver<'_> {
         self.name.fragment().filter(|fragment| !fragment.is_empty())
     }
 
-    fn add(&mut self, root: Root) {
-        // A root is made of text and numbers, which always become JSON.
-        let printed = serde_json::to_vec(&root).unwrap_or_default();
-        if self.seen.insert(Digest::of(Algorithm::Sha256, &printed)) {
-            self.resolution.roots.push(root);
-        }
-    }
-
     fn remark(&mut self, remark: Remark) {
         self.resolution.remarks.push(remark);
     }
@@ -235,6 +231,8 @@ impl Resolver<'_> {
 struct Selection {
     url: Arc<Url>,
     cas_engines: Arc<[Engine]>,
+    /// What roots have in common.
+    origin: String,
     entries: Vec<Box<RawValue>>,
     /// How many roots there were before.
     known: usize,

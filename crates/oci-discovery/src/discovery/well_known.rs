@@ -18,7 +18,7 @@ use url::Url;
 use super::fetch::Fetch;
 use super::protocol::WELL_KNOWN_PATH;
 use super::ref_engines::{self, RefEngines};
-use super::remark::Remark;
+use super::remark::{Remark, Remarks};
 use super::url::is_on_this_machine;
 use super::xdg;
 use crate::name::ImageName;
@@ -91,7 +91,7 @@ impl<'a> WellKnown<'a> {
     }
 
     /// The next object that can be had. What could not goes to `remarks`.
-    pub fn next(&mut self, remarks: &mut Vec<Remark>) -> Option<RefEngines> {
+    pub fn next(&mut self, remarks: &mut Remarks) -> Option<RefEngines> {
         for (protocol, host) in self.candidates.by_ref() {
             if self.answered.contains(host) {
                 continue;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -16,7 +17,7 @@ use url::Url;
 use super::engine::Engine;
 use super::ere;
 use super::ref_engines::RefEngines;
-use super::remark::Remark;
+use super::remark::{Remark, Remarks};
 use crate::error::chain;
 use crate::json::{self, MAX_MANIFEST_BYTES};
 
@@ -29,7 +30,7 @@ pub struct Configuration {
     /// In the order of preference.
     keys: Vec<Key>,
     /// What is wrong with the files.
-    pub remarks: Vec<Remark>,
+    pub remarks: Remarks,
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +46,8 @@ struct Key {
 impl Configuration {
     /// The hosts that its engines have in their templates.
     pub fn hosts(&self) -> BTreeSet<String> {
-        let objects = self.keys.iter().filter_map(|key| RefEngines::read(&key.uri, &key.value, &mut vec![]).ok());
+        let objects =
+            self.keys.iter().filter_map(|key| RefEngines::read(&key.uri, &key.value, &mut Remarks::default()).ok());
         let of_object = |object: RefEngines| {
             let engines = object.ref_engines.iter().chain(&*object.cas_engines);
             engines.filter_map(Engine::literal_host).collect::<Vec<_>>()
@@ -56,7 +58,7 @@ impl Configuration {
     /// Reads and merges files, the most preferred first, which `open` opens. Missing files are skipped; what is wrong is kept as remarks.
     pub fn read<R: Read>(paths: &[PathBuf], open: impl Fn(&Path) -> io::Result<R>) -> Configuration {
         let mut merged = BTreeMap::new();
-        let mut remarks = Vec::new();
+        let mut remarks = Remarks::default();
         for path in paths {
             match read_file(path, &open) {
                 Ok(Some((uri, object))) => {
@@ -82,13 +84,13 @@ impl Configuration {
     }
 
     /// The ref-engines objects of all keys that match `name`, in the order of preference.
-    pub fn matching(&self, name: &str, remarks: &mut Vec<Remark>) -> Vec<RefEngines> {
+    pub fn matching(&self, name: &str, remarks: &mut Remarks) -> Vec<RefEngines> {
         let mut objects = Vec::new();
         for key in self.keys.iter().filter(|key| key.expression.is_match(name)) {
             match RefEngines::read(&key.uri, &key.value, remarks) {
                 Ok(object) => objects.push(object),
                 Err(source) => remarks.push(Remark::EngineForm {
-                    uri: key.uri.clone(),
+                    uri: Arc::new(key.uri.clone()),
                     place: format!("the value of {:?}", key.text),
                     source,
                 }),
@@ -160,9 +162,9 @@ mod tests {
     }
 
     fn templates(configuration: &Configuration, name: &str) -> Vec<String> {
-        let objects = configuration.matching(name, &mut Vec::new());
+        let objects = configuration.matching(name, &mut Remarks::default());
         let engines = objects.iter().flat_map(|object| &object.ref_engines);
-        engines.map(|engine| engine.config["uri"].as_str().unwrap().to_string()).collect()
+        engines.map(|engine| engine.config.get("uri").unwrap().as_str().unwrap().to_string()).collect()
     }
 
     #[test]
@@ -197,7 +199,7 @@ mod tests {
         assert!(messages[0].contains("a.json") && messages[0].contains("not valid JSON"), "{}", messages[0]);
         assert!(messages[1].contains("found an array"), "{}", messages[1]);
         assert!(messages[2].contains("c.json") && messages[2].contains("not closed"), "{}", messages[2]);
-        let mut remarks = Vec::new();
+        let mut remarks = Remarks::default();
         assert_eq!(configuration.matching("example.com/a", &mut remarks).len(), 1);
         assert!(remarks[0].to_string().contains("found a number"), "{}", remarks[0]);
     }

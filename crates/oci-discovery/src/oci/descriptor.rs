@@ -1,10 +1,10 @@
 //! Content descriptors (image-spec, descriptor): the three fields everything hangs on, checked, and all properties kept.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::{Digest, DigestError};
-use crate::json;
+use crate::json::{self, ValueText};
 use crate::seen::{Key, key};
 
 /// The annotation that carries a ref (a tag) in an index (image-spec, annotations).
@@ -19,7 +19,11 @@ const MAX_SIZE: u64 = (1 << 53) - 1;
 const KNOWN_PROPERTIES: [&str; 9] =
     ["annotations", "artifactType", "casEngines", "data", "digest", "mediaType", "platform", "size", "urls"];
 
-/// A descriptor: checked `mediaType`, `digest` and `size`, and every property it came with.
+/// At most so many features of an operating system tell platforms apart. There is one in use, `win32k`.
+const MAX_OS_FEATURES: usize = 64;
+
+/// A descriptor: checked `mediaType`, `digest` and `size`, and every property it came with, as text, since there may be a great many
+/// descriptors and what else stands in them is seldom needed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Descriptor {
     /// The media type of what is described; empty when the descriptor had none.
@@ -28,8 +32,10 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The number of bytes.
     pub size: u64,
-    /// All properties as they were read, the three above among them.
-    pub properties: Map<String, Value>,
+    /// The ref.
+    ref_name: Option<Box<str>>,
+    /// All properties as they were read, those above among them.
+    properties: ValueText,
 }
 
 /// What is wrong with a descriptor.
@@ -80,7 +86,17 @@ impl Descriptor {
         let size = size(&properties, text)?;
         let media_type = media_type(&properties, text)?;
         let digest = Digest::parse(text).map_err(DescriptorError::Digest)?;
-        Ok(Descriptor { media_type, digest, size, properties })
+        let (ref_name, properties) = kept(properties);
+        Ok(Descriptor { media_type, digest, size, ref_name, properties })
+    }
+
+    /// The same without properties that image-spec and the discovery documents do not know. A manifest may have thousands of descriptors;
+    /// it is itself copied byte for byte, so that nothing is lost.
+    pub fn known_from_value(mut value: Value) -> Result<Descriptor, DescriptorError> {
+        if let Value::Object(properties) = &mut value {
+            properties.retain(|property, _| KNOWN_PROPERTIES.contains(&property.as_str()));
+        }
+        Descriptor::from_value(value)
     }
 
     /// A descriptor of these three fields and nothing else.
@@ -89,7 +105,8 @@ impl Descriptor {
         properties.insert("mediaType".into(), media_type.into());
         properties.insert("digest".into(), digest.as_str().into());
         properties.insert("size".into(), size.into());
-        Descriptor { media_type: media_type.into(), digest, size, properties }
+        let (ref_name, properties) = kept(properties);
+        Descriptor { media_type: media_type.into(), digest, size, ref_name, properties }
     }
 
     /// What tells descriptors apart by what they lead to: a great many entries of an index may be the same but for their refs.
@@ -97,65 +114,107 @@ impl Descriptor {
         key(&[self.digest.as_str(), &self.size.to_string(), &self.media_type])
     }
 
-    /// The same without properties that image-spec and the discovery documents do not know. A manifest may have thousands of descriptors;
-    /// it is itself copied byte for byte, so that nothing is lost.
-    pub fn known(mut self) -> Descriptor {
-        self.properties.retain(|property, _| KNOWN_PROPERTIES.contains(&property.as_str()));
-        self
+    /// A property.
+    pub fn property(&self, name: &str) -> Option<Value> {
+        self.properties.get(name)
+    }
+
+    /// Changes properties besides `mediaType`, `digest` and `size`.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Map<String, Value>)) {
+        let mut properties = self.to_map();
+        change(&mut properties);
+        (self.ref_name, self.properties) = kept(properties);
     }
 
     /// The value of an annotation, where it is a string.
-    pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.properties.get("annotations")?.get(key)?.as_str()
+    pub fn annotation(&self, key: &str) -> Option<String> {
+        text(self.property("annotations")?.get_mut(key)?.take())
     }
 
     /// The ref that this entry of an index has, as it is written there.
     pub fn ref_name(&self) -> Option<&str> {
-        self.annotation(REF_NAME)
+        self.ref_name.as_deref()
     }
 
     /// Sets the ref, or takes it away.
     pub fn set_ref_name(&mut self, reference: Option<&str>) {
-        match reference {
+        self.edit(|properties| match reference {
             Some(reference) => {
-                let annotations = self.properties.entry("annotations").or_insert_with(|| Map::new().into());
+                let annotations = properties.entry("annotations").or_insert_with(|| Map::new().into());
                 if !annotations.is_object() {
                     *annotations = Map::new().into();
                 }
                 annotations[REF_NAME] = reference.into();
             }
             None => {
-                if let Some(Value::Object(annotations)) = self.properties.get_mut("annotations") {
+                if let Some(Value::Object(annotations)) = properties.get_mut("annotations") {
                     annotations.remove(REF_NAME);
                 }
             }
-        }
+        });
     }
 
     /// The platform, where the descriptor has one.
     pub fn platform(&self) -> Option<Platform> {
-        Platform::from_value(self.properties.get("platform")?)
+        Platform::from_value(&self.property("platform")?)
     }
 
     /// `artifactType`, where it is there.
-    pub fn artifact_type(&self) -> Option<&str> {
-        self.properties.get("artifactType")?.as_str()
+    pub fn artifact_type(&self) -> Option<String> {
+        text(self.property("artifactType")?)
     }
 
     /// Whether the descriptor itself says where else the bytes can be had, and is of a kind that a layout may lack.
     pub fn is_foreign(&self) -> bool {
-        let has_urls = self.properties.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());
-        has_urls && super::media_type::is_non_distributable(&self.media_type)
+        super::media_type::is_non_distributable(&self.media_type) && self.has_urls()
+    }
+
+    /// Whether it says itself where the bytes are.
+    pub fn has_urls(&self) -> bool {
+        self.property("urls").is_some_and(|urls| urls.as_array().is_some_and(|urls| !urls.is_empty()))
     }
 
     /// The descriptor as canonical JSON.
     pub fn to_json(&self) -> String {
-        json::canonical_text(&self.properties)
+        self.properties.canonical()
     }
 
     /// The descriptor as a JSON value.
     pub fn to_value(&self) -> Value {
-        Value::Object(self.properties.clone())
+        self.properties.value()
+    }
+
+    /// All properties.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match self.to_value() {
+            Value::Object(properties) => properties,
+            _ => Map::new(),
+        }
+    }
+
+    /// The descriptor as text.
+    pub fn text(&self) -> &ValueText {
+        &self.properties
+    }
+}
+
+/// A descriptor becomes the object that it is.
+impl Serialize for Descriptor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.properties.serialize(serializer)
+    }
+}
+
+/// What is kept of properties: the ref, and their text.
+fn kept(properties: Map<String, Value>) -> (Option<Box<str>>, ValueText) {
+    let ref_name = properties.get("annotations").and_then(|annotations| annotations.get(REF_NAME)?.as_str());
+    (ref_name.map(Into::into), ValueText::from(&Value::Object(properties)))
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
     }
 }
 
@@ -218,9 +277,9 @@ impl Platform {
     /// `platform` or an image config. None when it names neither an os nor an architecture.
     pub fn from_value(value: &Value) -> Option<Platform> {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
-        let features = value.get("os.features").and_then(Value::as_array);
-        let mut os_features: Vec<String> =
-            features.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
+        let features = value.get("os.features").and_then(Value::as_array).into_iter().flatten();
+        let features = features.filter_map(Value::as_str).map(str::to_string);
+        let mut os_features: Vec<String> = features.take(MAX_OS_FEATURES).collect();
         os_features.sort();
         let platform = Platform {
             os: text("os"),

@@ -38,12 +38,14 @@ impl Links {
     /// (distribution-spec, "Listing Referrers").
     pub fn referrer_descriptor(&self, described: &Descriptor) -> Descriptor {
         let mut descriptor = Descriptor::new(&described.media_type, described.digest.clone(), described.size);
-        if let Some(artifact_type) = self.effective_artifact_type() {
-            descriptor.properties.insert("artifactType".into(), artifact_type.into());
-        }
-        if !self.annotations.is_empty() {
-            descriptor.properties.insert("annotations".into(), self.annotations.clone().into());
-        }
+        descriptor.edit(|properties| {
+            if let Some(artifact_type) = self.effective_artifact_type() {
+                properties.insert("artifactType".into(), artifact_type.into());
+            }
+            if !self.annotations.is_empty() {
+                properties.insert("annotations".into(), self.annotations.clone().into());
+            }
+        });
         descriptor
     }
 }
@@ -163,9 +165,9 @@ impl Links {
             }
         };
         for (position, value) in list.into_iter().enumerate() {
-            let child = Descriptor::from_value(value)
+            let child = Descriptor::known_from_value(value)
                 .map_err(|source| ManifestError::Descriptor { field: format!("{field}[{position}]"), source })?;
-            self.children.push(child.known());
+            self.children.push(child);
         }
         Ok(())
     }
@@ -174,8 +176,8 @@ impl Links {
 fn single(document: &mut Map<String, Value>, field: &str) -> Result<Option<Descriptor>, ManifestError> {
     match document.remove(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => Descriptor::from_value(value)
-            .map(|descriptor| Some(descriptor.known()))
+        Some(value) => Descriptor::known_from_value(value)
+            .map(Some)
             .map_err(|source| ManifestError::Descriptor { field: field.into(), source }),
     }
 }

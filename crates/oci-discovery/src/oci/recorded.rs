@@ -180,7 +180,9 @@ mod tests {
     fn node(name: &str, platform: &str) -> Descriptor {
         let mut node = Descriptor::new(media_type::INDEX, Digest::of(Algorithm::Sha256, name.as_bytes()), 10);
         if let Some((os, architecture)) = platform.split_once('/') {
-            node.properties.insert("platform".into(), json!({"os": os, "architecture": architecture}));
+            node.edit(|properties| {
+                properties.insert("platform".into(), json!({"os": os, "architecture": architecture}));
+            });
         }
         node
     }

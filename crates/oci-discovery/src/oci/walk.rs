@@ -26,7 +26,7 @@ pub const MAX_DEPTH: usize = 32;
 /// with attestations and a hundred layers each, has some thousands.
 pub const MAX_STEPS: usize = 1_000_000;
 /// The most bytes of manifests that are read for one root: eight manifests of the largest size that registries take. What they hold takes
-/// about eight times that in memory, for as long as it waits to be visited.
+/// about three times that in memory, for as long as it waits to be visited.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A place that manifests are read from: a layout, an opened site, a site over HTTP.
