@@ -1,6 +1,6 @@
 //! What is fuzzed: each function takes any bytes, and panics where a promise is broken.
 //!
-//! Beside libFuzzer's binaries in `fuzz_targets`, the project's own tests run these over the corpora (`tests/fuzz.rs`).
+//! Beside libFuzzer's binaries in `fuzz_targets`, the project's own tests run these over the corpora (`tests/it/fuzz.rs`).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a promise is found to be broken")]
 

@@ -15,7 +15,7 @@ fn modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalogue/package.json");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/catalogue/package.json");
         let wanted = std::fs::read(&manifest).unwrap();
         let installed = directory.join("installed.json");
         // Test processes run side by side: the first installs, and the others wait for it.
@@ -45,7 +45,7 @@ fn chromium() -> PathBuf {
 }
 
 fn run(base: &Base) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalogue/browser.test.mjs");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/catalogue/browser.test.mjs");
     let mut node = Command::new("node");
     node.arg("--test").arg("--test-reporter=spec").arg(script);
     node.env("OCISITE_URL", format!("http://{}/", base.address));

@@ -1,12 +1,6 @@
 //! The fuzz targets over their corpora: what once was found, or leads far into a parser, is tried in every run.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_macros,
-    reason = "tests look at files, connections and output themselves"
-)]
-
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
 use std::path::Path;

@@ -1,13 +1,5 @@
 //! The registry view as files: what a publish makes of it, and that it keeps up with what is published.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_macros,
-    reason = "tests look at files, connections and output themselves"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use support::layout::{INDEX, Layout, MANIFEST};
-use support::program::{ocisite, publish, publish_json};
-use support::site::{Snapshot, blob_file, json};
+use crate::support::layout::{INDEX, Layout, MANIFEST};
+use crate::support::program::{ocisite, publish, publish_json};
+use crate::support::site::{Snapshot, blob_file, digest_like, json};
 
 const NAME: &str = "example.com/team/app";
 
@@ -183,7 +175,7 @@ fn a_ref_with_an_entry_for_each_platform_is_one_index() {
     assert!(index["manifests"][0].get("casEngines").is_none(), "a registry's client has no use for {index}");
     // A client that has the tag's digest asks for the index by it.
     let bytes = std::fs::read(scene.site.join("v2/team/app/manifests/1.0")).unwrap();
-    let own = support::site::digest_like("sha256:", &bytes);
+    let own = digest_like("sha256:", &bytes);
     assert_eq!(scene.manifest(&own), index);
     assert_eq!(scene.typed(&own), set(&["oci-index"]));
 }

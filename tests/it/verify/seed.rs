@@ -137,7 +137,7 @@ fn example() -> TempDir {
 
 /// The certificates of the client's tests, for `example.com`.
 fn tls(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/client/tls").join(name)
 }
 
 fn nginx(root: &Path) -> Nginx {

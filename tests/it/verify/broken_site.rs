@@ -302,7 +302,7 @@ fn a_good_site_has_no_finding() {
 
 #[test]
 fn every_rule_has_a_test() {
-    // Keys that are no paths are in buckets alone: tests/bucket/hostile.rs.
+    // Keys that are no paths are in buckets alone: tests/it/bucket/hostile.rs.
     let elsewhere =
         ["blob-digest", "ref-missing", "blob-elsewhere", "catalogue-differs", "name-unusable"].map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();

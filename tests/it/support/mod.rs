@@ -1,8 +1,5 @@
 //! What the tests share: making layouts, running the program and web servers, speaking HTTP, and looking at sites.
 
-// Every test binary has a copy of these modules and uses a part of them.
-#![allow(dead_code)]
-
 pub mod consumer;
 pub mod fixtures;
 pub mod http;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::program::verify;
-use crate::images::{INDEX, for_platform, tagged};
-use crate::server::Server;
+use crate::client::images::{INDEX, for_platform, tagged};
+use crate::client::server::Server;
 use crate::support::layout::{Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::publish;

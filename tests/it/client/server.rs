@@ -265,7 +265,7 @@ impl State {
 const TLS_HANDSHAKE: u8 = 22;
 
 fn tls_file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/client/tls").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/client/tls").join(name)
 }
 
 fn tls_config() -> ServerConfig {

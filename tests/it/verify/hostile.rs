@@ -5,8 +5,8 @@
 use serde_json::{Value, json};
 
 use super::program::{Verified, ocisite};
-use crate::images::{cas_engine, descriptor, encoded, ref_engine, tagged};
-use crate::server::{Answer, INDEX, REF_ENGINES, Server, WELL_KNOWN};
+use crate::client::images::{cas_engine, descriptor, encoded, ref_engine, tagged};
+use crate::client::server::{Answer, INDEX, REF_ENGINES, Server, WELL_KNOWN};
 use crate::support::program::fails;
 
 /// A site with `example.com/app#1.0` at a server, and the manifest's place there.

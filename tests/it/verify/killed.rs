@@ -1,5 +1,5 @@
 //! `gc`, `remove`, `copy` and `pull`, killed at any moment: what is left is whole, and the next run completes. (For `publish`,
-//! see `tests/publish/safety.rs`.)
+//! see `tests/it/publish/safety.rs`.)
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -32,8 +32,3 @@ impl Deref for Nginx {
 pub fn write_config(root: &Path, state: &Path, args: &[&str]) -> PathBuf {
     web_server::write_config(&NGINX, root, state, args)
 }
-
-/// `nginx -t`: whether nginx takes a configuration, and what it says.
-pub fn test_config(file: &Path) -> Result<(), String> {
-    web_server::test_config(&NGINX, file)
-}

@@ -6,12 +6,6 @@
 //! temporary directory that has a copy of what [`COPIED`] names, with the program under test as `ocisite`. The README's
 //! ports are exchanged for free ones.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_macros,
-    reason = "tests look at files, connections and output themselves"
-)]
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};

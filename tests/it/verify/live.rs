@@ -140,7 +140,7 @@ fn write(stream: &mut TcpStream, request: &Request, response: Response) -> std::
 
 /// The certificate of the client's tests, whose authority is trusted only where it is named.
 fn tls_config() -> ServerConfig {
-    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/tls").join(name);
+    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/client/tls").join(name);
     let certificates = CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
     ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap()

@@ -1,0 +1,19 @@
+//! `ocisite resolve` and `ocisite pull`, driven from outside against a server that can misbehave in every way.
+
+mod addresses;
+mod discovery;
+mod downgrade;
+mod hostile;
+pub mod images;
+mod limits;
+mod network;
+mod planted;
+mod printed;
+mod private_networks;
+mod program;
+mod proxies;
+mod pull;
+mod rates;
+pub mod server;
+mod tls;
+mod xdg;

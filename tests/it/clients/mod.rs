@@ -1,0 +1,5 @@
+//! Real clients pull from real servers: what they get is what the layouts have.
+
+mod containerd;
+mod disk;
+mod pull;

@@ -1,0 +1,16 @@
+//! What web servers do with a site: one set of HTTP checks for all of them, and a consumer that walks the site from each.
+
+mod checks;
+mod configurations;
+mod conformity;
+mod headers;
+mod lighttpd;
+mod links;
+mod nginx;
+mod planted;
+mod preview;
+mod preview_attacks;
+mod registry;
+mod round_trip;
+mod seed;
+mod walk;

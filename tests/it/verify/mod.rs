@@ -1,0 +1,18 @@
+//! `ocisite verify`, `list`, `remove` and `gc`, driven from outside.
+
+mod broken_server;
+mod broken_site;
+mod faults;
+mod full_disk;
+mod good_site;
+mod hostile;
+mod killed;
+mod live;
+mod maintenance;
+mod memory;
+mod nested;
+mod program;
+mod races;
+mod reports;
+mod seed;
+mod vanishing;
