@@ -1,74 +1,65 @@
 //! Which entries are published, under which names and refs.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{Layout, REF_NAME};
-use crate::support::program::{fails, ocisite, publish, publish_json, text};
+use crate::support::program::{Succeeds, text};
+use crate::support::scene::Scene;
 use crate::support::site::{assert_whole, blob_file, digest_like, entries, json as json_at, refs};
 
 /// A layout with the refs `1.0` and `2.0`, and an entry without a ref.
-fn three_entries(path: &Path) -> Layout {
-    let mut layout = Layout::of_image(path, "one");
-    let (two, untagged) = (layout.image("two"), layout.image("untagged"));
-    layout.add("2.0", two);
-    layout.add_untagged(untagged);
-    layout
+fn three_entries() -> Scene {
+    let mut scene = Scene::of_image("one");
+    let (two, untagged) = (scene.layout.image("two"), scene.layout.image("untagged"));
+    scene.layout.add("2.0", two);
+    scene.layout.add_untagged(untagged);
+    scene
 }
 
 #[test]
 fn without_a_ref_every_entry_is_published() {
-    let directory = TempDir::new().unwrap();
-    let (site, layout) = (directory.path().join("site"), three_entries(&directory.path().join("layout")));
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
-    assert_eq!(refs(&site, "app"), ["-", "1.0", "2.0"]);
-    assert_eq!(assert_whole(&site), 8);
+    let scene = three_entries();
+    scene.publish().arg("example.com/app=layout").succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["-", "1.0", "2.0"]);
+    assert_eq!(assert_whole(&scene.site), 8);
 }
 
 #[test]
 fn with_a_ref_that_one_is_published_and_nothing_else() {
-    let directory = TempDir::new().unwrap();
-    let (site, layout) = (directory.path().join("site"), three_entries(&directory.path().join("layout")));
-    publish(&site, &[&format!("example.com/app={}:2.0", layout.arg())]);
-    assert_eq!(refs(&site, "app"), ["2.0"]);
-    assert_eq!(assert_whole(&site), 4);
+    let scene = three_entries();
+    scene.publish().arg("example.com/app=layout:2.0").succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["2.0"]);
+    assert_eq!(assert_whole(&scene.site), 4);
 }
 
 #[test]
 fn a_fragment_publishes_an_entry_under_another_ref() {
-    let directory = TempDir::new().unwrap();
-    let (site, layout) = (directory.path().join("site"), three_entries(&directory.path().join("layout")));
-    let input = |fragment: &str, reference: &str| format!("example.com/app#{fragment}={}:{reference}", layout.arg());
-    publish(&site, &[&input("latest", "2.0"), &input("stable", "1.0")]);
-    assert_eq!(refs(&site, "app"), ["latest", "stable"]);
-    let layout_index = json_at(&layout.path, "index.json");
+    let scene = three_entries();
+    scene.publish().args(["example.com/app#latest=layout:2.0", "example.com/app#stable=layout:1.0"]).succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["latest", "stable"]);
+    let layout_index = json_at(&scene.layout.path, "index.json");
     assert_eq!(layout_index["manifests"][1]["annotations"][REF_NAME], "2.0", "the layout was changed");
 }
 
 #[test]
 fn one_image_may_come_from_several_layouts_a_platform_each() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let inputs = ["amd64", "arm64"].map(|architecture| {
-        let mut layout = Layout::new(directory.path().join(architecture));
+    let scene = Scene::new();
+    for architecture in ["amd64", "arm64"] {
+        let mut layout = Layout::new(scene.path(architecture));
         let image = layout.image_with(architecture, json!({"os": "linux", "architecture": architecture}));
         layout.add("built", image);
-        format!("example.com/app#1.0={}:built", layout.arg())
-    });
-    publish(&site, &[&inputs[1], &inputs[0]]);
-    assert_eq!(refs(&site, "app"), ["1.0", "1.0"]);
+    }
+    scene.publish().args(["example.com/app#1.0=arm64:built", "example.com/app#1.0=amd64:built"]).succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["1.0", "1.0"]);
     let architectures: Vec<Value> =
-        entries(&site, "app").iter().map(|entry| entry["platform"]["architecture"].clone()).collect();
+        entries(&scene.site, "app").iter().map(|entry| entry["platform"]["architecture"].clone()).collect();
     assert_eq!(architectures, ["amd64", "arm64"], "entries are sorted, whatever the order of the arguments");
 }
 
 #[test]
 fn full_image_names_in_annotations_give_their_tags() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let mut scene = Scene::new();
+    let layout = &mut scene.layout;
     for (position, name) in [
         "example.com/team/app:podman",
         "localhost:5000/app:port",
@@ -88,40 +79,36 @@ fn full_image_names_in_annotations_give_their_tags() {
     image["annotations"]["io.containerd.image.name"] = "docker.io/library/app:ignored".into();
     layout.add("buildkit", image);
 
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
-    assert_eq!(refs(&site, "app"), ["1.0:colon", "buildkit", "containerd", "digest", "podman", "port"]);
+    scene.publish().arg("example.com/app=layout").succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["1.0:colon", "buildkit", "containerd", "digest", "podman", "port"]);
 
     // They are selected by their tags, and by what is written there.
     for select in ["podman", "containerd"] {
-        publish(&site, &["--replace", &format!("example.com/app={}:{select}", layout.arg())]);
-        assert_eq!(refs(&site, "app"), [select]);
+        scene.publish().args(["--replace", &format!("example.com/app=layout:{select}")]).succeeds();
+        assert_eq!(refs(&scene.site, "app"), [select]);
     }
 }
 
 #[test]
 fn a_ref_that_no_name_can_spell_is_published_with_a_warning() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let mut layout = Layout::new(directory.path().join("layout"));
-    let image = layout.image("x");
-    layout.add("first release", image);
-    let input = format!("example.com/app={}", layout.arg());
-    let output = ocisite().args(["publish", "--site", text(&site), &input]).assert().success().get_output().clone();
-    let warning = String::from_utf8(output.stderr).unwrap();
+    let mut scene = Scene::new();
+    let image = scene.layout.image("x");
+    scene.layout.add("first release", image);
+    let warning = scene.publish().arg("example.com/app=layout").warns();
     assert!(
         warning.contains("warning") && warning.contains("\"first release\"") && warning.contains("#REF"),
         "{warning}"
     );
-    assert_eq!(refs(&site, "app"), ["first release"]);
+    assert_eq!(refs(&scene.site, "app"), ["first release"]);
 }
 
 #[test]
 fn layouts_below_a_folder_are_named_by_their_paths() {
-    let directory = TempDir::new().unwrap();
-    let (site, folder) = (directory.path().join("site"), directory.path().join("layouts"));
+    let scene = Scene::of_image("three");
+    let folder = scene.path("layouts");
     Layout::of_image(folder.join("app"), "one");
     Layout::of_image(folder.join("team/deep/tool"), "two");
-    Layout::of_image(directory.path().join("packed"), "three").archive(&folder.join("team/packed.tar"));
+    scene.layout.archive(&folder.join("team/packed.tar"));
     std::os::unix::fs::symlink(folder.join("app"), folder.join("linked")).unwrap();
     std::fs::write(folder.join("README.md"), "not a layout").unwrap();
     std::fs::create_dir_all(folder.join("empty/below")).unwrap();
@@ -129,48 +116,42 @@ fn layouts_below_a_folder_are_named_by_their_paths() {
         .append_data(&mut tar::Header::new_gnu(), "a", std::io::empty())
         .unwrap();
 
-    let summary = publish_json(&site, &["--host", "Example.COM", text(&folder)]);
+    let summary = scene.publish().args(["--host", "Example.COM", "layouts", "--json"]).json();
 
     let images = ["example.com/app", "example.com/linked", "example.com/team/deep/tool", "example.com/team/packed"];
     assert_eq!(summary["images"], json!(images));
-    assert_eq!(json_at(&site, "ocisite.json")["images"], json!(images));
+    assert_eq!(json_at(&scene.site, "ocisite.json")["images"], json!(images));
     assert_eq!(summary["skipped"].as_array().unwrap().len(), 1);
     assert!(summary["skipped"][0]["reason"].as_str().unwrap().contains("sources.tar is not an OCI image layout"));
-    assert_whole(&site);
+    assert_whole(&scene.site);
 }
 
 #[test]
 fn a_compressed_archive_below_a_folder_is_no_layout_to_pass_over() {
-    let directory = TempDir::new().unwrap();
-    let (site, folder) = (directory.path().join("site"), directory.path().join("layouts"));
-    Layout::of_image(folder.join("app"), "one");
-    std::fs::write(folder.join("image.tar.gz"), b"\x1f\x8b\x08\0").unwrap();
-    let args = ["publish", "--site", text(&site), "--host", "example.com", text(&folder)];
-    fails(ocisite().args(args), &["image.tar.gz", "gzip -d"]);
+    let scene = Scene::of_image("one");
+    std::fs::write(scene.path("image.tar.gz"), b"\x1f\x8b\x08\0").unwrap();
+    scene.refused(&["--host", "example.com", "."], &["image.tar.gz", "gzip -d"]);
 }
 
 #[test]
 fn an_archive_is_read_without_unpacking_it() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = three_entries(&directory.path().join("layout"));
-    let archive = directory.path().join("archive.tar");
-    layout.archive(&archive);
-    publish(&site, &[&format!("example.com/app={}:1.0", text(&archive)), &format!("example.com/b={}", text(&archive))]);
-    assert_eq!((refs(&site, "app"), refs(&site, "b").len()), (vec!["1.0".to_string()], 3));
-    assert_eq!(assert_whole(&site), 8);
+    let scene = three_entries();
+    scene.layout.archive(&scene.path("archive.tar"));
+    scene.publish().args(["example.com/app=archive.tar:1.0", "example.com/b=archive.tar"]).succeeds();
+    assert_eq!((refs(&scene.site, "app"), refs(&scene.site, "b").len()), (vec!["1.0".to_string()], 3));
+    assert_eq!(assert_whole(&scene.site), 8);
     // Hard links need files of their own; from an archive it is copies.
-    let linked = directory.path().join("linked");
-    let summary = publish_json(&linked, &["--link", "hard", &format!("example.com/app={}", text(&archive))]);
+    let linked = scene.path("linked");
+    let args = ["publish", "--json", "--site", "linked", "--link", "hard", "example.com/app=archive.tar"];
+    let summary = scene.ocisite().args(args).json();
     assert_eq!(summary["blobsLinked"]["objects"], 0);
     assert_whole(&linked);
 }
 
 #[test]
 fn an_archive_of_links_is_followed_and_none_leads_out_of_it() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let scene = Scene::of_image("x");
+    let layout = &scene.layout;
     // Blobs as links into a store of their own, as some builders write them.
     let blobs = layout.path.join("blobs/sha256");
     std::fs::create_dir(layout.path.join("store")).unwrap();
@@ -180,33 +161,30 @@ fn an_archive_of_links_is_followed_and_none_leads_out_of_it() {
         std::fs::rename(blob, layout.path.join(format!("store/{number}"))).unwrap();
         std::os::unix::fs::symlink(format!("../../store/{number}"), blob).unwrap();
     }
-    let archive = directory.path().join("archive.tar");
-    layout.archive(&archive);
-    publish(&site, &[&format!("example.com/app={}", text(&archive))]);
-    assert_eq!(assert_whole(&site), 4);
+    layout.archive(&scene.path("archive.tar"));
+    scene.publish().arg("example.com/app=archive.tar").succeeds();
+    assert_eq!(assert_whole(&scene.site), 4);
 
-    let secret = directory.path().join("secret");
+    let secret = scene.path("secret");
     std::fs::write(&secret, "secret").unwrap();
     let digest = digest_like("sha256:", b"secret");
-    let mut layout = Layout::new(directory.path().join("hostile"));
+    let mut layout = Layout::new(scene.path("hostile"));
     let index = layout.index_of(&[json!({"mediaType": "application/x", "digest": digest, "size": 6})]);
     layout.add("1.0", index);
     for target in [text(&secret), "../../../secret", "../../../../../../../../etc/hostname"] {
         let link = layout.path.join(format!("blobs/{}", digest.replace(':', "/")));
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(target, &link).unwrap();
-        layout.archive(&archive);
-        let args = ["publish", "--site", text(&site), &format!("example.com/app={}", text(&archive))];
-        fails(ocisite().args(args), &[&digest.replace(':', "/"), "not a regular file"]);
-        assert!(!blob_file(&site, &digest).exists());
+        layout.archive(&scene.path("archive.tar"));
+        scene.refused(&["example.com/app=archive.tar"], &[&digest.replace(':', "/"), "not a regular file"]);
+        assert!(!blob_file(&scene.site, &digest).exists());
     }
 }
 
 #[test]
 fn symbolic_links_to_blobs_are_followed_and_other_files_ignored() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let elsewhere = directory.path().join("elsewhere");
+    let scene = Scene::of_image("x");
+    let (layout, elsewhere) = (&scene.layout, scene.path("elsewhere"));
     std::fs::rename(layout.path.join("blobs/sha256"), &elsewhere).unwrap();
     std::fs::create_dir(layout.path.join("blobs/sha256")).unwrap();
     for blob in elsewhere.read_dir().unwrap().map(Result::unwrap) {
@@ -216,8 +194,8 @@ fn symbolic_links_to_blobs_are_followed_and_other_files_ignored() {
     layout.write("manifest.json", "[{}]");
     layout.write("README", "x");
     for link in ["copy", "hard"] {
-        let site = directory.path().join(link);
-        publish(&site, &["--link", link, &format!("example.com/app={}", layout.arg())]);
+        let site = scene.path(link);
+        scene.ocisite().args(["publish", "--site", link, "--link", link, "example.com/app=layout"]).succeeds();
         assert_eq!(assert_whole(&site), 4);
         let is_file = |entry: &walkdir::DirEntry| !entry.file_type().is_symlink();
         assert!(walkdir::WalkDir::new(&site).into_iter().all(|entry| is_file(&entry.unwrap())), "a link was published");
@@ -226,11 +204,10 @@ fn symbolic_links_to_blobs_are_followed_and_other_files_ignored() {
 
 #[test]
 fn a_path_with_colons_or_equals_signs_is_a_path() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = three_entries(&directory.path().join("a:b=c:1.0"));
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
-    assert_eq!(refs(&site, "app").len(), 3);
-    publish(&site, &["--replace", &format!("example.com/app={}:2.0", layout.arg())]);
-    assert_eq!(refs(&site, "app"), ["2.0"]);
+    let scene = three_entries();
+    std::fs::rename(&scene.layout.path, scene.path("a:b=c:1.0")).unwrap();
+    scene.publish().arg("example.com/app=a:b=c:1.0").succeeds();
+    assert_eq!(refs(&scene.site, "app").len(), 3);
+    scene.publish().args(["--replace", "example.com/app=a:b=c:1.0:2.0"]).succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["2.0"]);
 }

@@ -129,6 +129,11 @@ impl Layout {
         self.path.to_str().unwrap()
     }
 
+    /// The layout as an input of publish: under a name of `example.com`, with or without a ref.
+    pub fn input(&self, name: &str) -> String {
+        format!("example.com/{name}={}", self.arg())
+    }
+
     /// Writes `index.json`.
     pub fn write_index(&self) {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.entries});

@@ -21,16 +21,38 @@ pub fn ocisite() -> Command {
     command
 }
 
+/// A run of the program that has to succeed.
+pub trait Succeeds {
+    /// Gives what it printed on standard output.
+    fn succeeds(&mut self) -> String;
+    /// Gives the JSON that it printed.
+    fn json(&mut self) -> serde_json::Value;
+    /// Gives what it printed on standard error.
+    fn warns(&mut self) -> String;
+}
+
+impl Succeeds for Command {
+    fn succeeds(&mut self) -> String {
+        String::from_utf8(self.assert().success().get_output().stdout.clone()).unwrap()
+    }
+
+    fn json(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.succeeds()).unwrap()
+    }
+
+    fn warns(&mut self) -> String {
+        String::from_utf8(self.assert().success().get_output().stderr.clone()).unwrap()
+    }
+}
+
 /// `ocisite publish --site SITE ARGS…`, which has to succeed. Gives what it printed.
 pub fn publish(site: &Path, args: &[&str]) -> String {
-    let output = ocisite().arg("publish").arg("--site").arg(site).args(args).assert().success().get_output().clone();
-    String::from_utf8(output.stdout).unwrap()
+    ocisite().arg("publish").arg("--site").arg(site).args(args).succeeds()
 }
 
 /// `ocisite publish --json …`, which has to succeed. Gives its JSON.
 pub fn publish_json(site: &Path, args: &[&str]) -> serde_json::Value {
-    let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
-    serde_json::from_str(&publish(site, &args)).unwrap()
+    ocisite().arg("publish").arg("--site").arg(site).args(args).arg("--json").json()
 }
 
 /// Runs a publish that has to be refused: exit code 2, nothing on standard output, one message that has all of `words`, and
