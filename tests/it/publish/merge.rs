@@ -1,36 +1,26 @@
 //! What a publish does with the entries that an image already has.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{publish, publish_json, text};
+use crate::support::program::{Succeeds, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, entries, json as json_at, traces};
-
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-}
-
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    Scene { site: directory.path().join("site"), directory }
-}
 
 impl Scene {
     /// A new layout with one image for linux and `architecture`, published under `reference`.
-    fn publish(&self, options: &[&str], reference: &str, architecture: &str, content: &str) {
-        let mut layout = Layout::new(TempDir::new_in(&self.directory).unwrap().keep());
+    fn publish_platform(&self, options: &[&str], reference: &str, architecture: &str, content: &str) {
+        let mut layout = Layout::new(self.path("layout"));
         let image = layout.image_with(content, json!({"os": "linux", "architecture": architecture}));
         layout.add(reference, image);
-        publish(&self.site, &[options, &[&format!("example.com/app={}", layout.arg())]].concat());
+        self.publish().args(options).arg("example.com/app=layout").succeeds();
         assert_whole(&self.site);
     }
 
     /// Ref and architecture of each entry.
-    fn entries(&self) -> Vec<String> {
+    fn platforms(&self) -> Vec<String> {
         let text = |entry: &Value| {
             let reference = &entry["annotations"]["org.opencontainers.image.ref.name"];
             format!(
@@ -45,44 +35,44 @@ impl Scene {
 
 #[test]
 fn a_ref_is_replaced_whole_and_the_others_are_kept() {
-    let scene = scene();
-    scene.publish(&[], "1.0", "amd64", "a");
-    scene.publish(&[], "2.0", "amd64", "b");
-    assert_eq!(scene.entries(), ["1.0 amd64", "2.0 amd64"]);
-    scene.publish(&[], "1.0", "arm64", "c");
-    assert_eq!(scene.entries(), ["1.0 arm64", "2.0 amd64"]);
+    let scene = Scene::new();
+    scene.publish_platform(&[], "1.0", "amd64", "a");
+    scene.publish_platform(&[], "2.0", "amd64", "b");
+    assert_eq!(scene.platforms(), ["1.0 amd64", "2.0 amd64"]);
+    scene.publish_platform(&[], "1.0", "arm64", "c");
+    assert_eq!(scene.platforms(), ["1.0 arm64", "2.0 amd64"]);
 }
 
 #[test]
 fn append_keeps_the_other_platforms_of_a_ref() {
-    let scene = scene();
-    scene.publish(&["--append"], "1.0", "amd64", "a");
-    scene.publish(&["--append"], "1.0", "arm64", "b");
-    assert_eq!(scene.entries(), ["1.0 amd64", "1.0 arm64"]);
+    let scene = Scene::new();
+    scene.publish_platform(&["--append"], "1.0", "amd64", "a");
+    scene.publish_platform(&["--append"], "1.0", "arm64", "b");
+    assert_eq!(scene.platforms(), ["1.0 amd64", "1.0 arm64"]);
     let before = entries(&scene.site, "app");
-    scene.publish(&["--append"], "1.0", "arm64", "c");
-    assert_eq!(scene.entries(), ["1.0 amd64", "1.0 arm64"]);
+    scene.publish_platform(&["--append"], "1.0", "arm64", "c");
+    assert_eq!(scene.platforms(), ["1.0 amd64", "1.0 arm64"]);
     assert_ne!(entries(&scene.site, "app"), before, "the entry for arm64 is the new one");
-    scene.publish(&[], "1.0", "s390x", "d");
-    assert_eq!(scene.entries(), ["1.0 s390x"]);
+    scene.publish_platform(&[], "1.0", "s390x", "d");
+    assert_eq!(scene.platforms(), ["1.0 s390x"]);
 }
 
 #[test]
 fn replace_makes_the_image_what_is_given() {
-    let scene = scene();
-    scene.publish(&[], "1.0", "amd64", "a");
-    scene.publish(&[], "2.0", "amd64", "b");
-    scene.publish(&["--replace"], "3.0", "amd64", "c");
-    assert_eq!(scene.entries(), ["3.0 amd64"]);
+    let scene = Scene::new();
+    scene.publish_platform(&[], "1.0", "amd64", "a");
+    scene.publish_platform(&[], "2.0", "amd64", "b");
+    scene.publish_platform(&["--replace"], "3.0", "amd64", "c");
+    assert_eq!(scene.platforms(), ["3.0 amd64"]);
 }
 
 #[test]
 fn other_images_are_left_alone() {
-    let scene = scene();
-    let other = Layout::of_image(scene.directory.path().join("other"), "other");
-    publish(&scene.site, &[&format!("example.com/other={}", other.arg())]);
+    let scene = Scene::new();
+    Layout::of_image(scene.path("other"), "other");
+    scene.publish().arg("example.com/other=other").succeeds();
     let before = std::fs::read(scene.site.join("oci-index/other")).unwrap();
-    scene.publish(&["--replace"], "1.0", "amd64", "a");
+    scene.publish_platform(&["--replace"], "1.0", "amd64", "a");
     assert_eq!(std::fs::read(scene.site.join("oci-index/other")).unwrap(), before);
     let images = json!(["example.com/app", "example.com/other"]);
     assert_eq!(json_at(&scene.site, "ocisite.json")["images"], images);
@@ -90,11 +80,10 @@ fn other_images_are_left_alone() {
 
 #[test]
 fn the_image_without_a_ref_is_replaced_and_signatures_of_others_are_kept() {
-    let scene = scene();
+    let scene = Scene::new();
     let publish_layout = |name: &str, make: &dyn Fn(&mut Layout)| {
-        let mut layout = Layout::new(scene.directory.path().join(name));
-        make(&mut layout);
-        publish(&scene.site, &[&format!("example.com/app={}", layout.arg())]);
+        make(&mut Layout::new(scene.path(name)));
+        scene.publish().arg(format!("example.com/app={name}")).succeeds();
         assert_whole(&scene.site);
     };
     publish_layout("signed", &|layout| {
@@ -104,10 +93,10 @@ fn the_image_without_a_ref_is_replaced_and_signatures_of_others_are_kept() {
         layout.add_untagged(signature);
     });
     publish_layout("first", &|layout| layout.add_untagged(layout.image("without a ref")));
-    assert_eq!(scene.entries(), ["- -", "- amd64", "1.0 amd64"]);
+    assert_eq!(scene.platforms(), ["- -", "- amd64", "1.0 amd64"]);
     let before = entries(&scene.site, "app");
     publish_layout("second", &|layout| layout.add_untagged(layout.image("another without a ref")));
-    assert_eq!(scene.entries(), ["- -", "- amd64", "1.0 amd64"]);
+    assert_eq!(scene.platforms(), ["- -", "- amd64", "1.0 amd64"]);
     let after = entries(&scene.site, "app");
     assert_eq!((&before[0], &before[2]), (&after[0], &after[2]));
     assert_ne!(before[1], after[1]);
@@ -115,14 +104,14 @@ fn the_image_without_a_ref_is_replaced_and_signatures_of_others_are_kept() {
 
 #[test]
 fn properties_that_somebody_added_to_an_index_are_kept() {
-    let scene = scene();
-    scene.publish(&[], "1.0", "amd64", "a");
+    let scene = Scene::new();
+    scene.publish_platform(&[], "1.0", "amd64", "a");
     let mut index = json_at(&scene.site, "oci-index/app");
     index["annotations"] = json!({"org.example.note": "by hand"});
     std::fs::write(scene.site.join("oci-index/app"), index.to_string()).unwrap();
-    scene.publish(&[], "2.0", "amd64", "b");
+    scene.publish_platform(&[], "2.0", "amd64", "b");
     assert_eq!(json_at(&scene.site, "oci-index/app")["annotations"], index["annotations"]);
-    assert_eq!(scene.entries(), ["1.0 amd64", "2.0 amd64"]);
+    assert_eq!(scene.platforms(), ["1.0 amd64", "2.0 amd64"]);
 }
 
 fn fixtures() -> &'static Path {
@@ -134,17 +123,17 @@ fn a_second_publish_of_the_same_writes_nothing() {
     for options in
         [&[][..], &["--preset", "layout"], &["--preset", "registry", "--registry"], &["--append"], &["--replace"]]
     {
-        let scene = scene();
+        let scene = Scene::new();
         let args = [options, &["--host", "example.com", text(fixtures())]].concat();
-        publish(&scene.site, &args);
+        scene.publish().args(&args).succeeds();
         let (before, files) = (Snapshot::of(&scene.site), traces(&scene.site));
 
-        let said = publish(&scene.site, &args);
+        let said = scene.publish().args(&args).succeeds();
         assert!(said.starts_with("Nothing to do: "), "{said}");
         before.assert_unchanged(&scene.site);
         assert_eq!(traces(&scene.site), files, "{options:?}: a file was written again");
 
-        let summary = publish_json(&scene.site, &args);
+        let summary = scene.publish().args(&args).arg("--json").json();
         for count in ["blobsWritten", "blobsLinked", "documentsWritten"] {
             assert_eq!(summary[count], json!({"objects": 0, "bytes": 0}), "{options:?} {count}");
         }
@@ -154,11 +143,11 @@ fn a_second_publish_of_the_same_writes_nothing() {
 
 #[test]
 fn the_same_input_gives_the_same_bytes_in_any_order_and_place() {
-    let one = scene();
-    let another = scene();
-    publish(&one.site, &["--host", "example.com", text(fixtures())]);
+    let one = Scene::new();
+    let another = Scene::new();
+    one.publish().args(["--host", "example.com", text(fixtures())]).succeeds();
     // Image by image, from copies with other times, with one worker.
-    let copy = another.directory.path().join("copy");
+    let copy = another.path("copy");
     for entry in walkdir::WalkDir::new(fixtures()).into_iter().map(Result::unwrap) {
         let to = copy.join(entry.path().strip_prefix(fixtures()).unwrap());
         match entry.file_type().is_dir() {
@@ -173,7 +162,7 @@ fn the_same_input_gives_the_same_bytes_in_any_order_and_place() {
         if !layout.exists() {
             layout.set_extension("tar");
         }
-        publish(&another.site, &["--jobs", "1", &format!("{image}={}", text(&layout))]);
+        another.publish().args(["--jobs", "1", &format!("{image}={}", text(&layout))]).succeeds();
     }
     Snapshot::public(&one.site).assert_same(&Snapshot::public(&another.site));
 }
