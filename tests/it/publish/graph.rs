@@ -1,10 +1,10 @@
 //! What is published with an entry: everything it refers to, and everything that refers to it.
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::layout::{CONFIG, INDEX, LAYER, Layout, MANIFEST};
-use crate::support::program::{publish, publish_json};
+use crate::support::layout::{CONFIG, INDEX, LAYER, MANIFEST};
+use crate::support::program::Succeeds;
+use crate::support::scene::Scene;
 use crate::support::site::{assert_whole, blob_file, entries, refs};
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -13,24 +13,13 @@ const DOCKER_GENERIC: &str = "application/vnd.docker.distribution.manifest.gener
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const ORAS: &str = "application/vnd.cncf.oras.artifact.manifest.v1+json";
 
-struct Scene {
-    directory: TempDir,
-    layout: Layout,
-}
-
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    Scene { layout: Layout::new(directory.path().join("layout")), directory }
-}
-
 impl Scene {
     /// Publishes what is selected as `example.com/app` and says which of the blobs the site has then.
     fn published(&self, select: &str, blobs: &[&Value]) -> Vec<bool> {
-        let site = self.directory.path().join("site");
-        publish(&site, &["--replace", &format!("example.com/app={}{select}", self.layout.arg())]);
-        assert_whole(&site);
-        let has = blobs.iter().map(|blob| blob_file(&site, blob["digest"].as_str().unwrap()).exists()).collect();
-        std::fs::remove_dir_all(&site).unwrap();
+        self.publish().args(["--replace", &format!("example.com/app=layout{select}")]).succeeds();
+        assert_whole(&self.site);
+        let has = blobs.iter().map(|blob| blob_file(&self.site, blob["digest"].as_str().unwrap()).exists()).collect();
+        std::fs::remove_dir_all(&self.site).unwrap();
         has
     }
 }
@@ -46,7 +35,7 @@ fn every_field_that_holds_descriptors_is_followed() {
         (ORAS, &["blobs[]", "descriptors[]"]),
         (DOCKER_GENERIC, &["target", "dependencies[]"]),
     ] {
-        let mut scene = scene();
+        let mut scene = Scene::new();
         let mut document = json!({"schemaVersion": 2});
         let mut blobs = vec![];
         for field in fields {
@@ -68,7 +57,7 @@ fn every_field_that_holds_descriptors_is_followed() {
 
 #[test]
 fn a_document_of_unknown_type_is_a_leaf() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let unrelated = scene.layout.blob(LAYER, "unrelated");
     let unknown = scene.layout.document("application/x-unknown+json", &json!({"layers": [unrelated]}));
     scene.layout.add("1.0", unknown.clone());
@@ -78,7 +67,7 @@ fn a_document_of_unknown_type_is_a_leaf() {
 #[test]
 fn what_one_calls_a_layer_and_another_an_index_is_an_index() {
     for order in [[LAYER, INDEX], [INDEX, LAYER]] {
-        let mut scene = scene();
+        let mut scene = Scene::new();
         let hidden = scene.layout.blob(LAYER, "hidden");
         let inner = scene.layout.index_of(std::slice::from_ref(&hidden));
         let both = order.map(|media_type| {
@@ -94,7 +83,7 @@ fn what_one_calls_a_layer_and_another_an_index_is_an_index() {
 
 #[test]
 fn a_subject_need_not_be_there() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let signature = scene.layout.artifact("s", &json!({"mediaType": MANIFEST, "digest": digest, "size": 7}));
     scene.layout.add_untagged(signature.clone());
@@ -103,7 +92,7 @@ fn a_subject_need_not_be_there() {
 
 #[test]
 fn referrers_are_published_with_the_one_ref_that_is_chosen() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let (image, other) = (scene.layout.image("image"), scene.layout.image("other"));
     let fallback = |descriptor: &Value| descriptor["digest"].as_str().unwrap().replace(':', "-");
     let by_subject = scene.layout.artifact("by subject", &image);
@@ -129,15 +118,14 @@ fn referrers_are_published_with_the_one_ref_that_is_chosen() {
     assert_eq!(scene.published(":2.0", &all), chosen.map(|has| !has));
 
     // Another ref for the image is no ref for its signatures.
-    let site = scene.directory.path().join("site");
-    publish(&site, &[&format!("example.com/app#new={}:1.0", scene.layout.arg())]);
+    scene.publish().arg("example.com/app#new=layout:1.0").succeeds();
     let fallback = fallback(&image);
-    assert_eq!(refs(&site, "app"), ["-", "-", "-", "new", &fallback, &format!("{fallback}.sig")]);
+    assert_eq!(refs(&scene.site, "app"), ["-", "-", "-", "new", &fallback, &format!("{fallback}.sig")]);
 }
 
 #[test]
 fn a_referrer_of_one_platform_of_an_image_is_published_too() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let platform = scene.layout.image("amd64");
     let signature = scene.layout.artifact("signature", &platform);
     let index = scene.layout.index_of(&[platform]);
@@ -149,7 +137,7 @@ fn a_referrer_of_one_platform_of_an_image_is_published_too() {
 #[test]
 fn a_referrer_inside_the_index_that_it_refers_to_ends_the_walk() {
     // A circle by digest cannot be made, but a referrer may be listed below what leads to its subject.
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let image = scene.layout.image("image");
     let signature = scene.layout.artifact("signature", &image);
     let index = scene.layout.index_of(&[image.clone(), signature.clone(), image.clone()]);
@@ -162,7 +150,7 @@ fn a_referrer_inside_the_index_that_it_refers_to_ends_the_walk() {
 
 #[test]
 fn a_broken_referrer_of_something_else_is_no_obstacle() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let image = scene.layout.image("image");
     scene.layout.add("1.0", image.clone());
     let broken = scene.layout.blob(MANIFEST, "{ not JSON");
@@ -172,31 +160,29 @@ fn a_broken_referrer_of_something_else_is_no_obstacle() {
 
 #[test]
 fn all_algorithms_and_empty_blobs() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
+    let scene = Scene::new();
+    let site = &scene.site;
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts");
-    publish(&site, &["--host", "example.com", fixtures]);
+    scene.publish().args(["--host", "example.com", fixtures]).succeeds();
     for algorithm in ["sha256", "sha512", "blake3"] {
         assert!(site.join("oci-cas").join(algorithm).is_dir(), "{algorithm}");
     }
-    let empty = blob_file(&site, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    let empty = blob_file(site, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     assert_eq!(empty.metadata().unwrap().len(), 0);
-    assert!(assert_whole(&site) > 60);
+    assert!(assert_whole(site) > 60);
 }
 
 #[test]
 fn blobs_that_may_be_missing_are_listed() {
-    let mut scene = scene();
-    let site = scene.directory.path().join("site");
+    let mut scene = Scene::new();
     let mut foreign = scene.layout.blob("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "foreign");
     std::fs::remove_file(scene.layout.blob_file(&foreign)).unwrap();
     foreign["urls"] = json!(["https://example.net/layer"]);
     let config = scene.layout.document(CONFIG, &json!({"os": "windows", "architecture": "amd64"}));
     let image = scene.layout.document(MANIFEST, &json!({"config": config, "layers": [foreign]}));
     scene.layout.add("1.0", image.clone());
-    let input = format!("example.com/app={}", scene.layout.arg());
 
-    let missing = &publish_json(&site, &[&input])["missing"];
+    let missing = &scene.publish().args(["--json", "example.com/app=layout"]).json()["missing"];
     assert_eq!(missing.as_array().unwrap().len(), 1);
     assert_eq!(missing[0]["digest"], foreign["digest"]);
     assert_eq!(missing[0]["size"], 7);
@@ -204,16 +190,16 @@ fn blobs_that_may_be_missing_are_listed() {
 
     // And so are others, when that was asked for.
     std::fs::remove_file(scene.layout.blob_file(&config)).unwrap();
-    let said = publish(&site, &["--allow-missing", &input]);
+    let said = scene.publish().args(["--allow-missing", "example.com/app=layout"]).succeeds();
     for blob in [&foreign, &config] {
         assert!(said.contains(&format!("missing    {}", blob["digest"].as_str().unwrap())), "{said}");
     }
-    assert!(entries(&site, "app")[0].get("platform").is_none());
+    assert!(entries(&scene.site, "app")[0].get("platform").is_none());
 }
 
 #[test]
 fn a_foreign_layer_that_is_there_is_published() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let mut foreign = scene.layout.blob("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign");
     foreign["urls"] = json!(["https://example.net/layer"]);
     let image = scene.layout.document(DOCKER_MANIFEST, &json!({"layers": [foreign]}));
@@ -223,22 +209,19 @@ fn a_foreign_layer_that_is_there_is_published() {
 
 #[test]
 fn a_blob_that_is_foreign_in_one_place_only_may_not_be_missing() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let layer = scene.layout.blob("application/vnd.oci.image.layer.nondistributable.v1.tar", "layer");
     std::fs::remove_file(scene.layout.blob_file(&layer)).unwrap();
     let mut foreign = layer.clone();
     foreign["urls"] = json!(["https://example.net/layer"]);
     let image = scene.layout.document(MANIFEST, &json!({"layers": [foreign, layer]}));
     scene.layout.add("1.0", image);
-    let site = scene.directory.path().join("site");
-    let input = format!("example.com/app={}", scene.layout.arg());
-    crate::support::program::refused(&site, &[&input], &["lacks the blob", layer["digest"].as_str().unwrap()]);
+    scene.refused(&["example.com/app=layout"], &["lacks the blob", layer["digest"].as_str().unwrap()]);
 }
 
 #[test]
 fn entries_keep_what_they_had_and_gain_what_a_consumer_needs() {
-    let mut scene = scene();
-    let site = scene.directory.path().join("site");
+    let mut scene = Scene::new();
     let config = json!({
         "os": "windows", "architecture": "arm64", "variant": "v8", "os.version": "10.0.20348", "os.features": ["win32k"],
         "rootfs": {"type": "layers"},
@@ -255,9 +238,9 @@ fn entries_keep_what_they_had_and_gain_what_a_consumer_needs() {
     with_platform["casEngines"] = json!([{"protocol": "oci-cas-template-v1", "uri": "https://example.net/{digest}"}]);
     scene.layout.add("2.0", with_platform);
 
-    publish(&site, &[&format!("example.com/app={}", scene.layout.arg())]);
+    scene.publish().arg("example.com/app=layout").succeeds();
 
-    let entries = entries(&site, "app");
+    let entries = entries(&scene.site, "app");
     let of = |digest: &Value| entries.iter().find(|entry| entry["digest"] == *digest).unwrap();
     let ours = json!({"protocol": "oci-cas-template-v1", "uri": "/oci-cas/{algorithm}/{encoded:2}/{encoded}"});
 
