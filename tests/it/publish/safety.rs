@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{PROGRAM, fails, ocisite, publish, text};
+use crate::support::program::{PROGRAM, Succeeds, ocisite, publish, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, json, refs};
 use crate::support::soak;
 
@@ -28,43 +29,29 @@ fn start(site: &Path, args: &[&str]) -> Running {
     Running(command.stdin(Stdio::null()).spawn().unwrap())
 }
 
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-    input: String,
-}
-
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    Scene { site: directory.path().join("site"), input: format!("example.com/app={}", layout.arg()), directory }
-}
-
 #[test]
 fn without_waiting_a_locked_site_is_an_error() {
-    let Scene { site, input, directory } = &scene();
-    publish(site, &[input]);
-    let other = Layout::of_image(directory.path().join("other"), "y");
-    let input = format!("example.com/app={}", other.arg());
-    let before = Snapshot::of(site);
-    let lock = File::open(site.join(".ocisite/lock")).unwrap();
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    Layout::of_image(scene.path("other"), "y");
+    let lock = File::open(scene.site.join(".ocisite/lock")).unwrap();
     lock.lock().unwrap();
-    let words = [text(site), "another ocisite", ".ocisite/lock", "--wait SECONDS"];
-    fails(ocisite().args(["publish", "--wait", "0", "--site", text(site), &input]), &words);
-    fails(ocisite().args(["publish", "--wait", "1", "--site", text(site), &input]), &["waited 1 s"]);
-    before.assert_unchanged(site);
+    let words = [text(&scene.site), "another ocisite", ".ocisite/lock", "--wait SECONDS"];
+    scene.refused(&["--wait", "0", "example.com/app=other"], &words);
+    scene.refused(&["--wait", "1", "example.com/app=other"], &["waited 1 s"]);
     // A dry run writes nothing, so it waits for nobody.
-    ocisite().args(["publish", "--wait", "0", "--dry-run", "--site", text(site), &input]).assert().success();
+    scene.publish().args(["--wait", "0", "--dry-run", "example.com/app=other"]).succeeds();
 
     drop(lock);
-    ocisite().args(["publish", "--wait", "0", "--site", text(site), &input]).assert().success();
+    scene.publish().args(["--wait", "0", "example.com/app=other"]).succeeds();
 }
 
 #[test]
 fn a_publisher_waits_for_another_and_both_are_seen() {
-    let Scene { site, input, directory } = &scene();
-    publish(site, &[input]);
-    let mut other = Layout::new(directory.path().join("other"));
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    scene.publish().arg("example.com/app=layout").succeeds();
+    let mut other = Layout::new(scene.path("other"));
     let image = other.image("y");
     other.add("2.0", image);
     let lock = File::open(site.join(".ocisite/lock")).unwrap();
