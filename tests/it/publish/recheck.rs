@@ -4,41 +4,31 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{fails, ocisite, publish, publish_json, refused, text};
+use crate::support::program::{Succeeds, fails};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, blob_file, entries, refs};
 
-/// A site of one image, and its layout.
-struct Scene {
-    _directory: TempDir,
-    site: PathBuf,
-    layout: Layout,
-    image: String,
+/// A site of one image.
+fn published(args: &[&str]) -> Scene {
+    let scene = Scene::of_image("content");
+    scene.publish().args(args).arg("example.com/app=layout").succeeds();
+    scene
 }
 
 impl Scene {
-    fn new(args: &[&str]) -> Scene {
-        let directory = TempDir::new().unwrap();
-        let site = directory.path().join("site");
-        let layout = Layout::of_image(directory.path().join("layout"), "content");
-        let image = format!("example.com/app={}", layout.arg());
-        publish(&site, &[args, &[&image]].concat());
-        Scene { _directory: directory, site, layout, image }
-    }
-
-    fn manifest(&self) -> PathBuf {
+    fn manifest_file(&self) -> PathBuf {
         blob_file(&self.site, entries(&self.site, "app")[0]["digest"].as_str().unwrap())
     }
 
-    fn layer(&self) -> PathBuf {
+    fn layer_file(&self) -> PathBuf {
         let descriptor = self.layout.blob("", "content");
         blob_file(&self.site, descriptor["digest"].as_str().unwrap())
     }
 
     fn recheck(&self, args: &[&str]) -> serde_json::Value {
-        publish_json(&self.site, &[args, &["--recheck", &self.image]].concat())
+        self.publish().args(args).args(["--recheck", "--json", "example.com/app=layout"]).json()
     }
 }
 
@@ -53,62 +43,64 @@ fn damage(file: &Path) {
 #[test]
 fn a_damaged_manifest_does_not_become_a_tag() {
     // Given a site without the registry view, in whose CAS a manifest was damaged.
-    let scene = Scene::new(&["--no-catalogue"]);
-    damage(&scene.manifest());
+    let scene = published(&["--no-catalogue"]);
+    damage(&scene.manifest_file());
     // When the view is added, from the layout that has it right.
     let words =
         ["oci-cas/sha256/", "is damaged", "publish its image to that site again with --recheck", "expected sha256:"];
-    refused(&scene.site, &["--registry", &scene.image], &words);
+    scene.refused(&["--registry", "example.com/app=layout"], &words);
     // Then nothing was written, and with --recheck all is right.
     let summary = scene.recheck(&["--registry"]);
     assert_eq!(summary["blobsRepaired"]["objects"], 1);
     assert_whole(&scene.site);
     let tag = std::fs::read(scene.site.join("v2/app/manifests/1.0")).unwrap();
-    assert_eq!(tag, std::fs::read(scene.manifest()).unwrap());
+    assert_eq!(tag, std::fs::read(scene.manifest_file()).unwrap());
 }
 
 #[test]
 fn a_damaged_manifest_of_another_image_does_not_become_a_tag() {
     // Given a second image, whose manifest was damaged and which is not published now.
-    let scene = Scene::new(&["--no-catalogue"]);
-    damage(&scene.manifest());
-    let other = Layout::of_image(scene.layout.path.with_file_name("other"), "other");
-    let image = format!("example.com/other={}", other.arg());
-    refused(&scene.site, &["--registry", &image], &["is damaged", "publish example.com/app again with --recheck"]);
+    let scene = published(&["--no-catalogue"]);
+    damage(&scene.manifest_file());
+    Layout::of_image(scene.path("other"), "other");
+    scene.refused(
+        &["--registry", "example.com/other=other"],
+        &["is damaged", "publish example.com/app again with --recheck"],
+    );
 }
 
 #[test]
 fn a_copy_does_not_link_a_damaged_manifest() {
-    let scene = Scene::new(&["--registry"]);
-    let to = scene.site.with_file_name("to");
-    publish(&to, &["--no-catalogue", &scene.image]);
+    let scene = published(&["--registry"]);
+    let to = scene.path("to");
+    scene.ocisite().args(["publish", "--site", "to", "--no-catalogue", "example.com/app=layout"]).succeeds();
     let descriptor = entries(&to, "app")[0].clone();
     let digest = descriptor["digest"].as_str().unwrap();
     damage(&blob_file(&to, digest));
     let words = ["to/oci-cas/sha256/", "is damaged", "publish its image to that site again with --recheck"];
-    fails(ocisite().args(["copy", text(&scene.site), text(&to)]), &words);
+    fails(scene.ocisite().args(["copy", "site", "to"]), &words);
     for wrong in [format!("manifests/{digest}"), format!("_manifests/{digest}.oci-manifest")] {
         assert!(!to.join("v2/app").join(&wrong).exists(), "{wrong}");
     }
     // As the message says.
-    publish(&to, &["--recheck", &scene.image]);
-    ocisite().args(["copy", text(&scene.site), text(&to)]).assert().success();
+    scene.ocisite().args(["publish", "--site", "to", "--recheck", "example.com/app=layout"]).succeeds();
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
     assert_whole(&to);
-    assert_eq!(std::fs::read(to.join("v2/app/manifests/1.0")).unwrap(), std::fs::read(scene.manifest()).unwrap());
+    assert_eq!(std::fs::read(to.join("v2/app/manifests/1.0")).unwrap(), std::fs::read(scene.manifest_file()).unwrap());
 }
 
 #[test]
 fn a_copy_does_not_take_a_damaged_tag_along() {
     for tag in ["v2/app/manifests/1.0", "v2/app/_manifests/1.0.oci-manifest"] {
-        let scene = Scene::new(&["--registry"]);
-        let to = scene.site.with_file_name("to");
+        let scene = published(&["--registry"]);
+        let to = scene.path("to");
         damage(&scene.site.join(tag));
-        let words = [&format!("the tag {}/{tag} is damaged", text(&scene.site)), "publish the image there again"];
-        fails(ocisite().args(["copy", text(&scene.site), text(&to)]), &words);
+        let words = [&format!("the tag site/{tag} is damaged"), "publish the image there again"];
+        fails(scene.ocisite().args(["copy", "site", "to"]), &words);
         assert!(!to.join("v2").exists());
         // As the message says.
-        publish(&scene.site, &[&scene.image]);
-        ocisite().args(["copy", text(&scene.site), text(&to)]).assert().success();
+        scene.publish().arg("example.com/app=layout").succeeds();
+        scene.ocisite().args(["copy", "site", "to"]).succeeds();
         Snapshot::public(&scene.site).assert_same(&Snapshot::public(&to));
     }
 }
@@ -142,17 +134,17 @@ fn a_copy_does_not_take_along_a_tag_with_the_manifest_of_another_ref() {
 
 #[test]
 fn a_recheck_repairs_a_blob_at_each_of_its_places() {
-    let scene = Scene::new(&["--registry"]);
-    let name = scene.layer().file_name().unwrap().to_str().unwrap().to_string();
+    let scene = published(&["--registry"]);
+    let name = scene.layer_file().file_name().unwrap().to_str().unwrap().to_string();
     let in_view = scene.site.join(format!("v2/app/blobs/sha256:{name}"));
     // Given a layer that was damaged in the CAS, and so in the registry view, which has a link to it.
-    damage(&scene.layer());
-    assert_eq!(std::fs::read(&in_view).unwrap(), std::fs::read(scene.layer()).unwrap());
+    damage(&scene.layer_file());
+    assert_eq!(std::fs::read(&in_view).unwrap(), std::fs::read(scene.layer_file()).unwrap());
     // When it is published again, it is taken for right; and it is repaired when that is asked for.
-    assert_eq!(publish_json(&scene.site, &[&scene.image])["blobsWritten"]["objects"], 0);
+    assert_eq!(scene.publish().args(["example.com/app=layout", "--json"]).json()["blobsWritten"]["objects"], 0);
     let summary = scene.recheck(&[]);
     assert_eq!(summary["blobsRepaired"], json!({"objects": 2, "bytes": 14}));
-    for file in [&scene.layer(), &in_view] {
+    for file in [&scene.layer_file(), &in_view] {
         assert_eq!(std::fs::read(file).unwrap(), b"content");
     }
     assert_eq!(scene.recheck(&[])["blobsRepaired"]["objects"], 0);
@@ -161,24 +153,22 @@ fn a_recheck_repairs_a_blob_at_each_of_its_places() {
 #[test]
 fn a_recheck_that_fails_takes_nothing_away() {
     // Given a layer that is damaged in the site and in the layout.
-    let scene = Scene::new(&[]);
-    damage(&scene.layer());
+    let scene = published(&[]);
+    damage(&scene.layer_file());
     std::fs::write(scene.layout.blob_file(&scene.layout.blob("", "content")), "CONTENT").unwrap();
-    refused(&scene.site, &["--recheck", &scene.image], &["layout/blobs/sha256/", "the layout is damaged"]);
+    scene.refused(&["--recheck", "example.com/app=layout"], &["layout/blobs/sha256/", "the layout is damaged"]);
 }
 
 #[test]
 fn a_recheck_makes_a_damaged_index_anew() {
     // Given an image with two refs, whose index was damaged.
-    let scene = Scene::new(&[]);
-    publish(&scene.site, &[&format!("example.com/app#2.0={}", scene.layout.arg())]);
+    let scene = published(&[]);
+    scene.publish().arg("example.com/app#2.0=layout").succeeds();
     let index = scene.site.join("oci-index/app");
     std::fs::write(&index, "{").unwrap();
-    refused(&scene.site, &[&scene.image], &["the index oci-index/app is damaged", "again with --recheck", "EOF"]);
+    scene.refused(&["example.com/app=layout"], &["the index oci-index/app is damaged", "again with --recheck", "EOF"]);
     // When one of them is published with --recheck, the image has that, and a warning says so.
-    let args = ["publish", "--recheck", "--site", text(&scene.site), &scene.image];
-    let output = ocisite().args(args).assert().success().get_output().clone();
-    let warning = String::from_utf8(output.stderr).unwrap();
+    let warning = scene.publish().args(["--recheck", "example.com/app=layout"]).warns();
     assert!(warning.contains("example.com/app has only the refs that are published now"), "{warning}");
     assert_eq!(refs(&scene.site, "app"), ["1.0"]);
     assert_whole(&scene.site);
@@ -186,7 +176,7 @@ fn a_recheck_makes_a_damaged_index_anew() {
 
 #[test]
 fn a_recheck_of_a_sound_site_writes_nothing() {
-    let scene = Scene::new(&["--registry"]);
+    let scene = published(&["--registry"]);
     let before = Snapshot::public(&scene.site);
     assert_eq!(scene.recheck(&[])["blobsWritten"]["objects"], 0);
     before.assert_same(&Snapshot::public(&scene.site));
