@@ -5,86 +5,78 @@
 //! test, and no privilege is needed where the kernel allows user namespaces. A machine that allows neither fails these tests.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::layout::Layout;
 use crate::support::namespace::in_mount_namespace;
-use crate::support::program::{fails, publish, refused, text};
+use crate::support::program::{Succeeds, fails, publish, refused, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, json as json_at};
 use crate::support::users::{NOBODY, as_user, public_directory};
 
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-    input: String,
-}
-
-/// A right layout, and a place for a site.
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = format!("example.com/app={}", layout.arg());
-    Scene { site: directory.path().join("site"), input, directory }
-}
-
 #[test]
 fn a_site_that_is_a_file_or_below_one() {
-    let Scene { site, input, .. } = &scene();
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
     std::fs::write(site, "precious").unwrap();
-    refused(site, &[input], &[text(site), "is not a directory"]);
-    refused(&site.join("below"), &[input], &[text(site), "ot a directory"]);
+    scene.refused(&["example.com/app=layout"], &[text(site), "is not a directory"]);
+    refused(&site.join("below"), &[&scene.layout.input("app")], &[text(site), "ot a directory"]);
     assert_eq!(std::fs::read(site).unwrap(), b"precious");
 }
 
 #[test]
 fn a_site_that_is_a_dangling_link() {
-    let Scene { site, input, directory } = &scene();
-    symlink(directory.path().join("absent"), site).unwrap();
-    refused(site, &[input], &[text(site)]);
-    assert!(!directory.path().join("absent").exists());
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    symlink(scene.path("absent"), site).unwrap();
+    scene.refused(&["example.com/app=layout"], &[text(site)]);
+    assert!(!scene.path("absent").exists());
 }
 
 #[test]
 fn a_directory_that_holds_something_else() {
-    let Scene { site, input, .. } = &scene();
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
     std::fs::create_dir(site).unwrap();
     std::fs::write(site.join("thesis.tex"), "precious").unwrap();
-    refused(site, &[input], &[text(site), "thesis.tex", "--adopt"]);
+    scene.refused(&["example.com/app=layout"], &[text(site), "thesis.tex", "--adopt"]);
 
-    publish(site, &["--adopt", input]);
+    scene.publish().args(["--adopt", "example.com/app=layout"]).succeeds();
     assert_eq!(std::fs::read(site.join("thesis.tex")).unwrap(), b"precious");
-    publish(site, &[input]);
+    scene.publish().arg("example.com/app=layout").succeeds();
 }
 
 #[test]
 fn an_empty_directory_stays_empty_when_the_publish_is_refused() {
-    let Scene { site, directory, .. } = &scene();
-    let layout = Layout::of_image(directory.path().join("broken"), "x");
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    let layout = Layout::of_image(scene.path("broken"), "x");
     let layer = layout.blob("application/x", "x");
     std::fs::write(layout.blob_file(&layer), "y").unwrap();
     std::fs::create_dir_all(site.join("kept")).unwrap();
     std::fs::set_permissions(site, PermissionsExt::from_mode(0o700)).unwrap();
-    let broken = format!("example.com/app={}", layout.arg());
-    refused(site, &["--adopt", &broken], &["has the digest"]);
+    scene.refused(&["--adopt", "example.com/app=broken"], &["has the digest"]);
     std::fs::remove_dir(site.join("kept")).unwrap();
-    refused(site, &[&broken], &["has the digest"]);
+    scene.refused(&["example.com/app=broken"], &["has the digest"]);
 }
 
 #[test]
 fn a_ref_engines_object_of_somebody_else() {
-    let Scene { site, input, .. } = &scene();
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
     std::fs::create_dir_all(site.join(".well-known")).unwrap();
     std::fs::write(site.join(".well-known/oci-host-ref-engines"), "{\"refEngines\":[]}").unwrap();
-    refused(site, &["--adopt", input], &[".well-known/oci-host-ref-engines", "merge them by hand"]);
+    scene.refused(&["--adopt", "example.com/app=layout"], &[".well-known/oci-host-ref-engines", "merge them by hand"]);
 }
 
 #[test]
 fn a_description_that_is_damaged_or_newer() {
-    let Scene { site, input, .. } = &scene();
-    publish(site, &[input]);
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    scene.publish().arg("example.com/app=layout").succeeds();
     for (bytes, word) in [
         ("", "not valid JSON"),
         ("[]", "not what ocisite writes"),
@@ -92,17 +84,17 @@ fn a_description_that_is_damaged_or_newer() {
         ("{\"ocisite\":2,\"new\":true}", "newer ocisite"),
     ] {
         std::fs::write(site.join("ocisite.json"), bytes).unwrap();
-        refused(site, &[input], &["site/ocisite.json", word]);
+        scene.refused(&["example.com/app=layout"], &["site/ocisite.json", word]);
     }
 }
 
 #[test]
 fn names_that_somebody_put_into_another_order_are_still_those_of_the_site() {
     // Given a site whose description was edited.
-    let Scene { directory, site, input } = &scene();
-    let other = Layout::of_image(directory.path().join("other"), "y");
-    let other = format!("example.com/other={}", other.arg());
-    publish(site, &[input, &other]);
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    Layout::of_image(scene.path("other"), "y");
+    scene.publish().args(["example.com/app=layout", "example.com/other=other"]).succeeds();
     let file = site.join("ocisite.json");
     let before = std::fs::read_to_string(&file).unwrap();
     let (one, two) = (r#""example.com/app""#, r#""example.com/other""#);
@@ -110,8 +102,8 @@ fn names_that_somebody_put_into_another_order_are_still_those_of_the_site() {
     assert_ne!(edited, before);
     std::fs::write(&file, edited).unwrap();
     // When both are published again, and a third.
-    let third = Layout::of_image(directory.path().join("third"), "z");
-    publish(site, &[input, &other, &format!("example.com/third={}", third.arg())]);
+    Layout::of_image(scene.path("third"), "z");
+    scene.publish().args(["example.com/app=layout", "example.com/other=other", "example.com/third=third"]).succeeds();
     // Then it names each once.
     let names = json!(["example.com/app", "example.com/other", "example.com/third"]);
     assert_eq!(json_at(site, "ocisite.json")["images"], names);
@@ -120,51 +112,51 @@ fn names_that_somebody_put_into_another_order_are_still_those_of_the_site() {
 
 #[test]
 fn an_index_that_is_damaged() {
-    let Scene { site, input, .. } = &scene();
-    publish(site, &[input]);
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    scene.publish().arg("example.com/app=layout").succeeds();
     for (bytes, word) in [("", "not valid JSON"), ("[]", "an array"), ("{\"manifests\":[{}]}", "entry 0")] {
         std::fs::write(site.join("oci-index/app"), bytes).unwrap();
-        refused(site, &[input], &["oci-index/app", "example.com/app", word]);
+        scene.refused(&["example.com/app=layout"], &["oci-index/app", "example.com/app", word]);
     }
 }
 
 #[test]
 fn something_in_the_way_of_an_index_or_a_blob() {
-    let Scene { site, input, directory } = &scene();
-    publish(site, &[input]);
+    let scene = Scene::of_image("x");
+    let site = &scene.site;
+    scene.publish().arg("example.com/app=layout").succeeds();
     std::fs::remove_file(site.join("oci-index/app")).unwrap();
     std::fs::create_dir(site.join("oci-index/app")).unwrap();
     std::fs::write(site.join("oci-index/app/file"), "precious").unwrap();
-    refused(site, &[input], &["oci-index/app is a directory", "move it away"]);
+    scene.refused(&["example.com/app=layout"], &["oci-index/app is a directory", "move it away"]);
     std::fs::remove_dir_all(site.join("oci-index/app")).unwrap();
     // Nothing is lost with directories that hold no file.
     std::fs::create_dir_all(site.join("oci-index/app/sub/deeper")).unwrap();
-    publish(site, &[input]);
+    scene.publish().arg("example.com/app=layout").succeeds();
     assert!(site.join("oci-index/app").is_file());
     std::fs::remove_file(site.join("oci-index/app")).unwrap();
 
     // Writing through a link would change a file outside the site.
-    std::fs::write(directory.path().join("outside"), "precious").unwrap();
-    symlink(directory.path().join("outside"), site.join("oci-index/app")).unwrap();
-    refused(site, &[input], &["oci-index/app is a symbolic link"]);
+    std::fs::write(scene.path("outside"), "precious").unwrap();
+    symlink(scene.path("outside"), site.join("oci-index/app")).unwrap();
+    scene.refused(&["example.com/app=layout"], &["oci-index/app is a symbolic link"]);
     std::fs::remove_file(site.join("oci-index/app")).unwrap();
 
     std::fs::remove_dir_all(site.join("oci-cas/sha256")).unwrap();
     std::fs::write(site.join("oci-cas/sha256"), "a file").unwrap();
-    refused(site, &[input], &["oci-cas/sha256", "move it away"]);
+    scene.refused(&["example.com/app=layout"], &["oci-cas/sha256", "move it away"]);
 }
 
 #[test]
 fn a_site_with_other_templates() {
-    let Scene { site, input, .. } = &scene();
-    publish(site, &[input]);
-    refused(
-        site,
-        &["--preset", "layout", input],
-        &["https://{host}/oci-index/{+path}", "oci-image/{+path}/index.json"],
-    );
-    refused(site, &["--cas-template", "/c/{digest}", input], &["/oci-cas/{algorithm}", "/c/{digest}"]);
-    publish(site, &["--preset", "cas", input]);
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    let words = ["https://{host}/oci-index/{+path}", "oci-image/{+path}/index.json"];
+    scene.refused(&["--preset", "layout", "example.com/app=layout"], &words);
+    let words = ["/oci-cas/{algorithm}", "/c/{digest}"];
+    scene.refused(&["--cas-template", "/c/{digest}", "example.com/app=layout"], &words);
+    scene.publish().args(["--preset", "cas", "example.com/app=layout"]).succeeds();
 }
 
 #[test]
@@ -201,11 +193,10 @@ fn a_layout_with_an_unreadable_file() {
 #[test]
 fn a_site_that_may_not_be_written() {
     let directory = public_directory();
-    let Scene { input, .. } = &scene();
     let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let other = Layout::of_image(directory.path().join("other"), "y");
+    Layout::of_image(directory.path().join("other"), "y");
     let site = directory.path().join("site");
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
+    publish(&site, &[&layout.input("app")]);
     let before = Snapshot::of(&site);
     let mut command = as_user(&directory, NOBODY);
     command.args(["publish", "--site", "site", "example.com/app=other"]);
@@ -221,7 +212,6 @@ fn a_site_that_may_not_be_written() {
     fails(&mut command, &["site/.ocisite", "not permitted"]);
     unwritable.assert_unchanged(&site);
     assert_eq!(before.0.len(), unwritable.0.len());
-    drop((input, other));
 
     // A new site below a directory that may not be written.
     std::fs::create_dir(directory.path().join("closed")).unwrap();
@@ -260,9 +250,10 @@ fn stage(mount_options: &str, prepare: &str, first: &str, second: &str) -> Stage
 
 #[test]
 fn a_disk_that_is_full_of_blobs() {
-    let Scene { input, directory, .. } = &scene();
-    let large = Layout::of_image(directory.path().join("large"), &"x".repeat(2 << 20));
-    let staged = stage("size=1m", "true", input, &format!("example.com/app={}", large.arg()));
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
+    let large = Layout::of_image(scene.path("large"), &"x".repeat(2 << 20));
+    let staged = stage("size=1m", "true", &input, &large.input("app"));
     assert_eq!(staged.code, "2", "{}", staged.message);
     assert!(staged.message.contains("oci-cas/sha256/"), "{}", staged.message);
     assert!(staged.message.contains("the disk is full; free some space"), "{}", staged.message);
@@ -272,8 +263,9 @@ fn a_disk_that_is_full_of_blobs() {
 /// The disk fills up at every point of a publish in turn: with each page more that is free, it comes further.
 #[test]
 fn a_disk_that_fills_up_at_any_point() {
-    let Scene { input, directory, .. } = &scene();
-    let more = Layout::of_image(directory.path().join("more"), &"y".repeat(20_000));
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
+    let more = Layout::of_image(scene.path("more"), &"y".repeat(20_000));
     let second = format!("example.com/app={0} example.com/team/tool={0} example.com/zoo={0}", more.arg());
     let mut codes = Vec::new();
     for pages in 0.. {
@@ -282,7 +274,7 @@ fn a_disk_that_fills_up_at_any_point() {
              cat /dev/zero >$2/filler 2>/dev/null || true
              rm $2/reserve"
         );
-        let staged = stage("size=1m", &prepare, input, &second);
+        let staged = stage("size=1m", &prepare, &input, &second);
         codes.push(staged.code.clone());
         if staged.code == "0" {
             break;
@@ -297,8 +289,9 @@ fn a_disk_that_fills_up_at_any_point() {
 /// The same with a file system that runs out of inodes.
 #[test]
 fn a_disk_that_runs_out_of_inodes_at_any_point() {
-    let Scene { input, directory, .. } = &scene();
-    let more = Layout::of_image(directory.path().join("more"), "y");
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
+    let more = Layout::of_image(scene.path("more"), "y");
     let second = format!("example.com/app={0} example.com/team/tool={0} example.com/zoo={0}", more.arg());
     let mut codes = Vec::new();
     for inodes in 0.. {
@@ -307,7 +300,7 @@ fn a_disk_that_runs_out_of_inodes_at_any_point() {
              while (: >$2/$n) 2>/dev/null; do n=$((n + 1)); done
              for i in $(seq {inodes}); do rm $2/$((n - i)); done"
         );
-        let staged = stage("size=1m,nr_inodes=64", &prepare, input, &second);
+        let staged = stage("size=1m,nr_inodes=64", &prepare, &input, &second);
         codes.push(staged.code.clone());
         if staged.code == "0" {
             break;
@@ -321,9 +314,10 @@ fn a_disk_that_runs_out_of_inodes_at_any_point() {
 
 #[test]
 fn a_read_only_site() {
-    let Scene { input, directory, .. } = &scene();
-    let other = Layout::of_image(directory.path().join("other"), "y");
-    let staged = stage("size=1m", "mount -o remount,ro $2", input, &format!("example.com/app={}", other.arg()));
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
+    let other = Layout::of_image(scene.path("other"), "y");
+    let staged = stage("size=1m", "mount -o remount,ro $2", &input, &other.input("app"));
     assert_eq!(staged.code, "2");
     assert!(staged.message.contains("site/.ocisite"), "{}", staged.message);
     assert!(staged.message.contains("the file system is read-only"), "{}", staged.message);
@@ -332,45 +326,47 @@ fn a_read_only_site() {
 
 #[test]
 fn a_new_site_on_a_read_only_file_system() {
-    let Scene { input, directory, .. } = &scene();
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
     let script = format!(
         "mount -t tmpfs -o ro tmpfs $2
          code=0; $1 publish --site $2/site {input} 2>$3/stderr || code=$?
          test $code = 2
          test ! -e $2/site"
     );
-    in_mount_namespace(&script, directory.path());
-    let message = std::fs::read_to_string(directory.path().join("stderr")).unwrap();
+    in_mount_namespace(&script, scene.directory.path());
+    let message = std::fs::read_to_string(scene.path("stderr")).unwrap();
     assert!(message.contains("/site: the file system is read-only"), "{message}");
 }
 
 #[test]
 fn a_dry_run_needs_no_permission_to_write() {
-    let Scene { input, directory, .. } = &scene();
+    let scene = Scene::of_image("x");
+    let input = scene.layout.input("app");
     let script = format!(
         "mount -t tmpfs -o ro tmpfs $2
          $1 publish --dry-run --site $2/site {input} >$3/stdout"
     );
-    in_mount_namespace(&script, directory.path());
-    let listing = std::fs::read_to_string(directory.path().join("stdout")).unwrap();
+    in_mount_namespace(&script, scene.directory.path());
+    let listing = std::fs::read_to_string(scene.path("stdout")).unwrap();
     assert!(listing.contains("oci-index/app"), "{listing}");
 }
 
 #[test]
 fn an_index_that_consumers_would_not_read() {
     // Given an image whose refs have so much to say that its index has 35 MiB.
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = |name: &str| {
-        let mut layout = Layout::new(directory.path().join(name));
+    let scene = Scene::new();
+    let write = |name: &str| {
+        let mut layout = Layout::new(scene.path(name));
         let mut image = layout.image("shared");
         image["annotations"]["com.example.notes"] = "x".repeat(1 << 20).into();
         (0..35).for_each(|number| layout.add_unwritten(&format!("{name}-{number}"), image.clone()));
         layout.write_index();
-        format!("example.com/app={}", layout.arg())
     };
-    publish(&site, &["--no-catalogue", &layout("first")]);
+    write("first");
+    write("second");
+    scene.publish().args(["--no-catalogue", "example.com/app=first"]).succeeds();
     // When as much again is published under the same name.
     let words = ["the index of example.com/app would have", "at most 67108864", "publish fewer refs"];
-    refused(&site, &["--no-catalogue", &layout("second")], &words);
+    scene.refused(&["--no-catalogue", "example.com/app=second"], &words);
 }
