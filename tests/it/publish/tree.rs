@@ -1,46 +1,33 @@
 //! The tree that is published: presets, templates, hosts and origins, and the modes of its files.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::Layout;
-use crate::support::program::{PROGRAM, publish, publish_json, refused, text};
+use crate::support::program::{PROGRAM, Succeeds, publish, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, json as json_at};
 
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-    layout: Layout,
-    manifest: Value,
-}
-
-fn scene() -> Scene {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
-    let manifest = layout.image("content");
-    layout.add("1.0", manifest.clone());
-    Scene { site: directory.path().join("site"), layout, manifest, directory }
-}
-
 impl Scene {
-    fn publish(&self, args: &[&str]) {
-        let layout = self.layout.arg();
-        let args: Vec<String> = args.iter().map(|arg| arg.replace("LAYOUT", layout)).collect();
-        publish(&self.site, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    /// The descriptor of the layout's one entry.
+    fn entry(&self) -> Value {
+        json_at(&self.layout.path, "index.json")["manifests"][0].clone()
     }
 
-    fn encoded(&self) -> &str {
-        self.manifest["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap()
+    /// A path, `HEX` and `HE` standing for the manifest's digest.
+    fn with_digest(&self, path: &str) -> String {
+        let entry = self.entry();
+        let encoded = entry["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        path.replace("HEX", encoded).replace("HE", &encoded[..2])
     }
 
-    /// Whether the manifest is at this path of the site, `HEX` and `HE` standing for its digest.
+    /// Whether the manifest is at this path of the site.
     fn has_manifest_at(&self, root: &Path, path: &str) -> bool {
-        let path = path.replace("HEX", self.encoded()).replace("HE", &self.encoded()[..2]);
-        std::fs::read(root.join(path)).is_ok_and(|bytes| bytes.len() as u64 == self.manifest["size"].as_u64().unwrap())
+        let bytes = std::fs::read(root.join(self.with_digest(path)));
+        bytes.is_ok_and(|bytes| bytes.len() as u64 == self.entry()["size"].as_u64().unwrap())
     }
 }
 
@@ -56,8 +43,8 @@ fn published_templates(site: &Path, index: &str) -> (Value, Value, Value) {
 
 #[test]
 fn the_preset_cas() {
-    let scene = scene();
-    scene.publish(&["example.com/team/app=LAYOUT"]);
+    let scene = Scene::of_image("content");
+    scene.publish().arg("example.com/team/app=layout").succeeds();
     assert!(scene.has_manifest_at(&scene.site, "oci-cas/sha256/HE/HEX"));
     let cas = "/oci-cas/{algorithm}/{encoded:2}/{encoded}";
     let expected = (json!("https://{host}/oci-index/{+path}"), json!(cas), json!(cas));
@@ -66,8 +53,8 @@ fn the_preset_cas() {
 
 #[test]
 fn the_preset_layout_makes_each_image_a_layout_that_tools_read() {
-    let scene = scene();
-    scene.publish(&["--preset", "layout", "example.com/team/app=LAYOUT", "example.com/app=LAYOUT"]);
+    let scene = Scene::of_image("content");
+    scene.publish().args(["--preset", "layout", "example.com/team/app=layout", "example.com/app=layout"]).succeeds();
     assert!(scene.has_manifest_at(&scene.site, "oci-image/team/app/blobs/sha256/HEX"));
     let cas = json!("/oci-image/team/app/blobs/{algorithm}/{encoded}");
     let expected = (json!("https://{host}/oci-image/{+path}/index.json"), Value::Null, cas);
@@ -79,19 +66,19 @@ fn the_preset_layout_makes_each_image_a_layout_that_tools_read() {
         let inspect = ["inspect", "--raw", &format!("oci:{}:1.0", text(&layout))];
         let output = Command::new("skopeo").args(inspect).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.stdout, std::fs::read(scene.layout.blob_file(&scene.manifest)).unwrap());
+        assert_eq!(output.stdout, std::fs::read(scene.layout.blob_file(&scene.entry())).unwrap());
         let output = Command::new("umoci").args(["ls", "--layout", text(&layout)]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "1.0");
         // And so does this program.
-        let again = scene.directory.path().join(image.replace('/', "-"));
+        let again = scene.path(image.replace('/', "-"));
         publish(&again, &[&format!("example.com/again={}", text(&layout))]);
     }
 }
 
 #[test]
 fn the_preset_registry() {
-    let scene = scene();
-    scene.publish(&["--preset", "registry", "example.com/team/app=LAYOUT"]);
+    let scene = Scene::of_image("content");
+    scene.publish().args(["--preset", "registry", "example.com/team/app=layout"]).succeeds();
     assert!(scene.has_manifest_at(&scene.site, "v2/team/app/blobs/sha256:HEX"));
     let cas = json!("/v2/team/app/blobs/{digest}");
     let expected = (json!("https://{host}/oci-index/{+path}"), Value::Null, cas);
@@ -104,8 +91,8 @@ fn a_blob_of_several_images_is_stored_once() {
     for (options, path) in
         [(&["--preset", "layout"], "oci-image/NAME/blobs/sha256"), (&["--preset", "registry"], "v2/NAME/blobs")]
     {
-        let scene = scene();
-        scene.publish(&[&options[..], &["example.com/app=LAYOUT", "example.com/team/app=LAYOUT"]].concat());
+        let scene = Scene::of_image("content");
+        scene.publish().args(options).args(["example.com/app=layout", "example.com/team/app=layout"]).succeeds();
         let inodes = ["app", "team/app"].map(|name| {
             let directory = scene.site.join(path.replace("NAME", name));
             let blobs = directory.read_dir().unwrap().map(|blob| blob.unwrap().metadata().unwrap().ino());
@@ -157,8 +144,9 @@ fn templates_of_ones_own_in_every_form() {
             "/b/example.com%2Fteam%2Fapp/{digest}",
         ),
     ] {
-        let scene = scene();
-        scene.publish(&["--index-template", index, "--cas-template", cas, "example.com/team/app=LAYOUT"]);
+        let scene = Scene::of_image("content");
+        let templates = ["--index-template", index, "--cas-template", cas];
+        scene.publish().args(templates).arg("example.com/team/app=layout").succeeds();
         assert!(scene.has_manifest_at(&scene.site, blob_path), "{cas}");
         let (index_uri, _, cas_uri) = published_templates(&scene.site, index_path);
         assert_eq!((index_uri, cas_uri), (json!(index), json!(published)));
@@ -182,8 +170,9 @@ fn the_templates_of_the_seed_document() {
             false,
         ),
     ] {
-        let scene = scene();
-        scene.publish(&["--index-template", index, "--cas-template", cas, "example.com/team/app=LAYOUT"]);
+        let scene = Scene::of_image("content");
+        let templates = ["--index-template", index, "--cas-template", cas];
+        scene.publish().args(templates).arg("example.com/team/app=layout").succeeds();
         assert!(scene.has_manifest_at(&scene.site, blob_path));
         let index_path = index.strip_prefix("https://{host}/").unwrap().replace("{path}", "team/app");
         let (_, shared, _) = published_templates(&scene.site, &index_path);
@@ -193,13 +182,13 @@ fn the_templates_of_the_seed_document() {
 
 #[test]
 fn names_with_unusual_characters_have_a_place() {
-    let scene = scene();
+    let scene = Scene::of_image("content");
     for name in ["a.b/c_d~e", "A", "%C3%A9", "a+b", "a=b", "a:b@c", "(1)!$&'*,;"] {
         // The first `=` ends a name, so one with an equals sign comes from a folder.
         if name.contains('=') {
             continue;
         }
-        scene.publish(&[&format!("example.com/{name}=LAYOUT")]);
+        scene.publish().arg(format!("example.com/{name}=layout")).succeeds();
     }
     for path in ["a.b/c_d~e", "A", "\u{e9}", "a+b", "a:b@c", "(1)!$&'*,;"] {
         assert!(scene.site.join("oci-index").join(path).is_file(), "{path}");
@@ -208,11 +197,11 @@ fn names_with_unusual_characters_have_a_place() {
 
 #[test]
 fn another_origin_is_another_directory() {
-    let scene = scene();
-    let cdn = scene.directory.path().join("cdn");
-    let store = format!("https://cdn.example.net={}", text(&cdn));
-    let args = ["--cas-template", "https://cdn.example.net/c/{digest}", "--store", &store, "example.com/app=LAYOUT"];
-    scene.publish(&args);
+    let scene = Scene::of_image("content");
+    let cdn = scene.path("cdn");
+    let store = "https://cdn.example.net=cdn";
+    let args = ["--cas-template", "https://cdn.example.net/c/{digest}", "--store", store, "example.com/app=layout"];
+    scene.publish().args(args).succeeds();
     assert!(scene.has_manifest_at(&cdn, "c/sha256:HEX"));
     let cas = json!("https://cdn.example.net/c/{digest}");
     let expected = (json!("https://{host}/oci-index/{+path}"), cas.clone(), cas);
@@ -220,40 +209,37 @@ fn another_origin_is_another_directory() {
     assert!(!scene.site.join("c").exists());
 
     // The site knows its templates, but not where on this machine the other origin is.
-    let input = format!("example.com/app={}", scene.layout.arg());
-    refused(&scene.site, &[&input], &["https://cdn.example.net", "--store https://cdn.example.net=DIR"]);
-    scene.publish(&["--store", &store, &input]);
+    scene.refused(&["example.com/app=layout"], &["https://cdn.example.net", "--store https://cdn.example.net=DIR"]);
+    scene.publish().args(["--store", store, "example.com/app=layout"]).succeeds();
 }
 
 #[test]
 fn a_failed_publish_leaves_the_other_origin_as_it_was_too() {
-    let scene = scene();
-    let cdn = scene.directory.path().join("cdn");
-    let store = format!("https://cdn.example.net={}", text(&cdn));
+    let scene = Scene::of_image("content");
+    let cdn = scene.path("cdn");
     let broken = scene.layout.blob("application/x", "broken");
     std::fs::write(scene.layout.blob_file(&broken), "brokem").unwrap();
-    let mut layout = Layout::of_image(scene.directory.path().join("broken"), "fine");
+    let mut layout = Layout::of_image(scene.path("broken"), "fine");
     std::fs::copy(scene.layout.blob_file(&broken), layout.blob_file(&broken)).unwrap();
     let index = layout.index_of(&[broken]);
     layout.add("2.0", index);
-    let template = ["--cas-template", "https://cdn.example.net/c/{digest}", "--store", &store];
-    let input = format!("example.com/app={}", layout.arg());
-    let args = [&template[..], &[&input]].concat();
+    let with = |input: &'static str| {
+        let template = "https://cdn.example.net/c/{digest}";
+        ["--cas-template", template, "--store", "https://cdn.example.net=cdn", input]
+    };
 
-    refused(&scene.site, &args, &["has the digest"]);
+    scene.refused(&with("example.com/app=broken"), &["has the digest"]);
     assert!(!cdn.exists());
 
-    scene.publish(&[&template[..], &["example.com/app=LAYOUT"]].concat());
-    let before = Snapshot::of(&cdn);
-    refused(&scene.site, &args, &["has the digest"]);
-    before.assert_unchanged(&cdn);
+    scene.publish().args(with("example.com/app=layout")).succeeds();
+    scene.refused(&with("example.com/app=broken"), &["has the digest"]);
 }
 
 #[test]
 fn several_hosts_in_one_root_when_the_template_keeps_them_apart() {
-    let scene = scene();
+    let scene = Scene::of_image("content");
     let template = ["--index-template", "https://{host}/i/{host}/{+path}"];
-    scene.publish(&[&template[..], &["example.com/app=LAYOUT", "example.net/app=LAYOUT"]].concat());
+    scene.publish().args(template).args(["example.com/app=layout", "example.net/app=layout"]).succeeds();
     assert_eq!(json_at(&scene.site, "ocisite.json")["hosts"], json!(["example.com", "example.net"]));
     for host in ["example.com", "example.net"] {
         assert!(scene.site.join("i").join(host).join("app").is_file());
@@ -262,9 +248,9 @@ fn several_hosts_in_one_root_when_the_template_keeps_them_apart() {
 
 #[test]
 fn a_root_per_host() {
-    let scene = scene();
-    let inputs = ["example.com/app=LAYOUT", "example.com/tool=LAYOUT", "www.example.com/app=LAYOUT"];
-    scene.publish(&[&["--root-per-host"][..], &inputs].concat());
+    let scene = Scene::of_image("content");
+    let inputs = ["example.com/app=layout", "example.com/tool=layout", "www.example.com/app=layout"];
+    scene.publish().arg("--root-per-host").args(inputs).succeeds();
     for (host, images) in [
         ("example.com", json!(["example.com/app", "example.com/tool"])),
         ("www.example.com", json!(["www.example.com/app"])),
@@ -279,17 +265,16 @@ fn a_root_per_host() {
 
 #[test]
 fn what_is_wrong_with_one_host_leaves_the_others_as_they_were() {
-    let scene = scene();
-    let mut broken = Layout::new(scene.directory.path().join("broken"));
+    let scene = Scene::of_image("content");
+    let mut broken = Layout::new(scene.path("broken"));
     let layer = broken.blob("application/x", "right");
     std::fs::write(broken.blob_file(&layer), "wrong").unwrap();
     let index = broken.index_of(&[layer]);
     broken.add("1.0", index);
-    let good = format!("a.example.com/app={}", scene.layout.arg());
-    let bad = format!("b.example.com/app={}", broken.arg());
-    refused(&scene.site, &["--root-per-host", &good, &bad], &["has the digest"]);
-    scene.publish(&["--root-per-host", "a.example.com/other=LAYOUT", "b.example.com/other=LAYOUT"]);
-    refused(&scene.site, &["--root-per-host", &good, &bad], &["has the digest"]);
+    let args = ["--root-per-host", "a.example.com/app=layout", "b.example.com/app=broken"];
+    scene.refused(&args, &["has the digest"]);
+    scene.publish().args(["--root-per-host", "a.example.com/other=layout", "b.example.com/other=layout"]).succeeds();
+    scene.refused(&args, &["has the digest"]);
 }
 
 #[test]
@@ -297,14 +282,14 @@ fn files_and_directories_have_the_modes_a_web_server_needs_whatever_the_umask() 
     for (options, source_mode) in
         [(&[][..], 0o600), (&["--link", "hard"], 0o600), (&["--preset", "layout"], 0o777), (&["--registry"], 0o400)]
     {
-        let scene = scene();
+        let scene = Scene::of_image("content");
         for entry in walkdir::WalkDir::new(&scene.layout.path).into_iter().map(Result::unwrap) {
             if entry.file_type().is_file() {
                 std::fs::set_permissions(entry.path(), PermissionsExt::from_mode(source_mode)).unwrap();
             }
         }
         let command = "umask 077; exec \"$@\"";
-        let input = format!("example.com/team/app={}", scene.layout.arg());
+        let input = scene.layout.input("team/app");
         let args =
             [&["-c", command, "sh", PROGRAM, "publish", "--site", text(&scene.site)], options, &[&input]].concat();
         assert_cmd::Command::new("sh").args(args).assert().success();
@@ -318,20 +303,19 @@ fn files_and_directories_have_the_modes_a_web_server_needs_whatever_the_umask() 
 #[test]
 fn hard_links_share_the_bytes_of_the_layout() {
     use std::os::unix::fs::MetadataExt;
-    let scene = scene();
-    let input = format!("example.com/app={}", scene.layout.arg());
-    let summary = publish_json(&scene.site, &["--link", "hard", &input]);
+    let scene = Scene::of_image("content");
+    let summary = scene.publish().args(["--link", "hard", "--json", "example.com/app=layout"]).json();
     assert_eq!(summary["blobsLinked"]["objects"], 4);
     assert_eq!(summary["blobsWritten"]["objects"], 0);
-    let published = scene.site.join(format!("oci-cas/sha256/{}/{}", &scene.encoded()[..2], scene.encoded()));
+    let published = scene.site.join(scene.with_digest("oci-cas/sha256/HE/HEX"));
     let inode = |path: &Path| path.metadata().unwrap().ino();
-    assert_eq!(inode(&published), inode(&scene.layout.blob_file(&scene.manifest)));
+    assert_eq!(inode(&published), inode(&scene.layout.blob_file(&scene.entry())));
 }
 
 #[test]
 fn a_copy_does_not_share_the_fate_of_the_layout() {
-    let scene = scene();
-    scene.publish(&["example.com/app=LAYOUT"]);
+    let scene = Scene::of_image("content");
+    scene.publish().arg("example.com/app=layout").succeeds();
     let before = Snapshot::of(&scene.site);
     for entry in walkdir::WalkDir::new(&scene.layout.path).into_iter().map(Result::unwrap) {
         if entry.file_type().is_file() {
@@ -343,14 +327,14 @@ fn a_copy_does_not_share_the_fate_of_the_layout() {
 
 #[test]
 fn a_damaged_blob_of_the_site_is_written_again() {
-    let scene = scene();
-    scene.publish(&["example.com/app=LAYOUT"]);
+    let scene = Scene::of_image("content");
+    scene.publish().arg("example.com/app=layout").succeeds();
     let before = Snapshot::of(&scene.site);
-    let blob = scene.site.join(format!("oci-cas/sha256/{}/{}", &scene.encoded()[..2], scene.encoded()));
+    let blob = scene.site.join(scene.with_digest("oci-cas/sha256/HE/HEX"));
     std::fs::write(&blob, "cut sho").unwrap();
-    scene.publish(&["example.com/app=LAYOUT"]);
+    scene.publish().arg("example.com/app=layout").succeeds();
     before.assert_unchanged(&scene.site);
     std::fs::remove_file(&blob).unwrap();
-    scene.publish(&["example.com/app=LAYOUT"]);
+    scene.publish().arg("example.com/app=layout").succeeds();
     before.assert_unchanged(&scene.site);
 }
