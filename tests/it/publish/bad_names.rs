@@ -1,19 +1,12 @@
 //! Names and templates that give no place in a site, and places that two things would share.
 
-use tempfile::TempDir;
-
 use crate::support::layout::Layout;
-use crate::support::program::{publish, refused};
+use crate::support::program::Succeeds;
+use crate::support::scene::Scene;
 
-/// Publishes one right layout with these arguments, `LAYOUT` standing for its path; it has to be refused.
+/// Publishes one right layout with these arguments; it has to be refused.
 fn refuse(args: &[&str], words: &[&str]) {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let args: Vec<String> = args.iter().map(|arg| arg.replace("LAYOUT", layout.arg())).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    refused(&directory.path().join("site"), &args, words);
-    let left: Vec<_> = directory.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["layout"], "something was left behind");
+    Scene::of_image("x").refused(args, words);
 }
 
 #[test]
@@ -34,7 +27,7 @@ fn names_that_rfc_3986_does_not_know() {
         ("example.com/app#a#b", 18, "fragment"),
         ("[::1%25eth0]/app", 1, "without a zone"),
     ] {
-        refuse(&[&format!("{name}=LAYOUT")], &[&format!("{name:?}, column {column}"), reason]);
+        refuse(&[&format!("{name}=layout")], &[&format!("{name:?}, column {column}"), reason]);
     }
 }
 
@@ -55,25 +48,25 @@ fn names_that_are_no_file_names() {
         ("a%ff", "not UTF-8"),
         ("a%0Ab", "'\\n'"),
     ] {
-        refuse(&[&format!("example.com/{path}=LAYOUT")], &[&format!("example.com/{path}"), reason]);
+        refuse(&[&format!("example.com/{path}=layout")], &[&format!("example.com/{path}"), reason]);
     }
     let long = "a".repeat(256);
-    refuse(&[&format!("example.com/{long}=LAYOUT")], &["256 bytes", "at most 255"]);
+    refuse(&[&format!("example.com/{long}=layout")], &["256 bytes", "at most 255"]);
     let deep = ["abc"; 300].join("/");
-    refuse(&[&format!("example.com/{deep}=LAYOUT")], &["at most 1024"]);
+    refuse(&[&format!("example.com/{deep}=layout")], &["at most 1024"]);
 }
 
 #[test]
 fn a_host_that_is_no_directory_name() {
-    refuse(&["--root-per-host", "../app=LAYOUT"], &["../app", "segment \"..\""]);
-    refuse(&["--root-per-host", "./app=LAYOUT"], &["./app", "segment \".\""]);
-    refuse(&["--index-template", "https://{host}/i/{host}/{+path}", "../app=LAYOUT"], &["../app"]);
+    refuse(&["--root-per-host", "../app=layout"], &["../app", "segment \"..\""]);
+    refuse(&["--root-per-host", "./app=layout"], &["./app", "segment \".\""]);
+    refuse(&["--index-template", "https://{host}/i/{host}/{+path}", "../app=layout"], &["../app"]);
 }
 
 #[test]
 fn names_that_are_reserved_when_images_lie_at_the_root() {
     for name in [".well-known/x", ".ocisite/lock", "ocisite.json", "ocisite.json/x", "v2/x", "index.html"] {
-        let input = format!("example.com/{name}=LAYOUT");
+        let input = format!("example.com/{name}=layout");
         let template = ["--index-template", "https://{host}/{+path}"];
         refuse(&[template[0], template[1], &input], &[name, "reserved"]);
     }
@@ -82,7 +75,7 @@ fn names_that_are_reserved_when_images_lie_at_the_root() {
 #[test]
 fn hosts_for_folders_that_are_none() {
     for host in ["exa mple.com", "example.com:80", "https://example.com", "", "example.com/x"] {
-        refuse(&["--host", host, "LAYOUT/.."], &[&format!("--host {host}")]);
+        refuse(&["--host", host, "layout/.."], &[&format!("--host {host}")]);
     }
 }
 
@@ -102,10 +95,10 @@ fn templates_that_break_rfc_6570_are_refused_with_the_column() {
         ("https://{host}/%zz/{path}", 16, "two hexadecimal digits"),
     ] {
         let words = ["the index template cannot be used", template, &format!("column {column}"), reason];
-        refuse(&["--index-template", template, "example.com/app=LAYOUT"], &words);
+        refuse(&["--index-template", template, "example.com/app=layout"], &words);
     }
     let words = ["the CAS template cannot be used", "/cas/{digest", "column 6"];
-    refuse(&["--cas-template", "/cas/{digest", "example.com/app=LAYOUT"], &words);
+    refuse(&["--cas-template", "/cas/{digest", "example.com/app=layout"], &words);
 }
 
 #[test]
@@ -131,7 +124,7 @@ fn templates_that_are_no_static_path_are_refused_with_the_reason() {
         ("--cas-template", "/.well-known/{digest}", "reserved"),
         ("--cas-template", "https://cdn.example.net/{digest}", "--store https://cdn.example.net=DIR"),
     ] {
-        refuse(&[option, template, "example.com/app=LAYOUT", "example.com/b=LAYOUT"], &[reason]);
+        refuse(&[option, template, "example.com/app=layout", "example.com/b=layout"], &[reason]);
     }
 }
 
@@ -144,70 +137,59 @@ fn a_store_that_is_no_origin() {
         ("ftp://cdn.example.net=dir", "no origin"),
         ("https://user@cdn.example.net=dir", "no origin"),
     ] {
-        let directory = TempDir::new().unwrap();
-        let mut command = crate::support::program::ocisite();
-        command.args(["publish", "--store", store, "--site"]).arg(directory.path().join("site"));
-        let output = command.assert().code(2).get_output().clone();
+        let output = Scene::new().publish().args(["--store", store]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(message.contains(reason) && message.contains("--store"), "{message}");
     }
     let cas = ["--cas-template", "https://cdn.example.net/{digest}"];
     let stores = ["--store", "https://cdn.example.net=one", "--store", "https://cdn.example.net=two"];
-    let args = [&cas[..], &stores[..], &["example.com/app=LAYOUT"]].concat();
+    let args = [&cas[..], &stores[..], &["example.com/app=layout"]].concat();
     refuse(&args, &["https://cdn.example.net", "one", "two"]);
 }
 
 #[test]
 fn an_image_above_another_is_refused_with_the_template_that_keeps_them_apart() {
     let words = ["example.com/app and example.com/app/tool", "oci-index/app", "{+path}/index.json"];
-    refuse(&["example.com/app=LAYOUT", "example.com/app/tool=LAYOUT"], &words);
+    refuse(&["example.com/app=layout", "example.com/app/tool=layout"], &words);
     refuse(
-        &["example.com/app/x/tool=LAYOUT", "example.com/app=LAYOUT"],
+        &["example.com/app/x/tool=layout", "example.com/app=layout"],
         &["example.com/app and example.com/app/x/tool"],
     );
 
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let site = directory.path().join("site");
-    let input = |name: &str| format!("example.com/{name}={}", layout.arg());
-    publish(&site, &[&input("app/tool"), &input("app-tool")]);
-    refused(&site, &[&input("app")], &["example.com/app and example.com/app/tool"]);
-    refused(&site, &[&input("app/tool/x")], &["example.com/app/tool and example.com/app/tool/x"]);
-    publish(&site, &[&input("apple")]);
+    let scene = Scene::of_image("x");
+    scene.publish().args(["example.com/app/tool=layout", "example.com/app-tool=layout"]).succeeds();
+    scene.refused(&["example.com/app=layout"], &["example.com/app and example.com/app/tool"]);
+    scene.refused(&["example.com/app/tool/x=layout"], &["example.com/app/tool and example.com/app/tool/x"]);
+    scene.publish().arg("example.com/apple=layout").succeeds();
 }
 
 #[test]
 fn images_that_meet_on_a_file_system_without_case() {
     refuse(
-        &["example.com/App=LAYOUT", "example.com/app=LAYOUT"],
+        &["example.com/App=layout", "example.com/app=layout"],
         &["example.com/App and example.com/app", "ignores case", "oci-index/App"],
     );
-    refuse(&["example.com/Team/a=LAYOUT", "example.com/team=LAYOUT"], &["example.com/team and example.com/Team/a"]);
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let site = directory.path().join("site");
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
-    refused(&site, &[&format!("example.com/APP={}", layout.arg())], &["example.com/APP", "example.com/app"]);
+    refuse(&["example.com/Team/a=layout", "example.com/team=layout"], &["example.com/team and example.com/Team/a"]);
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    scene.refused(&["example.com/APP=layout"], &["example.com/APP", "example.com/app"]);
 }
 
 #[test]
 fn names_of_several_hosts_in_one_root() {
-    let both = ["example.com/app=LAYOUT", "example.net/tool=LAYOUT"];
+    let both = ["example.com/app=layout", "example.net/tool=layout"];
     let words = ["example.com/app and example.net/tool", "different hosts", "--root-per-host", "oci-index/{host}"];
     refuse(&both, &words);
 
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let site = directory.path().join("site");
-    publish(&site, &[&format!("example.com/app={}", layout.arg())]);
-    refused(&site, &[&format!("example.net/tool={}", layout.arg())], &words);
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    scene.refused(&["example.net/tool=layout"], &words);
 }
 
 #[test]
 fn a_layout_that_has_the_name_of_a_folder_with_a_space() {
-    let directory = TempDir::new().unwrap();
-    Layout::of_image(directory.path().join("layouts/my app"), "x");
-    let folder = directory.path().join("layouts");
-    let args = ["--host", "example.com", folder.to_str().unwrap()];
-    refused(&directory.path().join("site"), &args, &["layouts/my app", "column 15", "%20"]);
+    let scene = Scene::new();
+    Layout::of_image(scene.path("layouts/my app"), "x");
+    scene.refused(&["--host", "example.com", "layouts"], &["layouts/my app", "column 15", "%20"]);
 }
