@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::layout::Layout;
-use crate::support::program::{ocisite, publish, publish_json, text};
+use crate::support::program::{PROGRAM, Succeeds, ocisite, text};
+use crate::support::scene::Scene;
 use crate::support::site::Snapshot;
 
 fn fixtures() -> [&'static str; 3] {
@@ -13,35 +13,30 @@ fn fixtures() -> [&'static str; 3] {
 
 #[test]
 fn the_summary_says_what_was_done_and_what_to_do_next() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let mut layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = format!("example.com/app={}", layout.arg());
-    let said = publish(&site, &["--no-catalogue", &input]);
-    assert!(said.starts_with(&format!("Published 1 image with 1 entry to {} in ", text(&site))), "{said}");
+    let mut scene = Scene::of_image("x");
+    let site = text(&scene.site).to_string();
+    let said = scene.publish().args(["--no-catalogue", "example.com/app=layout"]).succeeds();
+    assert!(said.starts_with(&format!("Published 1 image with 1 entry to {site} in ")), "{said}");
     assert!(said.contains("blobs      4 written ("), "{said}");
     assert!(said.contains("documents  3 written, 0 unchanged"), "{said}");
-    assert!(said.ends_with(&format!("Next: ocisite serve {}\n", text(&site))), "{said}");
+    assert!(said.ends_with(&format!("Next: ocisite serve {site}\n")), "{said}");
     assert!(!said.contains('\u{1b}'), "colours without a terminal: {said}");
 
-    let more = layout.image("y");
-    layout.add("2.0", more);
-    let said = publish(&site, &[&input]);
+    let more = scene.layout.image("y");
+    scene.layout.add("2.0", more);
+    let said = scene.publish().arg("example.com/app=layout").succeeds();
     assert!(said.contains("blobs      2 written (") && said.contains(", 4 already there ("), "{said}");
     assert!(said.contains("documents  1 written, 2 unchanged"), "{said}");
 
-    let said = publish(&site, &[&input]);
-    assert_eq!(said, format!("Nothing to do: {} has 1 image with 2 entries already.\n", text(&site)));
+    let said = scene.publish().arg("example.com/app=layout").succeeds();
+    assert_eq!(said, format!("Nothing to do: {site} has 1 image with 2 entries already.\n"));
 }
 
 #[test]
 fn the_same_as_json() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = format!("example.com/app={}", layout.arg());
-    let mut summary = publish_json(&site, &["--no-catalogue", &input]);
-    let bytes: u64 = walkdir::WalkDir::new(layout.path.join("blobs"))
+    let scene = Scene::of_image("x");
+    let mut summary = scene.publish().args(["--no-catalogue", "--json", "example.com/app=layout"]).json();
+    let bytes: u64 = walkdir::WalkDir::new(scene.layout.path.join("blobs"))
         .into_iter()
         .map(|entry| entry.unwrap().metadata().unwrap())
         .filter(|metadata| metadata.is_file())
@@ -63,46 +58,43 @@ fn the_same_as_json() {
         "missing": [],
         "skipped": [],
         "warnings": [],
-        "next": format!("ocisite serve {}", text(&site)),
+        "next": format!("ocisite serve {}", text(&scene.site)),
     });
     assert_eq!(summary, expected);
-    assert_eq!(publish_json(&site, &[&input])["next"], Value::Null);
+    assert_eq!(scene.publish().args(["--json", "example.com/app=layout"]).json()["next"], Value::Null);
 }
 
 #[test]
 fn quiet_says_nothing_and_verbose_names_every_object() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = format!("example.com/app={}", layout.arg());
-    let run = |args: &[&str]| {
-        let output = ocisite().args(["publish", "--site", text(&site), &input]).args(args).assert().success();
-        let output = output.get_output();
-        (String::from_utf8(output.stdout.clone()).unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+    let scene = Scene::of_image("x");
+    let publish = |option: &str| {
+        let mut command = scene.publish();
+        command.args(["--no-catalogue", "example.com/app=layout", option]);
+        command
     };
-    let (_, said) = run(&["-v", "--no-catalogue"]);
+    let said = publish("-v").warns();
     for path in ["oci-cas/sha256/", "oci-index/app", "ocisite.json", ".well-known/oci-host-ref-engines"] {
         assert!(said.contains(path), "{said}");
     }
     assert_eq!(said.lines().count(), 7, "{said}");
-    assert_eq!(run(&["-v"]).1, "", "nothing was written, so nothing is named");
-    std::fs::remove_dir_all(&site).unwrap();
-    assert_eq!(run(&["--quiet"]), (String::new(), String::new()));
+    assert_eq!(publish("-v").warns(), "", "nothing was written, so nothing is named");
+    std::fs::remove_dir_all(&scene.site).unwrap();
+    publish("--quiet").assert().success().stdout("").stderr("");
 }
 
 #[test]
 fn a_dry_run_lists_every_object_and_writes_nothing() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
+    let scene = Scene::new();
+    let site = &scene.site;
     for options in [&[][..], &["--preset", "layout"], &["--registry"]] {
         let args = [options, &fixtures()[..]].concat();
-        let listing = publish(&site, &[&["--dry-run"], &args[..]].concat());
+        let listing = scene.publish().arg("--dry-run").args(&args).succeeds();
         assert!(!site.exists());
-        let preview = publish_json(&site, &[&["--dry-run"], &args[..]].concat());
+        let preview = scene.publish().args(["--dry-run", "--json"]).args(&args).json();
         assert!(!site.exists());
 
-        publish(&site, &args);
-        let published: Vec<String> = Snapshot::public(&site)
+        scene.publish().args(&args).succeeds();
+        let published: Vec<String> = Snapshot::public(site)
             .0
             .into_iter()
             .filter(|(_, item)| item.bytes.is_some())
@@ -119,16 +111,14 @@ fn a_dry_run_lists_every_object_and_writes_nothing() {
             let line = format!("{size:>12}  {path}  {}\n", object["mediaType"].as_str().unwrap());
             assert!(listing.contains(&line), "{line}");
         }
-        std::fs::remove_dir_all(&site).unwrap();
+        std::fs::remove_dir_all(site).unwrap();
     }
 }
 
 #[test]
 fn a_dry_run_says_how_each_object_is_served() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let preview = publish_json(&site, &["--dry-run", &format!("example.com/app={}", layout.arg())]);
+    let scene = Scene::of_image("x");
+    let preview = scene.publish().args(["--dry-run", "--json", "example.com/app=layout"]).json();
     let object = |path: &str| {
         let found = preview["objects"].as_array().unwrap().iter().find(|object| object["path"] == path).unwrap();
         (found["mediaType"].as_str().unwrap(), found["cacheControl"].as_str().unwrap())
@@ -144,11 +134,9 @@ fn a_dry_run_says_how_each_object_is_served() {
 
 #[test]
 fn a_dry_run_finds_what_is_wrong() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    layout.write("index.json", "[]");
-    let args = ["--dry-run", &format!("example.com/app={}", layout.arg())];
-    crate::support::program::refused(&directory.path().join("site"), &args, &["layout/index.json"]);
+    let scene = Scene::of_image("x");
+    scene.layout.write("index.json", "[]");
+    scene.refused(&["--dry-run", "example.com/app=layout"], &["layout/index.json"]);
 }
 
 #[test]
@@ -156,14 +144,13 @@ fn a_reader_that_goes_away_is_no_error() {
     let directory = TempDir::new().unwrap();
     let script = "set -o pipefail; \"$0\" publish --dry-run --site \"$1\" \"${@:2}\" | head -n 1 >/dev/null";
     let mut command = assert_cmd::Command::new("bash");
-    command.args(["-c", script, crate::support::program::PROGRAM, text(directory.path())]).args(fixtures());
+    command.args(["-c", script, PROGRAM, text(directory.path())]).args(fixtures());
     command.assert().success().stderr("");
 }
 
 /// The help of a command, and of each command below it, by what is typed to run it.
 fn help_of(command: &[String]) -> Vec<(String, String)> {
-    let output = ocisite().args(command).arg("--help").assert().success().get_output().clone();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = ocisite().args(command).arg("--help").succeeds();
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let below: Vec<String> = listed
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
@@ -188,16 +175,14 @@ fn help_has_an_example_for_every_command() {
 #[test]
 fn completions_and_manual_pages() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let output = ocisite().args(["completions", shell]).assert().success().get_output().clone();
-        let script = String::from_utf8(output.stdout).unwrap();
+        let script = ocisite().args(["completions", shell]).succeeds();
         assert!(script.contains("publish") && script.contains("index-template"), "{shell}");
     }
-    let output = ocisite().arg("man").assert().success().get_output().clone();
-    let page = String::from_utf8(output.stdout).unwrap();
+    let page = ocisite().arg("man").succeeds();
     assert!(page.contains(".TH ocisite 1") && page.contains("publish"), "{page}");
 
     let directory = TempDir::new().unwrap();
-    ocisite().arg("man").arg(directory.path()).assert().success();
+    ocisite().arg("man").arg(directory.path()).succeeds();
     let page = std::fs::read_to_string(directory.path().join("ocisite-publish.1")).unwrap();
     assert!(page.contains("\\-\\-cas\\-template"), "{page}");
 }
