@@ -2,36 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{INDEX, Layout, MANIFEST};
-use crate::support::program::{ocisite, publish, publish_json};
+use crate::support::program::Succeeds;
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, blob_file, digest_like, json};
 
-const NAME: &str = "example.com/team/app";
-
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-}
-
 impl Scene {
-    fn new() -> Scene {
-        let directory = tempfile::tempdir().unwrap();
-        let site = directory.path().join("site");
-        Scene { directory, site }
-    }
-
     fn layout(&self, name: &str) -> Layout {
-        Layout::new(self.directory.path().join(name))
+        Layout::new(self.path(name))
     }
 
-    fn publish(&self, layout: &Layout, args: &[&str]) {
-        let image = format!("{NAME}={}", layout.arg());
-        publish(&self.site, &[&["--registry", image.as_str()], args].concat());
+    fn publish_view(&self, layout: &Layout, args: &[&str]) {
+        self.publish().args(["--registry", &layout.input("team/app")]).args(args).succeeds();
     }
 
     /// The names under which a manifest is served, with the types that they stand for.
@@ -66,7 +52,7 @@ fn a_tag_is_the_manifest_and_blobs_are_links_to_the_cas() {
     let image = layout.image("content");
     layout.add("1.0", image.clone());
 
-    scene.publish(&layout, &[]);
+    scene.publish_view(&layout, &[]);
 
     let bytes = std::fs::read(layout.blob_file(&image)).unwrap();
     assert_eq!(std::fs::read(scene.site.join("v2/team/app/manifests/1.0")).unwrap(), bytes);
@@ -86,12 +72,12 @@ fn a_tag_that_changes_its_type_has_one_type_afterwards() {
     let mut index = scene.layout("index");
     index.add("1.0", index.index_of(&[index.image("other content")]));
 
-    scene.publish(&image, &[]);
-    scene.publish(&index, &[]);
+    scene.publish_view(&image, &[]);
+    scene.publish_view(&index, &[]);
     assert_eq!(scene.typed("1.0"), set(&["oci-index"]));
     assert_eq!(scene.manifest("1.0")["mediaType"], INDEX);
 
-    scene.publish(&image, &[]);
+    scene.publish_view(&image, &[]);
     assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
     assert_eq!(scene.manifest("1.0")["mediaType"], MANIFEST);
 }
@@ -101,15 +87,15 @@ fn a_type_that_a_killed_publish_left_is_found_and_taken_away_by_the_next() {
     let scene = Scene::new();
     let mut image = scene.layout("image");
     image.add("1.0", image.image("content"));
-    scene.publish(&image, &[]);
+    scene.publish_view(&image, &[]);
     // Given what is left of a tag that was an index, when the publish of another type is killed.
     let manifests = scene.site.join("v2/team/app/_manifests");
     std::fs::copy(manifests.join("1.0.oci-manifest"), manifests.join("1.0.oci-index")).unwrap();
-    let verified = ocisite().arg("verify").arg(&scene.site).output().unwrap();
+    let verified = scene.ocisite().args(["verify", "site"]).output().unwrap();
     let said = String::from_utf8(verified.stdout).unwrap();
     assert!(said.contains("registry-differs") && said.contains("1.0.oci-index"), "{said}");
     // When it is done again.
-    scene.publish(&image, &[]);
+    scene.publish_view(&image, &[]);
     // Then the tag has its type.
     assert_eq!(scene.typed("1.0"), set(&["oci-manifest"]));
 }
@@ -122,14 +108,14 @@ fn gc_keeps_all_that_a_tag_leads_to_when_its_publish_was_killed() {
         layout.add("1.0", layout.index_of(&[layout.image(content)]));
         layout
     });
-    scene.publish(&before, &[]);
+    scene.publish_view(&before, &[]);
     let index = scene.site.join("oci-index/team/app");
     let bytes = std::fs::read(&index).unwrap();
-    scene.publish(&after, &[]);
+    scene.publish_view(&after, &[]);
     // Given a publish that was killed between the tag and the index.
     std::fs::write(&index, bytes).unwrap();
     // When a gc runs.
-    ocisite().args(["gc", "--grace", "0"]).arg(&scene.site).assert().success();
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
     // Then whoever pulls the tag gets all of it.
     let manifest = scene.manifest(digest(&scene.manifest("1.0")["manifests"][0]));
     for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
@@ -146,9 +132,8 @@ fn refs_and_images_of_the_same_platforms_have_one_index() {
     for (reference, platform) in ["1.0", "latest"].iter().flat_map(|tag| platforms.iter().map(move |one| (tag, one))) {
         layout.add(reference, platform.clone());
     }
-    let images = [NAME, "example.com/other"].map(|name| format!("{name}={}", layout.arg()));
 
-    publish(&scene.site, &["--registry", &images[0], &images[1]]);
+    scene.publish().args(["--registry", "example.com/team/app=layout", "example.com/other=layout"]).succeeds();
 
     assert_eq!(scene.manifest("1.0")["mediaType"], INDEX);
     assert_eq!(scene.manifest("1.0"), scene.manifest("latest"));
@@ -164,8 +149,8 @@ fn a_ref_with_an_entry_for_each_platform_is_one_index() {
         layout
     });
 
-    scene.publish(&platforms[0], &[]);
-    scene.publish(&platforms[1], &["--append"]);
+    scene.publish_view(&platforms[0], &[]);
+    scene.publish_view(&platforms[1], &["--append"]);
 
     let index = scene.manifest("1.0");
     assert_eq!(index["mediaType"], INDEX);
@@ -189,11 +174,11 @@ fn refs_that_are_replaced_leave_the_lists_and_the_tags() {
     let mut two = scene.layout("two");
     two.add("2.0", two.image("two"));
 
-    scene.publish(&both, &[]);
+    scene.publish_view(&both, &[]);
     assert_eq!(scene.tags(), json!(["1.0", "2.0"]));
     assert_eq!(json(&scene.site, "v2/team/app/tags/_last/1.0")["tags"], json!(["2.0"]));
 
-    scene.publish(&two, &["--replace"]);
+    scene.publish_view(&two, &["--replace"]);
     assert_eq!(scene.tags(), json!(["2.0"]));
     assert!(!scene.site.join("v2/team/app/manifests/1.0").exists());
     assert!(!scene.site.join("v2/team/app/tags/_last/1.0").exists());
@@ -216,7 +201,7 @@ fn referrers_are_listed_however_they_came() {
     layout.add_untagged(by_refers.clone());
     layout.add(&digest(&image).replace(':', "-"), layout.index_of(&[by_tag.clone()]));
 
-    scene.publish(&layout, &[]);
+    scene.publish_view(&layout, &[]);
 
     let list = json(&scene.site, &format!("v2/team/app/referrers/{}", digest(&image)));
     let mut listed: Vec<(&str, &str)> = list["manifests"]
@@ -244,11 +229,11 @@ fn a_view_that_is_added_later_is_the_same() {
     layout.add_untagged(layout.artifact("signature", &image));
     let mut other = first.layout("other");
     other.add("1.0", other.image("other content"));
-    let other = format!("example.com/other={}", other.arg());
+    let other = other.input("other");
 
-    first.publish(&layout, &[&other]);
-    publish(&later.site, &[&format!("{NAME}={}", layout.arg()), &other]);
-    publish(&later.site, &["--registry", &other]);
+    first.publish_view(&layout, &[&other]);
+    later.publish().args([&layout.input("team/app"), &other]).succeeds();
+    later.publish().args(["--registry", &other]).succeeds();
 
     Snapshot::public(&first.site).assert_same(&Snapshot::public(&later.site));
 }
@@ -260,8 +245,8 @@ fn what_the_distribution_grammar_does_not_allow_is_left_out_with_a_word() {
     layout.add("1.0", layout.image("content"));
     layout.add("release/1.0", layout.image("other content"));
 
-    let upper = format!("example.com/Upper={}:1.0", layout.arg());
-    let summary = publish_json(&scene.site, &["--registry", &upper, &format!("{NAME}={}", layout.arg())]);
+    let inputs = ["example.com/Upper=layout:1.0", "example.com/team/app=layout"];
+    let summary = scene.publish().args(["--registry", "--json"]).args(inputs).json();
 
     let warnings = summary["warnings"].to_string();
     assert!(warnings.contains("example.com/Upper") && warnings.contains("release/1.0"), "{warnings}");
