@@ -125,8 +125,10 @@ fn large_layout(path: PathBuf, reference: &str) -> Layout {
     layout
 }
 
-/// Killed at many moments between its start and its end, it leaves the old site or the new one, and the next run completes.
+/// Killed at many moments between its start and its end, it leaves the old site or the new one, and the next run completes. When
+/// that is depends on the machine; `faults` has kills at each system call.
 #[test]
+#[ignore = "run by scripts/soak"]
 fn a_publisher_that_is_killed_leaves_no_reference_without_a_target() {
     let directory = TempDir::new().unwrap();
     let first = large_layout(directory.path().join("first"), "1.0");

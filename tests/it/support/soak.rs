@@ -11,7 +11,7 @@ pub fn number(variable: &str, usual: u32) -> u32 {
 /// When a command is killed, as parts of its usual duration: moments at random, one in each of as many equal parts, and a few
 /// beyond its end.
 pub fn moments_to_kill() -> impl Iterator<Item = f64> {
-    let kills = number("OCISITE_KILLS", 12);
+    let kills = number("OCISITE_KILLS", 200);
     (0..kills).map(move |kill| 1.1 * (f64::from(kill) + random()) / f64::from(kills))
 }
 
