@@ -30,6 +30,7 @@ use ocisite::site::index::Index;
 use ocisite::site::settings::Views;
 use ocisite::site::{Preset, Settings, SiteMap, SitePath};
 use serde_json::Value;
+use tempfile::TempDir;
 use url::Url;
 
 #[path = "layout.rs"]
@@ -191,27 +192,34 @@ pub fn range(bytes: &[u8]) {
 /// What stands beside the site that requests are sent to, and must not be read.
 const SECRET: &[u8] = b"a secret beside the site";
 
+/// A site in a temporary directory.
+struct Served {
+    root: Root,
+    map: SiteMap,
+    _directory: TempDir,
+}
+
+thread_local! {
+    // For each thread, so that it is removed: a static is never dropped.
+    static SERVED: Served = served();
+}
+
 /// A site with a file beside it, and a link to that file in it.
-fn served() -> &'static (Root, SiteMap) {
-    static SITE: OnceLock<(Root, SiteMap)> = OnceLock::new();
-    SITE.get_or_init(|| {
-        let root = std::env::temp_dir().join(format!("ocisite-fuzz-{}", std::process::id()));
-        let site = root.join("site");
-        for directory in [".well-known", ".ocisite", "oci-index/team"] {
-            std::fs::create_dir_all(site.join(directory)).unwrap();
-        }
-        let write = |path: &str, bytes: &[u8]| File::create(root.join(path)).unwrap().write_all(bytes).unwrap();
-        write("secret", SECRET);
-        write("site/.ocisite/lock", SECRET);
-        write("site/oci-index/team/app", b"{}");
-        write("site/.well-known/oci-host-ref-engines", b"{}");
-        let link = site.join("oci-index/link");
-        if !link.exists() {
-            std::os::unix::fs::symlink("../../secret", link).unwrap();
-        }
-        let map = map(Preset::Cas.index_template(), Preset::Cas.cas_template(), "example.com").unwrap();
-        (Root::open(&site).unwrap(), map)
-    })
+fn served() -> Served {
+    let directory =
+        tempfile::Builder::new().prefix(&format!("ocisite-fuzz-{}-", std::process::id())).tempdir().unwrap();
+    let (root, site) = (directory.path(), directory.path().join("site"));
+    for directory in [".well-known", ".ocisite", "oci-index/team"] {
+        std::fs::create_dir_all(site.join(directory)).unwrap();
+    }
+    let write = |path: &str, bytes: &[u8]| File::create(root.join(path)).unwrap().write_all(bytes).unwrap();
+    write("secret", SECRET);
+    write("site/.ocisite/lock", SECRET);
+    write("site/oci-index/team/app", b"{}");
+    write("site/.well-known/oci-host-ref-engines", b"{}");
+    std::os::unix::fs::symlink("../../secret", site.join("oci-index/link")).unwrap();
+    let map = map(Preset::Cas.index_template(), Preset::Cas.cas_template(), "example.com").unwrap();
+    Served { root: Root::open(&site).unwrap(), map, _directory: directory }
 }
 
 /// No request for any path gets what is not of the site.
@@ -223,9 +231,11 @@ pub fn request_path(bytes: &[u8]) {
     {
         assert_inside(&path);
     }
-    let (root, map) = served();
     let request = Request { method: "GET".into(), path: path.into(), query: query.into(), ..Request::default() };
-    let response = respond(&Preview { root, map, computations: &Computations::default(), client: None }, &request);
+    let computations = Computations::default();
+    let response = SERVED.with(|Served { root, map, .. }| {
+        respond(&Preview { root, map, computations: &computations, client: None }, &request)
+    });
     assert!((200..500).contains(&response.status), "{}", response.status);
     let mut body = vec![];
     response.body.write_to(&mut body).unwrap();
