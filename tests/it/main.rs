@@ -13,6 +13,8 @@ mod client;
 mod clients;
 mod fuzz;
 mod publish;
+// The README shows a bucket.
+#[cfg(feature = "bucket")]
 mod readme;
 mod registry;
 mod servers;
