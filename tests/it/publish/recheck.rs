@@ -109,26 +109,25 @@ fn a_copy_does_not_take_a_damaged_tag_along() {
 fn a_copy_does_not_take_along_a_tag_with_the_manifest_of_another_ref() {
     for tag in ["v2/app/manifests/1.0", "v2/app/_manifests/1.0.oci-manifest", "v2/app/manifests/both"] {
         // Given: a site with refs of one platform and one of two, of which a tag was overwritten with the manifest of another ref.
-        let scene = Scene::new(&["--registry"]);
-        let mut layout = Layout::new(scene.site.with_file_name("more"));
+        let scene = published(&["--registry"]);
+        let mut layout = Layout::new(scene.path("more"));
         for (reference, architecture) in [("2.0", "amd64"), ("both", "amd64"), ("both", "arm64")] {
             let image = layout.image_with(reference, json!({"os": "linux", "architecture": architecture}));
             layout.add(reference, image);
         }
-        publish(&scene.site, &[&format!("example.com/app={}", layout.arg())]);
-        let (to, sound) = (scene.site.with_file_name("to"), scene.site.with_file_name("sound"));
-        ocisite().args(["copy", text(&scene.site), text(&sound)]).assert().success();
-        let tag = scene.site.join(tag);
-        std::fs::copy(scene.site.join("v2/app/manifests/2.0"), &tag).unwrap();
+        scene.publish().arg("example.com/app=more").succeeds();
+        scene.ocisite().args(["copy", "site", "sound"]).succeeds();
+        std::fs::copy(scene.site.join("v2/app/manifests/2.0"), scene.site.join(tag)).unwrap();
         // When: it is copied, then: the tag is refused, and no tag was written.
-        let words = [text(&tag), "another manifest", "expected sha256:", "publish the image there again"];
-        fails(ocisite().args(["copy", "--wait", "0", text(&scene.site), text(&to)]), &words);
-        assert!(!to.join("v2").exists());
+        let tag = format!("site/{tag}");
+        let words = [&tag, "another manifest", "expected sha256:", "publish the image there again"];
+        fails(scene.ocisite().args(["copy", "--wait", "0", "site", "to"]), &words);
+        assert!(!scene.path("to/v2").exists());
         // When: the images are published again, as the message says, then: it is copied as it was.
-        publish(&scene.site, &[&scene.image]);
-        publish(&scene.site, &[&format!("example.com/app={}", layout.arg())]);
-        ocisite().args(["copy", text(&scene.site), text(&to)]).assert().success();
-        Snapshot::public(&sound).assert_same(&Snapshot::public(&to));
+        scene.publish().arg("example.com/app=layout").succeeds();
+        scene.publish().arg("example.com/app=more").succeeds();
+        scene.ocisite().args(["copy", "site", "to"]).succeeds();
+        Snapshot::public(&scene.path("sound")).assert_same(&Snapshot::public(&scene.path("to")));
     }
 }
 
