@@ -53,8 +53,6 @@ pub struct ImageDocument<R = Vec<Ref>> {
     pub referrers: BTreeMap<Digest, Vec<Referrer>>,
     /// Its refs, newest first.
     pub refs: R,
-    /// Layers of these manifests that other images of the site have, too.
-    pub shared_layers: BTreeSet<Digest>,
 }
 
 /// What a page shows of an image.
@@ -117,12 +115,12 @@ impl Shown {
     /// Reads what a page shows of a document. None: it is of another form, and says nothing.
     pub fn parse(bytes: &[u8]) -> Option<Shown> {
         let parsed: ImageDocument<NewestRefs> = json::parse_as(bytes, json::MAX_LIST_BYTES).ok()?;
-        let ImageDocument { catalogue, index, manifests, name, referrers, refs, shared_layers } = parsed;
+        let ImageDocument { catalogue, index, manifests, name, referrers, refs } = parsed;
         if catalogue != VERSION {
             return None;
         }
         let NewestRefs { newest, left_out, named } = refs;
-        let document = ImageDocument { catalogue, index, manifests, name, referrers, refs: newest, shared_layers };
+        let document = ImageDocument { catalogue, index, manifests, name, referrers, refs: newest };
         Some(Shown { document, refs: named, left_out })
     }
 }
@@ -359,7 +357,7 @@ impl ImageDocument {
 }
 
 /// Makes the document of an image from the entries of its index, whose bytes have the digest `index`. `old` is
-/// the one that is there; `manifests` has the manifests and configs, as far as the site does. Which layers are shared is left as it was.
+/// the one that is there; `manifests` has the manifests and configs, as far as the site does.
 ///
 /// # Errors
 /// Those of `manifests`.
@@ -377,7 +375,6 @@ pub fn build<M: Manifests<Node = Descriptor>>(
         refs: vec![],
         manifests: BTreeMap::new(),
         referrers: BTreeMap::new(),
-        shared_layers: BTreeSet::new(),
     });
     let manifests = KnownFacts { known: old.manifests, found: Mutex::default(), manifests };
     let mut known_refs: BTreeMap<Option<String>, Ref> =
@@ -404,16 +401,8 @@ pub fn build<M: Manifests<Node = Descriptor>>(
     let told = manifests.tell(&refs, entries)?;
     referrers.add_fallback(&manifests, &fallback, &refs)?;
     referrers.add_refs(&refs);
-    let shared_layers = old.shared_layers;
-    Ok(ImageDocument {
-        catalogue: VERSION,
-        index,
-        name: name.clone(),
-        refs,
-        manifests: told,
-        referrers: referrers.sorted(),
-        shared_layers,
-    })
+    let (name, referrers) = (name.clone(), referrers.sorted());
+    Ok(ImageDocument { catalogue: VERSION, index, name, refs, manifests: told, referrers })
 }
 
 /// By date, then by version; what has no date comes after what has one.

@@ -15,4 +15,4 @@ pub mod page;
 pub mod templates;
 
 /// The version of the documents' form. A site whose list has another gets all of them anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

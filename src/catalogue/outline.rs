@@ -161,7 +161,7 @@ mod tests {
         assert!(Outline::parse(&whole).is_some());
         let text = String::from_utf8(whole).unwrap();
         for (from, to) in
-            [("\"catalogue\":1", "\"catalogue\":2"), ("a/b", "b/b"), ("a/b", "a\\u002fb"), ("a/b", "a.b/c")]
+            [("\"catalogue\":2", "\"catalogue\":1"), ("a/b", "b/b"), ("a/b", "a\\u002fb"), ("a/b", "a.b/c")]
         {
             let other = text.replacen(from, to, 1);
             assert_ne!(other, text);

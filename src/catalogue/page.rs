@@ -316,7 +316,6 @@ struct PlatformView<'a> {
     digest: &'a Digest,
     facts: &'a ImageFacts,
     layers: Vec<LayerView<'a>>,
-    shared: usize,
     settings: Vec<Setting>,
 }
 
@@ -333,7 +332,6 @@ struct LayerView<'a> {
     /// Where it stands in the picture.
     x: u64,
     width: u64,
-    is_shared: bool,
 }
 
 /// A line of the config.
@@ -367,12 +365,12 @@ fn release<'a>(document: &'a ImageDocument, reference: &'a Ref, registry: bool) 
     let mut artifacts = Vec::new();
     for entry in &reference.entries {
         if let Some(Facts::Artifact(facts)) = document.manifests.get(&entry.digest) {
-            let layers = layer_views(document, &facts.layers);
+            let layers = layer_views(&facts.layers);
             artifacts.push(ArtifactView { digest: &entry.digest, facts, layers });
         }
     }
     let images = reference.images.iter().filter_map(|image| match document.manifests.get(&image.digest) {
-        Some(Facts::Image(facts)) => Some(platform_view(document, &image.platform, &image.digest, facts)),
+        Some(Facts::Image(facts)) => Some(platform_view(&image.platform, &image.digest, facts)),
         _ => None,
     });
     ReleaseView {
@@ -403,19 +401,12 @@ const LABELS: [(&str, &str); 12] = [
     ("base.digest", "Base digest"),
 ];
 
-fn platform_view<'a>(
-    document: &'a ImageDocument,
-    platform: &'a str,
-    digest: &'a Digest,
-    facts: &'a ImageFacts,
-) -> PlatformView<'a> {
-    let layers = layer_views(document, &facts.layers);
-    let shared = layers.iter().filter(|layer| layer.is_shared).count();
-    PlatformView { platform, digest, facts, layers, shared, settings: settings(facts) }
+fn platform_view<'a>(platform: &'a str, digest: &'a Digest, facts: &'a ImageFacts) -> PlatformView<'a> {
+    PlatformView { platform, digest, facts, layers: layer_views(&facts.layers), settings: settings(facts) }
 }
 
 /// Layers as parts of one bar: each as wide as its share of the bytes, and none too thin to be seen.
-fn layer_views<'a>(document: &ImageDocument, layers: &'a [Layer]) -> Vec<LayerView<'a>> {
+fn layer_views(layers: &[Layer]) -> Vec<LayerView<'_>> {
     let total: u128 = layers.iter().map(|layer| u128::from(layer.size)).sum();
     let least = BAR_LEAST.min(BAR_WIDTH / (layers.len() as u64).max(1));
     let free = BAR_WIDTH - least * layers.len() as u64;
@@ -428,7 +419,6 @@ fn layer_views<'a>(document: &ImageDocument, layers: &'a [Layer]) -> Vec<LayerVi
             layer,
             x: scaled(passed) + least * position as u64,
             width: scaled(end) - scaled(passed) + least,
-            is_shared: document.shared_layers.contains(&layer.digest),
         });
         passed = end;
     }
@@ -596,7 +586,6 @@ mod tests {
                 },
             }},
             "referrers": {digest: [{"artifactType": text, "digest": digest, "size": 1, "declared": true}]},
-            "sharedLayers": [],
         });
         Arc::new(Shown::parse(&json::canonical(&document)).unwrap())
     }
@@ -644,7 +633,7 @@ mod tests {
         let layer = |size| Layer { digest: digest.clone(), size, media_type: String::new() };
         for sizes in [vec![1, u64::MAX / 2, 0], vec![0, 0], vec![5; 600]] {
             let layers: Vec<Layer> = sizes.into_iter().map(layer).collect();
-            let views = layer_views(&shown("x").document, &layers);
+            let views = layer_views(&layers);
             let is_empty = layers.iter().all(|layer| layer.size == 0);
             assert!(views.iter().all(|view| view.width > 0));
             for pair in views.windows(2) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::MaintenanceError;
-use crate::publish::plan::{IndexChange, Plan, PlannedDocument};
+use crate::publish::plan::{IndexChange, Plan};
 use crate::publish::unfinished::{self, Unfinished};
 use crate::publish::{self, Site, SiteImage, SiteImageError, SitePlace};
 use crate::site::description::Description;
@@ -205,10 +205,8 @@ impl Change {
         }
         let mut plan = Plan::default();
         publish::registry::plan_removal(site, &self.image, &self.index, &mut plan)?;
-        for PlannedDocument { place, kind, new_bytes, expected, .. } in &plan.lists {
-            if let Some(bytes) = new_bytes {
-                site.own.write_document(&place.path, kind, bytes, expected)?;
-            }
+        for list in &plan.lists {
+            list.write(&*site.own)?;
         }
         for path in &plan.removals {
             site.own.delete(path)?;

@@ -1,16 +1,14 @@
-//! What a publish does for the catalogue (see [`crate::catalogue`]): documents and pages of the images that changed, of the
-//! few that share a layer with them now, and the list.
+//! What a publish does for the catalogue (see [`crate::catalogue`]): the documents and pages of the images that it changes, the
+//! documents that tell who has their layers, and the list. Documents and pages of other images are left alone.
 //!
 //! The cost follows the change. An image's document says which index it was made from, and while the image keeps that index,
-//! its document and its page are left alone. `catalogue.json` says how the pages that are there were made; when it is not
-//! there, or they were made in another way (with other templates, or without the registry view's commands), all are made
-//! again.
+//! its document and its page are left alone. `catalogue.json` says how the pages were made; when it is missing, or they were
+//! made in another way (with other templates, or without the registry view's commands), all are made again.
 //!
-//! The order of writing makes an interrupted publish harmless: what follows from a document is written before it, so that the
-//! next publish of the image finds the same change to make. First go the documents of other images, which are told of layers
-//! they share now; then those of layers; then the image's own, and the list last. Where no lock keeps other publishers out, the
-//! image's own goes first, and a publish asks for more instead. And where there is one, all is made again when somebody was
-//! killed ([`unfinished`]): something else may be published than what was then.
+//! An image's document also says which layers the image has, so what follows from its change, its page and the documents of
+//! layers, is written before it: when a publish is killed, the next publish of the image finds the same change to make. The
+//! list comes last. When something else may be published than what was then, where a lock leaves a note of the killed change
+//! ([`unfinished`]), all is made again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -19,12 +17,10 @@ use std::time::Duration;
 
 use super::collect::Image;
 use super::execute::{Tally, write_documents};
-use super::plan::{
-    PlanError, PlannedDocument, document_from, planned, read_index, refuse_change, refuse_changed_description,
-};
+use super::plan::{PlanError, planned, read_index, refuse_change, refuse_changed_description};
 use super::{PublishError, Site, SiteImage, SiteImageError, unfinished};
 use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
-use crate::catalogue::layers::{self, Change, LayersDocument, Owners};
+use crate::catalogue::layers::{LayersChange, LayersDocument};
 use crate::catalogue::outline::{Differences, Listed, Outline};
 use crate::catalogue::templates;
 use crate::layout::Layout;
@@ -32,7 +28,7 @@ use crate::progress::Silent;
 use crate::site::index::Index;
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
-use crate::store::{Document, Expected, Version};
+use crate::store::{Change, Document, PlannedDocument};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -40,161 +36,98 @@ use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified};
 use oci_discovery::parallel;
 
-/// What is written for the catalogue, in this order.
+/// What is written for the catalogue, in this order; pages of images go before the documents of layers.
 #[derive(Debug, Default)]
 pub struct CataloguePlan {
     /// Style sheet and script.
     pub assets: Vec<PlannedDocument>,
-    /// Pages of images. Their bytes follow from a document, and are made when they are written: there may be thousands.
-    pub pages: Vec<PlannedPage>,
-    /// Documents of layers that nobody has any more go before the images' own documents, which say that somebody had them.
-    pub emptied: Vec<SitePath>,
-    /// Documents: those of images that are told of a layer they share; those of layers; those of the changed images; then the
-    /// list, as a page and as a document.
-    pub documents: Vec<PlannedDocument>,
-    /// Where in them the layers' begin.
-    layers: usize,
-    /// Where in them the changed images' own begin.
-    own: usize,
-    /// Where in them the list begins.
-    list: usize,
+    /// Documents that tell which images have a layer.
+    pub layers: Vec<PlannedDocument>,
+    /// Pages and documents of the images that are published or made again.
+    pub images: Vec<ImageObjects>,
+    /// The list, as a page and as a document; empty: it stays as it is.
+    pub list: Vec<PlannedDocument>,
     /// What is no longer of the catalogue.
     pub removals: Vec<SitePath>,
 }
 
-/// A page of an image.
+/// The objects of an image.
 #[derive(Clone, Debug)]
-pub struct PlannedPage {
-    /// Where it goes.
-    pub path: SitePath,
-    /// The position of its document in [`CataloguePlan::documents`].
-    pub document: usize,
+pub struct ImageObjects {
+    /// Where the page goes. Its bytes follow from the document, and are made when they are written: there may be thousands.
+    pub page: SitePath,
+    /// The document.
+    pub document: PlannedDocument,
 }
 
 /// Gathers what changes, image by image.
 pub(crate) struct Planner<'a> {
     site: &'a Site,
     layouts: &'a [Layout],
+    /// Whether what the existing documents say of an image is made again, because it may be damaged.
+    recheck: bool,
     /// The list as it is going to be, but for its images.
     list: ListDocument,
-    /// Whether the list that is there says something else.
-    is_list_changed: bool,
     /// The list as it was read.
-    list_there: Option<Document>,
-    /// What it says, where anything can be built upon it.
+    list_found: Option<Document>,
+    /// What it says. None: nothing of the existing catalogue can be built upon.
     outline: Option<Outline>,
-    /// The rows of the images that may change.
-    rows: Vec<Row>,
+    images: BTreeMap<ImageName, ChangedImage>,
     /// Images that are to go, whether the list has them or not: a removal that was killed may have written the list already.
     gone: BTreeSet<ImageName>,
-    /// Whether the pages that are there were made in another way.
-    is_other_way: bool,
-    images: BTreeMap<ImageName, NewDocument>,
-    layers: Vec<Change>,
 }
 
 /// An image whose documents may have to be written.
-pub(crate) struct Changed {
+pub(crate) struct ChangedImage {
     row: Row,
-    layers: Change,
-    document: NewDocument,
-}
-
-/// The document of an image as it is going to be. Its bytes are kept, and not what they say, which takes several times the
-/// memory: there may be thousands.
-struct NewDocument {
-    size: u64,
-    /// The bytes. None: it has them already.
-    bytes: Option<Vec<u8>>,
-    there: Option<There>,
-}
-
-/// A document that is there, without its bytes.
-struct There {
-    digest: Digest,
-    version: Version,
-}
-
-impl There {
-    fn of(document: &Document) -> There {
-        There { digest: Digest::of(Algorithm::Sha256, &document.bytes), version: document.version.clone() }
-    }
-}
-
-impl NewDocument {
-    fn new(document: &ImageDocument, there: Option<There>) -> NewDocument {
-        let bytes = document.to_bytes();
-        let is_there = there.as_ref().is_some_and(|there| there.digest == Digest::of(Algorithm::Sha256, &bytes));
-        NewDocument { size: bytes.len() as u64, bytes: (!is_there).then_some(bytes), there }
-    }
-
-    /// Changes which layers are said to be shared.
-    fn share(&mut self, site: &Site, name: &ImageName, shared: BTreeSet<Digest>) -> Result<(), PlanError> {
-        let bytes = match self.bytes.take() {
-            Some(bytes) => Some(bytes),
-            None => read(site, &catalogue::document_path(name)?)?.map(|there| there.bytes),
-        };
-        if let Some(mut document) = bytes.and_then(|bytes| ImageDocument::parse(&bytes)) {
-            document.shared_layers = shared;
-            *self = NewDocument::new(&document, self.there.take());
-        }
-        Ok(())
-    }
+    layers: LayersChange,
+    objects: ImageObjects,
 }
 
 impl<'a> Planner<'a> {
-    /// Looks at the catalogue that is there.
-    pub(crate) fn new(site: &'a Site, layouts: &'a [Layout]) -> Result<Planner<'a>, PlanError> {
-        let there = read(site, &SitePath::new(catalogue::LIST)?)?;
+    /// Looks at the existing catalogue.
+    pub(crate) fn new(site: &'a Site, layouts: &'a [Layout], recheck: bool) -> Result<Planner<'a>, PlanError> {
+        let list_found = read(site, &SitePath::new(catalogue::LIST)?)?;
         let is_whole = unfinished::read(&*site.own)?.is_none();
-        let outline = there.as_ref().filter(|_| is_whole).and_then(|there| Outline::parse(&there.bytes));
+        let outline = list_found.as_ref().filter(|_| is_whole).and_then(|found| Outline::parse(&found.bytes));
         let templates = site.pages.templates().digest().to_string();
         let settings = site.map.settings();
         let list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
-        let is_other_way =
-            outline.as_ref().is_none_or(|found| (found.registry, &found.templates) != (list.registry, &list.templates));
-        let is_list_changed = is_other_way || outline.as_ref().is_none_or(|found| found.hosts != list.hosts);
-        Ok(Planner {
-            site,
-            layouts,
-            list,
-            list_there: there,
-            outline,
-            rows: vec![],
-            gone: BTreeSet::new(),
-            is_list_changed,
-            is_other_way,
-            images: BTreeMap::new(),
-            layers: vec![],
-        })
+        let (images, gone) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Planner { site, layouts, recheck, list, list_found, outline, images, gone })
     }
 
-    /// The same, with nothing that is there to build upon; and what the list says.
+    /// The same, without building upon the existing catalogue; and what its list says.
     fn anew(site: &'a Site) -> Result<(Planner<'a>, Option<Outline>), PlanError> {
-        let mut planner = Planner::new(site, &[])?;
+        let mut planner = Planner::new(site, &[], false)?;
         let outline = planner.outline.take();
-        (planner.is_other_way, planner.is_list_changed) = (true, true);
         Ok((planner, outline))
     }
 
-    /// Whether nothing that is there can be built upon.
     fn is_anew(&self) -> bool {
         self.outline.is_none()
     }
 
-    /// The list that is there, where anything can be built upon it.
+    /// Whether the existing pages, if any, were made in another way, and have to be made again.
+    fn needs_all_pages(&self) -> bool {
+        let wanted = (self.list.registry, &self.list.templates);
+        self.outline.as_ref().is_none_or(|found| (found.registry, &found.templates) != wanted)
+    }
+
+    /// The existing list, where it can be built upon.
     fn listed(&self) -> Option<Listed<'_>> {
-        let (document, outline) = self.list_there.as_ref().zip(self.outline.as_ref())?;
+        let (document, outline) = self.list_found.as_ref().zip(self.outline.as_ref())?;
         Some(Listed { bytes: &document.bytes, outline })
     }
 
-    /// Whether the document, the page and the row of an image were made from the index with these bytes, and are there.
+    /// Whether the document, the page and the row of an image exist and were made from the index with these bytes.
     pub(crate) fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, PlanError> {
-        let Some(listed) = self.listed().filter(|listed| !self.is_other_way && listed.has(image)) else {
+        let may_be = !self.recheck && !self.needs_all_pages();
+        let Some(listed) = self.listed().filter(|listed| may_be && listed.has(image)) else {
             return Ok(false);
         };
-        let there = read(self.site, &catalogue::document_path(image)?)?;
-        let Some(document) = there.and_then(|there| ImageDocument::parse(&there.bytes)) else { return Ok(false) };
+        let found = read(self.site, &catalogue::document_path(image)?)?;
+        let Some(document) = found.and_then(|found| ImageDocument::parse(&found.bytes)) else { return Ok(false) };
         let is_of_index = document.index == Digest::of(Algorithm::Sha256, index) && document.is_complete();
         // A publish that was killed may have left a row that is older than the document.
         Ok(is_of_index
@@ -208,7 +141,7 @@ impl<'a> Planner<'a> {
         image: &Image,
         index: &Index,
         index_digest: Digest,
-    ) -> Result<Option<Changed>, PlanError> {
+    ) -> Result<Option<ChangedImage>, PlanError> {
         let layouts: HashMap<&Digest, &Layout> = image
             .blobs
             .iter()
@@ -218,7 +151,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
-    pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<Changed>, PlanError> {
+    pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<ChangedImage>, PlanError> {
         let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
         self.changed(name, index, digest, HashMap::new())
     }
@@ -229,51 +162,68 @@ impl<'a> Planner<'a> {
         index: &Index,
         digest: Digest,
         layouts: HashMap<&Digest, &Layout>,
-    ) -> Result<Option<Changed>, PlanError> {
-        let (Ok(path), Ok(_)) = (catalogue::document_path(name), catalogue::page_path(name)) else { return Ok(None) };
-        let there = read(self.site, &path)?;
-        let old = there.as_ref().filter(|_| !self.is_anew()).and_then(|there| ImageDocument::parse(&there.bytes));
-        let there = there.map(|there| There::of(&there));
-        let (before, shared_before) =
-            old.as_ref().map(|old| (old.layers(), old.shared_layers.clone())).unwrap_or_default();
+    ) -> Result<Option<ChangedImage>, PlanError> {
+        let (Ok(path), Ok(page)) = (catalogue::document_path(name), catalogue::page_path(name)) else {
+            return Ok(None);
+        };
+        let found = read(self.site, &path)?;
+        let is_usable = !self.is_anew() && !self.recheck;
+        let old = found.as_ref().filter(|_| is_usable).and_then(|found| ImageDocument::parse(&found.bytes));
+        let before = old.as_ref().map(ImageDocument::layers).unwrap_or_default();
         let sources = Sources { layouts, published: SiteImage { site: self.site, image: name } };
         let document = document::build(name, digest, index.entries(), old, &sources)?;
-        let after = document.layers();
-        // Without a lock, that the document is there does not say that the rest was written: all its layers are asked for.
-        let before = if self.site.own.has_lock() { before } else { &before - &after };
-        let layers = Change { image: name.clone(), before, shared_before, after };
-        Ok(Some(Changed { row: document.row()?, layers, document: NewDocument::new(&document, there) }))
+        let layers = LayersChange::between(name, &before, &document.layers());
+        let row = document.row()?;
+        let place = Place { origin: None, path };
+        // Its bytes are kept, and not what they say, which takes several times the memory: there may be thousands.
+        let document = PlannedDocument::new(place, Kind::CatalogueDocument, document.to_bytes(), found);
+        Ok(Some(ChangedImage { row, layers, objects: ImageObjects { page, document } }))
     }
 
     /// Adds an image.
-    pub(crate) fn add(&mut self, changed: Changed) {
-        self.is_list_changed |= !self.listed().is_some_and(|listed| listed.has_row(&changed.row));
-        self.images.insert(changed.row.name.clone(), changed.document);
-        self.rows.push(changed.row);
-        self.layers.push(changed.layers);
+    pub(crate) fn add(&mut self, image: ChangedImage) {
+        self.images.insert(image.row.name.clone(), image);
     }
 
     /// Decides what is written, now that all changes are known. `images` are those that the site will have, sorted.
     pub(crate) fn finish(mut self, images: &[&ImageName]) -> Result<CataloguePlan, PlanError> {
         let Differences { gone, unlisted } = self.listed().map(|listed| listed.differences(images)).unwrap_or_default();
         self.gone.extend(gone);
-        self.add_images_from_before(if self.is_other_way { images } else { &unlisted })?;
-        self.remove()?;
-        let mut shards = Shards { site: self.site, is_anew: self.is_anew(), read: BTreeMap::new() };
-        let mut outcome = layers::share(&self.layers, |layer| shards.owners(layer))?;
-        for Change { image, shared_before, .. } in std::mem::take(&mut self.layers) {
-            let shared = outcome.shared.remove(&image).filter(|shared| *shared != shared_before);
-            if let (Some(shared), Some(document)) = (shared, self.images.get_mut(&image)) {
-                document.share(self.site, &image, shared)?;
-            }
+        self.add_images_from_before(if self.needs_all_pages() { images } else { &unlisted })?;
+        let site = self.site;
+        let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
+        let mut layers = LayersDocuments::new(site);
+        if self.is_anew() {
+            layers.empty_all()?;
+        } else if self.recheck {
+            layers.forget(self.images.keys())?;
         }
-        let mut marked = BTreeMap::new();
-        for (name, marks) in outcome.others {
-            let document = self.mark(&name, marks)?;
-            marked.extend(document.map(|document| (name, document)));
+        for name in &self.gone {
+            // One whose name is too long for a path has no document.
+            let (Ok(page), Ok(document)) = (catalogue::page_path(name), catalogue::document_path(name)) else {
+                continue;
+            };
+            let old = read(site, &document)?.and_then(|found| ImageDocument::parse(&found.bytes));
+            let before = old.map(|old| old.layers()).unwrap_or_default();
+            layers.apply(&LayersChange::between(name, &before, &BTreeSet::new()))?;
+            plan.removals.extend([page, document]);
         }
-        shards.set(outcome.owners)?;
-        self.plan(marked, shards)
+        let mut rows = Vec::with_capacity(self.images.len());
+        for ChangedImage { row, layers: change, objects } in std::mem::take(&mut self.images).into_values() {
+            layers.apply(&change)?;
+            rows.push(row);
+            plan.images.push(objects);
+        }
+        plan.layers = layers.planned();
+        let is_anew = self.is_anew();
+        if self.is_list_changed(&rows)? {
+            plan.list = self.plan_list(rows)?;
+        }
+        plan.try_templates(site)?;
+        if is_anew {
+            plan.remove_strays(site)?;
+        }
+        Ok(plan)
     }
 
     /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
@@ -290,48 +240,36 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Takes images out that are no more.
-    fn remove(&mut self) -> Result<(), PlanError> {
-        self.is_list_changed |= !self.gone.is_empty();
-        for name in &self.gone {
-            // One whose name is too long for a path has no document.
-            let Ok(path) = catalogue::document_path(name) else { continue };
-            let there = read(self.site, &path)?;
-            if let Some(old) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
-                let (before, shared_before) = (old.layers(), old.shared_layers);
-                self.layers.push(Change { image: name.clone(), before, shared_before, after: BTreeSet::new() });
-            }
-        }
-        Ok(())
-    }
-
-    /// The document of an image that does not change otherwise, with marks set or taken away.
-    fn mark(&self, name: &ImageName, marks: BTreeMap<Digest, bool>) -> Result<Option<NewDocument>, PlanError> {
-        let there = read(self.site, &catalogue::document_path(name)?)?;
-        let Some(mut document) = there.as_ref().and_then(|there| ImageDocument::parse(&there.bytes)) else {
-            return Ok(None);
+    fn is_list_changed(&self, rows: &[Row]) -> Result<bool, PlanError> {
+        let Some(listed) = self.listed().filter(|_| !self.needs_all_pages() && self.gone.is_empty()) else {
+            return Ok(true);
         };
-        let has = document.layers();
-        for (layer, is_shared) in marks {
-            match is_shared && has.contains(&layer) {
-                true => document.shared_layers.insert(layer),
-                false => document.shared_layers.remove(&layer),
-            };
-        }
-        Ok(Some(NewDocument::new(&document, there.as_ref().map(There::of))))
+        let has_all = listed.outline.hosts == self.list.hosts && rows.iter().all(|row| listed.has_row(row));
+        Ok(!has_all || self.site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?.is_none())
     }
 
-    /// The list with all of its rows.
-    fn list(&mut self) -> Result<ListDocument, PlanError> {
-        let mut list = ListDocument { images: self.rows_from_before()?, ..std::mem::take(&mut self.list) };
-        self.gone.iter().for_each(|name| list.remove(name));
-        for row in std::mem::take(&mut self.rows) {
-            list.set(row);
+    /// The list with all of its rows, as a page and as a document.
+    fn plan_list(mut self, rows: Vec<Row>) -> Result<Vec<PlannedDocument>, PlanError> {
+        let site = self.site;
+        self.list.images = self.rows_from_before()?;
+        self.gone.iter().for_each(|name| self.list.remove(name));
+        rows.into_iter().for_each(|row| self.list.set(row));
+        let list = Arc::new(self.list);
+        let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
+        let may_be_foreign = !site.views_before().catalogue && !is_ours(self.list_found.as_ref());
+        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
+        let kind = Kind::CatalogueDocument;
+        let document = PlannedDocument::new(place(catalogue::LIST)?, kind, list.to_bytes(), self.list_found);
+        let planned = vec![page, document];
+        if may_be_foreign && let Some(foreign) = planned.iter().find(|it| matches!(it.change, Change::Replace(..))) {
+            // Not foreign, if another publisher made the catalogue since the description was read.
+            refuse_changed_description(site)?;
+            return Err(PlanError::ForeignPage { path: foreign.place.path.clone() });
         }
-        Ok(list)
+        Ok(planned)
     }
 
-    /// The rows of the list that is there.
+    /// The rows of the existing list.
     fn rows_from_before(&self) -> Result<Vec<Row>, PlanError> {
         let Some(listed) = self.listed() else { return Ok(vec![]) };
         if let Some(list) = ListDocument::parse(listed.bytes) {
@@ -340,43 +278,12 @@ impl<'a> Planner<'a> {
         // A row is damaged. It follows from the image's document.
         let mut rows = Vec::new();
         for name in listed.names().filter_map(|name| ImageName::parse(name).ok()) {
-            let there = read(self.site, &catalogue::document_path(&name)?)?;
-            if let Some(document) = there.and_then(|there| ImageDocument::parse(&there.bytes)) {
+            let found = read(self.site, &catalogue::document_path(&name)?)?;
+            if let Some(document) = found.and_then(|found| ImageDocument::parse(&found.bytes)) {
                 rows.push(document.row()?);
             }
         }
         Ok(rows)
-    }
-
-    fn plan(mut self, marked: BTreeMap<ImageName, NewDocument>, shards: Shards) -> Result<CataloguePlan, PlanError> {
-        let site = self.site;
-        let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
-        for name in &self.gone {
-            let paths = [catalogue::page_path(name), catalogue::document_path(name)];
-            plan.removals.extend(paths.into_iter().filter_map(Result::ok));
-        }
-        for (name, document) in marked {
-            plan.add_image(&name, document)?;
-        }
-        plan.layers = plan.documents.len();
-        let (documents, emptied) = shards.documents();
-        plan.documents.extend(documents);
-        plan.emptied = emptied;
-        plan.own = plan.documents.len();
-        for (name, document) in std::mem::take(&mut self.images) {
-            plan.add_image(&name, document)?;
-        }
-        plan.list = plan.documents.len();
-        let list_page = site.own.stat(&SitePath::new(catalogue::LIST_PAGE)?)?;
-        match list_page.zip(self.list_there.as_ref()).filter(|_| !self.is_list_changed) {
-            Some((page, list)) => plan.keep_list(page.size, list.bytes.len() as u64)?,
-            None => plan.add_list(site, self.list()?, self.list_there.take())?,
-        }
-        plan.try_templates(site)?;
-        if self.is_anew() {
-            plan.remove_strays(site)?;
-        }
-        Ok(plan)
     }
 }
 
@@ -395,59 +302,15 @@ impl CataloguePlan {
         Ok(plan)
     }
 
-    /// Whether something of the catalogue goes.
-    pub(super) fn removes_something(&self) -> bool {
-        !self.removals.is_empty() || !self.emptied.is_empty()
-    }
-
-    fn add_image(&mut self, name: &ImageName, document: NewDocument) -> Result<(), PathError> {
-        let NewDocument { size, bytes, there } = document;
-        self.pages.push(PlannedPage { path: catalogue::page_path(name)?, document: self.documents.len() });
-        self.documents.push(PlannedDocument {
-            place: Place { origin: None, path: catalogue::document_path(name)? },
-            kind: Kind::CatalogueDocument,
-            size,
-            new_bytes: bytes,
-            expected: there.map_or(Expected::Absent, |there| Expected::Version(there.version)),
-        });
-        Ok(())
-    }
-
-    fn add_list(&mut self, site: &Site, list: ListDocument, there: Option<Document>) -> Result<(), PlanError> {
-        let list = Arc::new(list);
-        let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
-        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
-        // Merged from what was read then, so written only if it is still that.
-        let may_be_foreign = !site.views_before().catalogue && !is_ours(there.as_ref());
-        let document = document_from(place(catalogue::LIST)?, Kind::CatalogueDocument, list.to_bytes(), there);
-        if may_be_foreign {
-            for ours in [&page, &document] {
-                if ours.expected != Expected::Absent && ours.new_bytes.is_some() {
-                    // Not foreign, if another publisher made the catalogue since the description was read.
-                    refuse_changed_description(site)?;
-                    return Err(PlanError::ForeignPage { path: ours.place.path.clone() });
-                }
-            }
-        }
-        self.documents.extend([page, document]);
-        Ok(())
-    }
-
-    /// The list stays as it is: a page and a document of these sizes.
-    fn keep_list(&mut self, page: u64, document: u64) -> Result<(), PathError> {
-        let page = (catalogue::LIST_PAGE, Kind::CataloguePage, page);
-        for (path, kind, size) in [page, (catalogue::LIST, Kind::CatalogueDocument, document)] {
-            let place = Place { origin: None, path: SitePath::new(path)? };
-            // Nothing is expected of what is not written.
-            self.documents.push(PlannedDocument { place, kind, size, new_bytes: None, expected: Expected::Absent });
-        }
-        Ok(())
+    /// The documents that say something of the site, in the order in which they are written.
+    pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
+        self.layers.iter().chain(self.images.iter().map(|image| &image.document)).chain(&self.list)
     }
 
     /// A template that cannot render one page can render none: found here, before anything is written.
     fn try_templates(&self, site: &Site) -> Result<(), PlanError> {
-        if let Some(first) = self.pages.first()
-            && let Some(mut shown) = self.shown(site, first)?
+        if let Some(first) = self.images.first()
+            && let Some(mut shown) = first.shown(site)?
         {
             // One ref that is only summed up is as good as a thousand.
             shown.document.refs.truncate(MAX_DETAILED_REFS + 1);
@@ -458,8 +321,8 @@ impl CataloguePlan {
 
     /// What another catalogue, or another version of this program, left behind.
     fn remove_strays(&mut self, site: &Site) -> Result<(), PlanError> {
-        let pages = self.pages.iter().map(|page| &page.path);
-        let documents = self.assets.iter().chain(&self.documents).map(|document| &document.place.path);
+        let pages = self.images.iter().map(|image| &image.page);
+        let documents = self.assets.iter().chain(self.documents()).map(|document| &document.place.path);
         let planned: BTreeSet<SitePath> = pages.chain(documents).cloned().collect();
         let removals = &mut self.removals;
         site.own.list(&format!("{}/", catalogue::ROOT), &mut |listed| {
@@ -469,24 +332,39 @@ impl CataloguePlan {
         })?;
         Ok(())
     }
+}
 
-    /// The bytes of a page.
-    pub fn page(&self, site: &Site, page: &PlannedPage) -> Result<Vec<u8>, PlanError> {
-        match self.shown(site, page)? {
+impl ImageObjects {
+    /// The bytes of the page.
+    pub fn page_bytes(&self, site: &Site) -> Result<Vec<u8>, PlanError> {
+        match self.shown(site)? {
             Some(shown) => Ok(site.pages.image(&Arc::new(shown), site.map.settings().views.registry)?),
-            // Somebody took the document away since it was looked at. The next publish makes it again.
+            // Another publisher removed the document since it was read. The next publish makes it again.
             None => Ok(vec![]),
         }
     }
 
-    /// What a page is made from.
-    fn shown(&self, site: &Site, page: &PlannedPage) -> Result<Option<Shown>, PlanError> {
-        let Some(planned) = self.documents.get(page.document) else { return Ok(None) };
-        let there = match planned.new_bytes {
-            Some(_) => None,
-            None => read(site, &planned.place.path)?.map(|there| there.bytes),
-        };
-        Ok(planned.new_bytes.as_ref().or(there.as_ref()).and_then(|bytes| Shown::parse(bytes)))
+    /// What the page is made from.
+    fn shown(&self, site: &Site) -> Result<Option<Shown>, PlanError> {
+        match self.document.new_bytes() {
+            Some(bytes) => Ok(Shown::parse(bytes)),
+            None => Ok(read(site, &self.document.place.path)?.and_then(|found| Shown::parse(&found.bytes))),
+        }
+    }
+
+    /// Renders the page and writes it if it differs from the existing one.
+    fn write_page(&self, site: &Site, tally: &Tally<'_>) -> Result<(), PublishError> {
+        let bytes = self.page_bytes(site)?;
+        let page = PlannedDocument::new(
+            Place { origin: None, path: self.page.clone() },
+            Kind::CataloguePage,
+            bytes,
+            read(site, &self.page)?,
+        );
+        let is_written = page.write(&*site.own)?;
+        tally.document(site, page.place, is_written, page.size);
+        // Of a document that is right already, another publisher may have made a newer page.
+        Ok(refuse_change(site, &self.document)?)
     }
 }
 
@@ -537,57 +415,72 @@ impl Manifests for Sources<'_> {
 }
 
 /// The documents that tell who has which layer, read when they are needed.
-struct Shards<'a> {
+struct LayersDocuments<'a> {
     site: &'a Site,
-    is_anew: bool,
-    read: BTreeMap<SitePath, (LayersDocument, Option<Document>)>,
+    documents: BTreeMap<SitePath, (LayersDocument, Option<Document>)>,
 }
 
-impl Shards<'_> {
-    fn shard(&mut self, layer: &Digest) -> Result<&mut LayersDocument, PlanError> {
-        let path = catalogue::layers_path(layer)?;
-        if !self.read.contains_key(&path) {
-            let there = read(self.site, &path)?;
-            let usable = there.as_ref().filter(|_| !self.is_anew);
-            let document = usable.and_then(|there| LayersDocument::parse(&there.bytes)).unwrap_or_default();
-            self.read.insert(path.clone(), (document, there));
-        }
-        Ok(&mut self.read.entry(path).or_default().0)
+impl<'a> LayersDocuments<'a> {
+    fn new(site: &'a Site) -> LayersDocuments<'a> {
+        LayersDocuments { site, documents: BTreeMap::new() }
     }
 
-    fn owners(&mut self, layer: &Digest) -> Result<Owners, PlanError> {
-        Ok(self.shard(layer)?.layers.get(layer).cloned().unwrap_or_default())
-    }
-
-    fn set(&mut self, owners: BTreeMap<Digest, Owners>) -> Result<(), PlanError> {
-        for (layer, owners) in owners {
-            let shard = self.shard(&layer)?;
-            match owners.is_empty() {
-                true => shard.layers.remove(&layer),
-                false => shard.layers.insert(layer, owners),
-            };
+    /// Takes an empty document in place of each existing one.
+    fn empty_all(&mut self) -> Result<(), PlanError> {
+        for path in self.existing()? {
+            let found = read(self.site, &path)?;
+            self.documents.insert(path, (LayersDocument::default(), found));
         }
         Ok(())
     }
 
-    /// What is written, and the paths of documents that have nothing to say any more. Without a lock such a document stays,
-    /// empty: its removal could not be refused when another publisher has just written into it.
-    fn documents(self) -> (Vec<PlannedDocument>, Vec<SitePath>) {
-        let (mut documents, mut emptied) = (Vec::new(), Vec::new());
-        let can_remove = self.site.own.has_lock();
-        for (path, (document, there)) in self.read {
-            match there {
-                None if document.layers.is_empty() => continue,
-                Some(_) if document.layers.is_empty() && can_remove => {
-                    emptied.push(path);
-                    continue;
-                }
-                _ => {}
-            }
-            let place = Place { origin: None, path };
-            documents.push(document_from(place, Kind::CatalogueDocument, document.to_bytes(), there));
+    /// Takes these images out of all existing documents.
+    fn forget<'n>(&mut self, images: impl Iterator<Item = &'n ImageName> + Clone) -> Result<(), PlanError> {
+        for path in self.existing()? {
+            let document = self.at(path)?;
+            images.clone().for_each(|image| document.forget(image));
         }
-        (documents, emptied)
+        Ok(())
+    }
+
+    fn existing(&self) -> Result<Vec<SitePath>, PlanError> {
+        let mut paths = Vec::new();
+        self.site.own.list(catalogue::LAYERS, &mut |listed| paths.push(listed.path))?;
+        paths.retain(|path| catalogue::kind(path.as_str()).is_some());
+        Ok(paths)
+    }
+
+    fn apply(&mut self, change: &LayersChange) -> Result<(), PlanError> {
+        for layer in &change.gained {
+            self.document(layer)?.add(layer, &change.image);
+        }
+        for layer in &change.lost {
+            self.document(layer)?.remove(layer, &change.image);
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, layer: &Digest) -> Result<&mut LayersDocument, PlanError> {
+        self.at(catalogue::layers_path(layer)?)
+    }
+
+    fn at(&mut self, path: SitePath) -> Result<&mut LayersDocument, PlanError> {
+        if !self.documents.contains_key(&path) {
+            let found = read(self.site, &path)?;
+            let document = found.as_ref().and_then(|found| LayersDocument::parse(&found.bytes)).unwrap_or_default();
+            self.documents.insert(path.clone(), (document, found));
+        }
+        Ok(&mut self.documents.entry(path).or_default().0)
+    }
+
+    /// What is written. A document that has nothing to say any more stays, empty: a store without a lock could not refuse its
+    /// removal when another publisher has just written into it.
+    fn planned(self) -> Vec<PlannedDocument> {
+        let plan = |(path, (document, found)): (SitePath, (LayersDocument, Option<Document>))| {
+            let place = Place { origin: None, path };
+            PlannedDocument::new(place, Kind::CatalogueDocument, document.to_bytes(), found)
+        };
+        self.documents.into_iter().map(plan).collect()
     }
 }
 
@@ -599,18 +492,11 @@ pub(super) fn write(
     tally: &Tally<'_>,
 ) -> Result<(), PublishError> {
     write_documents(site, &plan.assets, jobs, tally)?;
-    write_pages(site, plan, jobs, tally)?;
-    let (documents, list) = plan.documents.split_at(plan.list);
-    let (documents, own) = documents.split_at(plan.own);
-    let (told, layers) = documents.split_at(plan.layers);
-    // Without a lock, whoever reads in a layer's document that an image has the layer must find the image's document, to mark
-    // the layer as shared there.
-    let [first, second, third] = if site.own.has_lock() { [told, layers, own] } else { [own, told, layers] };
-    write_documents(site, first, jobs, tally)?;
-    plan.emptied.iter().try_for_each(|path| site.own.remove_document(path))?;
-    write_documents(site, second, jobs, tally)?;
-    write_documents(site, third, jobs, tally)?;
-    for document in list {
+    parallel::map(&plan.images, jobs, |image| image.write_page(site, tally))?;
+    write_documents(site, &plan.layers, jobs, tally)?;
+    let documents: Vec<&PlannedDocument> = plan.images.iter().map(|image| &image.document).collect();
+    write_documents(site, documents, jobs, tally)?;
+    for document in &plan.list {
         write_documents(site, [document], jobs, tally)?;
     }
     plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
@@ -623,7 +509,7 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     if !site.map.settings().views.catalogue {
         return Ok(());
     }
-    let mut planner = Planner::new(site, &[])?;
+    let mut planner = Planner::new(site, &[], false)?;
     for (name, index) in changed {
         if let Some(changed) = planner.of_site(name, index)? {
             planner.add(changed);
@@ -648,7 +534,7 @@ pub fn remake(site: &Site, jobs: NonZeroUsize) -> Result<BTreeMap<Place, (bool, 
 }
 
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
-/// compared, for nobody knows the templates they were made with.
+/// compared, because the templates they were made with are unknown.
 pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     let (mut planner, outline) = Planner::anew(site)?;
     if let Some(Outline { registry, templates, .. }) = outline {
@@ -656,42 +542,16 @@ pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
     }
     let images: Vec<&ImageName> = site.images.iter().collect();
     let plan = planner.finish(&images)?;
-    let is_document = |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument;
-    let documents = plan.documents.iter().filter(is_document).filter(|document| document.new_bytes.is_some());
-    let mut paths: Vec<SitePath> = documents.map(|document| document.place.path.clone()).chain(plan.emptied).collect();
-    let nothing = LayersDocument::default().to_bytes();
-    for path in plan.removals {
-        // A bucket keeps layers' documents that were emptied, and so does a directory that is a copy of one.
-        if read(site, &path)?.is_none_or(|there| there.bytes != nothing) {
-            paths.push(path);
-        }
-    }
+    let is_other =
+        |document: &&PlannedDocument| document.kind == Kind::CatalogueDocument && document.new_bytes().is_some();
+    let mut paths: Vec<SitePath> = plan.documents().filter(is_other).map(|it| it.place.path.clone()).collect();
     let list_page = SitePath::new(catalogue::LIST_PAGE)?;
-    for path in plan.pages.iter().map(|page| &page.path).chain([&list_page]) {
+    for path in plan.images.iter().map(|image| &image.page).chain([&list_page]) {
         if site.own.stat(path)?.is_none() {
             paths.push(path.clone());
         }
     }
+    paths.extend(plan.removals);
     paths.sort();
     Ok(paths)
-}
-
-/// Renders the pages and writes those that differ from what is there.
-fn write_pages(site: &Site, plan: &CataloguePlan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
-    let write = |page: &PlannedPage| -> Result<(), PublishError> {
-        let bytes = plan.page(site, page)?;
-        let there = read(site, &page.path)?;
-        let is_unchanged = there.as_ref().is_some_and(|there| there.bytes == bytes);
-        if !is_unchanged {
-            let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-            site.own.write_document(&page.path, &Kind::CataloguePage, &bytes, &expected)?;
-        }
-        tally.document(site, Place { origin: None, path: page.path.clone() }, !is_unchanged, bytes.len() as u64);
-        // A document that is going to be written is compared then; of one that is right already, another publisher may have
-        // made a newer page.
-        plan.documents.get(page.document).map_or(Ok(()), |document| refuse_change(site, document))?;
-        Ok(())
-    };
-    parallel::map(&plan.pages, jobs, write)?;
-    Ok(())
 }

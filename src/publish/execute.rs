@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::collect::MissingBlob;
 use super::input::Skipped;
-use super::plan::{Plan, PlanError, PlannedBlob, PlannedDocument};
+use super::plan::{Plan, PlanError, PlannedBlob};
 use super::{PublishError, Site, catalogue, registry, unfinished};
 use crate::layout::{Layout, LayoutError, blob_path};
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::gc_mark::{Since, Watch};
-use crate::store::{BlobSource, Content, Expected, Link, Origin, Store, StoreError, Written};
+use crate::store::{BlobSource, Change, Content, Link, Origin, PlannedDocument, Store, StoreError, Written};
 use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
@@ -233,7 +233,7 @@ pub fn execute(
         write_blobs(site, plan, layouts, jobs, tally)?;
         tally.placed_for = places;
     }
-    write_documents(site, &plan.markers, jobs, tally)?;
+    write_documents(site, &plan.early_documents, jobs, tally)?;
     if changes_documents(plan) {
         unfinished::begin(&*site.own, [])?;
     }
@@ -260,15 +260,15 @@ pub fn execute(
 
 /// Whether there is anything to write but blobs.
 fn changes_documents(plan: &Plan) -> bool {
-    let documents = plan.indexes.iter().chain(&plan.lists).chain(&plan.discovery).chain(&plan.catalogue.documents);
+    let mut documents = plan.indexes.iter().chain(&plan.lists).chain(&plan.discovery).chain(plan.catalogue.documents());
     let has_tags = plan.tags.iter().any(|tag| !tag.is_unchanged());
-    has_tags || documents.into_iter().any(|document| document.new_bytes.is_some()) || plan.catalogue.removes_something()
+    has_tags || documents.any(|document| document.new_bytes().is_some()) || !plan.catalogue.removals.is_empty()
 }
 
 /// The description and the ref-engines object. A site that has no description yet is none, so that is written last: then a site
 /// has both, whenever its publisher is killed. Without a lock it is what publishers compare, and comes first.
 fn in_order<'a>(site: &Site, discovery: &'a [PlannedDocument]) -> Vec<&'a PlannedDocument> {
-    let is_new = discovery.first().is_some_and(|description| description.expected == Expected::Absent);
+    let is_new = discovery.first().is_some_and(|description| matches!(description.change, Change::Create(_)));
     let mut documents: Vec<&PlannedDocument> = discovery.iter().collect();
     if is_new && site.own.has_lock() {
         documents.reverse();
@@ -348,7 +348,7 @@ fn send_what_a_gc_removed(
     tally: &mut Tally<'_>,
 ) -> Result<(), PublishError> {
     let has_found_blobs = tally.blobs.present.objects > 0;
-    let has_new_index = plan.indexes.iter().any(|index| index.new_bytes.is_some());
+    let has_new_index = plan.indexes.iter().any(|index| index.new_bytes().is_some());
     if !has_found_blobs || !has_new_index {
         return Ok(());
     }
@@ -447,11 +447,8 @@ where
     I: IntoIterator<Item = &'a PlannedDocument, IntoIter: ExactSizeIterator + Send>,
 {
     let write = |document: &PlannedDocument| -> Result<(), StoreError> {
-        let PlannedDocument { place, kind, new_bytes, expected, size } = document;
-        if let Some(bytes) = new_bytes {
-            site.store(place.origin).write_document(&place.path, kind, bytes, expected)?;
-        }
-        tally.document(site, place.clone(), new_bytes.is_some(), *size);
+        let is_written = document.write(site.store(document.place.origin))?;
+        tally.document(site, document.place.clone(), is_written, document.size);
         Ok(())
     };
     parallel::map(documents, jobs, write)?;

@@ -1,9 +1,9 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::catalogue::{CataloguePlan, Changed, Planner};
+use super::catalogue::{CataloguePlan, ChangedImage, Planner};
 use super::collect::{Image, MissingBlob};
 use super::{Request, Site, SiteImage, SiteImageError, registry, unfinished};
 use crate::catalogue::page::PageError;
@@ -15,7 +15,7 @@ use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
-use crate::store::{Document, Expected, StoreError};
+use crate::store::{Change, Expected, PlannedDocument, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::ref_engines;
 use oci_discovery::json::MAX_INDEX_BYTES;
@@ -31,8 +31,8 @@ pub struct Plan {
     pub blob_places: Vec<Arc<BlobPlaces>>,
     /// Phase one: blobs, each place once.
     pub blobs: Vec<PlannedBlob>,
-    /// Phase one, too: the `oci-layout` files of images that are layouts.
-    pub markers: Vec<PlannedDocument>,
+    /// Phase one, too: the `oci-layout` files of images that are layouts, and the registry view's indexes of platforms.
+    pub early_documents: Vec<PlannedDocument>,
     /// Phase two: the registry view's tags.
     pub tags: Vec<PlannedTag>,
     /// Then its lists.
@@ -137,21 +137,6 @@ impl PlannedTag {
     pub fn is_unchanged(&self) -> bool {
         self.plain.is_unchanged && self.typed.as_ref().is_none_or(|typed| typed.is_unchanged)
     }
-}
-
-/// A document with its new bytes, and what it has to be when they are written.
-#[derive(Clone, Debug)]
-pub struct PlannedDocument {
-    /// Where it goes.
-    pub place: Place,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The bytes it gets; None: it has them already.
-    pub new_bytes: Option<Vec<u8>>,
-    /// What is there now.
-    pub expected: Expected,
 }
 
 /// An object of the plan, as a listing shows it.
@@ -310,7 +295,7 @@ pub fn plan(
     let names = images.iter().map(|image| image.name.clone()).collect();
     let mut plan = Plan { images: names, blob_places, blobs, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
-    let mut planner = has_catalogue.then(|| Planner::new(site, layouts)).transpose()?;
+    let mut planner = has_catalogue.then(|| Planner::new(site, layouts, request.recheck)).transpose()?;
     let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| {
         plan_image(site, request, image, blob_places, planner.as_ref())
     };
@@ -319,7 +304,7 @@ pub fn plan(
         plan.refs += planned.refs;
         plan.missing.extend(planned.missing);
         plan.warnings.extend(planned.warnings);
-        plan.markers.extend(planned.marker);
+        plan.early_documents.extend(planned.marker);
         if let Some((image, mut change)) = planned.for_registry {
             remember_entries(before, &image.name, &mut change);
             registry::plan_image(site, request.merge, position, &image, &change, &mut originals, &mut plan)?;
@@ -357,7 +342,7 @@ struct PlannedImage {
     /// What the registry view is made from, where the site has it. Otherwise the image is let go of, for there may be many.
     for_registry: Option<(Image, IndexChange)>,
     /// What becomes of its page, where the site has the catalogue.
-    for_catalogue: Option<Changed>,
+    for_catalogue: Option<ChangedImage>,
 }
 
 fn plan_image(
@@ -429,18 +414,9 @@ pub(super) fn refuse_changed_description(site: &Site) -> Result<(), PlanError> {
     }
 }
 
-/// What follows from a document is planned after the document was read. A document that is going to be written is compared
-/// then; one that is right already is compared here, so that nothing is made from a document that has changed since.
+/// What follows from a document is planned after the document was read, so it must not have changed meanwhile.
 pub(super) fn refuse_change(site: &Site, document: &PlannedDocument) -> Result<(), StoreError> {
-    let store = site.store(document.place.origin);
-    if store.has_lock() || document.new_bytes.is_some() {
-        return Ok(());
-    }
-    let there = store.read_document(&document.place.path, MAX_INDEX_BYTES)?;
-    match there.map_or(Expected::Absent, |there| Expected::Version(there.version)) == document.expected {
-        true => Ok(()),
-        false => Err(StoreError::Conflict { path: document.place.path.clone() }),
-    }
+    document.refuse_change(site.store(document.place.origin), MAX_INDEX_BYTES)
 }
 
 impl Plan {
@@ -459,11 +435,11 @@ impl Plan {
         }
         let of = |document: &PlannedDocument| object(map, &document.place, &document.kind, document.size);
         objects.extend(self.documents().chain(&self.catalogue.assets).map(of));
-        for page in &self.catalogue.pages {
-            let place = Place { origin: None, path: page.path.clone() };
-            objects.push(object(map, &place, &Kind::CataloguePage, self.catalogue.page(site, page)?.len() as u64));
+        for image in &self.catalogue.images {
+            let place = Place { origin: None, path: image.page.clone() };
+            objects.push(object(map, &place, &Kind::CataloguePage, image.page_bytes(site)?.len() as u64));
         }
-        objects.extend(self.catalogue.documents.iter().map(of));
+        objects.extend(self.catalogue.documents().map(of));
         Ok(objects)
     }
 
@@ -484,7 +460,7 @@ impl Plan {
 
     /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
-        self.markers.iter().chain(&self.lists).chain(&self.indexes).chain(&self.discovery)
+        self.early_documents.iter().chain(&self.lists).chain(&self.indexes).chain(&self.discovery)
     }
 }
 
@@ -534,11 +510,11 @@ fn plan_blobs(
     let mut planned: Vec<PlannedBlob> = Vec::with_capacity(images.iter().map(|image| image.blobs.len()).sum());
     let mut first = Originals::new();
     for (position, image) in images.iter().enumerate() {
-        let mut in_image: HashMap<&Digest, ()> = HashMap::new();
+        let mut in_image: HashSet<&Digest> = HashSet::new();
         for found in &image.blobs {
             let digest = &found.blob.digest;
             let earlier = first.get(digest).copied();
-            if (is_shared && earlier.is_some()) || in_image.insert(digest, ()).is_some() {
+            if (is_shared && earlier.is_some()) || !in_image.insert(digest) {
                 continue;
             }
             if !is_shared && let Some(earlier) = earlier {
@@ -604,7 +580,7 @@ fn plan_index(
         && let Some(same) = there.take_if(|there| there.bytes == published.alone())
     {
         match catalogue.map_or(Ok(true), |catalogue| catalogue.is_current(&image.name, &same.bytes))? {
-            true => return Ok((unchanged(place, Kind::Index, same), None)),
+            true => return Ok((PlannedDocument::unchanged(place, Kind::Index, same), None)),
             false => there = Some(same),
         }
     }
@@ -629,7 +605,7 @@ fn plan_index(
         return Err(PlanError::IndexTooLarge { image: image.name.clone(), size: bytes.len() });
     }
     let digest = Digest::of(Algorithm::Sha256, &bytes);
-    let document = document_from(place, Kind::Index, bytes, there);
+    let document = PlannedDocument::new(place, Kind::Index, bytes, there);
     Ok((document, Some(NewIndex { change: IndexChange { before, after: index }, digest })))
 }
 
@@ -657,20 +633,19 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     let is_same = site.settings_before.as_ref() == Some(settings) && site.images.iter().eq(images.iter().copied());
     let place = own(path::DESCRIPTION)?;
     let description = match site.description.clone() {
-        Some(there) if is_same => unchanged(place, Kind::Description, there),
+        Some(there) if is_same => PlannedDocument::unchanged(place, Kind::Description, there),
         // Merged from what was read then, so written only if it is still that.
         there => {
             let images = images.iter().copied().cloned().collect();
             let description = Description { settings: settings.clone(), images };
-            document_from(place, Kind::Description, description.to_bytes(), there)
+            PlannedDocument::new(place, Kind::Description, description.to_bytes(), there)
         }
     };
     let settings = site.map.settings();
     let cas_template = site.map.cas_is_shared().then(|| settings.cas_template.as_str());
     let bytes = ref_engines::write(settings.index_template.as_str(), cas_template);
     let ref_engines = planned(site, own(oci_discovery::discovery::WELL_KNOWN_PATH)?, Kind::RefEngines, bytes)?;
-    let is_new_site = description.expected == Expected::Absent;
-    let is_foreign = is_new_site && ref_engines.new_bytes.is_some() && ref_engines.expected != Expected::Absent;
+    let is_foreign = matches!((&description.change, &ref_engines.change), (Change::Create(_), Change::Replace(..)));
     // It may also be of a publish that was killed before it wrote the description.
     if is_foreign && unfinished::read(&*site.own)?.is_none() {
         // Not foreign, if another publisher made the site between the two reads.
@@ -682,23 +657,7 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
 
 pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> Result<PlannedDocument, PlanError> {
     let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-    Ok(document_from(place, kind, bytes, there))
-}
-
-pub(super) fn document_from(place: Place, kind: Kind, bytes: Vec<u8>, there: Option<Document>) -> PlannedDocument {
-    let size = bytes.len() as u64;
-    match there {
-        Some(there) if there.bytes == bytes => unchanged(place, kind, there),
-        Some(there) => {
-            PlannedDocument { place, kind, size, new_bytes: Some(bytes), expected: Expected::Version(there.version) }
-        }
-        None => PlannedDocument { place, kind, size, new_bytes: Some(bytes), expected: Expected::Absent },
-    }
-}
-
-fn unchanged(place: Place, kind: Kind, there: Document) -> PlannedDocument {
-    let size = there.bytes.len() as u64;
-    PlannedDocument { place, kind, size, new_bytes: None, expected: Expected::Version(there.version) }
+    Ok(PlannedDocument::new(place, kind, bytes, there))
 }
 
 fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {

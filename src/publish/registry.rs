@@ -47,7 +47,7 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
     plan.lists.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
     // Tags that lead to the same platforms have one index.
     let mut places = HashSet::new();
-    plan.markers.retain(|marker| places.insert(marker.place.clone()));
+    plan.early_documents.retain(|document| places.insert(document.place.clone()));
     Ok(())
 }
 
@@ -283,7 +283,7 @@ impl TagPlanner<'_> {
         let cas = plan.blob_places[self.image].place(digest)?;
         let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
         for place in places {
-            plan.markers.push(planned(self.site, place, kind.clone(), bytes.to_vec())?);
+            plan.early_documents.push(planned(self.site, place, kind.clone(), bytes.to_vec())?);
         }
         Ok(())
     }

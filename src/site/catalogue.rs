@@ -27,7 +27,7 @@ pub const SCRIPT: &str = "catalogue/script.js";
 /// The directory of pages and documents of images.
 const IMAGES: &str = "catalogue/images/";
 /// The directory of the documents that tell which images have a layer.
-const LAYERS: &str = "catalogue/layers/";
+pub const LAYERS: &str = "catalogue/layers/";
 
 /// The endings that files of images have.
 const ENDINGS: [&str; 2] = [".html", ".json"];

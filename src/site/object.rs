@@ -61,10 +61,10 @@ pub enum Phase {
 /// came with an image can make a browser run or fetch anything, even if it should escape its escaping.
 ///
 /// Pages carry this policy themselves, too, for hosts that send no headers; `frame-ancestors` works in a header only.
-pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
+pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
 
 /// [`PAGE_POLICY`] as servers send it.
-const PAGE_POLICY_HEADER: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const PAGE_POLICY_HEADER: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Kind {
     /// The value of `Content-Type`.

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
+pub mod change;
 pub mod directory;
 pub mod gc_mark;
 pub mod location;
@@ -28,6 +29,7 @@ use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest;
 use oci_discovery::parallel;
 
+pub use change::{Change, PlannedDocument};
 pub use location::{BucketLocation, Location, LocationError, Provider};
 
 /// Blobs larger than this are sent to a bucket in parts of this size, in bytes, when nobody says otherwise.

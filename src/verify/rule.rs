@@ -287,7 +287,7 @@ rules! {
         r#"`"oci-cas//x"`: expected a key that is a path, found one that has a segment of dots, an empty one, or a control character"#;
     CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
         "The catalogue says something else than the indexes do.",
-        "publish the image again",
+        "publish the image again with --recheck, which makes what the catalogue says of it again",
         "`catalogue.json`: expected what the indexes say, found something else";
 
     // The registry view.

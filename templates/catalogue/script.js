@@ -1,8 +1,10 @@
-// Filters the list, and copies commands. The pages are complete without it: what needs it is hidden until it runs.
+// Filters the list, copies commands, and marks layers that other images have, too. The pages are complete without it, but for
+// these marks: what needs it is hidden until it runs.
 (() => {
   "use strict";
 
   const status = document.getElementById("status");
+  const here = document.currentScript.src;
 
   const startFilter = (form, input) => {
     const shown = document.getElementById("shown");
@@ -97,6 +99,46 @@
     button.hidden = false;
   };
 
+  // Which images have a layer stands in documents beside this script, one for all digests that begin alike.
+  const layersDocuments = new Map();
+  const ownersOf = async (digest) => {
+    const [algorithm, encoded] = digest.split(":");
+    const url = new URL(`layers/${algorithm}/${encoded.slice(0, 2)}.json`, here).href;
+    if (!layersDocuments.has(url)) layersDocuments.set(url, fetch(url).then((response) => response.json()));
+    const { layers } = await layersDocuments.get(url);
+    return layers[digest] ?? [];
+  };
+
+  const markShared = async (image, platform) => {
+    const parts = platform.querySelectorAll(".bar rect");
+    const mark = async (layer, position) => {
+      const owners = await ownersOf(layer.querySelector("code").textContent);
+      if (owners.every((owner) => owner === image)) return;
+      layer.classList.add("shared");
+      const label = document.createElement("span");
+      label.className = "mark";
+      label.textContent = "shared";
+      layer.append(" ", label);
+      parts[position].classList.add("shared");
+      parts[position].querySelector("title").textContent += ", shared";
+    };
+    await Promise.all([...platform.querySelectorAll(".layers li")].map(mark));
+  };
+
+  // A release asks for its layers when it is opened. Without the documents, as in a page opened as a file, nothing is marked.
+  const startMarks = (image, release) => {
+    const legend = release.querySelector(".legend");
+    const marks = () => {
+      if (!release.open) return;
+      release.removeEventListener("toggle", marks);
+      const platforms = [...release.querySelectorAll("details.platform")];
+      const marked = Promise.all(platforms.map((platform) => markShared(image, platform)));
+      marked.then(() => (legend.hidden = false)).catch(() => {});
+    };
+    release.addEventListener("toggle", marks);
+    marks();
+  };
+
   // A link to a ref opens what it leads to.
   const openTarget = () => {
     let target = null;
@@ -122,6 +164,8 @@
   const input = document.getElementById("filter");
   if (input) startFilter(input.form, input);
   document.querySelectorAll("button.copy").forEach(startCopy);
+  const image = document.querySelector("h1[data-image]")?.dataset.image;
+  for (const legend of document.querySelectorAll(".legend")) startMarks(image, legend.closest("details.release"));
   addEventListener("hashchange", openTarget);
   addEventListener("beforeprint", openForPrint);
   if (location.hash) openTarget();

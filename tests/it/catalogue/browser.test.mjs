@@ -114,6 +114,28 @@ test("commands are copied as they are", () =>
     await page.waitForFunction(async (text) => (await navigator.clipboard.readText()) === text, copied);
   }));
 
+test("layers that other images have are marked", async () => {
+  const marked = (release) => release.locator(".layers li", { has: release.page().locator(".mark") });
+  await visit(app, {}, async (page) => {
+    // Of each platform, the base and the certificates; the bar shows the same.
+    const newest = page.locator("details.release").first();
+    await newest.locator(".legend").waitFor();
+    assert.equal(await marked(newest).count(), 2 * 2);
+    assert.equal(await newest.locator(".layers li").count(), 2 * 4);
+    assert.equal(await newest.locator(".bar rect.shared").count(), 2 * 2);
+    // An older release asks when it is opened.
+    const older = page.locator("details.release").nth(1);
+    assert.equal(await marked(older).count(), 0);
+    await older.locator("> summary").click();
+    await older.locator(".legend").waitFor();
+    assert.equal(await marked(older).count(), 2 * 2);
+  });
+  await visit(app, { javaScriptEnabled: false }, async (page) => {
+    assert.equal(await page.locator(".mark, rect.shared").count(), 0);
+    assert.equal(await page.locator(".legend").first().isVisible(), false);
+  });
+});
+
 test("a link to a ref opens it", () =>
   visit(`${app}#ref-2.0.0`, {}, async (page) => {
     assert.ok(await page.locator("details.release", { has: page.locator("[id='ref-2.0.0']") }).locator("> .body").isVisible());

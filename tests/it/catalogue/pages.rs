@@ -1,6 +1,6 @@
 //! What pages and documents say.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::site::{self, Demo, HOSTILE};
 use crate::support::fixtures::layouts;
@@ -119,17 +119,26 @@ fn commands_for_registry_clients_are_there_when_the_site_has_the_registry_view()
 }
 
 #[test]
-fn layers_that_other_images_have_are_marked_on_both_sides() {
+fn the_documents_of_layers_say_which_images_have_them() {
+    // Given an image, and then another with a layer of it.
     let demo = Demo::new();
+    let owners = |image: &str| -> Vec<Value> {
+        let document = demo.document(image);
+        let manifests = document["manifests"].as_object().unwrap().values();
+        let layers = manifests.flat_map(|manifest| manifest["layers"].as_array().unwrap());
+        layers.map(|layer| demo.owners(layer["digest"].as_str().unwrap())).collect()
+    };
     site::small_image(&demo, "first", "1.0", "2024-01-01T00:00:00Z");
     demo.publish(&[]);
-    assert_eq!(demo.document("first")["sharedLayers"], json!([]));
+    assert_eq!(owners("first"), [json!(["example.com/first"]), json!(["example.com/first"])]);
+    // When that is published.
     site::small_image(&demo, "second", "1.0", "2024-01-01T00:00:00Z");
     publish(&demo.site(), &[&format!("example.com/second={}", text(&demo.path("layouts/second")))]);
-    let shared = demo.document("first")["sharedLayers"].clone();
-    assert_eq!(shared.as_array().unwrap().len(), 1);
-    assert_eq!(demo.document("second")["sharedLayers"], shared);
-    assert_eq!(demo.page("first").matches("class=\"mark\"").count(), 1);
+    // Then both have the one layer, and each has its own. The pages ask for this when they are opened.
+    let both = json!(["example.com/first", "example.com/second"]);
+    assert_eq!(owners("first"), [both.clone(), json!(["example.com/first"])]);
+    assert_eq!(owners("second"), [both, json!(["example.com/second"])]);
+    assert!(demo.page("first").contains("<h1 data-image=\"example.com/first\">"));
 }
 
 #[test]

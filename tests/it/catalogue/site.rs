@@ -77,6 +77,13 @@ impl Demo {
         serde_json::from_str(&self.read(&format!("catalogue/images/example.com/{image}.json"))).unwrap()
     }
 
+    /// The images that have a layer, as the catalogue's documents say.
+    pub fn owners(&self, layer: &str) -> Value {
+        let (algorithm, encoded) = layer.split_once(':').unwrap();
+        let document = self.read(&format!("catalogue/layers/{algorithm}/{}.json", &encoded[..2]));
+        serde_json::from_str::<Value>(&document).unwrap()["layers"][layer].clone()
+    }
+
     pub fn list(&self) -> Value {
         serde_json::from_str(&self.read("catalogue.json")).unwrap()
     }

@@ -1,5 +1,11 @@
 //! When a site has a catalogue, and when not.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci_discovery::json;
+use serde_json::Value;
+
 use super::site::{Demo, catalogue_of, small_image, two_images};
 use crate::support::program::{ocisite, publish, refused, text};
 
@@ -46,8 +52,32 @@ fn somebody_elses_home_page_is_not_overwritten() {
     assert_eq!(demo.read("index.html"), "<h1>My home page</h1>");
 }
 
+/// The files of a catalogue, without documents of layers that nobody has any more.
+fn catalogue_without_empty(demo: &Demo) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = catalogue_of(&demo.site());
+    files.retain(|_, bytes| bytes != br#"{"catalogue":2,"layers":{}}"#);
+    files
+}
+
 #[test]
-fn what_is_removed_is_gone_from_the_pages_of_others_too() {
+fn the_catalogue_of_an_earlier_version_is_made_again_by_the_next_publish() {
+    // Given documents of the form before this one, which said which layers of an image others have.
+    let demo = two_images();
+    demo.publish(&[]);
+    let whole = catalogue_of(&demo.site());
+    for (path, bytes) in whole.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "json")) {
+        let mut document: Value = serde_json::from_slice(bytes).unwrap();
+        document["catalogue"] = 1.into();
+        document["sharedLayers"] = vec!["sha256:of another image"].into();
+        std::fs::write(demo.site().join(path), json::canonical(&document)).unwrap();
+    }
+    // When one image is published. Then all is as this version makes it.
+    publish(&demo.site(), &[&format!("example.com/app={}", text(&demo.path("layouts/app")))]);
+    assert_eq!(catalogue_of(&demo.site()), whole);
+}
+
+#[test]
+fn what_is_removed_is_gone_from_the_catalogue() {
     // Given a site of two images, and one that never had the second.
     let (demo, alone) = (two_images(), Demo::new());
     demo.publish(&[]);
@@ -56,10 +86,8 @@ fn what_is_removed_is_gone_from_the_pages_of_others_too() {
     // When the second is removed.
     ocisite().arg("remove").arg(demo.site()).arg("example.com/team/tool").assert().success();
     ocisite().arg("gc").arg(demo.site()).assert().success();
-    // Then the catalogues are the same, but for an empty document of layers.
-    let mut left = catalogue_of(&demo.site());
-    left.retain(|_, bytes| bytes != br#"{"catalogue":1,"layers":{}}"#);
-    assert_eq!(left, catalogue_of(&alone.site()));
+    // Then the catalogues are the same, but for empty documents of layers.
+    assert_eq!(catalogue_without_empty(&demo), catalogue_of(&alone.site()));
 }
 
 #[test]
@@ -74,9 +102,7 @@ fn a_ref_that_is_removed_is_gone_from_its_page() {
     demo.publish(&[]);
     assert_eq!(demo.list()["images"][0]["ref"], "2.0");
     ocisite().arg("remove").arg(demo.site()).arg("example.com/app#2.0").assert().success();
-    let mut left = catalogue_of(&demo.site());
-    left.retain(|_, bytes| bytes != br#"{"catalogue":1,"layers":{}}"#);
-    assert_eq!(left, before);
+    assert_eq!(catalogue_without_empty(&demo), before);
 }
 
 #[test]
@@ -89,6 +115,30 @@ fn verify_finds_a_catalogue_that_does_not_agree_with_the_indexes() {
     let list = demo.read("catalogue.json").replace("What app does", "What app did");
     std::fs::write(demo.site().join("catalogue.json"), list).unwrap();
     assert!(rules(verify()).contains("catalogue-differs"));
+}
+
+#[test]
+fn a_recheck_mends_what_documents_of_layers_say_of_an_image() {
+    // Given a document of a layer that lacks an image, and one that has it without reason.
+    let demo = two_images();
+    demo.publish(&[]);
+    let whole = catalogue_of(&demo.site());
+    let layers = whole.iter().filter(|(path, _)| path.starts_with("catalogue/layers"));
+    for (position, (path, bytes)) in layers.enumerate() {
+        let mut document: Value = serde_json::from_slice(bytes).unwrap();
+        let owners = document["layers"].as_object_mut().unwrap().values_mut().next().unwrap().as_array_mut().unwrap();
+        match position {
+            0 => owners.retain(|owner| owner != "example.com/app"),
+            _ => owners.insert(0, "example.com/app".into()),
+        }
+        std::fs::write(demo.site().join(path), json::canonical(&document)).unwrap();
+    }
+    // When the image is published again, only what changed since is looked at. With --recheck, everything.
+    let app = format!("example.com/app={}", text(&demo.path("layouts/app")));
+    publish(&demo.site(), &[&app]);
+    assert_ne!(catalogue_of(&demo.site()), whole);
+    publish(&demo.site(), &["--recheck", &app]);
+    assert_eq!(catalogue_of(&demo.site()), whole);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::site::{Demo, catalogue_of, small_image, two_images};
-use crate::support::program::{publish, text};
+use serde_json::json;
+
+use super::site::{Demo, Image, catalogue_of, image, small_image, two_images};
+use crate::support::program::{ocisite, publish, text};
 use crate::support::site::traces;
 
 const IMAGES: usize = 40;
@@ -19,15 +21,54 @@ fn many_images() -> Demo {
 
 /// Publishes one image again with another ref, and gives the files that were written, relative to the site.
 fn publish_ref(demo: &Demo, image: &str, version: &str, created: &str) -> BTreeSet<String> {
-    let before = traces(&demo.site());
-    std::fs::remove_dir_all(demo.path("layouts").join(image)).unwrap();
+    let _ = std::fs::remove_dir_all(demo.path("layouts").join(image));
     small_image(demo, image, version, created);
     let layout = demo.path("layouts").join(image);
-    publish(&demo.site(), &[&format!("example.com/{image}={}", text(&layout))]);
+    changes(demo, || drop(publish(&demo.site(), &[&format!("example.com/{image}={}", text(&layout))])))
+}
+
+/// The files that a command writes or removes, relative to the site, without blobs.
+fn changes(demo: &Demo, command: impl FnOnce()) -> BTreeSet<String> {
+    let before = traces(&demo.site());
+    command();
     let after = traces(&demo.site());
-    let changed = after.iter().filter(|(path, trace)| before.get(*path) != Some(trace));
-    let relative = changed.map(|(path, _)| path.strip_prefix(demo.site()).unwrap().to_str().unwrap().to_string());
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let relative = changed.map(|path| path.strip_prefix(demo.site()).unwrap().to_str().unwrap().to_string());
     relative.filter(|path| !path.starts_with(".ocisite/") && !path.starts_with("oci-cas/")).collect()
+}
+
+/// The images whose page or document is among these files.
+fn images(changed: &BTreeSet<String>) -> BTreeSet<&str> {
+    let names = changed.iter().filter_map(|path| path.strip_prefix("catalogue/images/example.com/"));
+    names.filter_map(|path| path.rsplit_once('.')).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_publish_and_a_removal_write_no_document_of_other_images() {
+    // Given a site of images that have a layer in common with each other, and one with a layer of its own.
+    let demo = Demo::new();
+    let mut layout = demo.layout("alone");
+    let alone = Image {
+        version: "1.0",
+        created: "2024-01-01T00:00:00Z",
+        platforms: &["linux/amd64"],
+        layers: &[("rare", 200)],
+        annotations: json!({}),
+    };
+    layout.add("1.0", image(&layout, &alone));
+    ["first", "second"].iter().for_each(|name| small_image(&demo, name, "1.0", "2024-01-01T00:00:00Z"));
+    demo.publish(&[]);
+    // When an image is published that has layers of both.
+    let mut layout = demo.layout("new");
+    layout.add("1.0", image(&layout, &Image { layers: &[("base", 300), ("rare", 200)], ..alone }));
+    let input = format!("example.com/new={}", text(&demo.path("layouts/new")));
+    let published = changes(&demo, || drop(publish(&demo.site(), &[&input])));
+    // Then only its own documents are written, and the same when it is removed.
+    assert_eq!(images(&published), ["new"].into(), "{published:?}");
+    let remove = || drop(ocisite().args(["remove", text(&demo.site()), "example.com/new"]).assert().success());
+    let removed = changes(&demo, remove);
+    assert_eq!(images(&removed), ["new"].into(), "{removed:?}");
 }
 
 #[test]
