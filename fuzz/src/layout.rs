@@ -18,9 +18,10 @@ use ocisite::layout::Layout;
 use ocisite::layout::graph::LayoutGraph;
 use ocisite::maintenance::list::list;
 use ocisite::progress::Silent;
-use ocisite::publish::{Input, Request, SitePlace, publish};
+use ocisite::publish::{Input, Request, publish};
 use ocisite::serve::Server;
 use ocisite::site::index::Merge;
+use ocisite::store::site::SitePlace;
 use ocisite::store::{self, Location};
 use ocisite::verify::{self, Directory, verify_directory};
 

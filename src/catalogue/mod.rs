@@ -12,6 +12,7 @@ pub mod layers;
 pub mod order;
 pub mod outline;
 pub mod page;
+pub mod plan;
 pub mod templates;
 
 /// The version of the documents' form. A site whose list has another gets all of them anew.

@@ -1,6 +1,7 @@
 //! From documents to HTML. What a template sees is prepared here as plain data; what it may do with text is decided here,
 //! too: everything is escaped unless it is HTML of our own, and only http and https links become links.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
@@ -95,6 +96,14 @@ fn place(error: &minijinja::Error) -> String {
 }
 
 impl Pages {
+    /// The built-in templates, with those that a directory has in their place.
+    pub fn load(template_dir: Option<&Path>) -> Result<Pages, PageError> {
+        match template_dir {
+            Some(directory) => Pages::new(Templates::with_overrides(directory)?),
+            None => Pages::new(Templates::built_in()),
+        }
+    }
+
     /// Compiles templates.
     pub fn new(templates: Templates) -> Result<Pages, PageError> {
         let mut environment = Environment::new();

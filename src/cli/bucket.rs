@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::origin::parse_store;
 use super::{COULD_NOT_RUN, size};
-use crate::publish::SitePlace;
+use crate::store::site::SitePlace;
 use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, Options};
 
 /// Options for buckets.

@@ -9,8 +9,8 @@ use super::bucket::BucketArgs;
 use super::output::{Verbosity, bytes, seconds};
 use super::progress;
 use crate::maintenance::copy::{self, Copied, Options};
-use crate::publish::SitePlace;
 use crate::store::Location;
+use crate::store::site::SitePlace;
 use crate::terminal;
 use oci_discovery::parallel;
 

@@ -13,7 +13,8 @@ use crate::site::SiteMap;
 use crate::site::index::Index;
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::{publish, shell, terminal};
+use crate::store::site;
+use crate::{shell, terminal};
 use oci_discovery::name::{self, ImageName};
 
 /// So many names are shown on start; a site may have thousands.
@@ -62,7 +63,7 @@ fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
     let address = server.address();
     let mut lines = vec![format!("Serving {} at http://{address}/ (Ctrl-C ends it)", args.site.display())];
     let store = DirectoryStore::new(&args.site, LinkMode::Copy, true)?;
-    if let Some(description) = publish::description(&store)? {
+    if let Some(description) = site::description(&store)? {
         let map = SiteMap::new(description.settings)?;
         if !description.images.is_empty() {
             lines.push("Names to resolve:".into());

@@ -12,7 +12,8 @@ use crate::server_config::{self, Options, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::{publish, terminal};
+use crate::store::site;
+use crate::terminal;
 
 /// Print the configuration with which a web server serves a site.
 ///
@@ -209,7 +210,7 @@ fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
 
 fn settings(site: &Path) -> anyhow::Result<Settings> {
     let store = DirectoryStore::new(site, LinkMode::Copy, true)?;
-    match publish::description(&store)? {
+    match site::description(&store)? {
         Some(description) => Ok(description.settings),
         None => bail!("{} is no site: expected a file ocisite.json in it, as `ocisite publish` writes", site.display()),
     }

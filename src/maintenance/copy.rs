@@ -19,9 +19,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::MaintenanceError;
+use crate::catalogue::page::Pages;
+use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
+use crate::publish::PublishError;
 use crate::publish::execute::Count;
-use crate::publish::{self, PublishError, Site, SiteImage, SiteImageError, SitePlace, unfinished};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
@@ -29,7 +31,9 @@ use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::retry::Retries;
-use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError};
+use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace};
+use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -119,7 +123,7 @@ pub fn copy(
 
 /// A site's objects are where its templates say, so two sites with other templates have nothing in common.
 fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), MaintenanceError> {
-    let Some(there) = publish::description(to)? else { return Ok(()) };
+    let Some(there) = site::description(to)? else { return Ok(()) };
     let (ours, theirs) = (from.map.settings(), there.settings);
     for (what, found, expected) in [
         ("index template", &theirs.index_template, &ours.index_template),
@@ -267,7 +271,7 @@ impl Copy<'_> {
 
     fn read(&self, paths: Vec<(Rank, SitePath, Kind)>) -> Result<Vec<Compared>, MaintenanceError> {
         let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, MaintenanceError> {
-            let limit = MAX_INDEX_BYTES.max(publish::MAX_DESCRIPTION_BYTES);
+            let limit = MAX_INDEX_BYTES.max(MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
             let Some(document) = self.from.own.read_document(&path, limit)? else { return Ok(None) };
             if matches!(kind, Kind::RegistryTag(_)) {
@@ -536,7 +540,7 @@ impl Copy<'_> {
             match self.to.write_document(&document.path, &kind, &bytes, &expected) {
                 Ok(()) => return Ok(Some(bytes.len() as u64)),
                 Err(StoreError::Conflict { .. }) if retries.pause() => {
-                    there = self.to.read_document(&document.path, publish::MAX_DESCRIPTION_BYTES)?;
+                    there = self.to.read_document(&document.path, MAX_DESCRIPTION_BYTES)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -548,7 +552,7 @@ impl Copy<'_> {
         let mut description =
             Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
         if let Some(there) = there {
-            let wrong = |source| PublishError::Description { site: self.to.name(), source };
+            let wrong = |source| SiteError::Description { site: self.to.name(), source };
             let theirs = Description::parse(&there.bytes).map_err(wrong)?;
             description.settings.views.catalogue |= theirs.settings.views.catalogue;
             description.settings.hosts.extend(theirs.settings.hosts);
@@ -566,17 +570,18 @@ impl Copy<'_> {
         if self.options.delete {
             return Ok(true);
         }
-        let there = self.to.read_document(&SitePath::new(DESCRIPTION)?, publish::MAX_DESCRIPTION_BYTES)?;
+        let there = self.to.read_document(&SitePath::new(DESCRIPTION)?, MAX_DESCRIPTION_BYTES)?;
         Ok(self.merged_description(there.as_ref())? == self.merged_description(None)?)
     }
 
     /// Makes the catalogue again from the indexes that the destination has now.
     fn remake_catalogue(&self, destination: &SitePlace, copied: &mut Copied) -> Result<(), MaintenanceError> {
         let mut retries = Retries::new(self.options.wait);
+        let pages = Pages::load(destination.template_dir.as_deref())?;
         let documents = loop {
             // Opened again each time: another publisher may have written before.
             let site = super::open(destination)?;
-            match publish::catalogue::remake(&site, self.options.jobs) {
+            match catalogue::remake(Catalogue { site: &site, pages: &pages }, self.options.jobs) {
                 Err(error) if error.conflict().is_some() && retries.pause() => {}
                 result => break result?,
             }

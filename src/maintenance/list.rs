@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::MaintenanceError;
-use crate::publish::{Site, SiteImage, SitePlace};
 use crate::site::index::Entry;
+use crate::store::site::{Site, SitePlace};
+use crate::store::site_image::SiteImage;
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;

@@ -10,10 +10,14 @@ pub mod gc;
 pub mod list;
 pub mod remove;
 
-use crate::publish::{PlanError, PublishError, Site, SiteImageError, SitePlace};
+use crate::catalogue::page::PageError;
+use crate::catalogue::plan::CatalogueError;
+use crate::publish::{PlanError, PublishError};
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
+use crate::store::site::{Site, SiteError, SitePlace};
+use crate::store::site_image::SiteImageError;
 use crate::store::{Location, StoreError};
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
@@ -91,7 +95,16 @@ pub enum MaintenanceError {
     },
     /// The site cannot be opened.
     #[error(transparent)]
-    Site(#[from] PublishError),
+    Site(#[from] SiteError),
+    /// The site has other templates.
+    #[error(transparent)]
+    Templates(#[from] PublishError),
+    /// The catalogue cannot be written.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The templates of the catalogue's pages cannot be used.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The site cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,9 +180,10 @@ impl MaintenanceError {
     /// The document that another publisher changed, if that is what went wrong.
     fn conflict(&self) -> Option<&SitePath> {
         match self {
-            MaintenanceError::Store(StoreError::Conflict { path })
-            | MaintenanceError::Plan(PlanError::Store(StoreError::Conflict { path })) => Some(path),
+            MaintenanceError::Store(error) => error.conflict(),
             MaintenanceError::Site(error) => error.conflict(),
+            MaintenanceError::Plan(error) => error.conflict(),
+            MaintenanceError::Catalogue(error) => error.conflict(),
             _ => None,
         }
     }

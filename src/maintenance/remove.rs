@@ -9,15 +9,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::MaintenanceError;
+use crate::catalogue::page::Pages;
+use crate::catalogue::plan::{self as catalogue, Catalogue};
+use crate::publish;
 use crate::publish::plan::{IndexChange, Plan};
-use crate::publish::unfinished::{self, Unfinished};
-use crate::publish::{self, Site, SiteImage, SiteImageError, SitePlace};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 use crate::store::retry::Retries;
+use crate::store::site::{Site, SitePlace};
+use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::unfinished::{self, Unfinished};
 use crate::store::{Expected, Store};
 use oci_discovery::digest::Digest;
 use oci_discovery::json::MAX_INDEX_BYTES;
@@ -43,6 +47,7 @@ pub struct Removed {
 /// Where other publishers cannot be kept out, what they change meanwhile is read again, for as long as `wait`.
 pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<Removed, MaintenanceError> {
     let _locks = super::open(place)?.lock(wait)?;
+    let pages = Pages::load(place.template_dir.as_deref())?;
     let mut left = by_image(names);
     let mut removed = Removed::default();
     let mut retries = Retries::new(wait);
@@ -50,7 +55,7 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
         // Opened again each time: another publisher may have written before.
         let site = super::open(place)?;
         site.stores().try_for_each(Store::begin_removal)?;
-        let error = match remove_from(&site, &mut left, &mut removed) {
+        let error = match remove_from(&site, &pages, &mut left, &mut removed) {
             Ok(()) => return Ok(removed),
             Err(error) => error,
         };
@@ -67,6 +72,7 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
 /// still be found after any failure.
 fn remove_from(
     site: &Site,
+    pages: &Pages,
     left: &mut BTreeMap<ImageName, Vec<String>>,
     removed: &mut Removed,
 ) -> Result<(), MaintenanceError> {
@@ -79,7 +85,7 @@ fn remove_from(
     let kept: Vec<(&ImageName, &Index)> = kept.map(|change| (&change.image, &change.index.after)).collect();
     let gone: Vec<ImageName> =
         changes.iter().filter(|change| change.is_all()).map(|change| change.image.clone()).collect();
-    publish::catalogue::rewrite(site, &kept, &gone)?;
+    catalogue::rewrite(Catalogue { site, pages }, &kept, &gone)?;
     forget(site, &gone)?;
     for change in &changes {
         change.carry_out(site)?;

@@ -4,20 +4,25 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::collect::MissingBlob;
+use super::error::PublishError;
 use super::input::Skipped;
 use super::plan::{Plan, PlanError, PlannedBlob};
-use super::{PublishError, Site, catalogue, registry, unfinished};
+use super::registry;
+use super::request::Publication;
+use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::layout::{Layout, LayoutError, blob_path};
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
+use crate::store::change::{Change, PlannedDocument};
 use crate::store::gc_mark::{Since, Watch};
-use crate::store::{BlobSource, Change, Content, Link, Origin, PlannedDocument, Store, StoreError, Written};
+use crate::store::site::Site;
+use crate::store::write_log::WriteLog;
+use crate::store::{BlobSource, Content, Link, Origin, Store, StoreError, Written, unfinished};
 use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
@@ -122,8 +127,8 @@ pub struct Tally<'a> {
     wait: Duration,
     warnings: Vec<String>,
     blobs: Blobs,
-    /// The documents, with whether they were written, and their size.
-    documents: Mutex<BTreeMap<Place, (bool, u64)>>,
+    /// The documents.
+    pub log: WriteLog<'a>,
     /// How many objects had been written when the stores were last made durable.
     flushed: u64,
 }
@@ -146,27 +151,9 @@ impl<'a> Tally<'a> {
             wait,
             warnings: vec![],
             blobs: Blobs::default(),
-            documents: Mutex::default(),
+            log: WriteLog::new(progress),
             flushed: 0,
         }
-    }
-
-    /// Notes a document that was written, or had the right bytes already.
-    pub(super) fn document(&self, site: &Site, place: Place, is_written: bool, bytes: u64) {
-        if is_written {
-            self.tell(site, Written::Copied, &place);
-        }
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = documents.entry(place).or_default();
-        *known = (known.0 || is_written, bytes);
-    }
-
-    fn tell(&self, site: &Site, how: Written, place: &Place) {
-        let how = match how {
-            Written::Copied => "written",
-            Written::Linked => "linked",
-        };
-        self.progress.wrote(&format_args!("{how:7}  {}", site.map.show(place)));
     }
 
     fn count_blob(&mut self, how: Written, size: u64) {
@@ -178,18 +165,11 @@ impl<'a> Tally<'a> {
 
     /// Ends a phase. One that wrote nothing has nothing to make durable, and a sync may wait for what others write.
     fn flush(&mut self, site: &Site) -> Result<(), PublishError> {
-        let documents = self.documents.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let documents = documents.values().filter(|(is_written, _)| *is_written).count() as u64;
-        let written = self.blobs.written.objects + self.blobs.linked.objects + documents;
+        let written = self.blobs.written.objects + self.blobs.linked.objects + self.log.count_written();
         if written > std::mem::replace(&mut self.flushed, written) {
             site.stores().try_for_each(|store| store.flush())?;
         }
         Ok(())
-    }
-
-    /// The documents, with whether they were written, and their size.
-    pub(super) fn documents(self) -> BTreeMap<Place, (bool, u64)> {
-        self.documents.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was done.
@@ -205,9 +185,9 @@ impl<'a> Tally<'a> {
             blobs_repaired: self.blobs.repaired,
             ..Summary::default()
         };
-        for (is_written, bytes) in self.documents.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            let count = if *is_written { &mut summary.documents_written } else { &mut summary.documents_unchanged };
-            count.add(*bytes);
+        for (is_written, bytes) in self.log.documents().into_values() {
+            let count = if is_written { &mut summary.documents_written } else { &mut summary.documents_unchanged };
+            count.add(bytes);
         }
         summary
     }
@@ -216,16 +196,17 @@ impl<'a> Tally<'a> {
 /// Writes what a plan says.
 ///
 /// # Errors
-/// Something could not be written. What was written until then is there; `Site::give_up` puts everything back, where the
+/// Something could not be written. What was written until then is there; `Site::rollback` puts everything back, where the
 /// store can. [`StoreError::Conflict`]: another publisher changed a document since the plan was made. Nothing is wrong with
 /// the site then, and a new plan can be carried out with the same `run`.
 pub fn execute(
     site: &Site,
+    publication: Publication<'_>,
     plan: &Plan,
-    layouts: &[Layout],
-    jobs: NonZeroUsize,
     tally: &mut Tally<'_>,
 ) -> Result<(), PublishError> {
+    let Publication { request, layouts, pages } = publication;
+    let jobs = request.jobs;
     let settings = Settings { hosts: vec![], ..site.map.settings().clone() };
     let places = Some((settings, plan.images.clone()));
     if tally.placed_for != places {
@@ -233,7 +214,7 @@ pub fn execute(
         write_blobs(site, plan, layouts, jobs, tally)?;
         tally.placed_for = places;
     }
-    write_documents(site, &plan.early_documents, jobs, tally)?;
+    tally.log.write_all(site, &plan.early_documents, jobs)?;
     if changes_documents(plan) {
         unfinished::begin(&*site.own, [])?;
     }
@@ -241,19 +222,19 @@ pub fn execute(
     // An index says which refs there were, so behind a lock it is written last, and a publish that is killed before can be
     // done again. Without a lock it is what publishers compare, and nothing may follow from one that was never written.
     if site.stores().all(Store::has_lock) {
-        write_registry(site, plan, jobs, tally)?;
-        write_documents(site, &plan.indexes, jobs, tally)?;
+        write_registry(site, plan, jobs, &tally.log)?;
+        tally.log.write_all(site, &plan.indexes, jobs)?;
     } else {
-        write_documents(site, &plan.indexes, jobs, tally)?;
+        tally.log.write_all(site, &plan.indexes, jobs)?;
         send_what_a_gc_removed(site, plan, layouts, jobs, tally)?;
-        write_registry(site, plan, jobs, tally)?;
+        write_registry(site, plan, jobs, &tally.log)?;
     }
     tally.flush(site)?;
     for document in in_order(site, &plan.discovery) {
-        write_documents(site, [document], jobs, tally)?;
+        tally.log.write(site, document)?;
     }
     tally.flush(site)?;
-    catalogue::write(site, &plan.catalogue, jobs, tally)?;
+    catalogue::write(Catalogue { site, pages }, &plan.catalogue, jobs, &tally.log)?;
     tally.flush(site)?;
     Ok(unfinished::end(&*site.own)?)
 }
@@ -277,9 +258,9 @@ fn in_order<'a>(site: &Site, discovery: &'a [PlannedDocument]) -> Vec<&'a Planne
 }
 
 /// The registry view's tags, then the lists that name them; then what it says of refs that are no more goes.
-fn write_registry(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
-    registry::write_tags(site, plan, jobs, tally)?;
-    write_documents(site, &plan.lists, jobs, tally)?;
+fn write_registry(site: &Site, plan: &Plan, jobs: NonZeroUsize, log: &WriteLog<'_>) -> Result<(), PublishError> {
+    registry::write_tags(site, plan, jobs, log)?;
+    log.write_all(site, &plan.lists, jobs)?;
     plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
     Ok(())
 }
@@ -306,7 +287,7 @@ fn write_blobs(
     // The largest first: two workers that end with a large one each would wait for the slower.
     absent.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let (copies, links): (Vec<_>, Vec<_>) = absent.into_iter().partition(|blob| blob.same_as.is_none());
-    let (progress, told) = (tally.progress, &*tally);
+    let (progress, log) = (tally.progress, &tally.log);
     progress.start("blobs", copies.iter().map(|blob| blob.size).sum());
     let write = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
         let place = plan.blob_place(blob)?;
@@ -315,7 +296,7 @@ fn write_blobs(
         };
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
-        told.tell(site, how, &place);
+        log.tell(site, how, &place);
         remember(place);
         Ok(how)
     };
@@ -328,7 +309,7 @@ fn write_blobs(
         let Some(from) = from else { return write(blob) };
         let (kind, digest, size) = (&blob.kind(), &blob.digest, blob.size);
         let how = site.store(to.origin).link_blob(&from.path, &to.path, &Link { kind, digest, size })?;
-        told.tell(site, how, &to);
+        log.tell(site, how, &to);
         remember(to);
         Ok(how)
     };
@@ -434,25 +415,6 @@ fn is_intact(site: &Site, place: &Place, blob: &PlannedBlob, progress: &dyn Prog
             Err(error) => return Err(Origin::Store(format!("{}/{}", store.name(), place.path)).error(error).into()),
         }
     }
-}
-
-/// Writes the documents that do not have the right bytes already, in any order.
-pub(super) fn write_documents<'a, I>(
-    site: &Site,
-    documents: I,
-    jobs: NonZeroUsize,
-    tally: &Tally<'_>,
-) -> Result<(), PublishError>
-where
-    I: IntoIterator<Item = &'a PlannedDocument, IntoIter: ExactSizeIterator + Send>,
-{
-    let write = |document: &PlannedDocument| -> Result<(), StoreError> {
-        let is_written = document.write(site.store(document.place.origin))?;
-        tally.document(site, document.place.clone(), is_written, document.size);
-        Ok(())
-    };
-    parallel::map(documents, jobs, write)?;
-    Ok(())
 }
 
 struct LayoutBlob<'a> {

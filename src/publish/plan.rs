@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::catalogue::{CataloguePlan, ChangedImage, Planner};
 use super::collect::{Image, MissingBlob};
-use super::{Request, Site, SiteImage, SiteImageError, registry, unfinished};
-use crate::catalogue::page::PageError;
-use crate::layout::{LAYOUT_MARKER, Layout, LayoutError};
-use crate::shell;
+use super::registry;
+use super::request::{Publication, Request};
+use crate::catalogue::page::Pages;
+use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedImage, Planner};
+use crate::layout::LAYOUT_MARKER;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
-use crate::store::{Change, Expected, PlannedDocument, StoreError};
+use crate::store::change::{Change, PlannedDocument};
+use crate::store::site::{Site, SiteError};
+use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::{Expected, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::ref_engines;
 use oci_discovery::json::MAX_INDEX_BYTES;
@@ -162,6 +165,12 @@ pub enum PlanError {
     /// The site cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the site says of itself cannot be read.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The catalogue cannot be planned.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// What the site has of an image cannot be read.
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
@@ -222,14 +231,6 @@ pub enum PlanError {
         /// The template.
         template: String,
     },
-    /// A part of the site lives at an origin whose directory is not known.
-    #[error("{site} keeps a part of its files at {origin}: say where with `--store {}`", shell::quote(&format!("{origin}=DIR")))]
-    StoreNeeded {
-        /// The site.
-        site: String,
-        /// The origin.
-        origin: String,
-    },
     /// A blob that the site had when the plan was made.
     #[error("the blob {digest}, needed for {path}, vanished from the site while it was being published; publish again")]
     Vanished {
@@ -246,21 +247,6 @@ pub enum PlanError {
         /// The other.
         second: String,
     },
-    /// A file of somebody else stands where a page of the catalogue belongs.
-    #[error(
-        "{path} is there already and is not of ocisite's catalogue; move it away, or publish without the catalogue with \
-         --no-catalogue"
-    )]
-    ForeignPage {
-        /// The file.
-        path: SitePath,
-    },
-    /// A page of the catalogue cannot be made.
-    #[error(transparent)]
-    Page(#[from] PageError),
-    /// A manifest cannot be read from a layout, though it could a moment before.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
     /// A document of somebody else stands where ours belongs.
     #[error(
         "{path} is there already and says something else than this site would; merge them by hand, or move it away"
@@ -281,11 +267,11 @@ pub type EntriesBefore = HashMap<ImageName, Vec<Entry>>;
 /// Besides what is wrong with the site: [`StoreError::Conflict`] when another publisher changed it while it was being read.
 pub fn plan(
     site: &Site,
-    request: &Request,
+    publication: Publication<'_>,
     images: Vec<Image>,
-    layouts: &[Layout],
     before: &mut EntriesBefore,
 ) -> Result<Plan, PlanError> {
+    let Publication { request, pages, .. } = publication;
     let jobs = request.jobs;
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
@@ -295,9 +281,9 @@ pub fn plan(
     let names = images.iter().map(|image| image.name.clone()).collect();
     let mut plan = Plan { images: names, blob_places, blobs, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
-    let mut planner = has_catalogue.then(|| Planner::new(site, layouts, request.recheck)).transpose()?;
+    let mut planner = has_catalogue.then(|| Planner::new(Catalogue { site, pages }, request.recheck)).transpose()?;
     let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| {
-        plan_image(site, request, image, blob_places, planner.as_ref())
+        plan_image(site, publication, image, blob_places, planner.as_ref())
     };
     let planned_images = parallel::map(images.into_iter().zip(&plan.blob_places), jobs, work)?;
     for (position, planned) in planned_images.into_iter().enumerate() {
@@ -327,7 +313,7 @@ pub fn plan(
     };
     if has_registry || has_catalogue {
         let sources: Vec<&PlannedDocument> = plan.indexes.iter().chain(&plan.discovery).collect();
-        parallel::map(sources, jobs, |document| refuse_change(site, document))?;
+        parallel::map(sources, jobs, |document| site.refuse_change(document))?;
     }
     Ok(plan)
 }
@@ -347,20 +333,23 @@ struct PlannedImage {
 
 fn plan_image(
     site: &Site,
-    request: &Request,
+    publication: Publication<'_>,
     mut image: Image,
     blobs: &BlobPlaces,
     catalogue: Option<&Planner>,
 ) -> Result<PlannedImage, PlanError> {
     let place = site.map.index_place(&image.name)?;
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
-    let marker = marker.map(|place| planned(site, place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
+    let marker = marker.map(|place| site.planned(place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
     let warnings = ending_warnings(site, &image, &place.path)?;
     image.warnings.extend(warnings);
-    let (index, new) = plan_index(site, request, &mut image, place, catalogue)?;
-    let published =
-        |(planner, new): (&Planner, &NewIndex)| planner.published(&image, &new.change.after, new.digest.clone());
+    let (index, new) = plan_index(site, publication.request, &mut image, place, catalogue)?;
+    let published = |(planner, new): (&Planner, &NewIndex)| {
+        let layouts =
+            image.blobs.iter().filter_map(|found| Some((&found.blob.digest, publication.layouts.get(found.layout)?)));
+        planner.published(&image.name, &new.change.after, new.digest.clone(), layouts.collect())
+    };
     let for_catalogue = catalogue.zip(new.as_ref()).map(published).transpose()?;
     let has_registry = site.map.settings().views.registry;
     if let Some(None) = for_catalogue {
@@ -404,24 +393,21 @@ fn remember_entries(before: &mut EntriesBefore, image: &ImageName, change: &mut 
     change.before.clone_from(known);
 }
 
-/// Finds out whether another publisher has changed what the site says of itself, since that was read.
-pub(super) fn refuse_changed_description(site: &Site) -> Result<(), PlanError> {
-    let path = SitePath::new(path::DESCRIPTION)?;
-    let there = site.own.read_document(&path, super::MAX_DESCRIPTION_BYTES)?;
-    match there.map(|there| there.version) == site.description.as_ref().map(|there| there.version.clone()) {
-        true => Ok(()),
-        false => Err(StoreError::Conflict { path }.into()),
+impl PlanError {
+    /// The document that another publisher changed, if that is what went wrong.
+    pub fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            PlanError::Store(error) => error.conflict(),
+            PlanError::Site(error) => error.conflict(),
+            PlanError::Catalogue(error) => error.conflict(),
+            _ => None,
+        }
     }
-}
-
-/// What follows from a document is planned after the document was read, so it must not have changed meanwhile.
-pub(super) fn refuse_change(site: &Site, document: &PlannedDocument) -> Result<(), StoreError> {
-    document.refuse_change(site.store(document.place.origin), MAX_INDEX_BYTES)
 }
 
 impl Plan {
     /// The objects in the order in which they are written, with how they are served.
-    pub fn objects(&self, site: &Site) -> Result<Vec<Object>, PlanError> {
+    pub fn objects(&self, site: &Site, pages: &Pages) -> Result<Vec<Object>, PlanError> {
         let map = &site.map;
         let mut objects = Vec::new();
         for blob in &self.blobs {
@@ -437,7 +423,12 @@ impl Plan {
         objects.extend(self.documents().chain(&self.catalogue.assets).map(of));
         for image in &self.catalogue.images {
             let place = Place { origin: None, path: image.page.clone() };
-            objects.push(object(map, &place, &Kind::CataloguePage, image.page_bytes(site)?.len() as u64));
+            objects.push(object(
+                map,
+                &place,
+                &Kind::CataloguePage,
+                image.page_bytes(Catalogue { site, pages })?.len() as u64,
+            ));
         }
         objects.extend(self.catalogue.documents().map(of));
         Ok(objects)
@@ -609,11 +600,6 @@ fn plan_index(
     Ok((document, Some(NewIndex { change: IndexChange { before, after: index }, digest })))
 }
 
-/// The index that the site has of an image. None: it has none.
-pub(super) fn read_index(site: &Site, image: &ImageName) -> Result<Option<Index>, PlanError> {
-    Ok(SiteImage { site, image }.index()?.map(|(index, _)| index))
-}
-
 /// Whether an entry of a published index refers to another manifest. It is asked rarely: only for entries without a ref,
 /// when an image without a ref is published again.
 fn is_referrer(site: &Site, image: &ImageName, entry: &Entry) -> Result<bool, PlanError> {
@@ -644,20 +630,15 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     let settings = site.map.settings();
     let cas_template = site.map.cas_is_shared().then(|| settings.cas_template.as_str());
     let bytes = ref_engines::write(settings.index_template.as_str(), cas_template);
-    let ref_engines = planned(site, own(oci_discovery::discovery::WELL_KNOWN_PATH)?, Kind::RefEngines, bytes)?;
+    let ref_engines = site.planned(own(oci_discovery::discovery::WELL_KNOWN_PATH)?, Kind::RefEngines, bytes)?;
     let is_foreign = matches!((&description.change, &ref_engines.change), (Change::Create(_), Change::Replace(..)));
     // It may also be of a publish that was killed before it wrote the description.
     if is_foreign && unfinished::read(&*site.own)?.is_none() {
         // Not foreign, if another publisher made the site between the two reads.
-        refuse_changed_description(site)?;
+        site.refuse_changed_description()?;
         return Err(PlanError::Foreign { path: ref_engines.place.path });
     }
     Ok(vec![description, ref_engines])
-}
-
-pub(super) fn planned(site: &Site, place: Place, kind: Kind, bytes: Vec<u8>) -> Result<PlannedDocument, PlanError> {
-    let there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-    Ok(PlannedDocument::new(place, kind, bytes, there))
 }
 
 fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {

@@ -9,13 +9,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::collect::Image;
-use super::execute::Tally;
-use super::plan::{
-    BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag, planned, read_index,
-};
-use super::{PublishError, Site, SiteImage, SiteImageError};
+use super::plan::{BlobRole, IndexChange, Originals, Plan, PlanError, PlannedBlob, PlannedName, PlannedTag};
 use crate::site::index::{Entry, Merge};
 use crate::site::{Kind, Place, SitePath, registry};
+use crate::store::site::Site;
+use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::write_log::WriteLog;
 use crate::store::{Document, Expected};
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
@@ -42,9 +41,9 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
         plan_images_from_before(site, originals, plan)?;
     }
     let own = |path| Place { origin: None, path };
-    plan.lists.push(planned(site, own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
+    plan.lists.push(site.planned(own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?);
     let empty = registry::referrers_list([]);
-    plan.lists.push(planned(site, own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
+    plan.lists.push(site.planned(own(registry::no_referrers_path()?), Kind::Referrers, empty)?);
     // Tags that lead to the same platforms have one index.
     let mut places = HashSet::new();
     plan.early_documents.retain(|document| places.insert(document.place.clone()));
@@ -55,7 +54,7 @@ pub(super) fn plan_site(site: &Site, originals: &mut Originals, plan: &mut Plan)
 fn plan_images_from_before(site: &Site, originals: &mut Originals, plan: &mut Plan) -> Result<(), PlanError> {
     let published: HashSet<ImageName> = plan.images.iter().cloned().collect();
     for name in site.images.iter().filter(|name| !published.contains(name)) {
-        let Some(after) = read_index(site, name)? else { continue };
+        let Some((after, _)) = (SiteImage { site, image: name }).index()? else { continue };
         let position = plan.images.len();
         plan.images.push(name.clone());
         plan.blob_places.push(Arc::new(site.map.blob_places(name)?));
@@ -283,7 +282,7 @@ impl TagPlanner<'_> {
         let cas = plan.blob_places[self.image].place(digest)?;
         let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
         for place in places {
-            plan.early_documents.push(planned(self.site, place, kind.clone(), bytes.to_vec())?);
+            plan.early_documents.push(self.site.planned(place, kind.clone(), bytes.to_vec())?);
         }
         Ok(())
     }
@@ -301,7 +300,7 @@ impl TagPlanner<'_> {
 
 fn plan_tags_lists(site: &Site, name: &str, tags: &[&str], plan: &mut Plan) -> Result<(), PlanError> {
     let list = |path: SitePath, tags: &[&str]| {
-        planned(site, Place { origin: None, path }, Kind::TagsList, registry::tags_list(name, tags))
+        site.planned(Place { origin: None, path }, Kind::TagsList, registry::tags_list(name, tags))
     };
     plan.lists.push(list(registry::tags_list_path(name)?, tags)?);
     if tags.len() <= registry::MAX_TAGS_WITH_LAST {
@@ -343,11 +342,11 @@ fn plan_referrers(
             let typed = registry::typed_manifest_path(name.path(), &tag, media_type::INDEX).transpose()?;
             let kind = Kind::RegistryTag(Some(media_type::INDEX.into()));
             for path in typed.into_iter().chain([registry::manifest_path(name.path(), &tag)?]) {
-                plan.lists.push(planned(site, Place { origin: None, path }, kind.clone(), bytes.clone())?);
+                plan.lists.push(site.planned(Place { origin: None, path }, kind.clone(), bytes.clone())?);
             }
         }
         written.insert(path.clone());
-        plan.lists.push(planned(site, Place { origin: None, path }, Kind::Referrers, bytes)?);
+        plan.lists.push(site.planned(Place { origin: None, path }, Kind::Referrers, bytes)?);
     }
     if merge == Merge::ReplaceImage {
         let prefix = format!("{}/{}/referrers/", registry::ROOT, name.path());
@@ -362,23 +361,18 @@ fn plan_referrers(
 
 /// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS, which is read once for many tags that
 /// lead to it.
-pub(super) fn write_tags(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &Tally<'_>) -> Result<(), PublishError> {
+pub(super) fn write_tags(site: &Site, plan: &Plan, jobs: NonZeroUsize, log: &WriteLog<'_>) -> Result<(), PlanError> {
     let mut tags: Vec<&PlannedTag> = plan.tags.iter().collect();
     tags.sort_by_key(|tag| (tag.image, &tag.digest, &tag.media_type));
     let is_same =
         |a: &&PlannedTag, b: &&PlannedTag| (a.image, &a.digest, &a.media_type) == (b.image, &b.digest, &b.media_type);
     let groups: Vec<&[&PlannedTag]> = tags.chunk_by(is_same).flat_map(|same| same.chunks(TAGS_AT_ONCE)).collect();
-    parallel::map(&groups, jobs, |tags| write_tags_of_manifest(site, plan, tags, tally))?;
+    parallel::map(&groups, jobs, |tags| write_tags_of_manifest(site, plan, tags, log))?;
     Ok(())
 }
 
 /// Writes tags that lead to one manifest.
-fn write_tags_of_manifest(
-    site: &Site,
-    plan: &Plan,
-    tags: &[&PlannedTag],
-    tally: &Tally<'_>,
-) -> Result<(), PublishError> {
+fn write_tags_of_manifest(site: &Site, plan: &Plan, tags: &[&PlannedTag], log: &WriteLog<'_>) -> Result<(), PlanError> {
     let Some(first) = tags.first() else { return Ok(()) };
     let image = SiteImage { site, image: &plan.images[first.image] };
     let mut manifest = None;
@@ -388,13 +382,13 @@ fn write_tags_of_manifest(
     let kind = Kind::RegistryTag(Some(first.media_type.to_string()));
     // The manifest may be one that the layout lacks and was allowed to.
     for tag in tags.iter().filter(|tag| manifest.is_some() || tag.is_unchanged()) {
-        for (path, planned) in tag.names(image.image.path()).map_err(PlanError::from)? {
+        for (path, planned) in tag.names(image.image.path())? {
             let changed = manifest.as_ref().filter(|_| !planned.is_unchanged);
             if let Some(manifest) = changed {
                 site.own.write_document(&path, &kind, manifest, &planned.expected)?;
             }
             let size = if planned.is_unchanged { planned.size } else { tag.size };
-            tally.document(site, Place { origin: None, path }, changed.is_some(), size);
+            log.add(site, Place { origin: None, path }, changed.is_some(), size);
         }
         remove_other_types(site, image.image.path(), tag)?;
     }
@@ -402,8 +396,8 @@ fn write_tags_of_manifest(
 }
 
 /// A tag that changed its type has its old typed name still; also when the publish that changed it was killed.
-fn remove_other_types(site: &Site, name: &str, tag: &PlannedTag) -> Result<(), PublishError> {
-    let own = tag.names(name).map_err(PlanError::from)?;
+fn remove_other_types(site: &Site, name: &str, tag: &PlannedTag) -> Result<(), PlanError> {
+    let own = tag.names(name)?;
     for (path, _) in registry::typed_manifest_paths(name, &tag.tag) {
         if own.iter().all(|(known, _)| *known != path) && site.own.stat(&path)?.is_some() {
             site.own.remove_document(&path)?;

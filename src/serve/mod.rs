@@ -28,13 +28,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use crate::publish::{self, PublishError};
 use crate::root::Root;
 use crate::site::SiteMap;
 use crate::site::map::MapError;
 use crate::site::path::DESCRIPTION;
 use crate::store::StoreError;
 use crate::store::directory::{DirectoryStore, LinkMode};
+use crate::store::site::{self, SiteError};
 use client::Client;
 use computed::Computations;
 use gate::Gate;
@@ -56,7 +56,7 @@ pub enum ServeError {
     },
     /// The site's description cannot be read.
     #[error(transparent)]
-    Description(#[from] PublishError),
+    Description(#[from] SiteError),
     /// The directory cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -184,7 +184,7 @@ fn modified(root: &Root) -> Option<SystemTime> {
 
 fn read_map(root: &Path) -> Result<SiteMap, ServeError> {
     let store = DirectoryStore::new(root, LinkMode::Copy, true)?;
-    let description = publish::description(&store)?.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
+    let description = site::description(&store)?.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
     Ok(SiteMap::new(description.settings)?)
 }
 

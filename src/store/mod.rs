@@ -13,6 +13,10 @@ pub mod gc_mark;
 pub mod location;
 pub mod private_state;
 pub mod retry;
+pub mod site;
+pub mod site_image;
+pub mod unfinished;
+pub mod write_log;
 
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
@@ -29,7 +33,6 @@ use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest;
 use oci_discovery::parallel;
 
-pub use change::{Change, PlannedDocument};
 pub use location::{BucketLocation, Location, LocationError, Provider};
 
 /// Blobs larger than this are sent to a bucket in parts of this size, in bytes, when nobody says otherwise.
@@ -498,6 +501,16 @@ pub enum StoreError {
     /// A file or directory of the site, or of its private state, cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl StoreError {
+    /// The document that another writer changed, if that is what went wrong.
+    pub fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            StoreError::Conflict { path } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong between this program and an object store, in words that help. Nothing that the store sent is repeated but

@@ -8,11 +8,11 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::source::{Document, Fault, Said, Source};
-use crate::publish::MAX_DESCRIPTION_BYTES;
 use crate::root::{FileError, Root, SYMBOLIC_LINK};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
 use crate::site::path::DESCRIPTION;
+use crate::store::site::MAX_DESCRIPTION_BYTES;
 use crate::store::{self, Listed, Location, Store, StoreError};
 use oci_discovery::error::chain;
 use oci_discovery::json;

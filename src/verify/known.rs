@@ -10,11 +10,11 @@ use super::files::Files;
 use super::finding::Finding;
 use super::request::{Directory, Options};
 use super::rule;
-use crate::publish::{self, PublishError};
 use crate::site::path::DESCRIPTION;
 use crate::site::settings::Views;
 use crate::site::{Kind, Preset, Settings, SiteMap, SitePath};
 use crate::store::StoreError;
+use crate::store::site::{self, SiteError};
 use oci_discovery::discovery::WELL_KNOWN_PATH;
 use oci_discovery::discovery::ref_engines::MAX_BYTES;
 use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
@@ -48,7 +48,7 @@ pub enum Stop {
 impl Known {
     /// Finds out what there is to check.
     pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
-        let mut known = match publish::description(&*files.own.store) {
+        let mut known = match site::description(&*files.own.store) {
             Ok(Some(description)) => Known {
                 hosts: description.settings.hosts.iter().cloned().collect(),
                 map: SiteMap::new(description.settings).ok(),
@@ -57,7 +57,7 @@ impl Known {
                 images: description.images,
             },
             Ok(None) => Known::undescribed(files, directory, options)?,
-            Err(PublishError::Store(error)) => return Err(Stop::Error(error.into())),
+            Err(SiteError::Store(error)) => return Err(Stop::Error(error.into())),
             Err(error) => {
                 let problem = std::error::Error::source(&error).map_or(error.to_string(), chain);
                 return Err(Stop::Finding(unusable_description(&problem)));

@@ -12,7 +12,7 @@
 //!
 //! A site does not decide how much memory this takes. It may list any number of images: a name takes less than a hundred bytes
 //! more than its text, and besides the names a verification takes at most 64 MiB, the text of the description
-//! ([`publish::MAX_DESCRIPTION_BYTES`]). Each image that is being looked at takes what its index and its manifests take, one image
+//! ([`crate::store::site::MAX_DESCRIPTION_BYTES`]). Each image that is being looked at takes what its index and its manifests take, one image
 //! for a worker. A blob that was reached takes 16 to 40 bytes.
 
 pub mod deep;
@@ -40,13 +40,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use url::Url;
 
+use crate::catalogue::page::Pages;
+use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::client::http::{self, Http};
 use crate::outbound::address::canonical;
 use crate::progress::Progress;
-use crate::publish;
-use crate::publish::SitePlace;
 use crate::site::path::DESCRIPTION;
 use crate::site::{Settings, SiteMap};
+use crate::store::site::{Site, SitePlace};
 use crate::store::{Location, StoreError};
 use oci_discovery::discovery::url::is_web;
 use oci_discovery::error::chain;
@@ -125,8 +126,8 @@ pub fn verify_directory(
 
 /// Compares the catalogue with the indexes. What cannot be read for it was found by the walk already.
 fn compare_catalogue(directory: &Directory, findings: &Findings) {
-    let Ok(Some(site)) = publish::Site::open_existing(&directory.place) else { return };
-    for path in publish::catalogue::differences(&site).unwrap_or_default() {
+    let (Ok(Some(site)), Ok(pages)) = (Site::open_existing(&directory.place), Pages::load(None)) else { return };
+    for path in catalogue::differences(Catalogue { site: &site, pages: &pages }).unwrap_or_default() {
         let (expected, found) = ("what the indexes say", "something else");
         findings.push(Finding::new(&rule::CATALOGUE_DIFFERS, path.to_string(), expected, found));
     }

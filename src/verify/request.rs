@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::publish::SitePlace;
+use crate::store::site::SitePlace;
 use oci_discovery::name::ImageName;
 
 /// What is asked of a verification.

@@ -8,9 +8,9 @@ use url::Url;
 
 use super::source::{Document, Fault, Said, Source};
 use crate::client::http::{Http, HttpError, Request, Response, body_error};
-use crate::publish::MAX_DESCRIPTION_BYTES;
 use crate::site::description::{Description, DescriptionError};
 use crate::site::path::DESCRIPTION;
+use crate::store::site::MAX_DESCRIPTION_BYTES;
 use oci_discovery::discovery::ContentType;
 use oci_discovery::discovery::WELL_KNOWN_PATH;
 use oci_discovery::error::chain;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ocisite::publish;
 use ocisite::root::Root;
 use ocisite::serve::computed::Computations;
 use ocisite::serve::preview::Preview;
 use ocisite::serve::respond::{Request, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
+use ocisite::store::site;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -94,7 +94,7 @@ fn answer(stream: &mut TcpStream, root: &Root, faults: Faults) {
     let asked = request.path.clone();
     (faults.request)(&mut request);
     let store = DirectoryStore::new(root.path(), LinkMode::Copy, true).unwrap();
-    let map = SiteMap::new(publish::description(&store).unwrap().unwrap().settings).unwrap();
+    let map = SiteMap::new(site::description(&store).unwrap().unwrap().settings).unwrap();
     let mut response =
         respond(&Preview { root, map: &map, computations: &Computations::default(), client: None }, &request);
     (faults.response)(&request, &mut response);

@@ -13,9 +13,9 @@ use std::io::ErrorKind;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::PlanError;
+use super::site::SiteError;
+use super::{Document, Expected, Store, StoreError};
 use crate::site::{Kind, SitePath};
-use crate::store::{Expected, Store, StoreError};
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 
@@ -33,7 +33,7 @@ pub struct Unfinished {
 }
 
 /// What was begun and never ended. None: all was ended.
-pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, PlanError> {
+pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, SiteError> {
     let path = SitePath::new(PATH)?;
     if !store.has_lock() {
         return Ok(None);
@@ -47,12 +47,12 @@ pub fn read(store: &dyn Store) -> Result<Option<Unfinished>, PlanError> {
     }
     let there = store.read_document(&path, MAX_BYTES).ok().flatten();
     // One that cannot be read still says that something was begun.
-    let read = |there: crate::store::Document| json::parse_as(&there.bytes, json::MAX_VALUE_BYTES).ok();
+    let read = |there: Document| json::parse_as(&there.bytes, json::MAX_VALUE_BYTES).ok();
     Ok(Some(there.and_then(read).unwrap_or_default()))
 }
 
 /// Notes that the site is going to be changed, before anything is. What was begun before stays noted.
-pub fn begin(store: &dyn Store, removing: impl IntoIterator<Item = ImageName>) -> Result<(), PlanError> {
+pub fn begin(store: &dyn Store, removing: impl IntoIterator<Item = ImageName>) -> Result<(), SiteError> {
     if !store.has_lock() {
         return Ok(());
     }
@@ -70,7 +70,7 @@ pub fn begin(store: &dyn Store, removing: impl IntoIterator<Item = ImageName>) -
 }
 
 /// Notes that the site is whole.
-pub fn end(store: &dyn Store) -> Result<(), PlanError> {
+pub fn end(store: &dyn Store) -> Result<(), SiteError> {
     match store.has_lock() {
         true => Ok(store.remove_document(&SitePath::new(PATH)?)?),
         false => Ok(()),

@@ -3,11 +3,11 @@
 //! All that reads a manifest of a site reads it here, so that damaged bytes are noticed by whoever comes by them and are never
 //! copied on.
 
-use super::Site;
+use super::site::Site;
+use super::{Expected, Origin, StoreError};
 use crate::site::SitePath;
 use crate::site::index::{Entry, Index, IndexError};
 use crate::site::map::MapError;
-use crate::store::{Expected, Origin, StoreError};
 use oci_discovery::digest::ContentError;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;

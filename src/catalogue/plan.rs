@@ -1,5 +1,4 @@
-//! What a publish does for the catalogue (see [`crate::catalogue`]): the documents and pages of the images that it changes, the
-//! documents that tell who has their layers, and the list. Documents and pages of other images are left alone.
+//! What a publish, a removal or a copy changes in the catalogue: the documents and pages of its images, the documents that tell who has their layers, and the list. Documents and pages of other images are left alone.
 //!
 //! The cost follows the change. An image's document says which index it was made from, and while the image keeps that index,
 //! its document and its page are left alone. `catalogue.json` says how the pages were made; when it is missing, or they were
@@ -13,28 +12,80 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::collect::Image;
-use super::execute::{Tally, write_documents};
-use super::plan::{PlanError, planned, read_index, refuse_change, refuse_changed_description};
-use super::{PublishError, Site, SiteImage, SiteImageError, unfinished};
-use crate::catalogue::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
-use crate::catalogue::layers::{LayersChange, LayersDocument};
-use crate::catalogue::outline::{Differences, Listed, Outline};
-use crate::catalogue::templates;
-use crate::layout::Layout;
+use super::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
+use super::layers::{LayersChange, LayersDocument};
+use super::outline::{Differences, Listed, Outline};
+use super::page::{PageError, Pages};
+use super::templates;
+use crate::layout::{Layout, LayoutError};
 use crate::progress::Silent;
 use crate::site::index::Index;
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, catalogue};
-use crate::store::{Change, Document, PlannedDocument};
+use crate::store::change::{Change, PlannedDocument};
+use crate::store::site::{Site, SiteError};
+use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::write_log::WriteLog;
+use crate::store::{Document, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified};
 use oci_discovery::parallel;
+
+/// Why the catalogue cannot be planned or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The site cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the site says of itself cannot be read.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// What the site has of an image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
+    /// A manifest cannot be read from a layout, though it could a moment before.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A path of the program's own is refused.
+    #[error("the site's own documents have no place")]
+    Path(#[from] PathError),
+    /// A page cannot be made.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// A file of another program is in the place of a page.
+    #[error(
+        "{path} is there already and is not of ocisite's catalogue; move it away, or publish without the catalogue with \
+         --no-catalogue"
+    )]
+    ForeignPage {
+        /// The file.
+        path: SitePath,
+    },
+}
+
+impl CatalogueError {
+    /// The document that another publisher changed, if that is what went wrong.
+    pub fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            CatalogueError::Store(error) => error.conflict(),
+            CatalogueError::Site(error) => error.conflict(),
+            _ => None,
+        }
+    }
+}
+
+/// A site, and what renders its pages.
+#[derive(Clone, Copy)]
+pub struct Catalogue<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// What renders the pages.
+    pub pages: &'a Pages,
+}
 
 /// What is written for the catalogue, in this order; pages of images go before the documents of layers.
 #[derive(Debug, Default)]
@@ -61,9 +112,9 @@ pub struct ImageObjects {
 }
 
 /// Gathers what changes, image by image.
-pub(crate) struct Planner<'a> {
+pub struct Planner<'a> {
     site: &'a Site,
-    layouts: &'a [Layout],
+    pages: &'a Pages,
     /// Whether what the existing documents say of an image is made again, because it may be damaged.
     recheck: bool,
     /// The list as it is going to be, but for its images.
@@ -78,7 +129,7 @@ pub(crate) struct Planner<'a> {
 }
 
 /// An image whose documents may have to be written.
-pub(crate) struct ChangedImage {
+pub struct ChangedImage {
     row: Row,
     layers: LayersChange,
     objects: ImageObjects,
@@ -86,20 +137,21 @@ pub(crate) struct ChangedImage {
 
 impl<'a> Planner<'a> {
     /// Looks at the existing catalogue.
-    pub(crate) fn new(site: &'a Site, layouts: &'a [Layout], recheck: bool) -> Result<Planner<'a>, PlanError> {
+    pub fn new(catalogue: Catalogue<'a>, recheck: bool) -> Result<Planner<'a>, CatalogueError> {
+        let Catalogue { site, pages } = catalogue;
         let list_found = read(site, &SitePath::new(catalogue::LIST)?)?;
         let is_whole = unfinished::read(&*site.own)?.is_none();
         let outline = list_found.as_ref().filter(|_| is_whole).and_then(|found| Outline::parse(&found.bytes));
-        let templates = site.pages.templates().digest().to_string();
+        let templates = pages.templates().digest().to_string();
         let settings = site.map.settings();
         let list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
         let (images, gone) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Planner { site, layouts, recheck, list, list_found, outline, images, gone })
+        Ok(Planner { site, pages, recheck, list, list_found, outline, images, gone })
     }
 
     /// The same, without building upon the existing catalogue; and what its list says.
-    fn anew(site: &'a Site) -> Result<(Planner<'a>, Option<Outline>), PlanError> {
-        let mut planner = Planner::new(site, &[], false)?;
+    fn anew(catalogue: Catalogue<'a>) -> Result<(Planner<'a>, Option<Outline>), CatalogueError> {
+        let mut planner = Planner::new(catalogue, false)?;
         let outline = planner.outline.take();
         Ok((planner, outline))
     }
@@ -121,7 +173,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the document, the page and the row of an image exist and were made from the index with these bytes.
-    pub(crate) fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, PlanError> {
+    pub fn is_current(&self, image: &ImageName, index: &[u8]) -> Result<bool, CatalogueError> {
         let may_be = !self.recheck && !self.needs_all_pages();
         let Some(listed) = self.listed().filter(|listed| may_be && listed.has(image)) else {
             return Ok(false);
@@ -135,34 +187,21 @@ impl<'a> Planner<'a> {
             && self.site.own.stat(&catalogue::page_path(image)?)?.is_some())
     }
 
-    /// What becomes of an image that is published now, whose index has this digest. None: it can have no page.
-    pub(crate) fn published(
-        &self,
-        image: &Image,
-        index: &Index,
-        index_digest: Digest,
-    ) -> Result<Option<ChangedImage>, PlanError> {
-        let layouts: HashMap<&Digest, &Layout> = image
-            .blobs
-            .iter()
-            .filter_map(|found| Some((&found.blob.digest, self.layouts.get(found.layout)?)))
-            .collect();
-        self.changed(&image.name, index, index_digest, layouts)
-    }
-
     /// What becomes of an image with this index, when all it leads to is in the site. None: it can have no page.
-    pub(crate) fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<ChangedImage>, PlanError> {
+    pub fn of_site(&self, name: &ImageName, index: &Index) -> Result<Option<ChangedImage>, CatalogueError> {
         let digest = Digest::of(Algorithm::Sha256, &index.to_bytes());
-        self.changed(name, index, digest, HashMap::new())
+        self.published(name, index, digest, HashMap::new())
     }
 
-    fn changed(
+    /// What becomes of an image that is published now, whose index has this digest, with blobs of these layouts. None: it can have
+    /// no page.
+    pub fn published(
         &self,
         name: &ImageName,
         index: &Index,
         digest: Digest,
         layouts: HashMap<&Digest, &Layout>,
-    ) -> Result<Option<ChangedImage>, PlanError> {
+    ) -> Result<Option<ChangedImage>, CatalogueError> {
         let (Ok(path), Ok(page)) = (catalogue::document_path(name), catalogue::page_path(name)) else {
             return Ok(None);
         };
@@ -181,17 +220,17 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds an image.
-    pub(crate) fn add(&mut self, image: ChangedImage) {
+    pub fn add(&mut self, image: ChangedImage) {
         self.images.insert(image.row.name.clone(), image);
     }
 
     /// Decides what is written, now that all changes are known. `images` are those that the site will have, sorted.
-    pub(crate) fn finish(mut self, images: &[&ImageName]) -> Result<CataloguePlan, PlanError> {
+    pub fn finish(mut self, images: &[&ImageName]) -> Result<CataloguePlan, CatalogueError> {
         let Differences { gone, unlisted } = self.listed().map(|listed| listed.differences(images)).unwrap_or_default();
         self.gone.extend(gone);
         self.add_images_from_before(if self.needs_all_pages() { images } else { &unlisted })?;
         let site = self.site;
-        let mut plan = CataloguePlan { assets: assets(site)?, ..CataloguePlan::default() };
+        let mut plan = CataloguePlan { assets: assets(site, self.pages)?, ..CataloguePlan::default() };
         let mut layers = LayersDocuments::new(site);
         if self.is_anew() {
             layers.empty_all()?;
@@ -215,11 +254,11 @@ impl<'a> Planner<'a> {
             plan.images.push(objects);
         }
         plan.layers = layers.planned();
-        let is_anew = self.is_anew();
+        let (is_anew, pages) = (self.is_anew(), self.pages);
         if self.is_list_changed(&rows)? {
             plan.list = self.plan_list(rows)?;
         }
-        plan.try_templates(site)?;
+        plan.try_templates(Catalogue { site, pages })?;
         if is_anew {
             plan.remove_strays(site)?;
         }
@@ -228,10 +267,10 @@ impl<'a> Planner<'a> {
 
     /// Images that are not changed now, where pages have to be made for them: all, or those that an interrupted publish left
     /// without.
-    fn add_images_from_before(&mut self, images: &[&ImageName]) -> Result<(), PlanError> {
+    fn add_images_from_before(&mut self, images: &[&ImageName]) -> Result<(), CatalogueError> {
         for name in images {
             if !self.images.contains_key(*name)
-                && let Some(index) = read_index(self.site, name)?
+                && let Some((index, _)) = (SiteImage { site: self.site, image: name }).index()?
                 && let Some(changed) = self.of_site(name, &index)?
             {
                 self.add(changed);
@@ -240,7 +279,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn is_list_changed(&self, rows: &[Row]) -> Result<bool, PlanError> {
+    fn is_list_changed(&self, rows: &[Row]) -> Result<bool, CatalogueError> {
         let Some(listed) = self.listed().filter(|_| !self.needs_all_pages() && self.gone.is_empty()) else {
             return Ok(true);
         };
@@ -249,7 +288,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The list with all of its rows, as a page and as a document.
-    fn plan_list(mut self, rows: Vec<Row>) -> Result<Vec<PlannedDocument>, PlanError> {
+    fn plan_list(mut self, rows: Vec<Row>) -> Result<Vec<PlannedDocument>, CatalogueError> {
         let site = self.site;
         self.list.images = self.rows_from_before()?;
         self.gone.iter().for_each(|name| self.list.remove(name));
@@ -257,20 +296,20 @@ impl<'a> Planner<'a> {
         let list = Arc::new(self.list);
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
         let may_be_foreign = !site.views_before().catalogue && !is_ours(self.list_found.as_ref());
-        let page = planned(site, place(catalogue::LIST_PAGE)?, Kind::CataloguePage, site.pages.list(&list)?)?;
+        let page = site.planned(place(catalogue::LIST_PAGE)?, Kind::CataloguePage, self.pages.list(&list)?)?;
         let kind = Kind::CatalogueDocument;
         let document = PlannedDocument::new(place(catalogue::LIST)?, kind, list.to_bytes(), self.list_found);
         let planned = vec![page, document];
         if may_be_foreign && let Some(foreign) = planned.iter().find(|it| matches!(it.change, Change::Replace(..))) {
             // Not foreign, if another publisher made the catalogue since the description was read.
-            refuse_changed_description(site)?;
-            return Err(PlanError::ForeignPage { path: foreign.place.path.clone() });
+            site.refuse_changed_description()?;
+            return Err(CatalogueError::ForeignPage { path: foreign.place.path.clone() });
         }
         Ok(planned)
     }
 
     /// The rows of the existing list.
-    fn rows_from_before(&self) -> Result<Vec<Row>, PlanError> {
+    fn rows_from_before(&self) -> Result<Vec<Row>, CatalogueError> {
         let Some(listed) = self.listed() else { return Ok(vec![]) };
         if let Some(list) = ListDocument::parse(listed.bytes) {
             return Ok(list.images);
@@ -290,7 +329,7 @@ impl<'a> Planner<'a> {
 impl CataloguePlan {
     /// The plan for a site that is to have no catalogue (any more). The list goes last: as long as it is there, what is beside it
     /// is of a catalogue, also when a publish that took it away was killed.
-    pub(crate) fn without(site: &Site) -> Result<CataloguePlan, PlanError> {
+    pub fn without(site: &Site) -> Result<CataloguePlan, CatalogueError> {
         let list = SitePath::new(catalogue::LIST)?;
         if !site.views_before().catalogue && !is_ours(read(site, &list)?.as_ref()) {
             return Ok(CataloguePlan::default());
@@ -308,19 +347,20 @@ impl CataloguePlan {
     }
 
     /// A template that cannot render one page can render none: found here, before anything is written.
-    fn try_templates(&self, site: &Site) -> Result<(), PlanError> {
+    fn try_templates(&self, catalogue: Catalogue<'_>) -> Result<(), CatalogueError> {
+        let Catalogue { site, pages } = catalogue;
         if let Some(first) = self.images.first()
             && let Some(mut shown) = first.shown(site)?
         {
             // One ref that is only summed up is as good as a thousand.
             shown.document.refs.truncate(MAX_DETAILED_REFS + 1);
-            site.pages.image(&Arc::new(shown), site.map.settings().views.registry)?;
+            pages.image(&Arc::new(shown), site.map.settings().views.registry)?;
         }
         Ok(())
     }
 
     /// What another catalogue, or another version of this program, left behind.
-    fn remove_strays(&mut self, site: &Site) -> Result<(), PlanError> {
+    fn remove_strays(&mut self, site: &Site) -> Result<(), CatalogueError> {
         let pages = self.images.iter().map(|image| &image.page);
         let documents = self.assets.iter().chain(self.documents()).map(|document| &document.place.path);
         let planned: BTreeSet<SitePath> = pages.chain(documents).cloned().collect();
@@ -336,16 +376,17 @@ impl CataloguePlan {
 
 impl ImageObjects {
     /// The bytes of the page.
-    pub fn page_bytes(&self, site: &Site) -> Result<Vec<u8>, PlanError> {
+    pub fn page_bytes(&self, catalogue: Catalogue<'_>) -> Result<Vec<u8>, CatalogueError> {
+        let Catalogue { site, pages } = catalogue;
         match self.shown(site)? {
-            Some(shown) => Ok(site.pages.image(&Arc::new(shown), site.map.settings().views.registry)?),
+            Some(shown) => Ok(pages.image(&Arc::new(shown), site.map.settings().views.registry)?),
             // Another publisher removed the document since it was read. The next publish makes it again.
             None => Ok(vec![]),
         }
     }
 
     /// What the page is made from.
-    fn shown(&self, site: &Site) -> Result<Option<Shown>, PlanError> {
+    fn shown(&self, site: &Site) -> Result<Option<Shown>, CatalogueError> {
         match self.document.new_bytes() {
             Some(bytes) => Ok(Shown::parse(bytes)),
             None => Ok(read(site, &self.document.place.path)?.and_then(|found| Shown::parse(&found.bytes))),
@@ -353,25 +394,25 @@ impl ImageObjects {
     }
 
     /// Renders the page and writes it if it differs from the existing one.
-    fn write_page(&self, site: &Site, tally: &Tally<'_>) -> Result<(), PublishError> {
-        let bytes = self.page_bytes(site)?;
+    fn write_page(&self, catalogue: Catalogue<'_>, log: &WriteLog<'_>) -> Result<(), CatalogueError> {
+        let bytes = self.page_bytes(catalogue)?;
+        let site = catalogue.site;
         let page = PlannedDocument::new(
             Place { origin: None, path: self.page.clone() },
             Kind::CataloguePage,
             bytes,
             read(site, &self.page)?,
         );
-        let is_written = page.write(&*site.own)?;
-        tally.document(site, page.place, is_written, page.size);
+        log.write(site, &page)?;
         // Of a document that is right already, another publisher may have made a newer page.
-        Ok(refuse_change(site, &self.document)?)
+        Ok(site.refuse_change(&self.document)?)
     }
 }
 
-fn assets(site: &Site) -> Result<Vec<PlannedDocument>, PlanError> {
+fn assets(site: &Site, pages: &Pages) -> Result<Vec<PlannedDocument>, CatalogueError> {
     let asset = |path, kind, name| {
         let place = Place { origin: None, path: SitePath::new(path)? };
-        planned(site, place, kind, site.pages.templates().text(name).as_bytes().to_vec())
+        Ok::<_, CatalogueError>(site.planned(place, kind, pages.templates().text(name).as_bytes().to_vec())?)
     };
     Ok(vec![
         asset(catalogue::STYLE, Kind::CatalogueStyle, templates::STYLE)?,
@@ -384,7 +425,7 @@ fn is_ours(list: Option<&Document>) -> bool {
     list.is_some_and(|list| Outline::parse(&list.bytes).is_some())
 }
 
-fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, PlanError> {
+fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, CatalogueError> {
     Ok(site.own.read_document(path, MAX_INDEX_BYTES)?)
 }
 
@@ -396,11 +437,11 @@ struct Sources<'a> {
 
 impl Manifests for Sources<'_> {
     type Node = Descriptor;
-    type Error = PlanError;
+    type Error = CatalogueError;
 
     /// One that is too large to be a manifest, or is damaged in the site, is missing: the page says that something is, and
     /// verification what.
-    fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, PlanError> {
+    fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, CatalogueError> {
         if descriptor.size > MAX_MANIFEST_BYTES {
             return Ok(None);
         }
@@ -426,7 +467,7 @@ impl<'a> LayersDocuments<'a> {
     }
 
     /// Takes an empty document in place of each existing one.
-    fn empty_all(&mut self) -> Result<(), PlanError> {
+    fn empty_all(&mut self) -> Result<(), CatalogueError> {
         for path in self.existing()? {
             let found = read(self.site, &path)?;
             self.documents.insert(path, (LayersDocument::default(), found));
@@ -435,7 +476,7 @@ impl<'a> LayersDocuments<'a> {
     }
 
     /// Takes these images out of all existing documents.
-    fn forget<'n>(&mut self, images: impl Iterator<Item = &'n ImageName> + Clone) -> Result<(), PlanError> {
+    fn forget<'n>(&mut self, images: impl Iterator<Item = &'n ImageName> + Clone) -> Result<(), CatalogueError> {
         for path in self.existing()? {
             let document = self.at(path)?;
             images.clone().for_each(|image| document.forget(image));
@@ -443,14 +484,14 @@ impl<'a> LayersDocuments<'a> {
         Ok(())
     }
 
-    fn existing(&self) -> Result<Vec<SitePath>, PlanError> {
+    fn existing(&self) -> Result<Vec<SitePath>, CatalogueError> {
         let mut paths = Vec::new();
         self.site.own.list(catalogue::LAYERS, &mut |listed| paths.push(listed.path))?;
         paths.retain(|path| catalogue::kind(path.as_str()).is_some());
         Ok(paths)
     }
 
-    fn apply(&mut self, change: &LayersChange) -> Result<(), PlanError> {
+    fn apply(&mut self, change: &LayersChange) -> Result<(), CatalogueError> {
         for layer in &change.gained {
             self.document(layer)?.add(layer, &change.image);
         }
@@ -460,11 +501,11 @@ impl<'a> LayersDocuments<'a> {
         Ok(())
     }
 
-    fn document(&mut self, layer: &Digest) -> Result<&mut LayersDocument, PlanError> {
+    fn document(&mut self, layer: &Digest) -> Result<&mut LayersDocument, CatalogueError> {
         self.at(catalogue::layers_path(layer)?)
     }
 
-    fn at(&mut self, path: SitePath) -> Result<&mut LayersDocument, PlanError> {
+    fn at(&mut self, path: SitePath) -> Result<&mut LayersDocument, CatalogueError> {
         if !self.documents.contains_key(&path) {
             let found = read(self.site, &path)?;
             let document = found.as_ref().and_then(|found| LayersDocument::parse(&found.bytes)).unwrap_or_default();
@@ -485,31 +526,35 @@ impl<'a> LayersDocuments<'a> {
 }
 
 /// Writes what a plan says of the catalogue.
-pub(super) fn write(
-    site: &Site,
+pub fn write(
+    catalogue: Catalogue<'_>,
     plan: &CataloguePlan,
     jobs: NonZeroUsize,
-    tally: &Tally<'_>,
-) -> Result<(), PublishError> {
-    write_documents(site, &plan.assets, jobs, tally)?;
-    parallel::map(&plan.images, jobs, |image| image.write_page(site, tally))?;
-    write_documents(site, &plan.layers, jobs, tally)?;
+    log: &WriteLog<'_>,
+) -> Result<(), CatalogueError> {
+    let site = catalogue.site;
+    log.write_all(site, &plan.assets, jobs)?;
+    parallel::map(&plan.images, jobs, |image| image.write_page(catalogue, log))?;
+    log.write_all(site, &plan.layers, jobs)?;
     let documents: Vec<&PlannedDocument> = plan.images.iter().map(|image| &image.document).collect();
-    write_documents(site, documents, jobs, tally)?;
-    for document in &plan.list {
-        write_documents(site, [document], jobs, tally)?;
-    }
+    log.write_all(site, documents, jobs)?;
+    plan.list.iter().try_for_each(|document| log.write(site, document))?;
     plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
     Ok(())
 }
 
 /// Rewrites the catalogue of a site that is about to change: `changed` are images with the indexes they will have, `gone` those
 /// that will be no more. It goes first, so that no page leads to what is gone.
-pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]) -> Result<(), PublishError> {
+pub fn rewrite(
+    catalogue: Catalogue<'_>,
+    changed: &[(&ImageName, &Index)],
+    gone: &[ImageName],
+) -> Result<(), CatalogueError> {
+    let site = catalogue.site;
     if !site.map.settings().views.catalogue {
         return Ok(());
     }
-    let mut planner = Planner::new(site, &[], false)?;
+    let mut planner = Planner::new(catalogue, false)?;
     for (name, index) in changed {
         if let Some(changed) = planner.of_site(name, index)? {
             planner.add(changed);
@@ -518,25 +563,26 @@ pub fn rewrite(site: &Site, changed: &[(&ImageName, &Index)], gone: &[ImageName]
     planner.gone.extend(gone.iter().cloned());
     let stay: Vec<&ImageName> = site.images.iter().filter(|name| !gone.contains(name)).collect();
     let plan = planner.finish(&stay)?;
-    write(site, &plan, parallel::default_jobs(), &Tally::new(&Silent, Duration::ZERO))
+    write(catalogue, &plan, parallel::default_jobs(), &WriteLog::new(&Silent))
 }
 
 /// Makes the catalogue of a site again from its indexes, whatever the one that is there says. Gives its objects, each with whether
 /// it was written, and its size.
-pub fn remake(site: &Site, jobs: NonZeroUsize) -> Result<BTreeMap<Place, (bool, u64)>, PublishError> {
-    let tally = Tally::new(&Silent, Duration::ZERO);
+pub fn remake(catalogue: Catalogue<'_>, jobs: NonZeroUsize) -> Result<BTreeMap<Place, (bool, u64)>, CatalogueError> {
+    let (site, log) = (catalogue.site, WriteLog::new(&Silent));
     if site.map.settings().views.catalogue {
-        let (planner, _) = Planner::anew(site)?;
+        let (planner, _) = Planner::anew(catalogue)?;
         let plan = planner.finish(&site.images.iter().collect::<Vec<_>>())?;
-        write(site, &plan, jobs, &tally)?;
+        write(catalogue, &plan, jobs, &log)?;
     }
-    Ok(tally.documents())
+    Ok(log.documents())
 }
 
 /// The documents of the catalogue that do not agree with the indexes, and the pages that are missing or too many. Pages are not
 /// compared, because the templates they were made with are unknown.
-pub fn differences(site: &Site) -> Result<Vec<SitePath>, PlanError> {
-    let (mut planner, outline) = Planner::anew(site)?;
+pub fn differences(catalogue: Catalogue<'_>) -> Result<Vec<SitePath>, CatalogueError> {
+    let site = catalogue.site;
+    let (mut planner, outline) = Planner::anew(catalogue)?;
     if let Some(Outline { registry, templates, .. }) = outline {
         (planner.list.registry, planner.list.templates) = (registry, templates);
     }

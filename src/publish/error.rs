@@ -1,0 +1,115 @@
+//! Why a publish did not happen.
+
+use std::time::Duration;
+
+use super::collect::CollectError;
+use super::input::InputError;
+use super::plan::PlanError;
+use crate::catalogue::page::PageError;
+use crate::catalogue::plan::CatalogueError;
+use crate::site::SitePath;
+use crate::site::map::MapError;
+use crate::store::StoreError;
+use crate::store::site::SiteError;
+use crate::store::site_image::SiteImageError;
+use oci_discovery::error::chain;
+use oci_discovery::template::TemplateError;
+
+/// Why a publish did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// What was given to publish cannot be.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A layout, or something in it, is wrong.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// The site that would result is impossible.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A template has a wrong form.
+    #[error("the {what} cannot be used")]
+    Template {
+        /// `index template` or `CAS template`.
+        what: &'static str,
+        /// What is wrong.
+        #[source]
+        source: TemplateError,
+    },
+    /// The site cannot be opened.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The templates do not describe a static site.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// What the site has of an image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
+    /// The site's directory cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalogue cannot be written.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The templates of the catalogue's pages cannot be used.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// Others changed the same document again and again.
+    #[error(
+        "{path} was changed by other publishers each time it was to be written, {retries} times in {} s; \
+         publish again, or wait longer with --wait SECONDS", .waited.as_secs()
+    )]
+    Contended {
+        /// The document.
+        path: SitePath,
+        /// How often it was tried again.
+        retries: u32,
+        /// For how long.
+        waited: Duration,
+    },
+    /// Something went wrong, and then not everything could be put back.
+    #[error("{}; and then not all could be put back as it was: the site is whole, and in part new; publish again", chain(.error))]
+    NotPutBack {
+        /// What went wrong.
+        error: Box<PublishError>,
+        /// What could not be put back.
+        #[source]
+        source: StoreError,
+    },
+    /// A base path that no URI has.
+    #[error("the base path {path} cannot be used: {problem}; expected a path such as /images")]
+    BasePath {
+        /// What was given.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The site exists and has other templates.
+    #[error(
+        "{site} was published with the {what} {found}: expected {expected}, as given now; \
+         leave the option out, or publish to a new directory"
+    )]
+    OtherTemplate {
+        /// The site.
+        site: String,
+        /// `index template` or `CAS template`.
+        what: &'static str,
+        /// The one it has.
+        found: String,
+        /// The one that was given.
+        expected: String,
+    },
+}
+
+impl PublishError {
+    /// The document that another publisher changed, if that is what went wrong.
+    pub fn conflict(&self) -> Option<&SitePath> {
+        match self {
+            PublishError::Store(error) => error.conflict(),
+            PublishError::Site(error) => error.conflict(),
+            PublishError::Plan(error) => error.conflict(),
+            PublishError::Catalogue(error) => error.conflict(),
+            _ => None,
+        }
+    }
+}

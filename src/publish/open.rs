@@ -1,0 +1,116 @@
+//! Opening a site that is going to be published to: with the settings that it has, or gets.
+
+use super::collect::Image;
+use super::error::PublishError;
+use super::request::Request;
+use crate::site::description::Description;
+use crate::site::settings::Views;
+use crate::site::{Preset, Settings, SitePath};
+use crate::store::site::{Site, SiteState, description_path, open_others, parse_description, read_description};
+use crate::store::{self, Document, Location, Store, StoreError};
+use oci_discovery::template::Template;
+
+/// Opens a site, which may not exist yet.
+pub fn open(request: &Request, root: &Location, images: &[Image]) -> Result<Site, PublishError> {
+    let own = store::open(root, &request.options)?;
+    let state = known(request, &*own, read_description(&*own)?, images)?;
+    let others = open_others(&*own, &state.settings, &request.stores, &request.options)?;
+    Ok(Site::new(own, others, state)?)
+}
+
+/// Reads the description again, now that the lock is held: another publisher may have written since.
+pub fn reload(site: &mut Site, request: &Request, images: &[Image]) -> Result<(), PublishError> {
+    let found = read_description(&*site.own)?;
+    let version = |document: &Option<Document>| document.as_ref().map(|document| document.version.clone());
+    if version(&found) == version(&site.description) {
+        return Ok(());
+    }
+    let state = known(request, &*site.own, found, images)?;
+    if state.settings.origins != site.map.settings().origins {
+        return Err(StoreError::Conflict { path: description_path()? }.into());
+    }
+    Ok(site.update(state)?)
+}
+
+/// The settings a site has, or gets: what it was made with, what was given, and the preset for the rest.
+fn known(
+    request: &Request,
+    own: &dyn Store,
+    document: Option<Document>,
+    images: &[Image],
+) -> Result<SiteState, PublishError> {
+    let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
+    let preset = request.preset.unwrap_or_default();
+    let base = request.base_path.as_deref().map(base_path).transpose()?;
+    if let (Some(path), Preset::Registry) = (base, preset) {
+        let problem = "the preset registry keeps blobs below /v2, which clients look for at the host's root";
+        return Err(PublishError::BasePath { path: path.into(), problem });
+    }
+    let placed = |template: &str| base.map_or(template.to_string(), |base| below(base, template));
+    let is_given = request.preset.is_some() || base.is_some();
+    let preset_index = is_given.then(|| placed(preset.index_template()));
+    let preset_cas = is_given.then(|| placed(preset.cas_template()));
+    let given_index = request.index_template.as_deref().or(preset_index.as_deref());
+    let given_cas = request.cas_template.as_deref().or(preset_cas.as_deref());
+    let (mut settings, known, settings_before) = match parse_description(own, document.as_ref())? {
+        Some(Description { settings, images }) => {
+            for (what, found, given) in [
+                ("index template", &settings.index_template, given_index),
+                ("CAS template", &settings.cas_template, given_cas),
+            ] {
+                if let Some(given) = given.filter(|given| *given != found.as_str()) {
+                    template(what, given)?;
+                    let (found, expected) = (found.to_string(), given.to_string());
+                    return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
+                }
+            }
+            let before = settings.clone();
+            (settings, images, Some(before))
+        }
+        None => {
+            let settings = Settings {
+                hosts: vec![],
+                index_template: template("index template", given_index.unwrap_or(preset.index_template()))?,
+                cas_template: template("CAS template", given_cas.unwrap_or(preset.cas_template()))?,
+                origins: vec![],
+                // Its page is the host's first, which is somebody else's where the site has but a part of the host.
+                views: Views { registry: false, catalogue: request.catalogue.unwrap_or(base.is_none()) },
+            };
+            (settings, vec![], None)
+        }
+    };
+    settings.hosts.extend(images.iter().map(|image| image.name.host().to_string()));
+    if !request.root_per_host {
+        settings.hosts.extend(request.host.clone());
+    }
+    settings.hosts.sort();
+    settings.hosts.dedup();
+    settings.views.registry |= request.registry;
+    settings.views.catalogue = request.catalogue.unwrap_or(settings.views.catalogue);
+    settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
+    settings.origins.sort();
+    settings.origins.dedup();
+    Ok(SiteState { settings, images: known, settings_before, description: document })
+}
+
+/// A base path with a slash before it and none behind it.
+fn base_path(text: &str) -> Result<&str, PublishError> {
+    let wrong = |problem| PublishError::BasePath { path: text.into(), problem };
+    let path = text.trim_end_matches('/');
+    let inner = path.strip_prefix('/').ok_or_else(|| wrong("it begins with no slash, or is only one"))?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    if !inner.chars().all(is_plain) {
+        return Err(wrong("it has a character that would have to be encoded"));
+    }
+    SitePath::new(inner).map_err(|_| wrong("it has an empty segment, `.` or `..`"))?;
+    Ok(path)
+}
+
+/// A preset's template below a base path: behind the host, where it begins with one.
+fn below(base: &str, template: &str) -> String {
+    const HOST: &str = "https://{host}";
+    match template.strip_prefix(HOST) {
+        Some(path) => format!("{HOST}{base}{path}"),
+        None => format!("{base}{template}"),
+    }
+}

@@ -1,0 +1,72 @@
+//! Writing documents of a site, and what was written.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+
+use super::change::PlannedDocument;
+use super::site::Site;
+use super::{StoreError, Written};
+use crate::progress::Progress;
+use crate::site::Place;
+use oci_discovery::parallel;
+
+/// The documents that one command writes, over all attempts it takes.
+pub struct WriteLog<'a> {
+    progress: &'a dyn Progress,
+    /// Whether each was written, and its size.
+    documents: Mutex<BTreeMap<Place, (bool, u64)>>,
+}
+
+impl<'a> WriteLog<'a> {
+    /// Nothing was written yet.
+    pub fn new(progress: &'a dyn Progress) -> WriteLog<'a> {
+        WriteLog { progress, documents: Mutex::default() }
+    }
+
+    /// Writes the documents that do not have the right bytes already, in any order.
+    pub fn write_all<'d, I>(&self, site: &Site, documents: I, jobs: NonZeroUsize) -> Result<(), StoreError>
+    where
+        I: IntoIterator<Item = &'d PlannedDocument, IntoIter: ExactSizeIterator + Send>,
+    {
+        parallel::map(documents, jobs, |document| self.write(site, document))?;
+        Ok(())
+    }
+
+    /// Writes a document that does not have the right bytes already.
+    pub fn write(&self, site: &Site, document: &PlannedDocument) -> Result<(), StoreError> {
+        let is_written = document.write(site.store(document.place.origin))?;
+        self.add(site, document.place.clone(), is_written, document.size);
+        Ok(())
+    }
+
+    /// Notes a document that was written, or had the right bytes already.
+    pub fn add(&self, site: &Site, place: Place, is_written: bool, bytes: u64) {
+        if is_written {
+            self.tell(site, Written::Copied, &place);
+        }
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = documents.entry(place).or_default();
+        *known = (known.0 || is_written, bytes);
+    }
+
+    /// Reports an object that was written.
+    pub fn tell(&self, site: &Site, how: Written, place: &Place) {
+        let how = match how {
+            Written::Copied => "written",
+            Written::Linked => "linked",
+        };
+        self.progress.wrote(&format_args!("{how:7}  {}", site.map.show(place)));
+    }
+
+    /// The documents, with whether they were written, and their size.
+    pub fn documents(&self) -> BTreeMap<Place, (bool, u64)> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many documents were written.
+    pub fn count_written(&self) -> u64 {
+        let documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.values().filter(|(is_written, _)| *is_written).count() as u64
+    }
+}
