@@ -22,6 +22,7 @@ pub mod maintenance;
 pub mod outbound;
 pub mod progress;
 pub mod publish;
+pub mod registry;
 pub mod root;
 pub mod serve;
 pub mod server_config;

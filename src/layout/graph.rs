@@ -34,6 +34,15 @@ pub struct Reached {
     pub is_manifest: bool,
 }
 
+/// A blob, and which of several layouts has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBlob {
+    /// The blob.
+    pub blob: Reached,
+    /// The position of the layout.
+    pub layout: usize,
+}
+
 /// A blob that the graph names and the layout does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {

@@ -12,7 +12,8 @@ pub mod remove;
 
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
-use crate::publish::{PlanError, PublishError};
+use crate::publish::PublishError;
+use crate::registry::plan::RegistryError;
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
@@ -116,7 +117,7 @@ pub enum MaintenanceError {
     Path(#[from] PathError),
     /// The registry view cannot be planned.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Registry(#[from] RegistryError),
     /// An image cannot be read.
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
@@ -182,7 +183,7 @@ impl MaintenanceError {
         match self {
             MaintenanceError::Store(error) => error.conflict(),
             MaintenanceError::Site(error) => error.conflict(),
-            MaintenanceError::Plan(error) => error.conflict(),
+            MaintenanceError::Registry(error) => error.conflict(),
             MaintenanceError::Catalogue(error) => error.conflict(),
             _ => None,
         }

@@ -11,10 +11,9 @@ use serde::Serialize;
 use super::MaintenanceError;
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
-use crate::publish;
-use crate::publish::plan::{IndexChange, Plan};
+use crate::registry::plan as view;
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index};
+use crate::site::index::{Entry, Index, IndexChange};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
@@ -209,8 +208,7 @@ impl Change {
         if self.is_all() {
             return remove_repository(site, name);
         }
-        let mut plan = Plan::default();
-        publish::registry::plan_removal(site, &self.image, &self.index, &mut plan)?;
+        let plan = view::removal(site, &self.image, &self.index)?;
         for list in &plan.lists {
             list.write(&*site.own)?;
         }

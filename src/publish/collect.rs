@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::layout::graph::{Found, GraphError, LayoutGraph, Missing, Reached, read_links};
+use crate::layout::graph::{Found, FoundBlob, GraphError, LayoutGraph, Missing, read_links};
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::publish::input::{Gathered, Source};
 use crate::site::index::Entry;
@@ -95,15 +95,6 @@ impl PublishedEntry {
         let json = format!("{before}{separator}\"{CAS_ENGINES}\":{engines},{after}").into();
         Entry { reference: self.reference, platform: self.platform, digest: self.digest, json }
     }
-}
-
-/// A blob and the layout that has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundBlob {
-    /// The blob.
-    pub blob: Reached,
-    /// The position in [`Gathered::layouts`].
-    pub layout: usize,
 }
 
 /// A blob that a layout lacks and that nobody minds.

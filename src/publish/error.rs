@@ -7,6 +7,7 @@ use super::input::InputError;
 use super::plan::PlanError;
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
+use crate::registry::plan::RegistryError;
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::store::StoreError;
@@ -48,6 +49,9 @@ pub enum PublishError {
     /// The site's directory cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The registry view cannot be written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The catalogue cannot be written.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -108,6 +112,7 @@ impl PublishError {
             PublishError::Store(error) => error.conflict(),
             PublishError::Site(error) => error.conflict(),
             PublishError::Plan(error) => error.conflict(),
+            PublishError::Registry(error) => error.conflict(),
             PublishError::Catalogue(error) => error.conflict(),
             _ => None,
         }

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::collect::MissingBlob;
 use super::error::PublishError;
 use super::input::Skipped;
-use super::plan::{Plan, PlanError, PlannedBlob};
-use super::registry;
+use super::plan::{Plan, PlanError};
 use super::request::Publication;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::layout::{Layout, LayoutError, blob_path};
 use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
+use crate::store::blob_plan::PlannedBlob;
 use crate::store::change::{Change, PlannedDocument};
 use crate::store::gc_mark::{Since, Watch};
 use crate::store::site::Site;
@@ -175,7 +175,7 @@ impl<'a> Tally<'a> {
     /// What was done.
     pub fn summary(&self, plan: &Plan) -> Summary {
         let mut summary = Summary {
-            images: plan.images.iter().map(ToString::to_string).collect(),
+            images: plan.blobs.images.iter().map(ToString::to_string).collect(),
             refs: plan.refs,
             missing: plan.missing.clone(),
             warnings: plan.warnings.iter().chain(&self.warnings).cloned().collect(),
@@ -208,13 +208,14 @@ pub fn execute(
     let Publication { request, layouts, pages } = publication;
     let jobs = request.jobs;
     let settings = Settings { hosts: vec![], ..site.map.settings().clone() };
-    let places = Some((settings, plan.images.clone()));
+    let places = Some((settings, plan.blobs.images.clone()));
     if tally.placed_for != places {
         tally.gcs = Some(Watch::begin(site.stores())?);
         write_blobs(site, plan, layouts, jobs, tally)?;
         tally.placed_for = places;
     }
-    tally.log.write_all(site, &plan.early_documents, jobs)?;
+    tally.log.write_all(site, &plan.markers, jobs)?;
+    tally.log.write_all(site, &plan.registry.indexes, jobs)?;
     if changes_documents(plan) {
         unfinished::begin(&*site.own, [])?;
     }
@@ -222,12 +223,12 @@ pub fn execute(
     // An index says which refs there were, so behind a lock it is written last, and a publish that is killed before can be
     // done again. Without a lock it is what publishers compare, and nothing may follow from one that was never written.
     if site.stores().all(Store::has_lock) {
-        write_registry(site, plan, jobs, &tally.log)?;
+        plan.registry.write(site, &plan.blobs.images, jobs, &tally.log)?;
         tally.log.write_all(site, &plan.indexes, jobs)?;
     } else {
         tally.log.write_all(site, &plan.indexes, jobs)?;
         send_what_a_gc_removed(site, plan, layouts, jobs, tally)?;
-        write_registry(site, plan, jobs, &tally.log)?;
+        plan.registry.write(site, &plan.blobs.images, jobs, &tally.log)?;
     }
     tally.flush(site)?;
     for document in in_order(site, &plan.discovery) {
@@ -241,9 +242,10 @@ pub fn execute(
 
 /// Whether there is anything to write but blobs.
 fn changes_documents(plan: &Plan) -> bool {
-    let mut documents = plan.indexes.iter().chain(&plan.lists).chain(&plan.discovery).chain(plan.catalogue.documents());
-    let has_tags = plan.tags.iter().any(|tag| !tag.is_unchanged());
-    has_tags || documents.any(|document| document.new_bytes().is_some()) || !plan.catalogue.removals.is_empty()
+    let mut documents = plan.indexes.iter().chain(&plan.discovery).chain(plan.catalogue.documents());
+    plan.registry.changes_something()
+        || documents.any(|document| document.new_bytes().is_some())
+        || !plan.catalogue.removals.is_empty()
 }
 
 /// The description and the ref-engines object. A site that has no description yet is none, so that is written last: then a site
@@ -255,14 +257,6 @@ fn in_order<'a>(site: &Site, discovery: &'a [PlannedDocument]) -> Vec<&'a Planne
         documents.reverse();
     }
     documents
-}
-
-/// The registry view's tags, then the lists that name them; then what it says of refs that are no more goes.
-fn write_registry(site: &Site, plan: &Plan, jobs: NonZeroUsize, log: &WriteLog<'_>) -> Result<(), PublishError> {
-    registry::write_tags(site, plan, jobs, log)?;
-    log.write_all(site, &plan.lists, jobs)?;
-    plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
-    Ok(())
 }
 
 fn write_blobs(
@@ -277,7 +271,7 @@ fn write_blobs(
     present.iter().for_each(|blob| tally.blobs.present.add(blob.size));
     damaged.iter().for_each(|blob| tally.blobs.repaired.add(blob.size));
     // A blob that is repaired was there before, and stays when the publish fails.
-    let kept: HashSet<Place> = damaged.iter().map(|blob| plan.blob_place(blob)).collect::<Result<_, _>>()?;
+    let kept: HashSet<Place> = damaged.iter().map(|blob| plan.blobs.place(blob)).collect::<Result<_, _>>()?;
     let remember = |place: Place| {
         if !kept.contains(&place) {
             site.remember(place);
@@ -290,7 +284,7 @@ fn write_blobs(
     let (progress, log) = (tally.progress, &tally.log);
     progress.start("blobs", copies.iter().map(|blob| blob.size).sum());
     let write = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
-        let place = plan.blob_place(blob)?;
+        let place = plan.blobs.place(blob)?;
         let Some(layout) = blob.layout.and_then(|position| layouts.get(position)) else {
             return Err(PlanError::Vanished { path: place.path, digest: blob.digest.clone() }.into());
         };
@@ -304,8 +298,8 @@ fn write_blobs(
     progress.finish();
     let written = written?;
     let link = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
-        let (to, first) = (plan.blob_place(blob)?, blob.same_as.and_then(|position| plan.blobs.get(position)));
-        let from = first.map(|first| plan.blob_place(first)).transpose()?.filter(|from| from.origin == to.origin);
+        let (to, first) = (plan.blobs.place(blob)?, blob.same_as.and_then(|position| plan.blobs.all.get(position)));
+        let from = first.map(|first| plan.blobs.place(first)).transpose()?.filter(|from| from.origin == to.origin);
         let Some(from) = from else { return write(blob) };
         let (kind, digest, size) = (&blob.kind(), &blob.digest, blob.size);
         let how = site.store(to.origin).link_blob(&from.path, &to.path, &Link { kind, digest, size })?;
@@ -361,7 +355,7 @@ fn which_are_there<'a>(
     plan: &'a Plan,
     jobs: NonZeroUsize,
 ) -> Result<(Vec<&'a PlannedBlob>, Vec<&'a PlannedBlob>), PublishError> {
-    let mut blobs: Vec<&PlannedBlob> = plan.blobs.iter().collect();
+    let mut blobs: Vec<&PlannedBlob> = plan.blobs.all.iter().collect();
     // In the order of their paths, which is the order of listings: of a bucket, each chunk has to see only a part.
     if site.map.cas_is_shared() {
         blobs.sort_unstable_by_key(|blob| (blob.role, &blob.digest));
@@ -370,7 +364,7 @@ fn which_are_there<'a>(
     for chunk in blobs.chunks(PATHS_AT_ONCE) {
         let mut by_origin: BTreeMap<Option<usize>, (Vec<&PlannedBlob>, Vec<SitePath>)> = BTreeMap::new();
         for blob in chunk {
-            let place = plan.blob_place(blob)?;
+            let place = plan.blobs.place(blob)?;
             let (blobs, paths) = by_origin.entry(place.origin).or_default();
             blobs.push(blob);
             paths.push(place.path);
@@ -394,7 +388,7 @@ fn take_damaged<'a>(
     progress: &dyn Progress,
 ) -> Result<Vec<&'a PlannedBlob>, PublishError> {
     progress.start("checking", present.iter().map(|blob| blob.size).sum());
-    let intact = parallel::map(&*present, jobs, |blob| is_intact(site, &plan.blob_place(blob)?, blob, progress));
+    let intact = parallel::map(&*present, jobs, |blob| is_intact(site, &plan.blobs.place(blob)?, blob, progress));
     progress.finish();
     let mut intact = intact?.into_iter();
     let is_damaged = |_: &mut &PlannedBlob| !intact.next().unwrap_or_default();

@@ -11,7 +11,6 @@ pub mod execute;
 pub mod input;
 pub mod open;
 pub mod plan;
-pub mod registry;
 pub mod request;
 
 use std::collections::BTreeMap;

@@ -1,24 +1,25 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::collect::{Image, MissingBlob};
-use super::registry;
 use super::request::{Publication, Request};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedImage, Planner};
 use crate::layout::LAYOUT_MARKER;
+use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryError, RegistryPlan};
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index, Published};
+use crate::site::index::{Entry, Index, IndexChange, Published};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
+use crate::store::blob_plan::BlobPlan;
 use crate::store::change::{Change, PlannedDocument};
 use crate::store::site::{Site, SiteError};
 use crate::store::site_image::{SiteImage, SiteImageError};
-use crate::store::{Expected, StoreError, unfinished};
+use crate::store::{StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::ref_engines;
 use oci_discovery::json::MAX_INDEX_BYTES;
@@ -28,20 +29,12 @@ use oci_discovery::parallel;
 /// Everything that will be written, in the order of the phases.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The images, in the order of their names; blobs refer to them by position.
-    pub images: Vec<ImageName>,
-    /// Where the blobs of each image go, one for all where that is one place.
-    pub blob_places: Vec<Arc<BlobPlaces>>,
-    /// Phase one: blobs, each place once.
-    pub blobs: Vec<PlannedBlob>,
-    /// Phase one, too: the `oci-layout` files of images that are layouts, and the registry view's indexes of platforms.
-    pub early_documents: Vec<PlannedDocument>,
-    /// Phase two: the registry view's tags.
-    pub tags: Vec<PlannedTag>,
-    /// Then its lists.
-    pub lists: Vec<PlannedDocument>,
-    /// Then what it says of refs that are no more goes.
-    pub removals: Vec<SitePath>,
+    /// Phase one: blobs.
+    pub blobs: BlobPlan,
+    /// Phase one, too: the `oci-layout` files of images that are layouts.
+    pub markers: Vec<PlannedDocument>,
+    /// Phase two: the registry view; its indexes of platforms go with the blobs.
+    pub registry: RegistryPlan,
     /// Phase two ends with the indexes. They say which refs there were, so that a publish that is killed before can be done
     /// again.
     pub indexes: Vec<PlannedDocument>,
@@ -57,89 +50,6 @@ pub struct Plan {
     pub refs: usize,
     /// What a person should hear of.
     pub warnings: Vec<String>,
-}
-
-/// A blob and the place it goes to. The place follows from the image and the digest, so it is not stored: there may be
-/// hundreds of thousands.
-#[derive(Clone, Debug)]
-pub struct PlannedBlob {
-    /// The position in [`Plan::images`].
-    pub image: usize,
-    /// The position of the layout that has the blob; None: the site has it.
-    pub layout: Option<usize>,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The media type of the descriptor that reached it first.
-    pub media_type: Arc<str>,
-    /// Which of the blob's places this is.
-    pub role: BlobRole,
-    /// The position in [`Plan::blobs`] of the same blob at another place, which this one can be linked to.
-    pub same_as: Option<usize>,
-}
-
-/// The places that one blob can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BlobRole {
-    /// In the CAS.
-    Cas,
-    /// `blobs/DIGEST` of the registry view.
-    RegistryBlob,
-    /// `manifests/DIGEST` of the registry view.
-    RegistryManifest,
-    /// The typed name of the same.
-    RegistryTypedManifest,
-}
-
-/// A tag of the registry view. Its bytes are those of a manifest in the CAS, and are read when it is written; its paths follow
-/// from the image and the tag. An image may have hundreds of thousands of tags.
-#[derive(Clone, Debug)]
-pub struct PlannedTag {
-    /// The position in [`Plan::images`].
-    pub image: usize,
-    /// The tag.
-    pub tag: Arc<str>,
-    /// The manifest's digest.
-    pub digest: Digest,
-    /// The manifest's size in bytes.
-    pub size: u64,
-    /// The manifest's media type.
-    pub media_type: Arc<str>,
-    /// The name that tells the media type, where servers know such a name.
-    pub typed: Option<PlannedName>,
-    /// The plain name.
-    pub plain: PlannedName,
-}
-
-/// One name of a tag.
-#[derive(Clone, Debug)]
-pub struct PlannedName {
-    /// What is there now.
-    pub expected: Expected,
-    /// The size of that in bytes.
-    pub size: u64,
-    /// Whether that is the manifest already.
-    pub is_unchanged: bool,
-}
-
-impl PlannedTag {
-    /// The names, with the paths they have in the repository `name`, in the order in which they are written.
-    pub fn names(&self, name: &str) -> Result<Vec<(SitePath, &PlannedName)>, PathError> {
-        let mut names = Vec::with_capacity(2);
-        if let Some(typed) = &self.typed
-            && let Some(path) = view::typed_manifest_path(name, &self.tag, &self.media_type)
-        {
-            names.push((path?, typed));
-        }
-        names.push((view::manifest_path(name, &self.tag)?, &self.plain));
-        Ok(names)
-    }
-
-    /// Whether all of it is there already.
-    pub fn is_unchanged(&self) -> bool {
-        self.plain.is_unchanged && self.typed.as_ref().is_none_or(|typed| typed.is_unchanged)
-    }
 }
 
 /// An object of the plan, as a listing shows it.
@@ -168,6 +78,9 @@ pub enum PlanError {
     /// What the site says of itself cannot be read.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// The registry view cannot be planned.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The catalogue cannot be planned.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -239,14 +152,6 @@ pub enum PlanError {
         /// The blob.
         digest: Digest,
     },
-    /// Two hosts cannot share one `v2/`.
-    #[error("the registry view has no room for two hosts, {first} and {second}: use --root-per-host")]
-    RegistryHosts {
-        /// One host.
-        first: String,
-        /// The other.
-        second: String,
-    },
     /// A document of somebody else stands where ours belongs.
     #[error(
         "{path} is there already and says something else than this site would; merge them by hand, or move it away"
@@ -276,24 +181,23 @@ pub fn plan(
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
     images.iter().try_for_each(|image| site.map.refuse_hidden(&image.name))?;
-    let blob_places = plan_blob_places(&site.map, &images)?;
-    let (blobs, mut originals) = plan_blobs(&site.map, &images, &blob_places)?;
-    let names = images.iter().map(|image| image.name.clone()).collect();
-    let mut plan = Plan { images: names, blob_places, blobs, recheck: request.recheck, ..Plan::default() };
+    let mut plan = Plan { blobs: plan_blobs(site, &images)?, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
     let mut planner = has_catalogue.then(|| Planner::new(Catalogue { site, pages }, request.recheck)).transpose()?;
     let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| {
         plan_image(site, publication, image, blob_places, planner.as_ref())
     };
-    let planned_images = parallel::map(images.into_iter().zip(&plan.blob_places), jobs, work)?;
+    let planned_images = parallel::map(images.into_iter().zip(plan.blobs.places()), jobs, work)?;
+    let mut registry = RegistryPlanner::new(site, request.merge, &mut plan.blobs);
     for (position, planned) in planned_images.into_iter().enumerate() {
         plan.refs += planned.refs;
         plan.missing.extend(planned.missing);
         plan.warnings.extend(planned.warnings);
-        plan.early_documents.extend(planned.marker);
+        plan.markers.extend(planned.marker);
         if let Some((image, mut change)) = planned.for_registry {
             remember_entries(before, &image.name, &mut change);
-            registry::plan_image(site, request.merge, position, &image, &change, &mut originals, &mut plan)?;
+            let Image { name, blobs, referrers, .. } = &image;
+            registry.add(PublishedImage { position, name, blobs, referrers }, &change)?;
         }
         if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
             planner.add(changed);
@@ -301,9 +205,10 @@ pub fn plan(
         plan.indexes.push(planned.index);
     }
     if has_registry {
-        registry::plan_site(site, &mut originals, &mut plan)?;
+        plan.registry = registry.finish()?;
+        plan.warnings.append(&mut plan.registry.warnings);
     }
-    let mut all: Vec<&ImageName> = site.images.iter().chain(&plan.images).collect();
+    let mut all: Vec<&ImageName> = site.images.iter().chain(&plan.blobs.images).collect();
     all.sort();
     all.dedup();
     plan.discovery = plan_discovery(site, &all)?;
@@ -399,6 +304,7 @@ impl PlanError {
         match self {
             PlanError::Store(error) => error.conflict(),
             PlanError::Site(error) => error.conflict(),
+            PlanError::Registry(error) => error.conflict(),
             PlanError::Catalogue(error) => error.conflict(),
             _ => None,
         }
@@ -410,11 +316,11 @@ impl Plan {
     pub fn objects(&self, site: &Site, pages: &Pages) -> Result<Vec<Object>, PlanError> {
         let map = &site.map;
         let mut objects = Vec::new();
-        for blob in &self.blobs {
-            objects.push(object(map, &self.blob_place(blob)?, &blob.kind(), blob.size));
+        for blob in &self.blobs.all {
+            objects.push(object(map, &self.blobs.place(blob)?, &blob.kind(), blob.size));
         }
-        for tag in &self.tags {
-            for (path, _) in tag.names(self.images[tag.image].path())? {
+        for tag in &self.registry.tags {
+            for (path, _) in tag.names(self.blobs.images[tag.image].path())? {
                 let kind = Kind::RegistryTag(Some(tag.media_type.to_string()));
                 objects.push(object(map, &Place { origin: None, path }, &kind, tag.size));
             }
@@ -434,35 +340,10 @@ impl Plan {
         Ok(objects)
     }
 
-    /// Where a blob goes.
-    pub fn blob_place(&self, blob: &PlannedBlob) -> Result<Place, PlanError> {
-        let (name, digest) = (self.images[blob.image].path(), &blob.digest);
-        let path = match blob.role {
-            BlobRole::Cas => return Ok(self.blob_places[blob.image].place(digest)?),
-            BlobRole::RegistryBlob => view::blob_path(name, digest),
-            BlobRole::RegistryManifest => view::manifest_path(name, digest.as_str()),
-            BlobRole::RegistryTypedManifest => {
-                let plain = || view::manifest_path(name, digest.as_str());
-                view::typed_manifest_path(name, digest.as_str(), &blob.media_type).unwrap_or_else(plain)
-            }
-        };
-        Ok(Place { origin: None, path: path? })
-    }
-
     /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
-        self.early_documents.iter().chain(&self.lists).chain(&self.indexes).chain(&self.discovery)
-    }
-}
-
-impl PlannedBlob {
-    /// What it is served as.
-    pub fn kind(&self) -> Kind {
-        let media_type = Some(self.media_type.to_string());
-        match self.role {
-            BlobRole::Cas | BlobRole::RegistryBlob => Kind::Blob(media_type),
-            BlobRole::RegistryManifest | BlobRole::RegistryTypedManifest => Kind::RegistryManifest(media_type),
-        }
+        let registry = self.registry.indexes.iter().chain(&self.registry.lists);
+        self.markers.iter().chain(registry).chain(&self.indexes).chain(&self.discovery)
     }
 }
 
@@ -475,71 +356,14 @@ fn object(map: &SiteMap, place: &Place, kind: &Kind, size: u64) -> Object {
     }
 }
 
-/// The position in [`Plan::blobs`] of a digest's first place, from which others are linked.
-pub(super) type Originals = HashMap<Digest, usize>;
-
-fn plan_blob_places(map: &SiteMap, images: &[Image]) -> Result<Vec<Arc<BlobPlaces>>, PlanError> {
-    let mut all: Vec<Arc<BlobPlaces>> = Vec::with_capacity(images.len());
+/// The blobs of the layouts at their places in the CAS.
+fn plan_blobs(site: &Site, images: &[Image]) -> Result<BlobPlan, PlanError> {
+    let mut plan = BlobPlan::with_capacity(images.iter().map(|image| image.blobs.len()).sum());
     for image in images {
-        let places = map.blob_places(&image.name)?;
-        // With one pool for all images there is one value for all of them.
-        let same = all.last().filter(|last| ***last == places).cloned();
-        all.push(same.unwrap_or_else(|| Arc::new(places)));
+        let position = plan.add_image(&site.map, &image.name)?;
+        plan.add_blobs(&site.map, position, &image.blobs)?;
     }
-    Ok(all)
-}
-
-/// Every blob at every place it needs, each place once. Where one blob is needed at several places of one root, all but
-/// the first refer to the first.
-fn plan_blobs(
-    map: &SiteMap,
-    images: &[Image],
-    places: &[Arc<BlobPlaces>],
-) -> Result<(Vec<PlannedBlob>, Originals), PlanError> {
-    let is_shared = map.cas_is_shared();
-    // Not grown step by step: each step would take up to twice the room.
-    let mut planned: Vec<PlannedBlob> = Vec::with_capacity(images.iter().map(|image| image.blobs.len()).sum());
-    let mut first = Originals::new();
-    for (position, image) in images.iter().enumerate() {
-        let mut in_image: HashSet<&Digest> = HashSet::new();
-        for found in &image.blobs {
-            let digest = &found.blob.digest;
-            let earlier = first.get(digest).copied();
-            if (is_shared && earlier.is_some()) || !in_image.insert(digest) {
-                continue;
-            }
-            if !is_shared && let Some(earlier) = earlier {
-                let there = places[planned[earlier].image].place(digest)?;
-                if there == places[position].place(digest)? {
-                    continue;
-                }
-            }
-            first.entry(digest.clone()).or_insert(planned.len());
-            planned.push(PlannedBlob {
-                image: position,
-                layout: Some(found.layout),
-                digest: digest.clone(),
-                size: found.blob.size,
-                media_type: found.blob.media_type.clone(),
-                role: BlobRole::Cas,
-                same_as: earlier,
-            });
-        }
-    }
-    // A template that cannot place one blob can place none: found here, not after half of them are written.
-    for blob in planned.iter().take(1) {
-        places[blob.image].place(&blob.digest)?;
-    }
-    Ok((planned, first))
-}
-
-/// The entries of an index before and after a publish.
-#[derive(Debug)]
-pub struct IndexChange {
-    /// What it had.
-    pub before: Vec<Entry>,
-    /// What it will have.
-    pub after: Index,
+    Ok(plan)
 }
 
 /// An index that may be new, with the digest of its bytes.

@@ -27,6 +27,15 @@ pub struct Entry {
     pub json: Arc<str>,
 }
 
+/// The entries of an index before and after a command.
+#[derive(Debug)]
+pub struct IndexChange {
+    /// What it had.
+    pub before: Vec<Entry>,
+    /// What it will have.
+    pub after: Index,
+}
+
 /// An index as it is merged: its entries, and the other properties it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {

@@ -5,6 +5,7 @@
 //! final name only after its bytes matched, so that presence means verified. A *document* changes: it is replaced whole,
 //! atomically, and only if it still is what the writer had read.
 
+pub mod blob_plan;
 #[cfg(feature = "bucket")]
 pub mod bucket;
 pub mod change;
