@@ -1,4 +1,5 @@
-//! What a publish, a removal or a copy changes in the catalogue: the documents and pages of its images, the documents that tell who has their layers, and the list. Documents and pages of other images are left alone.
+//! What a publish, a removal or a copy changes in the catalogue: the documents and pages of its images, the documents that tell
+//! who has their layers, and the list. Documents and pages of other images are left alone.
 //!
 //! The cost follows the change. An image's document says which index it was made from, and while the image keeps that index,
 //! its document and its page are left alone. `catalogue.json` says how the pages were made; when it is missing, or they were

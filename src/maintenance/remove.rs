@@ -11,23 +11,20 @@ use serde::Serialize;
 use super::MaintenanceError;
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
-use crate::registry::plan as view;
+use crate::registry;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange};
 use crate::site::path::DESCRIPTION;
-use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, SitePath};
 use crate::store::retry::Retries;
 use crate::store::site::{Site, SitePlace};
-use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::site_image::SiteImage;
 use crate::store::unfinished::{self, Unfinished};
 use crate::store::{Expected, Store};
 use oci_discovery::digest::Digest;
-use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::manifest::Links;
 use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
-use oci_discovery::oci::{Descriptor, index, media_type, walk};
+use oci_discovery::oci::{Descriptor, media_type, walk};
 use oci_discovery::seen::Seen;
 
 /// What was taken out.
@@ -182,8 +179,8 @@ impl Change {
     }
 
     fn carry_out(&self, site: &Site) -> Result<(), MaintenanceError> {
-        if site.map.settings().views.registry && registry::is_name(self.image.path()) {
-            self.carry_out_in_registry(site)?;
+        if site.map.settings().views.registry && crate::site::registry::is_name(self.image.path()) {
+            registry::removal::remove(site, &self.image, &self.index)?;
         }
         let place = site.map.index_place(&self.image)?;
         let store = site.store(place.origin);
@@ -201,42 +198,6 @@ impl Change {
         }
         Ok(store.delete(&place.path)?)
     }
-
-    /// Lists first, then the tags that they listed.
-    fn carry_out_in_registry(&self, site: &Site) -> Result<(), MaintenanceError> {
-        let name = self.image.path();
-        if self.is_all() {
-            return remove_repository(site, name);
-        }
-        let plan = view::removal(site, &self.image, &self.index)?;
-        for list in &plan.lists {
-            list.write(&*site.own)?;
-        }
-        for path in &plan.removals {
-            site.own.delete(path)?;
-        }
-        self.remove_from_referrers(site)
-    }
-
-    /// Takes what is removed out of the referrers lists that have it.
-    fn remove_from_referrers(&self, site: &Site) -> Result<(), MaintenanceError> {
-        let kept: HashSet<&Digest> = self.index.after.entries().iter().map(|entry| &entry.digest).collect();
-        let published = SiteImage { site, image: &self.image };
-        for entry in self.index.before.iter().filter(|entry| !kept.contains(&entry.digest)) {
-            let Some(subject) = subject(published, entry)? else { continue };
-            let tag = fallback_tag(&subject);
-            let typed = registry::typed_manifest_path(self.image.path(), &tag, media_type::INDEX).transpose()?;
-            let lists = [
-                Some((registry::referrers_path(self.image.path(), &subject)?, Kind::Referrers)),
-                Some((registry::manifest_path(self.image.path(), &tag)?, registry_index())),
-                typed.map(|path| (path, registry_index())),
-            ];
-            for (path, kind) in lists.into_iter().flatten() {
-                rewrite_without(site, &path, &kind, &entry.digest)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The image, or each of these refs of it.
@@ -245,40 +206,6 @@ fn names(image: &ImageName, refs: &[String]) -> Vec<ImageName> {
         [] => vec![image.clone()],
         refs => refs.iter().filter_map(|reference| image.with_fragment(Some(reference)).ok()).collect(),
     }
-}
-
-fn registry_index() -> Kind {
-    Kind::RegistryTag(Some(media_type::INDEX.into()))
-}
-
-fn rewrite_without(site: &Site, path: &SitePath, kind: &Kind, digest: &Digest) -> Result<(), MaintenanceError> {
-    let Some(there) = site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
-    let listed = index::descriptors(&there.bytes).unwrap_or_default();
-    let kept: Vec<_> = listed.into_iter().filter(|child| child.digest != *digest).collect();
-    let bytes = registry::referrers_list(kept);
-    if bytes == there.bytes {
-        return Ok(());
-    }
-    Ok(site.own.write_document(path, kind, &bytes, &Expected::Version(there.version))?)
-}
-
-/// Removes the documents of a repository; its blobs and manifests are left to the gc.
-fn remove_repository(site: &Site, name: &str) -> Result<(), MaintenanceError> {
-    let mut paths = Vec::new();
-    site.own.list(&format!("{}/{name}/", registry::ROOT), &mut |object| {
-        if let Some(endpoint) = Endpoint::parse(object.path.as_str())
-            && endpoint.name() == Some(name)
-            && !endpoint.kind().is_immutable()
-        {
-            paths.push((matches!(endpoint.kind(), Kind::RegistryTag(_)), object.path.clone()));
-        }
-    })?;
-    // Lists, then tags.
-    paths.sort();
-    for (_, path) in &paths {
-        site.own.delete(path)?;
-    }
-    Ok(())
 }
 
 fn refs_of(entries: &[Entry]) -> String {
@@ -295,7 +222,7 @@ fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Inde
         let subject = match entry.reference.as_deref() {
             Some(reference) if is_fallback_tag(reference) => Some(stem(reference).to_string()),
             Some(_) => None,
-            None => subject(published, entry)?.map(|subject| fallback_tag(&subject)),
+            None => published.subject(entry)?.map(|subject| fallback_tag(&subject)),
         };
         match subject {
             Some(subject) => referrers.push((subject, entry)),
@@ -341,7 +268,7 @@ impl Manifests<'_> {
     fn add<'e>(&mut self, entries: impl IntoIterator<Item = &'e Entry>) -> Result<Vec<String>, MaintenanceError> {
         let roots: Vec<Descriptor> = entries.into_iter().filter_map(|entry| entry.descriptor().ok()).collect();
         let indexes = |descriptor: &Descriptor| match media_type::is_index(&descriptor.media_type) {
-            true => links(self.published, descriptor).map(Some),
+            true => Ok(Some(self.published.links_or_none(descriptor)?)),
             false => Ok(None),
         };
         let mut tags = Vec::new();
@@ -352,20 +279,5 @@ impl Manifests<'_> {
             Ok::<_, MaintenanceError>(())
         })?;
         Ok(tags)
-    }
-}
-
-/// What an entry refers to: the subject of its manifest.
-fn subject(published: SiteImage<'_>, entry: &Entry) -> Result<Option<Digest>, MaintenanceError> {
-    let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
-    Ok(links(published, &descriptor)?.subject.map(|subject| subject.digest))
-}
-
-/// What a manifest links to. One that is missing or damaged links to nothing, and is no reason not to remove it.
-fn links(published: SiteImage<'_>, descriptor: &Descriptor) -> Result<Links, MaintenanceError> {
-    match published.links(descriptor) {
-        Ok(links) => Ok(links.unwrap_or_default()),
-        Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(Links::default()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -414,7 +414,10 @@ fn plan_index(
         }
     };
     let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
-    index.merge(published, request.merge, |entry| is_referrer(site, &image.name, entry))?;
+    index.merge(published, request.merge, |entry| -> Result<bool, PlanError> {
+        // Asked rarely: only for entries without a ref, when an image without a ref is published again.
+        Ok((SiteImage { site, image: &image.name }).subject(entry)?.is_some())
+    })?;
     let bytes = index.to_bytes();
     if bytes.len() as u64 > MAX_INDEX_BYTES {
         return Err(PlanError::IndexTooLarge { image: image.name.clone(), size: bytes.len() });
@@ -422,18 +425,6 @@ fn plan_index(
     let digest = Digest::of(Algorithm::Sha256, &bytes);
     let document = PlannedDocument::new(place, Kind::Index, bytes, there);
     Ok((document, Some(NewIndex { change: IndexChange { before, after: index }, digest })))
-}
-
-/// Whether an entry of a published index refers to another manifest. It is asked rarely: only for entries without a ref,
-/// when an image without a ref is published again.
-fn is_referrer(site: &Site, image: &ImageName, entry: &Entry) -> Result<bool, PlanError> {
-    let Ok(descriptor) = entry.descriptor() else { return Ok(false) };
-    match (SiteImage { site, image }).links(&descriptor) {
-        Ok(links) => Ok(links.is_some_and(|links| links.subject.is_some())),
-        // What cannot be read refers to nothing.
-        Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The description and the ref-engines object of a site that is going to have `images`.

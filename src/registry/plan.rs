@@ -1,5 +1,5 @@
-//! What a publish or a removal changes in the registry view (see [`crate::site::registry`]): manifests and blobs appear under `v2/` as links
-//! to the CAS, tags as copies of small manifests, and the lists are written anew where they changed.
+//! What a publish or a removal changes in the registry view (see [`crate::site::registry`]): manifests and blobs appear under
+//! `v2/` as links to the CAS, tags as copies of small manifests, and the lists are written anew where they changed.
 //!
 //! The cost follows the change: only what is published now is looked at. When the view is new to a site, or an image kept
 //! refs from before, the rest is read back from the site itself.

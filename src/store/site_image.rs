@@ -8,7 +8,7 @@ use super::{Expected, Origin, StoreError};
 use crate::site::SitePath;
 use crate::site::index::{Entry, Index, IndexError};
 use crate::site::map::MapError;
-use oci_discovery::digest::ContentError;
+use oci_discovery::digest::{ContentError, Digest};
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::manifest::{self, Links, ManifestError};
@@ -100,6 +100,22 @@ impl SiteImage<'_> {
         let Some(bytes) = self.read(descriptor)? else { return Ok(None) };
         let wrong = |source| SiteImageError::Manifest { path: place.path, source };
         manifest::links(media_type, &bytes).map(Some).map_err(wrong)
+    }
+
+    /// What a blob links to; nothing, where it is missing, damaged or malformed. For commands that change what the image has, and
+    /// must not fail for what is damaged in it.
+    pub fn links_or_none(&self, descriptor: &Descriptor) -> Result<Links, SiteImageError> {
+        match self.links(descriptor) {
+            Ok(links) => Ok(links.unwrap_or_default()),
+            Err(SiteImageError::Damaged { .. } | SiteImageError::Manifest { .. }) => Ok(Links::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an entry of the index refers to: the subject of its manifest, where that can be read.
+    pub fn subject(&self, entry: &Entry) -> Result<Option<Digest>, SiteImageError> {
+        let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
+        Ok(self.links_or_none(&descriptor)?.subject.map(|subject| subject.digest))
     }
 
     /// The descriptor of an entry of the index.

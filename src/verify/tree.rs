@@ -151,7 +151,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
     Ok(())
 }
 
-/// A tag of the registry view may be an index that was made for it (see `publish::registry`); it lies in the CAS, too.
+/// A tag of the registry view may be an index that was made for it (see `registry::plan`); it lies in the CAS, too.
 fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
     let mut tags = Vec::new();
     files.own.list(&format!("{}/", registry::ROOT), &mut |object| {
