@@ -18,7 +18,7 @@ use crate::store::change::PlannedDocument;
 use crate::store::site::{Site, SiteError};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::WriteLog;
-use crate::store::{Document, Expected, StoreError};
+use crate::store::{Expected, StoreError};
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -109,15 +109,13 @@ pub struct PlannedTag {
     pub plain: PlannedName,
 }
 
-/// One name of a tag.
-#[derive(Clone, Debug)]
-pub struct PlannedName {
-    /// What is there now.
-    pub expected: Expected,
-    /// The size of that in bytes.
-    pub size: u64,
-    /// Whether that is the manifest already.
-    pub is_unchanged: bool,
+/// What happens to one name of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlannedName {
+    /// It is the manifest already.
+    Keep,
+    /// It becomes the manifest, if it still is what was read.
+    Write(Expected),
 }
 
 impl PlannedTag {
@@ -135,7 +133,7 @@ impl PlannedTag {
 
     /// Whether all of it is there already.
     pub fn is_unchanged(&self) -> bool {
-        self.plain.is_unchanged && self.typed.as_ref().is_none_or(|typed| typed.is_unchanged)
+        [Some(&self.plain), self.typed.as_ref()].into_iter().flatten().all(|name| *name == PlannedName::Keep)
     }
 }
 
@@ -506,14 +504,13 @@ impl TagPlanner<'_> {
         Ok(())
     }
 
-    /// A name that leads to a manifest, with what is there now.
+    /// A name that leads to a manifest, as it is now.
     fn plan_name(&self, path: &SitePath, digest: &Digest) -> Result<PlannedName, RegistryError> {
-        let there = self.site.own.read_document(path, MAX_MANIFEST_BYTES)?;
-        let is_it = |there: &Document| Digest::of(digest.algorithm(), &there.bytes) == *digest;
-        let is_unchanged = there.as_ref().is_some_and(is_it);
-        let size = there.as_ref().map_or(0, |there| there.bytes.len() as u64);
-        let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-        Ok(PlannedName { expected, size, is_unchanged })
+        match self.site.own.read_document(path, MAX_MANIFEST_BYTES)? {
+            None => Ok(PlannedName::Write(Expected::Absent)),
+            Some(found) if Digest::of(digest.algorithm(), &found.bytes) == *digest => Ok(PlannedName::Keep),
+            Some(found) => Ok(PlannedName::Write(Expected::Version(found.version))),
+        }
     }
 }
 
@@ -534,12 +531,11 @@ fn write_tags_of_manifest(
     // The manifest may be one that the layout lacks and was allowed to.
     for tag in tags.iter().filter(|tag| manifest.is_some() || tag.is_unchanged()) {
         for (path, planned) in tag.names(image.image.path())? {
-            let changed = manifest.as_ref().filter(|_| !planned.is_unchanged);
-            if let Some(manifest) = changed {
-                site.own.write_document(&path, &kind, manifest, &planned.expected)?;
+            let is_written = *planned != PlannedName::Keep;
+            if let (PlannedName::Write(expected), Some(manifest)) = (planned, &manifest) {
+                site.own.write_document(&path, &kind, manifest, expected)?;
             }
-            let size = if planned.is_unchanged { planned.size } else { tag.size };
-            log.add(site, Place { origin: None, path }, changed.is_some(), size);
+            log.add(site, Place { origin: None, path }, is_written, tag.size);
         }
         remove_other_types(site, image.image.path(), tag)?;
     }
