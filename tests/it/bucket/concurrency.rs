@@ -151,3 +151,28 @@ fn publishers_of_one_ref_leave_the_index_and_the_tag_in_agreement() {
         }
     }
 }
+
+#[test]
+fn publishers_of_one_image_leave_its_catalogue_in_agreement() {
+    // Given publishers of three refs of one image, two for each ref, at the same time,
+    let s3fs = S3Fs::start();
+    let endpoint = s3fs.endpoint();
+    let directory = TempDir::new().unwrap();
+    for round in 0..long_rounds(2) {
+        let children: Vec<Child> = (0..6)
+            .map(|publisher| {
+                let name = format!("{round}-{publisher}");
+                let layout = Layout::of_image(directory.path().join(&name), &name);
+                let input = format!("example.com/app#{}={}:1.0", publisher % 3, layout.arg());
+                let args = ["publish", "--json", "--site", "s3://site", &input];
+                endpoint.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for child in children {
+            Run::of(child.wait_with_output().unwrap()).success();
+        }
+        // then the image's document and those of its layers are what the index says.
+        let run = endpoint.run(&["verify", "s3://site", "--deep", "--strict"]);
+        assert_eq!(run.code, Some(0), "round {round}: {run:?}");
+    }
+}
