@@ -21,7 +21,6 @@ use crate::store::site::{Site, SitePlace};
 use crate::store::site_image::SiteImage;
 use crate::store::unfinished::{self, Unfinished};
 use crate::store::{Expected, Store};
-use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
 use oci_discovery::oci::{Descriptor, media_type, walk};
