@@ -1,4 +1,4 @@
-//! The command-line program: arguments in, one library call, words out. Everything else is in the library.
+//! The command-line program. Everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What all subcommands that can work on a bucket have in common.
+//! The options of subcommands that write to a bucket, and the place of an existing site.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PA
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Buckets")]
 pub struct BucketArgs {
-    /// Send blobs that are larger than this in parts of this size, such as 64MiB.
+    /// Upload blobs that are larger than this in parts of this size, such as 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = part_size, default_value = "8MiB")]
     part_size: u64,
-    /// Write to a store that cannot compare before it writes: two publishers at the same time can undo each other's work.
+    /// Write without conditions, to a store that does not support conditional writes. Concurrent publishers can then overwrite
+    /// each other's changes.
     #[arg(long)]
     no_conditional: bool,
 }
@@ -29,17 +30,17 @@ impl Default for BucketArgs {
 }
 
 impl BucketArgs {
-    /// The options for opening stores. Where one of them is a bucket, Ctrl-C stops the work in good order.
+    /// The options for opening stores. If one of them is a bucket, Ctrl-C aborts uploads before the program ends.
     pub fn options<'a>(&self, stores: impl IntoIterator<Item = &'a Location>) -> anyhow::Result<Options> {
         let (part_size, conditional) = (self.part_size, !self.no_conditional);
-        // Work on a directory can be killed at any moment, and should be.
+        // On a directory, a killed command leaves nothing to abort.
         let has_bucket = stores.into_iter().any(|store| matches!(store, Location::Bucket(_)));
         let interrupt = if has_bucket { on_signal()? } else { Interrupt::default() };
         Ok(Options { part_size, conditional, interrupt, ..Options::default() })
     }
 }
 
-/// A site that exists, as its subcommands are given it: by its directory or URL, with those of other origins.
+/// An existing site, from its directory or URL and the stores of other origins.
 pub fn site_place(site: &str, stores: &[String], bucket: &BucketArgs) -> anyhow::Result<SitePlace> {
     let root = Location::parse(site)?;
     let stores = stores.iter().map(|text| parse_store(text)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -10,7 +10,7 @@ const TEMPLATES_EXAMPLES: &str = "Example:
   ocisite catalogue templates templates
   ocisite publish --site site --template-dir templates --host example.com layouts";
 
-/// Work on the catalogue, a site's pages for people.
+/// Customize the catalogue, the web pages of a site.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,13 +22,13 @@ enum Command {
     Templates(TemplatesArgs),
 }
 
-/// Write out the built-in templates, to start one's own from.
+/// Write the built-in templates to a directory, as a start for templates of your own.
 ///
-/// Change what you like, delete the others, and name the directory in each publish with --template-dir.
+/// Edit the templates that you want to change and delete the others. Give the directory to each publish with --template-dir.
 #[derive(Debug, clap::Args)]
 #[command(after_help = TEMPLATES_EXAMPLES)]
 struct TemplatesArgs {
-    /// The directory; it is made when it is not there, and nothing in it is overwritten.
+    /// The directory. It is created if missing; existing files are not overwritten.
     #[arg(value_name = "DIR", default_value = "templates")]
     directory: PathBuf,
 }

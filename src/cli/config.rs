@@ -1,6 +1,6 @@
-//! `ocisite.toml`: what `ocisite publish` takes on the command line, written down.
+//! `ocisite.toml`: the options of `ocisite publish` in a file.
 //!
-//! Relative paths in it are relative to the file, so that it works from anywhere.
+//! Relative paths are relative to the file, so that it works from any directory.
 
 #![allow(clippy::disallowed_methods, reason = "the configuration is a file that the user names")]
 
@@ -17,47 +17,36 @@ use crate::store::directory::LinkMode;
 use crate::store::{Location, LocationError};
 use oci_discovery::name::{ImageName, NameError};
 
-/// The file that `ocisite publish` reads when it is given nothing to publish.
+/// The file that `ocisite publish` reads if its arguments name no images.
 pub const DEFAULT_FILE: &str = "ocisite.toml";
 
 /// The content of the file. Every key is an option of `ocisite publish` by the same name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// The file it was read from.
+    /// The file that this was read from.
     #[serde(skip)]
     path: PathBuf,
-    /// The site's directory, or the URL of its bucket.
+    /// A directory, or the URL of a bucket.
     pub site: Option<String>,
-    /// The host of images that are named by their path.
     pub host: Option<String>,
-    /// The pair of templates.
     pub preset: Option<Preset>,
-    /// The index template.
     pub index_template: Option<String>,
-    /// The CAS template.
     pub cas_template: Option<String>,
     /// The path on the host below which a new site is.
     pub base_path: Option<String>,
-    /// Whether each host gets a root of its own.
     #[serde(default)]
     pub root_per_host: bool,
-    /// Whether the site gets the registry view.
     #[serde(default)]
     pub registry: bool,
-    /// Whether the site gets the catalogue.
     pub catalogue: Option<bool>,
-    /// Templates for the catalogue's pages.
     pub template_dir: Option<PathBuf>,
-    /// How blobs get into the site.
     pub link: Option<LinkMode>,
-    /// Whether missing blobs are no error.
     #[serde(default)]
     pub allow_missing: bool,
     /// Directories, or URLs of buckets, by origin.
     #[serde(default)]
     pub store: BTreeMap<String, String>,
-    /// Folders of layouts.
     #[serde(default)]
     pub folders: Vec<PathBuf>,
     /// Images by name.
@@ -81,57 +70,42 @@ pub enum ConfigError {
     /// It cannot be read.
     #[error("cannot read the configuration {}", .path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// It is no TOML, or a value has the wrong type.
-    #[error("the configuration {} is wrong at line {line}: {problem}", .path.display())]
+    /// Not TOML, or a value of a wrong type.
+    #[error("the configuration {} is invalid at line {line}: {problem}", .path.display())]
     Form {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// What is wrong there.
         problem: String,
     },
-    /// A key that nobody reads.
+    /// An unknown key.
     #[error("the configuration {} has the unknown key {key:?}{}", .path.display(), suggestion(.nearest))]
     UnknownKey {
-        /// The file.
         path: PathBuf,
-        /// The key.
         key: String,
         /// A known key that looks like it.
         nearest: Option<&'static str>,
     },
-    /// A place that is none.
-    #[error("the configuration {} has a wrong place in {key:?}", .path.display())]
+    /// A malformed location.
+    #[error("the configuration {} has a malformed location in {key:?}", .path.display())]
     Location {
-        /// The file.
         path: PathBuf,
-        /// The key.
         key: &'static str,
-        /// What is wrong.
         #[source]
         source: LocationError,
     },
-    /// A key of `[store]` is no origin.
-    #[error("the configuration {} has a wrong [store]: {problem}", .path.display())]
-    Store {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    /// A key of `[store]` is not an origin.
+    #[error("the configuration {} has an invalid [store]: {problem}", .path.display())]
+    Store { path: PathBuf, problem: String },
     /// An image name is malformed.
-    #[error("the configuration {} has a wrong image name", .path.display())]
+    #[error("the configuration {} has a malformed image name", .path.display())]
     Name {
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         source: NameError,
     },
@@ -163,8 +137,8 @@ const KEYS: [&str; 15] = [
 ];
 const IMAGE_KEYS: [&str; 2] = ["name", "layout"];
 
-/// Below this likeness (Jaro-Winkler, 1 is equality) a suggestion would only confuse.
-const LIKENESS: f64 = 0.75;
+/// The lowest similarity (Jaro-Winkler, 1 is equality) that is suggested.
+const MIN_SIMILARITY: f64 = 0.75;
 
 impl Config {
     /// Reads a file.
@@ -200,12 +174,12 @@ impl Config {
         toml::from_str(text).map_err(wrong)
     }
 
-    /// Where the site is.
+    /// The site.
     pub fn location(&self) -> Result<Option<Location>, ConfigError> {
         self.site.as_deref().map(|site| location(&self.path, "site", site)).transpose()
     }
 
-    /// Where other origins are, by their normal forms.
+    /// The stores of other origins, by the normal form of the origin.
     pub fn stores(&self) -> Result<BTreeMap<String, Location>, ConfigError> {
         let store = |(origin, text): (&String, &String)| {
             let wrong = |problem| ConfigError::Store { path: self.path.clone(), problem };
@@ -222,7 +196,7 @@ impl Config {
         }
     }
 
-    /// What the file says to publish.
+    /// The images and folders to publish.
     pub fn inputs(&self, path: &Path) -> Result<Vec<Input>, ConfigError> {
         let mut inputs: Vec<Input> = self.folders.iter().cloned().map(Input::Folder).collect();
         for image in &self.images {
@@ -235,7 +209,7 @@ impl Config {
     }
 }
 
-/// Read here and not by the parser, whose messages repeat the line: a URL may have a secret in it.
+/// The TOML parser must not read it, because its messages repeat the line, and a URL may contain a secret.
 fn location(config: &Path, key: &'static str, text: &str) -> Result<Location, ConfigError> {
     let location =
         Location::parse(text).map_err(|source| ConfigError::Location { path: config.into(), key, source })?;
@@ -243,9 +217,9 @@ fn location(config: &Path, key: &'static str, text: &str) -> Result<Location, Co
 }
 
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let likeness = |known: &&'static str| strsim::jaro_winkler(key, known);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) >= LIKENESS).then_some(best)
+    let similarity = |known: &&'static str| strsim::jaro_winkler(key, known);
+    let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(best) >= MIN_SIMILARITY).then_some(best)
 }
 
 #[cfg(test)]

@@ -19,31 +19,31 @@ const EXAMPLES: &str = "Examples:
   ocisite copy s3://STAGING s3://PRODUCTION --delete
   ocisite copy site /mnt/mirror --dry-run";
 
-/// Copy a site to another place: what differs, verified, and in an order that is safe while both are in use.
+/// Copy a site to another directory or bucket, safely while both are in use.
 ///
-/// An image or document that both have becomes the source's. What only the destination has stays, unless --delete is given;
-/// the catalogue then tells of both.
+/// Only objects that differ are copied, and every blob is verified. Where both sites have an image, the source's version
+/// replaces the destination's. Images that only the destination has are kept and stay in its catalogue; --delete removes them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Where it is copied to: a directory, or the URL of a bucket.
+    /// The directory to copy to, or the URL of a bucket.
     #[arg(value_name = "DESTINATION")]
     destination: String,
-    /// Remove what the source does not have, when all else is in place.
+    /// Afterwards, remove all objects that the source does not have.
     #[arg(long)]
     delete: bool,
-    /// Where the destination keeps other images, make the catalogue's pages with the templates in this directory, as in
-    /// `ocisite publish`.
+    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does. Used if the destination
+    /// keeps images of its own.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// List what would be copied and removed, and change nothing. What becomes of the catalogue of a destination that keeps
-    /// other images is not listed.
+    /// List the objects that would be copied and removed, without changing anything. If the destination keeps images of its own,
+    /// the list omits the changes to its catalogue.
     #[arg(long)]
     dry_run: bool,
-    /// How many objects to work on at once [default: one per core].
+    /// How many objects to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// How many seconds to wait for other publishers.
@@ -53,9 +53,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    bucket: BucketArgs,
-    #[command(flatten)]
     verbosity: Verbosity,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// Runs the subcommand.

@@ -1,4 +1,4 @@
-//! What `resolve` and `pull` have in common: how a name is looked up, and how that is told.
+//! The options of `resolve` and `pull`: how to discover ref engines, and how to print remarks.
 
 #![allow(clippy::disallowed_methods, reason = "the local configuration is the user's own")]
 
@@ -16,7 +16,7 @@ use oci_discovery::discovery::{self, Settings};
 use oci_discovery::discovery::{Remark, xdg};
 use oci_discovery::name::ImageName;
 
-/// A protocol to ask well-known URIs over.
+/// A protocol for requests to well-known URIs.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Protocol {
     /// HTTP over TLS.
@@ -34,17 +34,17 @@ impl From<Protocol> for discovery::Protocol {
     }
 }
 
-/// How names are looked up.
+/// How to resolve names.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Discovery {
-    /// Look for ref engines over this protocol; repeated, over each in turn [default: https; for localhost and loopback addresses
-    /// then http].
+    /// Request the ref-engines object over this protocol; if repeated, over each in turn [default: https; for localhost and
+    /// loopback addresses, https then http].
     #[arg(long, value_enum, value_name = "PROTOCOL")]
     protocol: Vec<Protocol>,
-    /// Look for ref engines on this port.
+    /// Request the ref-engines object on this port.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Leave out the local configuration (oci-discovery/ref-engine-discovery.json in the XDG configuration directories).
+    /// Ignore the local configuration (oci-discovery/ref-engine-discovery.json in the XDG configuration directories).
     #[arg(long)]
     no_xdg: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The client for these names. What a local configuration names, the user named.
+    /// The client for these names. Hosts in the local configuration count as named by the user.
     pub fn http(&self, names: &[ImageName], settings: &Settings, verbosity: Verbosity) -> Result<Http, SetupError> {
         let with_ancestors = |name: &ImageName| name.discovery_hosts().into_iter().map(canonical).collect();
         let named: BTreeSet<Vec<String>> = names.iter().map(with_ancestors).collect();
@@ -63,7 +63,7 @@ impl Discovery {
         Http::new(&options, hosts.into_iter().collect(), reach)
     }
 
-    /// How ref engines are discovered. Reads the local configuration, and tells what is wrong with it.
+    /// The settings of discovery. Reads the local configuration, and prints warnings about it.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings {
             protocols: self.protocol.iter().copied().map(Into::into).collect(),
@@ -72,7 +72,7 @@ impl Discovery {
         };
         if !self.no_xdg {
             settings.configuration = xdg::Configuration::read(&configuration_paths(), |path| File::open(path));
-            tell(&settings.configuration.remarks, None);
+            print_remarks(&settings.configuration.remarks, None);
         }
         settings
     }
@@ -88,8 +88,8 @@ fn configuration_paths() -> Vec<PathBuf> {
     })
 }
 
-/// Tells remarks on standard error, each with the name it is about, where it is about one.
-pub fn tell(remarks: &[Remark], name: Option<&str>) {
+/// Prints remarks to standard error, each with the name that it concerns.
+pub fn print_remarks(remarks: &[Remark], name: Option<&str>) {
     for remark in remarks {
         match name {
             Some(name) => terminal::message(format_args!("{}: {name}: {remark}", remark.severity())),

@@ -12,26 +12,26 @@ use oci_discovery::parallel;
 
 /// Remove blobs that no index reaches.
 ///
-/// Safe beside a publish that is running. Where an index or a manifest cannot be read, nothing is removed.
+/// Safe while other commands publish. If an index or a manifest cannot be read, gc removes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite gc site --dry-run\n  ocisite gc site --grace 7d")]
 pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// Keep what is younger: a number with s, m, h or d.
+    /// Keep blobs that are younger than this: a number with s, m, h or d.
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
     grace: Age,
-    /// Say what would go, and remove nothing.
+    /// List the blobs that would be removed, without removing them.
     #[arg(long)]
     dry_run: bool,
-    /// The directory or bucket of another origin that the site's templates lead to.
+    /// The directory or bucket of another origin that the site's templates name.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// How many things to work on at once [default: one per core].
+    /// How many objects to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// How many seconds to wait for a publisher.
+    /// How many seconds to wait for other publishers.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// Print the result as JSON.
@@ -41,7 +41,7 @@ pub struct Args {
     verbosity: Verbosity,
 }
 
-/// An age as it was written, and what it means.
+/// An age, as text and as a duration.
 #[derive(Clone, Debug)]
 struct Age {
     text: String,
@@ -49,7 +49,7 @@ struct Age {
 }
 
 fn parse_age(text: &str) -> Result<Age, String> {
-    let wrong = || format!("{text:?} is no age: expected a number with s, m, h or d, such as 24h, or 0");
+    let wrong = || format!("{text:?} is not an age: expected a number with s, m, h or d, such as 24h, or 0");
     let (number, seconds) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),
@@ -100,8 +100,8 @@ fn report(args: &Args, freed: &Freed) -> Vec<String> {
         Some(0) => {}
         Some(uploads) => lines.push(format!("{verb} {}.", count(*uploads, "unfinished upload", "unfinished uploads"))),
         None => lines.push(
-            "Unfinished uploads cannot be listed here: let a lifecycle rule of the bucket abort those that are older than a \
-             day (AbortIncompleteMultipartUpload)."
+            "This store cannot list unfinished uploads: add a lifecycle rule to the bucket that aborts uploads older than a day \
+             (AbortIncompleteMultipartUpload)."
                 .into(),
         ),
     }

@@ -8,10 +8,10 @@ use crate::maintenance::list::{self, Image, ListedEntry};
 use crate::terminal;
 use oci_discovery::parallel;
 
-/// So many hexadecimal digits tell the digests of a site apart for people; `--json` has them whole.
+/// Hexadecimal digits shown of a digest, enough to tell the digests of a site apart; `--json` has all of them.
 const SHOWN_DIGITS: usize = 12;
 
-/// Refs longer than this, such as fallback tags, push their own line aside and not all others.
+/// Refs longer than this, such as fallback tags, do not widen the column.
 const MAX_REF_WIDTH: usize = 24;
 
 /// List the images of a site.
@@ -21,7 +21,7 @@ pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// The directory or bucket of another origin that the site's templates lead to.
+    /// The directory or bucket of another origin that the site's templates name.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// Print [{name, entries: [{ref, platforms, digest, mediaType, size}]}] as JSON.
@@ -58,7 +58,7 @@ fn table(images: &[Image]) -> Vec<String> {
 }
 
 fn reference(entry: &ListedEntry) -> String {
-    // As it is printed: its width is counted.
+    // In its printed form, because its width is counted.
     entry.reference.as_deref().map_or("-".into(), |reference| terminal::printable(reference).into_owned())
 }
 
@@ -66,7 +66,7 @@ fn digest(entry: &ListedEntry) -> String {
     format!("{}:{}", entry.digest.algorithm(), &entry.digest.encoded()[..SHOWN_DIGITS])
 }
 
-/// What stands behind an entry: its platforms, or what kind of artifact it is.
+/// The platforms of an entry, or the type of an artifact.
 fn what(entry: &ListedEntry) -> String {
     let mut parts: Vec<&str> = entry.platforms.iter().map(|platform| &**platform).collect();
     parts.extend(entry.artifact_type.as_deref().filter(|_| entry.platforms.is_empty()));

@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand, each parses its arguments, calls the library once, and says what happened.
+//! The command line: one file per subcommand, which parses the arguments, calls the library once, and prints the result.
 
 pub mod bucket;
 pub mod catalogue;
@@ -30,9 +30,9 @@ use rustix::fs::Mode;
 
 use crate::terminal;
 
-/// It ran, and found problems.
+/// The exit status of a command that ran and found problems.
 pub const FOUND_PROBLEMS: u8 = 1;
-/// It could not run: wrong usage, wrong input, or a system that did not play along.
+/// The exit status of a command that could not run: wrong usage, wrong input, or a system error.
 pub const COULD_NOT_RUN: u8 = 2;
 
 /// Turns OCI image layouts into a static web site from which images are discovered by name.
@@ -60,18 +60,18 @@ enum Command {
     Man(man::Args),
 }
 
-/// The modes of a site's files and directories are set; but a directory has its first one from the umask, and would keep it if
-/// the program were killed before the other is set.
-fn let_web_servers_read() {
+/// A new directory gets its first mode from the umask. If the program is killed before it sets the final mode, web servers must
+/// be able to read the directory all the same.
+fn relax_umask() {
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask & (Mode::WGRP | Mode::WOTH));
 }
 
-/// Says what is wrong with the arguments; or prints the help that was asked for.
-fn say(stop: &clap::Error) -> ExitCode {
+/// Prints an error in the arguments, which may contain untrusted file names, or the requested help.
+fn print_stop(stop: &clap::Error) -> ExitCode {
     match stop.use_stderr() {
         true => text_of(stop).lines().for_each(terminal::log),
-        // A reader of the help that went away has had what it wanted.
+        // A reader that closed the pipe has read enough of the help.
         false => drop(stop.print()),
     }
     u8::try_from(stop.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
@@ -89,10 +89,10 @@ fn text_of(stop: &clap::Error) -> String {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(stop) => return say(&stop),
+        Err(stop) => return print_stop(&stop),
     };
     if matches!(cli.command, Command::Publish(_) | Command::Copy(_) | Command::Remove(_) | Command::Gc(_)) {
-        let_web_servers_read();
+        relax_umask();
     }
     let result = match cli.command {
         Command::Publish(args) => publish::run(*args),

@@ -10,20 +10,20 @@ pub fn parse_store(text: &str) -> anyhow::Result<(String, Location)> {
         bail!("--store has no =: expected ORIGIN=DIR, such as https://cdn.example.net=cdn");
     };
     let origin = parse_origin(origin).map_err(anyhow::Error::msg).context("--store has a wrong origin")?;
-    Ok((origin, Location::parse(location).context("--store leads to no store")?))
+    Ok((origin, Location::parse(location).context("--store has a wrong location")?))
 }
 
 /// The normal form of an origin.
 pub fn parse_origin(origin: &str) -> Result<String, String> {
     // A URL with a user name may have a password, too, and is not repeated.
     if origin.contains('@') {
-        return Err("it is no origin: it has a user name or password".into());
+        return Err("not an origin: it has a user name or password".into());
     }
-    let url = url::Url::parse(origin).map_err(|error| format!("{origin} is no origin: {error}"))?;
+    let url = url::Url::parse(origin).map_err(|error| format!("{origin} is not an origin: {error}"))?;
     let origin = url.origin().ascii_serialization();
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !is_bare || !origin.starts_with("http") {
-        return Err(format!("{url} is no origin: expected scheme and host only, such as https://cdn.example.net"));
+        return Err(format!("{url} is not an origin: expected scheme and host only, such as https://cdn.example.net"));
     }
     Ok(origin)
 }

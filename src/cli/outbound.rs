@@ -1,4 +1,4 @@
-//! The options of every subcommand that asks servers: where requests may go, and how long they may take.
+//! The options of every subcommand that sends requests: where they may go, and how long they may take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,24 @@ use crate::outbound::agent::Address;
 use crate::outbound::pace::{DEFAULT_TIME, Pace};
 use crate::terminal;
 
-/// The longest time that an option takes, in seconds: a year.
+/// The largest --timeout: a year.
 const MAX_SECONDS: u64 = 365 * 24 * 3600;
 
-/// How servers are asked.
+/// Options for requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OutboundArgs {
-    /// Send the requests for the hosts of the names or the site, and for their ancestors, to this address, such as a preview or a
-    /// staging server.
+    /// Send the requests for the hosts of the names or of the site, and for their ancestors in DNS, to this address. For a
+    /// preview or a staging server.
     #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<Address>,
-    /// Let the site lead to private addresses of this host, also where it has public ones; repeated, for several hosts.
+    /// Permit private addresses for this host when a site names it, even if the host has public addresses, too. Repeat for
+    /// several hosts.
     #[arg(long, value_name = "HOST", value_parser = host)]
     allow_private: Vec<String>,
-    /// How long a document may take; a blob may take as long as it is fast enough over this time.
+    /// The time limit of a document. A blob has no time limit; its average speed over this time counts (--speed-limit).
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIME.as_secs(), value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     timeout: u64,
-    /// How many bytes of a blob have to come each second, on average over the time of --timeout; 0: any number.
+    /// The minimum speed of a blob in bytes per second, averaged over the time of --timeout; 0 for no minimum.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "16KiB")]
     speed_limit: u64,
 }
@@ -51,7 +52,7 @@ fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// Tells each request on standard error.
+/// Prints each request to standard error.
 struct Requests;
 
 impl Observer for Requests {

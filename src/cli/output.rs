@@ -1,21 +1,21 @@
-//! Numbers that people can read, errors with their causes, and how much is said. What is printed goes through [`crate::terminal`].
+//! Readable numbers, errors with their causes, and the verbosity options. Output goes through [`crate::terminal`].
 
 use std::time::Duration;
 
 use clap::Args;
 
-/// How much is said.
+/// How much to print.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Verbosity {
-    /// Say only what went wrong.
+    /// Print errors only.
     #[arg(long, short, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more: each object, each request.
+    /// Print more: each object, each request.
     #[arg(long, short)]
     pub verbose: bool,
 }
 
-/// An error and its causes on one line, without what is said twice.
+/// An error and its causes on one line, without repetitions.
 pub fn chain(error: &anyhow::Error) -> String {
     oci_discovery::error::chain(error.as_ref())
 }
@@ -30,7 +30,7 @@ pub fn bytes(number: u64) -> String {
     indicatif::BinaryBytes(number).to_string()
 }
 
-/// A duration in seconds with as many digits as matter.
+/// A duration in seconds with two decimals.
 pub fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! Progress: bars, on a terminal and nowhere else, and the names of objects for those who ask.
+//! Progress bars on a terminal, and with `-v` the names of objects.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use super::output::Verbosity;
 use crate::progress::{Part, Progress, Silent};
 use crate::terminal;
 
-/// A bar with bytes, rate and time left when standard error is a terminal, and with `-v` a line for each object.
+/// A bar with bytes, rate and remaining time if standard error is a terminal, and with `-v` a line for each object.
 pub fn for_terminal(verbosity: Verbosity) -> Box<dyn Progress> {
     let names = verbosity.verbose;
     match terminal::shows_progress() && !verbosity.quiet {
@@ -34,14 +34,14 @@ impl Progress for Names {
     }
 }
 
-/// One bar for the whole, and while they last one for each part above it.
+/// One bar for the total, and above it one for each part in progress.
 struct Bars {
     all: MultiProgress,
     total: Mutex<Option<ProgressBar>>,
     names: bool,
 }
 
-/// What is counted.
+/// The unit of a bar.
 #[derive(Clone, Copy)]
 enum Unit {
     Bytes,
@@ -114,7 +114,7 @@ impl Progress for Bars {
     }
 }
 
-/// The bar of a part. What it loses, when bytes have to be fetched again, the whole loses too.
+/// The bar of a part. When a part starts again, the total decreases, too.
 struct PartBar {
     bar: ProgressBar,
     whole: ProgressBar,

@@ -32,89 +32,91 @@ const EXAMPLES: &str = "Examples:
 
 /// Publish OCI image layouts to a site.
 ///
-/// Nothing is written unless all of the input is right, and a reader sees the old site or the new one, never a mixture.
+/// All input is checked before anything is written. Readers see the old site or the new one, never a mixture.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts whose relative paths become the images' paths.
+    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts. In a folder, the path of a layout becomes the path of the
+    /// image's name; --host gives the host.
     #[arg(value_name = "IMAGE|FOLDER")]
     inputs: Vec<String>,
-    /// The directory of the site (a web root, made when it is not there), or a bucket: s3://BUCKET[/PREFIX], gs://, az://.
+    /// The directory of the site (a web root, created if missing), or a bucket: s3://BUCKET[/PREFIX], gs://, az://.
     #[arg(long, value_name = "DIR|URL")]
     site: Option<String>,
-    /// The host of images that are named by their path in a folder.
+    /// The host in the names of images from a folder.
     #[arg(long)]
     host: Option<String>,
-    /// Read options and images from this file [default: ocisite.toml, when nothing to publish is given].
+    /// Read options and images from this file [default: ocisite.toml, if no image or folder is given].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How the site is laid out.
+    /// A pair of templates, which decide the paths of indexes and blobs.
     #[arg(long, value_enum)]
     preset: Option<Preset>,
-    /// Where indexes are: an RFC 6570 template over name, host and path.
+    /// The URIs of indexes: an RFC 6570 template with the variables name, host and path.
     #[arg(long, value_name = "TEMPLATE")]
     index_template: Option<String>,
-    /// Where blobs are: an RFC 6570 template over digest, algorithm and encoded, and over name, host and path.
+    /// The URIs of blobs: an RFC 6570 template with the variables digest, algorithm and encoded; name, host and path are
+    /// possible, too.
     #[arg(long, value_name = "TEMPLATE")]
     cas_template: Option<String>,
-    /// Keep indexes and blobs below this path of the host: for a new site whose host serves other things too. Such a site has
-    /// no catalogue unless told to.
+    /// Keep indexes and blobs below this path of the host, for a new site on a host that serves other content, too. Such a site
+    /// gets no catalogue without --catalogue.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["index_template", "cas_template"])]
     base_path: Option<String>,
-    /// The directory or bucket of another origin that a template leads to.
+    /// The directory or bucket for another origin (scheme and host) that a template names.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// Give each host a root of its own: DIR/HOST.
+    /// Publish the images of each host to a site of their own: DIR/HOST.
     #[arg(long)]
     root_per_host: bool,
-    /// Add the registry view, from which `docker pull` and `podman pull` work; a site that has it keeps it.
+    /// Add the registry view, for `docker pull` and `podman pull`. A site with the view keeps it.
     #[arg(long)]
     registry: bool,
-    /// Add the catalogue, pages for people; a new site has it, and a site that has it keeps it.
+    /// Add the catalogue, web pages that show the images. New sites get it by default, and a site with the catalogue keeps it.
     #[arg(long, conflicts_with = "no_catalogue")]
     catalogue: bool,
-    /// Leave the catalogue out; a site that has it loses it.
+    /// Create the site without the catalogue, or remove the catalogue from an existing site.
     #[arg(long)]
     no_catalogue: bool,
-    /// Make the catalogue's pages with the templates in this directory (see `ocisite catalogue templates`). They are not kept
-    /// in the site: name them in each publish.
+    /// Render the catalogue's pages with the templates in this directory (see `ocisite catalogue templates`). The site does not
+    /// store them: give the directory with each publish.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// Keep the entries that a published ref has for other platforms.
+    /// Keep the existing entries of a published ref for other platforms. For builds that publish one platform at a time.
     #[arg(long, conflicts_with = "replace")]
     append: bool,
-    /// Make the images exactly what is given: refs that are not published now are dropped.
+    /// Remove all refs of the published images that are not published now.
     #[arg(long)]
     replace: bool,
-    /// Publish also when a layout lacks blobs.
+    /// Publish even if a layout is missing blobs.
     #[arg(long)]
     allow_missing: bool,
-    /// Read and hash what the site has of these images already, and repair what is damaged; without it, what has its place and its
-    /// size is taken for right. For a site that `ocisite verify` finds damaged.
+    /// Read and hash the existing blobs of these images, and replace damaged ones. By default, a blob with the right path and
+    /// size counts as intact. For a site that `ocisite verify` reports as damaged.
     #[arg(long)]
     recheck: bool,
-    /// How blobs get into the site.
+    /// How to bring blobs into a directory.
     #[arg(long, value_enum)]
     link: Option<LinkMode>,
-    /// Publish into a directory that holds other files.
+    /// Publish into a directory that already contains other files.
     #[arg(long)]
     adopt: bool,
-    /// How many files to work on at once [default: one per core].
+    /// How many files to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
-    /// How many seconds to wait for another publisher.
+    /// How many seconds to wait for other publishers.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
-    /// List every object with its media type, and write nothing.
+    /// List every object with its media type, without writing anything.
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    bucket: BucketArgs,
-    #[command(flatten)]
     verbosity: Verbosity,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// Runs the subcommand.
@@ -144,12 +146,12 @@ fn request(args: &Args) -> anyhow::Result<Request> {
     }
     let given = args.site.as_deref().map(Location::parse).transpose()?;
     let Some(site) = given.map_or_else(|| config.location(), |site| Ok(Some(site)))? else {
-        bail!("no site: say where to publish with `--site DIR`, or `--site s3://BUCKET`");
+        bail!("no site given: add `--site DIR` or `--site s3://BUCKET`");
     };
     let stores = stores(args, config.stores()?)?;
     let host = args.host.clone().or(config.host);
     if let Some(host) = &host {
-        ImageName::new(host, "any", None).with_context(|| format!("--host {host} is no host"))?;
+        ImageName::new(host, "any", None).with_context(|| format!("--host {host} is not a host name"))?;
     }
     let locations = stores.iter().map(|(_, location)| location).chain([&site]);
     let options = store::Options {
@@ -187,7 +189,7 @@ fn request(args: &Args) -> anyhow::Result<Request> {
     })
 }
 
-/// The directories of other origins. The command line has the last word on each.
+/// The stores of other origins. The command line overrides the configuration.
 fn stores(args: &Args, config: BTreeMap<String, Location>) -> anyhow::Result<Vec<(String, Location)>> {
     let mut stores: Vec<(String, Location)> = Vec::new();
     for text in &args.store {
@@ -207,7 +209,7 @@ fn stores(args: &Args, config: BTreeMap<String, Location>) -> anyhow::Result<Vec
     Ok(stores)
 }
 
-/// The configuration file: the one given, or the default one when there is nothing else to publish.
+/// The configuration file: the given one, or the default one if the arguments name no images.
 #[allow(clippy::disallowed_methods, reason = "the configuration is the user's own")]
 fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     let default = Path::new(DEFAULT_FILE);
@@ -220,7 +222,7 @@ fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     let inputs = config.inputs(path)?;
     if inputs.is_empty() && args.inputs.is_empty() {
         bail!(
-            "{} has nothing to publish: add `folders = [\"LAYOUTS\"]`, or an [[image]] with name and layout",
+            "{} names nothing to publish: add `folders = [\"LAYOUTS\"]`, or an [[image]] with name and layout",
             path.display()
         );
     }
@@ -234,7 +236,7 @@ fn dry_run(request: &Request, args: &Args) -> anyhow::Result<ExitCode> {
         terminal::print_json(&preview)?;
     } else if !args.verbosity.quiet {
         let objects = preview.objects.iter().map(|o| format!("{:>12}  {}  {}", o.size, o.path, o.media_type));
-        terminal::print(objects.chain(left_out(&preview.missing, &preview.skipped)))?;
+        terminal::print(objects.chain(omitted(&preview.missing, &preview.skipped)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -256,7 +258,7 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> Vec<String> {
         let blobs = [
             (summary.blobs_written, "written"),
             (summary.blobs_linked, linked(&request.site)),
-            (summary.blobs_present, "already there"),
+            (summary.blobs_present, "already present"),
         ];
         let blobs = blobs.iter().filter(|(count, _)| count.objects > 0);
         let blobs: Vec<String> =
@@ -279,21 +281,21 @@ fn report(request: &Request, summary: &Summary, took: Duration) -> Vec<String> {
     if summary.retries > 0 {
         lines.push(format!("  retries    {} (other publishers came first)", summary.retries));
     }
-    lines.extend(left_out(&summary.missing, &summary.skipped));
+    lines.extend(omitted(&summary.missing, &summary.skipped));
     lines.extend(next(request, summary).map(|next| format!("Next: {next}")));
     lines
 }
 
-/// What a blob's second place costs: nothing on a directory; on a bucket its room, though nothing is sent.
+/// A second path of a blob is a hard link in a directory, and a copy in a bucket.
 fn linked(site: &Location) -> &'static str {
     match site {
         Location::Directory(_) => "linked",
-        Location::Bucket(_) => "stored once more, copied in the bucket",
+        Location::Bucket(_) => "copied within the bucket",
     }
 }
 
-/// The lines for what was not published.
-fn left_out(missing: &[MissingBlob], skipped: &[Skipped]) -> Vec<String> {
+/// Lines for missing blobs and skipped layouts.
+fn omitted(missing: &[MissingBlob], skipped: &[Skipped]) -> Vec<String> {
     let missing = missing.iter().map(|MissingBlob { digest, size, layout, referrer }| {
         format!("  missing    {digest} ({size} bytes) in {}, for {referrer}", layout.display())
     });
@@ -310,7 +312,7 @@ fn next(request: &Request, summary: &Summary) -> Option<String> {
     (!summary.is_nothing_written()).then(|| shell::command(["ocisite", "serve", &root]))
 }
 
-/// The summary as JSON: the same that the words say.
+/// The summary as JSON.
 #[derive(serde::Serialize)]
 struct Report<'a> {
     #[serde(flatten)]

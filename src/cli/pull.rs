@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::json;
 
-use super::discovery::{Discovery, tell};
+use super::discovery::{Discovery, print_remarks};
 use super::output::{Verbosity, bytes, chain, count, seconds};
 use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
@@ -18,7 +18,7 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::platform;
 use oci_discovery::oci::{Descriptor, Platform};
 
-/// Blobs fetched at once: enough to keep a link busy, few enough for any server.
+/// Parallel fetches: enough to use the bandwidth, few enough for any server.
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(6).unwrap();
 
 const EXAMPLES: &str = "Examples:
@@ -28,27 +28,28 @@ const EXAMPLES: &str = "Examples:
 
 /// Pull an image into an OCI layout that skopeo, umoci and podman read.
 ///
-/// What is there is not fetched again, and an interrupted pull is completed by the next one. Exit status 1: the name means
-/// nothing or several images, or the site does not have what it should; 2: the layout cannot be written.
+/// Blobs that the layout already has are not fetched again, so a second pull completes an interrupted one. Exit status 1: the
+/// name resolves to no image or to several, or the site is incomplete; 2: the layout cannot be written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The image.
+    /// The image: HOST/PATH or HOST/PATH#REF.
     #[arg(value_name = "NAME")]
     name: ImageName,
-    /// The layout: a directory, or an archive if it ends in .tar; other images in it are kept. REF replaces the site's ref.
+    /// The layout: a directory, or an archive if the name ends in .tar. Other images in the layout are kept. REF is the ref of the
+    /// image in the layout [default: the ref on the site].
     #[arg(long, value_name = "LAYOUT[:REF]")]
     to: Target,
-    /// The platform, where there are several [default: this machine's].
+    /// The platform to pull from a multi-platform image [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform::parse)]
     platform: Option<Platform>,
-    /// All platforms, as the site has them.
+    /// Pull all platforms.
     #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
-    /// Also what the same index has that refers to the image: signatures, attestations, bills of materials.
+    /// Also pull the referrers of the image in the same index: signatures, attestations, bills of materials.
     #[arg(long)]
     referrers: bool,
-    /// Pull no image that is larger than this, with all that comes with it.
+    /// Refuse an image that is larger than this, including its referrers.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "256GiB")]
     max_size: u64,
     /// How many blobs to fetch at once.
@@ -85,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     if !args.verbosity.quiet {
-        tell(&summary.remarks, None);
+        print_remarks(&summary.remarks, None);
     }
     if args.json {
         terminal::print_json(&report_json(&request, &summary))?;
@@ -127,7 +128,7 @@ fn report(request: &Request, summary: &Summary, time: &str) -> Vec<String> {
     }
     let (fetched, present) = (summary.fetched, summary.present);
     lines.push(format!(
-        "{} fetched ({}), {} already there ({}), {time}",
+        "{} fetched ({}), {} already present ({}), {time}",
         count(fetched.blobs, "blob", "blobs"),
         bytes(fetched.bytes),
         count(present.blobs, "blob", "blobs"),

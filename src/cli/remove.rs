@@ -10,34 +10,34 @@ use crate::maintenance::remove;
 use crate::{shell, terminal};
 use oci_discovery::name::ImageName;
 
-/// Take images, or refs of images, out of a site.
+/// Remove images, or refs of images, from a site.
 ///
-/// What refers to an image (signatures and the like) goes with its last ref. Blobs stay until `ocisite gc`.
+/// Referrers of an image, such as signatures, are removed with its last ref. Blobs stay until `ocisite gc`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite remove site example.com/app#1.0\n  ocisite remove site example.com/app")]
 pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// The images to remove, or with a ref that ref only.
+    /// The images to remove; with #REF, only that ref.
     #[arg(required = true, value_name = "NAME[#REF]")]
     names: Vec<ImageName>,
-    /// The directory or bucket of another origin that the site's templates lead to.
+    /// The directory or bucket of another origin that the site's templates name.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// Make the catalogue's pages with the templates in this directory, as in `ocisite publish`.
+    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// How many seconds to wait for a publisher.
+    /// How many seconds to wait for other publishers.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    bucket: BucketArgs,
-    #[command(flatten)]
     verbosity: Verbosity,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// Runs the subcommand.

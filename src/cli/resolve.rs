@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::FOUND_PROBLEMS;
-use super::discovery::{Discovery, tell};
+use super::discovery::{Discovery, print_remarks};
 use super::output::Verbosity;
 use crate::terminal;
 use oci_discovery::discovery::Keep;
@@ -16,17 +16,17 @@ const EXAMPLES: &str = "Examples:
   ocisite resolve --connect-to 127.0.0.1:8080 --protocol http example.com/app example.com/team/app
   ocisite resolve example.com/app#1.0 | jq -r '.[][].root.digest'";
 
-/// Resolve image names to descriptors, as any consumer of the site would.
+/// Resolve image names to descriptors by ref-engine discovery.
 ///
-/// Prints {NAME: [{root, uri, casEngines}]} as JSON, in the shape of the Python resolver of oci-discovery. Exit status 1: a
+/// Prints {NAME: [{root, uri, casEngines}]} as JSON, in the format of the Python resolver of oci-discovery. Exit status 1: a
 /// name has no root.
 ///
-/// Tolerated, with a warning: documents without a Content-Type, or with a generic one (application/json, text/plain,
-/// application/octet-stream); a missing or wrong charset; malformed entries, which are skipped.
+/// With a warning, it accepts documents without a Content-Type or with a generic one (application/json, text/plain,
+/// application/octet-stream) and documents with a missing or wrong charset, and it skips malformed entries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The names, with or without a fragment (HOST/PATH#REF).
+    /// The image names: HOST/PATH or HOST/PATH#REF.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         let resolution = resolve(&http, &settings, name, Keep::Roots);
         if !args.verbosity.quiet || resolution.roots.is_empty() {
-            tell(&resolution.remarks, Some(text));
+            print_remarks(&resolution.remarks, Some(text));
         }
         if resolution.roots.is_empty() {
             terminal::message(format_args!("{text} resolves to nothing"));

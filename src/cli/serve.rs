@@ -17,7 +17,7 @@ use crate::store::site;
 use crate::{shell, terminal};
 use oci_discovery::name::{self, ImageName};
 
-/// So many names are shown on start; a site may have thousands.
+/// The number of names shown at the start; a site may have thousands.
 const SHOWN: usize = 20;
 
 /// Preview a site on this machine.
@@ -27,7 +27,7 @@ pub struct Args {
     /// The directory of the site.
     #[arg(value_name = "DIR")]
     site: PathBuf,
-    /// The address to listen on; port 0 picks a free one.
+    /// The address to listen on. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
     listen: String,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let address = server.address();
         terminal::message(format_args!(
             "warning: other machines can reach this preview at {address}, and it has no access control and no TLS: use \
-             --listen 127.0.0.1:{} for this machine alone",
+             --listen 127.0.0.1:{} to serve this machine only",
             address.port()
         ));
     }
@@ -81,7 +81,7 @@ fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// The image's name on this host, with one of its refs where it has any that a name can have.
+/// The image's name on this host, with a ref that can be a fragment, if the image has one.
 fn example(store: &dyn Store, map: &SiteMap, image: &ImageName) -> String {
     let place = map.index_place(image).ok().filter(|place| place.origin.is_none());
     let document =

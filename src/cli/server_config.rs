@@ -17,7 +17,7 @@ use crate::terminal;
 
 /// Print the configuration with which a web server serves a site.
 ///
-/// It says where objects may lie, and not which there are: publishing needs no other configuration and no reload.
+/// The configuration has rules for paths and does not list the images. Publishing needs no change to it and no reload.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -30,7 +30,7 @@ enum Server {
     Apache(ApacheArgs),
     Caddy(CaddyArgs),
     Lighttpd(LighttpdArgs),
-    /// Print the Lua script that a configuration of lighttpd calls. It is the same for every site.
+    /// Print the Lua script that the configuration of lighttpd calls, the same for every site.
     #[command(after_help = "Example:\n  ocisite server-config lighttpd-script > /etc/lighttpd/ocisite.lua")]
     LighttpdScript,
     Headers(HeadersArgs),
@@ -42,13 +42,13 @@ const NGINX_EXAMPLES: &str = "Examples:
     --tls-certificate /etc/ssl/example.com/fullchain.pem --tls-key /etc/ssl/example.com/privkey.pem
   ocisite server-config nginx --site site --listen 127.0.0.1:8080 --standalone /tmp/nginx > nginx.conf";
 
-/// For nginx: server blocks to include in its http block, or a whole nginx.conf with --standalone.
+/// For nginx: server blocks to include in the http block, or a complete nginx.conf with --standalone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = NGINX_EXAMPLES)]
 struct NginxArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// Print a whole nginx.conf that needs no privileges and keeps its logs and temporary files in this directory.
+    /// Print a complete nginx.conf that needs no privileges and keeps its logs and temporary files in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
 }
@@ -57,15 +57,15 @@ const APACHE_EXAMPLES: &str = "Examples:
   ocisite server-config apache --site site > /etc/apache2/sites-enabled/site.conf
   ocisite server-config apache --site site --listen 127.0.0.1:8080 --standalone /tmp/apache > apache.conf";
 
-/// For Apache httpd 2.4: virtual hosts to include, or a whole configuration with --standalone.
+/// For Apache httpd 2.4: virtual hosts to include, or a complete configuration with --standalone.
 ///
-/// The modules headers and rewrite are needed (`a2enmod headers rewrite`), and ssl with TLS.
+/// Apache needs the modules headers and rewrite (`a2enmod headers rewrite`), and ssl for TLS.
 #[derive(Debug, clap::Args)]
 #[command(after_help = APACHE_EXAMPLES)]
 struct ApacheArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// Print a whole configuration that needs no privileges and keeps its logs and state in this directory.
+    /// Print a complete configuration that needs no privileges and keeps its logs and state in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
 }
@@ -74,13 +74,13 @@ const CADDY_EXAMPLES: &str = "Examples:
   ocisite server-config caddy --site site > /etc/caddy/Caddyfile
   ocisite server-config caddy --site site --listen 127.0.0.1:8080 --standalone /tmp/caddy > Caddyfile";
 
-/// For Caddy 2: the sites of a Caddyfile, or a whole one with --standalone.
+/// For Caddy 2: site blocks of a Caddyfile, or a complete Caddyfile with --standalone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = CADDY_EXAMPLES)]
 struct CaddyArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// Print a whole Caddyfile that needs no privileges and keeps its logs and state in this directory.
+    /// Print a complete Caddyfile that needs no privileges and keeps its logs and state in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
 }
@@ -90,19 +90,19 @@ const LIGHTTPD_EXAMPLES: &str = "Examples:
   ocisite server-config lighttpd --site site > /etc/lighttpd/conf-enabled/90-site.conf
   ocisite server-config lighttpd --site site --listen 127.0.0.1:8080 --standalone /tmp/lighttpd > lighttpd.conf";
 
-/// For lighttpd 1.4.60 or later: a part to include, or a whole configuration with --standalone.
+/// For lighttpd 1.4.60 or later: a part to include, or a complete configuration with --standalone.
 ///
-/// The module magnet is needed (Debian's package lighttpd-modules-lua), and openssl with TLS; and the script that `ocisite
+/// lighttpd needs the module magnet (Debian's package lighttpd-modules-lua), openssl for TLS, and the script that `ocisite
 /// server-config lighttpd-script` prints, which finds the files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = LIGHTTPD_EXAMPLES)]
 struct LighttpdArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// Print a whole configuration that needs no privileges and keeps its logs and state in this directory.
+    /// Print a complete configuration that needs no privileges and keeps its logs and state in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
-    /// Where the script lies on the machine that serves [default: ocisite.lua in /etc/lighttpd, or in --standalone].
+    /// The path of the script on the server [default: ocisite.lua in /etc/lighttpd, or in --standalone].
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
 }
@@ -111,47 +111,47 @@ const HEADERS_EXAMPLES: &str = "Examples:
   ocisite server-config headers --site site --format netlify > site/_headers
   ocisite server-config headers --site site --format json | jq '.\"/oci-index/*\"'";
 
-/// For a host that knows nothing but a list: headers by path, made from what is published.
+/// For hosts that accept only a list of headers per path, made from the published files.
 ///
-/// A path with `/*` at its end is about all below it, and no two lines are about one path. The CAS and the indexes take one
-/// line each; only manifests of the registry view have a line of their own, so with that view the list is made anew after each
-/// publish. It says nothing of the files of the catalogue but what their endings do not say.
+/// A path that ends in `/*` covers everything below it, and no two lines cover the same path. The CAS and the indexes take one
+/// line each. Manifests of the registry view take a line each, so with that view, print the list again after each publish. For
+/// files of the catalogue, the list omits the media types, which follow from the file names.
 ///
-/// What such a host cannot do: find /v2/ (its file is /v2/_ping.json), an empty list of referrers (/v2/_no-referrers.json) and
-/// tags after a tag, unless it can be told to serve one path as another.
+/// Such a host cannot answer three requests of the registry view, unless it can rewrite paths: /v2/ (the file is
+/// /v2/_ping.json), an empty list of referrers (/v2/_no-referrers.json), and a list of tags after a given tag.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HEADERS_EXAMPLES)]
 struct HeadersArgs {
     /// The directory of the site.
     #[arg(long, value_name = "DIR")]
     site: PathBuf,
-    /// How the list is written.
+    /// The format of the list.
     #[arg(long, value_enum)]
     format: HeadersFormat,
 }
 
-/// How a list of headers is written.
+/// The format of a list of headers.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum HeadersFormat {
-    /// An object: headers by path.
+    /// A JSON object: headers by path.
     Json,
-    /// The file `_headers` of Netlify, and of hosts that read the same.
+    /// The file `_headers` of Netlify and compatible hosts.
     Netlify,
 }
 
-/// What every server needs to know.
+/// The options that all servers share.
 #[derive(Debug, clap::Args)]
 struct SiteArgs {
     /// The directory of the site.
     #[arg(long, value_name = "DIR")]
     site: PathBuf,
-    /// A name under which the site is served [default: the hosts of the site's image names].
+    /// A host name of the site [default: the hosts of the site's image names].
     #[arg(long, value_name = "NAME", num_args = 1..)]
     server_name: Vec<ServerName>,
-    /// The site's directory on the machine that serves it [default: that of --site]. For lighttpd, without links in it.
+    /// The site's directory on the server [default: that of --site]. For lighttpd, the path must not contain symbolic links.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The TLS certificate with its chain; plain HTTP is then redirected to HTTPS.
+    /// The TLS certificate with its chain. The server then redirects plain HTTP to HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The key of the TLS certificate.
@@ -160,10 +160,10 @@ struct SiteArgs {
     /// Where to listen: PORT, ADDRESS:PORT or [ADDRESS]:PORT [default: port 80, or 443 with TLS, on all addresses].
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Listen>,
-    /// Where plain HTTP is redirected to HTTPS [default: port 80 on all addresses].
+    /// Where to listen for plain HTTP, which is redirected to HTTPS [default: port 80 on all addresses].
     #[arg(long, value_name = "ADDRESS", requires = "tls_certificate")]
     listen_http: Vec<Listen>,
-    /// The directory of another origin that the site's templates lead to, if this server serves it too.
+    /// The directory of another origin that the site's templates name, if this server serves that origin, too.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
 }
@@ -212,7 +212,7 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     let store = DirectoryStore::new(site, LinkMode::Copy, true)?;
     match site::description(&store)? {
         Some(description) => Ok(description.settings),
-        None => bail!("{} is no site: expected a file ocisite.json in it, as `ocisite publish` writes", site.display()),
+        None => bail!("{} is not a site: expected a file ocisite.json, which `ocisite publish` writes", site.display()),
     }
 }
 
@@ -222,12 +222,12 @@ fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Re
         false => args.server_name,
         true => {
             let names = settings.hosts.iter().map(|host| ServerName::parse(host));
-            names.collect::<Result<_, _>>().context("say under which name the site is served with --server-name")?
+            names.collect::<Result<_, _>>().context("give the host name of the site with --server-name")?
         }
     };
     let root = match (args.root, server) {
         (Some(root), _) => Ok(root),
-        // The one server that refuses links on the way to the root, too.
+        // Only lighttpd refuses links in the path of the root itself.
         (None, WebServer::Lighttpd) => args.site.canonicalize(),
         (None, _) => std::path::absolute(&args.site),
     };

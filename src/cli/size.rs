@@ -9,7 +9,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
         "t" | "tib" => 1 << 40,
-        unit => return Err(format!("{unit:?} is no unit: expected KiB, MiB, GiB or TiB")),
+        unit => return Err(format!("{unit:?} is not a unit: expected KiB, MiB, GiB or TiB")),
     };
     let number: u64 = digits.trim().parse().map_err(|_| "expected a number and a unit, such as 64MiB".to_string())?;
     Ok(number.saturating_mul(unit))
@@ -26,7 +26,7 @@ mod tests {
         assert_eq!(parse("1g"), Ok(1 << 30));
         assert_eq!(parse("2TiB"), Ok(2 << 40));
         assert_eq!(parse("18446744073709551615TiB"), Ok(u64::MAX));
-        assert!(parse("8MB").unwrap_err().contains("no unit"));
+        assert!(parse("8MB").unwrap_err().contains("not a unit"));
         assert!(parse("MiB").unwrap_err().contains("expected a number"));
     }
 }

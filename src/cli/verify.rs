@@ -24,40 +24,40 @@ const EXAMPLES: &str = "Examples:
   ocisite verify https://example.com
   ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443";
 
-/// Check a site, in a directory or on a live server, as the strictest consumer would.
+/// Check a site, in a directory, a bucket or on a live server, as the strictest consumer would.
 ///
-/// Exit status 1: there are errors (with --strict, or warnings); 2: nothing could be checked.
+/// Exit status 0: no errors; 1: errors (with --strict, errors or warnings); 2: the check could not run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A directory or bucket with a site (s3://, gs://, az://), or the URL of its root (http:// or https://).
+    /// The directory or bucket of the site (s3://, gs://, az://), or the URL of its root (http:// or https://).
     #[arg(value_name = "DIR|URL", required_unless_present = "rules")]
     site: Option<String>,
-    /// The names to check, each with or without a ref [default: all that the site lists].
+    /// The names to check, each with or without a ref [default: all images that the site lists].
     #[arg(value_name = "NAME")]
     names: Vec<ImageName>,
     /// Read every blob and compare it with its digest.
     #[arg(long)]
     deep: bool,
-    /// Fail on warnings, too.
+    /// Treat warnings as errors in the exit status.
     #[arg(long)]
     strict: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Write the report to this file, too, as JUnit XML for CI systems.
+    /// Also write the report to this file as JUnit XML, for CI systems.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// The host of a directory that does not say which it serves.
+    /// The host that the site serves, for a directory without `ocisite.json`.
     #[arg(long)]
     host: Option<String>,
-    /// The directory or bucket of another origin that the site's templates lead to.
+    /// The directory or bucket of another origin that the site's templates name.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// How many things to look at at once [default: one per core].
+    /// How many objects to check at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
-    /// List the rules as a table in Markdown, and check nothing.
+    /// Print all rules as a Markdown table, without checking a site.
     #[arg(long)]
     rules: bool,
     #[command(flatten)]
@@ -101,6 +101,6 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
         let directory = Directory { place, host: args.host.clone() };
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
     }
-    let url: Url = site.parse().with_context(|| format!("{site} is no URL"))?;
+    let url: Url = site.parse().with_context(|| format!("{site} is not a URL"))?;
     Ok(verify::verify_url(&url, &args.outbound.options(args.verbosity), &options, &*progress)?)
 }

@@ -38,16 +38,16 @@ impl Views {
     }
 }
 
-/// A way of laying a site out: a pair of templates.
+/// A pair of templates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// One shared pool of blobs.
+    /// All images share one pool of blobs.
     #[default]
     Cas,
-    /// Each image is itself an OCI layout on the server.
+    /// Each image is an OCI layout on the server, too.
     Layout,
-    /// The blobs lie where the registry view looks for them.
+    /// Blobs have the paths of the registry view.
     Registry,
 }
 

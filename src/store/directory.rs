@@ -47,10 +47,10 @@ const UNFIT: u32 = 0o6022;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkMode {
-    /// Copy; where the file system can share blocks between files (reflinks), that.
+    /// Copy files, or share their blocks if the file system can (reflinks).
     #[default]
     Copy,
-    /// Hard links to the layout's own files; a copy where that is not possible.
+    /// Hard-link the files of the layout; copy where that is not possible.
     Hard,
 }
 

@@ -25,7 +25,7 @@ fn the_summary_says_what_was_done_and_what_to_do_next() {
     let more = scene.layout.image("y");
     scene.layout.add("2.0", more);
     let said = scene.publish().arg("example.com/app=layout").succeeds();
-    assert!(said.contains("blobs      2 written (") && said.contains(", 4 already there ("), "{said}");
+    assert!(said.contains("blobs      2 written (") && said.contains(", 4 already present ("), "{said}");
     assert!(said.contains("documents  1 written, 2 unchanged"), "{said}");
 
     let said = scene.publish().arg("example.com/app=layout").succeeds();
