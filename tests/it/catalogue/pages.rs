@@ -72,7 +72,9 @@ fn a_page_of_many_refs_shows_the_newest_and_says_where_the_others_are() {
     );
     assert!(page.contains("1,500 older refs of this image are not on this page."));
     assert!(
-        page.contains("<a href=\"../../../catalogue/images/example.com/app.json\">The image's document</a> has all.")
+        page.contains(
+            "<a href=\"../../../catalogue/images/example.com/app.json\">The image's document</a> has all refs."
+        )
     );
     assert!(page.contains("2,600 refs of <bdi>example.com/app</bdi>"));
     assert_eq!(demo.document("app")["refs"].as_array().unwrap().len(), 2600);
