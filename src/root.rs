@@ -64,7 +64,7 @@ pub enum FileError {
     },
     /// Private state of another user.
     #[error(
-        "{} belongs to user {owner}: private state is not permitted to user {user}; run the command as user {owner}, or \
+        "{} belongs to user {owner}, so user {user} must not use it as private state; run the command as user {owner}, or \
          move it away if no other ocisite uses it", .path.display()
     )]
     Foreign {

@@ -75,10 +75,7 @@ pub enum SetupError {
     #[error(
         "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"
     )]
-    Certificates {
-        /// What the system said.
-        problem: String,
-    },
+    Certificates { problem: String },
     /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),

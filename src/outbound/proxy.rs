@@ -18,9 +18,7 @@ const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_pr
     "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct or unset it"
 )]
 pub struct ProxyError {
-    /// The variable.
     pub variable: &'static str,
-    /// What is wrong with its value.
     pub found: String,
 }
 
@@ -43,8 +41,8 @@ fn check(value_of: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> 
                 ProxyProtocol::Http | ProxyProtocol::Https => continue,
                 other => format!("a {other} proxy, which is not supported"),
             },
-            Some(Err(_)) => "something that is no URL of a proxy".into(),
-            None => "something that is not UTF-8".into(),
+            Some(Err(_)) => "text that is not the URL of a proxy".into(),
+            None => "text that is not UTF-8".into(),
         };
         return Err(ProxyError { variable, found });
     }
@@ -73,9 +71,9 @@ mod tests {
         for (value, says) in [
             ("socks5://user:secret@localhost:1080", "socks"),
             ("socks4a://localhost", "socks"),
-            ("http://[bad", "no url"),
-            ("http://user:secret@[bad", "no url"),
-            ("ftp://localhost:21", "no url"),
+            ("http://[bad", "not the url"),
+            ("http://user:secret@[bad", "not the url"),
+            ("ftp://localhost:21", "not the url"),
         ] {
             let message = checked("all_proxy", value).unwrap_err().to_string();
             assert!(message.contains("all_proxy") && message.to_lowercase().contains(says), "{message}");

@@ -70,11 +70,10 @@ enum Standing {
 /// The addresses of a host that are left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{host} is at {}: an address of a private network, to which a site may not lead and which does not count beside a public \
-     one; `--allow-private {}` permits it", list(.addresses), shell::quote(.host)
+    "{host} is at {}, an address of a private network: a site must not lead there, and public addresses come before private ones; \
+     `--allow-private {}` permits it", list(.addresses), shell::quote(.host)
 )]
 pub struct OutOfReach {
-    /// The host.
     pub host: String,
     /// Its private addresses.
     pub addresses: Vec<IpAddr>,

@@ -15,7 +15,7 @@ pub fn check(url: &Url) -> Result<(), &'static str> {
     match () {
         _ if !is_web(url) => Err("only http and https are"),
         _ if !url.username().is_empty() || url.password().is_some() => {
-            Err("it carries user information, which is never sent")
+            Err("it has user information, which is never sent")
         }
         _ if url.as_str().len() > MAX_URL_BYTES => Err("it is longer than 8000 bytes"),
         _ => Ok(()),

@@ -30,7 +30,6 @@ pub enum Listen {
 /// The addresses on which one port is listened to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// The port.
     pub port: u16,
     /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all of a version.
     pub addresses: Vec<String>,
@@ -63,21 +62,13 @@ impl Port {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// A text that is no host name.
-    #[error("{text:?} is no server name: {reason}; expected one such as example.com or *.example.com")]
-    Name {
-        /// The text.
-        text: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    #[error("{text:?} is not a server name: {reason}; expected a name such as example.com or *.example.com")]
+    Name { text: String, reason: &'static str },
     /// A text that is no address.
     #[error(
-        "{text:?} is no address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080"
+        "{text:?} is not an address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080"
     )]
-    Listen {
-        /// The text.
-        text: String,
-    },
+    Listen { text: String },
 }
 
 impl ServerName {
@@ -101,7 +92,7 @@ impl ServerName {
                 [b'-', ..] | [.., b'-'] => return refuse("a label begins or ends with a hyphen"),
                 bytes if bytes.len() > MAX_LABEL => return refuse("a label is longer than 63 bytes"),
                 bytes if !bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) => {
-                    return refuse("a label has another character than letters, digits, hyphens and underscores");
+                    return refuse("a label has a character other than letters, digits, hyphens and underscores");
                 }
                 _ => {}
             }

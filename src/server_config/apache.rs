@@ -18,10 +18,7 @@ pub(super) const DIALECT: Dialect = Dialect {
 /// Writes a text as one argument.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.contains("%{") {
-        return Err(refuse(
-            text,
-            "Apache would read %{ as the beginning of an expression, and has no way to escape it",
-        ));
+        return Err(refuse(text, "Apache would read %{ as the beginning of an expression, and cannot escape it"));
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:-+*[]".contains(&b);
     if !text.is_empty() && text.bytes().all(is_plain) {
@@ -38,7 +35,7 @@ pub(super) fn directory(path: &str) -> Result<String, QuoteError> {
     if path.contains('?') {
         return Err(refuse(
             path,
-            "a RewriteRule would take what follows ? as the query, and Apache before 2.4.60 has no way to prevent it",
+            "a RewriteRule would read the text after ? as the query, and Apache before 2.4.60 cannot prevent this",
         ));
     }
     if !path.contains(['*', '[']) {
@@ -63,10 +60,10 @@ fn quote_regex(text: &str) -> Result<String, QuoteError> {
 
 fn check(text: &str) -> Result<(), QuoteError> {
     if !is_text(text) {
-        return Err(refuse(text, "it has a control character, or one that is not seen"));
+        return Err(refuse(text, "it has a control character or an invisible character"));
     }
     if text.contains("${") {
-        return Err(refuse(text, "Apache would read ${ as the beginning of a variable, and has no way to escape it"));
+        return Err(refuse(text, "Apache would read ${ as the beginning of a variable, and cannot escape it"));
     }
     Ok(())
 }

@@ -21,10 +21,10 @@ fn quote(text: &str) -> Result<String, QuoteError> {
         return Err(refuse(text, "Caddy would read a brace as the beginning or the end of a placeholder"));
     }
     if text.contains('`') {
-        return Err(refuse(text, "it has a backtick, which Caddy's quotes cannot hold"));
+        return Err(refuse(text, "it has a backtick, which Caddy's quotes cannot contain"));
     }
     if text.starts_with('/') && text.contains(['*', '?', '[', '\\']) {
-        return Err(refuse(text, "Caddy would read *, ?, [ or a backslash in a path as a part of a pattern"));
+        return Err(refuse(text, "Caddy would read *, ?, [ or a backslash in a path as part of a pattern"));
     }
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:-+*[]".contains(&b);
     if !text.is_empty() && text.bytes().all(is_plain) {
@@ -36,7 +36,7 @@ fn quote(text: &str) -> Result<String, QuoteError> {
 /// Writes a regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     if !is_text(text) {
-        return Err(refuse(text, "it has a control character, or one that is not seen"));
+        return Err(refuse(text, "it has a control character or an invisible character"));
     }
     if text.contains("{$") {
         return Err(refuse(text, "Caddy would read {$ as the beginning of a variable"));

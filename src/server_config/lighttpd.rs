@@ -21,7 +21,7 @@ pub const SCRIPT: &str = include_str!("../../templates/lighttpd.lua");
 /// Writes a text as one string.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.ends_with('\\') {
-        return Err(refuse(text, "lighttpd would take a backslash at the end together with the closing quote"));
+        return Err(refuse(text, "lighttpd would read a backslash at the end as escaping the closing quote"));
     }
     check(text)?;
     Ok(format!("\"{}\"", text.replace('"', r#"\""#)))
@@ -35,7 +35,7 @@ fn quote_regex(text: &str) -> Result<String, QuoteError> {
 
 fn check(text: &str) -> Result<(), QuoteError> {
     match is_text(text) {
-        false => Err(refuse(text, "it has a control character, or one that is not seen")),
+        false => Err(refuse(text, "it has a control character or an invisible character")),
         true => Ok(()),
     }
 }

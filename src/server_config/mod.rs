@@ -79,11 +79,10 @@ pub enum ServerConfigError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// A path that means something else on the machine that serves.
-    #[error("{what} {} is relative, and the server runs elsewhere: give an absolute path", .path.display())]
+    #[error("{what} {} is relative, and the server can run in another directory: give an absolute path", .path.display())]
     Relative {
         /// Which path: `--root`, …
         what: &'static str,
-        /// The path.
         path: PathBuf,
     },
     /// A path that no configuration can name.
@@ -91,11 +90,10 @@ pub enum ServerConfigError {
     Encoding {
         /// Which path: `--root`, …
         what: &'static str,
-        /// The path.
         path: PathBuf,
     },
     /// A directory for an origin that the site does not use.
-    #[error("the site has no objects at {origin}: expected {}", expected_origins(.known))]
+    #[error("the templates of the site do not name {origin}: expected {}", expected_origins(.known))]
     UnknownOrigin {
         /// The origin that was given.
         origin: String,
@@ -111,9 +109,7 @@ pub enum ServerConfigError {
     /// The template is wrong, which is a fault of this program.
     #[error("the template {template} cannot be rendered")]
     Template {
-        /// Its name.
         template: &'static str,
-        /// What is wrong with it.
         #[source]
         source: minijinja::Error,
     },
@@ -125,13 +121,10 @@ fn expected_origins(known: &[String]) -> String {
 
 /// A text that cannot be written in a server's configuration without changing what it means.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} cannot stand in a configuration of {server}: {reason}; choose another name or path")]
+#[error("{text:?} cannot be written in a configuration of {server}: {reason}; choose another name or path")]
 pub struct QuoteError {
-    /// The text.
     pub text: String,
-    /// The server.
     pub server: &'static str,
-    /// What is wrong with it.
     pub reason: &'static str,
 }
 

@@ -29,7 +29,7 @@ fn quote(text: &str) -> Result<String, QuoteError> {
 /// Writes a regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     if !is_text(text) {
-        return Err(refuse(text, "it has a control character, or one that is not seen"));
+        return Err(refuse(text, "it has a control character or an invisible character"));
     }
     let mut quoted = String::from("\"");
     let mut rest = text.chars().peekable();

@@ -32,10 +32,10 @@ pub enum DescriptionError {
     #[error(transparent)]
     Json(#[from] JsonError),
     /// JSON of another form.
-    #[error("is not what ocisite writes")]
+    #[error("is not a site description")]
     Form(#[source] serde_json::Error),
     /// Written by a newer program.
-    #[error("has version {found}: this ocisite knows versions up to {VERSION}; use a newer ocisite")]
+    #[error("has version {found}, and this ocisite supports versions up to {VERSION}; use a newer ocisite")]
     Version {
         /// The version it has.
         found: u64,

@@ -63,11 +63,10 @@ pub enum IndexError {
     #[error(transparent)]
     Json(#[from] JsonError),
     /// An entry is no descriptor.
-    #[error("entry {position} of \"manifests\" is wrong")]
+    #[error("entry {position} of \"manifests\" is malformed")]
     Entry {
         /// Its position, from 0.
         position: usize,
-        /// What is wrong.
         #[source]
         source: EntryError,
     },

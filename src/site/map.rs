@@ -77,9 +77,7 @@ pub enum MapError {
     Template {
         /// Index or CAS.
         role: Role,
-        /// The template.
         template: String,
-        /// Why not.
         #[source]
         source: TemplateError,
     },
@@ -88,37 +86,30 @@ pub enum MapError {
     Variable {
         /// Index or CAS.
         role: Role,
-        /// The template.
         template: String,
-        /// The variable.
         variable: String,
         /// Why it cannot be used here.
         reason: &'static str,
     },
     /// A template that gives two digests one path.
     #[error(
-        "the CAS template {template} gives two digests one path: it needs {{digest}}, or {{algorithm}} and {{encoded}}, \
+        "the CAS template {template} gives several digests the same path: it needs {{digest}}, or {{algorithm}} and {{encoded}}, \
          without a prefix"
     )]
-    TwoDigests {
-        /// The template.
-        template: String,
-    },
+    TwoDigests { template: String },
     /// A CAS template that is a relative path.
     #[error(
-        "the CAS template {template} is relative to the document that carries it, so it would mean another place in \
-         every index: begin it with a slash, or with https://"
+        "the CAS template {template} is relative to the document that contains it, so it would give another path in every \
+         index: begin it with a slash, or with https://"
     )]
-    Relative {
-        /// The template.
-        template: String,
-    },
+    Relative { template: String },
     /// A URI with a query or a fragment.
-    #[error("the {role} {template} gives {uri}, which has a {part}: a static site serves paths only; take it out")]
+    #[error(
+        "the {role} {template} gives {uri}, which has a {part}: a static site serves paths only; remove the {part}"
+    )]
     NotAPath {
         /// Index or CAS.
         role: Role,
-        /// The template.
         template: String,
         /// What it expands to.
         uri: String,
@@ -126,29 +117,25 @@ pub enum MapError {
         part: &'static str,
     },
     /// Text that is no http or https URI.
-    #[error("the {role} {template} gives {text:?}, which is no http or https URI: {problem}")]
+    #[error("the {role} {template} gives {text:?}, which is not an http or https URI: {problem}")]
     NotAUri {
         /// Index or CAS.
         role: Role,
-        /// The template.
         template: String,
         /// What it expands to.
         text: String,
-        /// What is wrong with it.
         problem: String,
     },
     /// A URI at an origin that no directory was given for.
     #[error(
         "the {role} {template} leads to {origin}, which is neither the image's host nor a known store: \
-         say where its files go with `--store {}`",
+         give the directory for its files with `--store {}`",
         shell::quote(&format!("{origin}=DIR"))
     )]
     UnknownOrigin {
         /// Index or CAS.
         role: Role,
-        /// The template.
         template: String,
-        /// The origin.
         origin: String,
     },
     /// A path that cannot be a file.
@@ -156,7 +143,6 @@ pub enum MapError {
     Path {
         /// The image name, or the digest.
         subject: String,
-        /// Why not.
         #[source]
         source: PathError,
     },
@@ -167,17 +153,15 @@ pub enum MapError {
          another"
     )]
     Hidden {
-        /// The image name.
         image: String,
         /// The segment, decoded.
         segment: String,
     },
     /// A path that belongs to something else.
-    #[error("{subject} would be served from {path}, which is reserved for {owner}; choose another name or template")]
+    #[error("{subject} would have the path {path}, which is reserved for {owner}; choose another name or template")]
     Reserved {
         /// The image name, or the digest.
         subject: String,
-        /// The path.
         path: SitePath,
         /// What lives there.
         owner: &'static str,
@@ -654,8 +638,8 @@ mod tests {
             ("https://{host}/i/{+path}/{tag}", CAS, "{tag}"),
             ("ftp://{host}/i/{+path}", CAS, "scheme is ftp"),
             ("https://other.example/i/{+path}", CAS, "--store https://other.example=DIR"),
-            (INDEX, "/cas/{encoded:2}", "two digests"),
-            (INDEX, "/cas/{encoded}", "two digests"),
+            (INDEX, "/cas/{encoded:2}", "several digests the same path"),
+            (INDEX, "/cas/{encoded}", "several digests the same path"),
             (INDEX, "/cas/{digest}?x={path}", "query"),
             (INDEX, "/cas/{digest}/{size}", "{size}"),
             (INDEX, "cas/{digest}", "begin it with a slash"),

@@ -33,7 +33,6 @@ pub enum PathError {
     Dots {
         /// The whole path, decoded.
         path: String,
-        /// The segment.
         segment: String,
     },
     /// A segment has a character that no file name should have.
@@ -41,17 +40,18 @@ pub enum PathError {
     Character {
         /// The whole path, decoded.
         path: String,
-        /// The character.
         character: char,
     },
     /// The path, percent-decoded, is no UTF-8.
-    #[error("the path {path:?} is not UTF-8 when it is percent-decoded: it cannot be a file name everywhere")]
+    #[error("the path {path:?} is not UTF-8 after percent-decoding: not every system accepts it as a file name")]
     Encoding {
         /// The path as it was, encoded.
         path: String,
     },
     /// A segment, or the path as a whole, is too long.
-    #[error("the path {path:?} has {what} of {found} bytes: file systems take at most {limit}; choose a shorter name")]
+    #[error(
+        "the path {path:?} has {what} of {found} bytes: file systems accept at most {limit}; choose a shorter name"
+    )]
     Long {
         /// The whole path, decoded.
         path: String,

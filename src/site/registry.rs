@@ -137,7 +137,6 @@ pub enum Endpoint<'a> {
     Blob {
         /// The repository.
         name: &'a str,
-        /// The digest.
         digest: Digest,
     },
     /// `tags/list`.

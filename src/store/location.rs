@@ -1,7 +1,7 @@
-//! Where a site is: a directory, or a bucket of an object store by its URL.
+//! The location of a site: a directory, or a bucket of an object store by its URL.
 //!
-//! A URL carries no secret. One that seems to (a user name, a password, a query) is refused without being repeated, because
-//! what is on a command line is seen by every process of the machine.
+//! Every process of the machine can see a command line, so a URL must not contain a secret. A URL that seems to (with a user
+//! name, a password or a query) is refused, and the message does not repeat it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::site::SitePath;
 use crate::site::path::PathError;
 
-/// A site's place, as `--site` takes it.
+/// A site's location, as `--site` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A directory: a path, or a `file://` URL.
@@ -18,21 +18,21 @@ pub enum Location {
     Bucket(BucketLocation),
 }
 
-/// A bucket and the prefix of a site in it.
+/// A bucket, and the prefix of the site's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketLocation {
-    /// Whose protocol the store speaks.
+    /// The protocol of the store.
     pub provider: Provider,
     /// The bucket; on Azure, the container.
     pub bucket: String,
-    /// What every key begins with, without slashes around it. None: the site has the whole bucket.
+    /// The prefix of every key, without slashes around it. None: the site is the whole bucket.
     pub prefix: Option<SitePath>,
 }
 
 /// The protocols of object stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// S3, of Amazon or of anybody else.
+    /// S3, of Amazon or compatible.
     S3,
     /// Google Cloud Storage.
     Gcs,
@@ -41,7 +41,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The scheme of its URLs, as they are printed.
+    /// The scheme of printed URLs.
     pub fn scheme(self) -> &'static str {
         match self {
             Provider::S3 => "s3",
@@ -51,49 +51,35 @@ impl Provider {
     }
 }
 
-/// Why text is no location.
+/// An invalid location.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// A URL of a scheme that names no store.
+    /// An unknown scheme.
     #[error(
-        "{scheme}:// is no store to publish to: expected a directory, file://PATH, s3://BUCKET[/PREFIX], \
+        "{scheme}:// is not a known store: expected a directory, file://PATH, s3://BUCKET[/PREFIX], \
          gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX]"
     )]
-    Scheme {
-        /// The scheme.
-        scheme: String,
-    },
-    /// A URL with a part that could be a secret. The part is not repeated.
+    Scheme { scheme: String },
+    /// A URL with a part that could be a secret, which is not repeated.
     #[error(
-        "the {scheme}:// URL has a {part}: credentials never stand in a site's URL; give them in the environment, \
-         or let the machine's role give them"
+        "the {scheme}:// URL has a {part}: a site's URL must not contain credentials; set them in the environment, or use \
+         the machine's role"
     )]
     Secret {
-        /// The scheme.
         scheme: String,
         /// `user name or password`, `query` or `fragment`.
         part: &'static str,
     },
     /// A `file://` URL of another machine, or without an absolute path.
-    #[error("{text} is no absolute path on this machine: expected file:///PATH")]
-    File {
-        /// The URL.
-        text: String,
-    },
+    #[error("{text} is not an absolute path on this machine: expected file:///PATH")]
+    File { text: String },
     /// No bucket, or one with characters that no bucket has.
-    #[error("{text} names no bucket: expected {scheme}://BUCKET[/PREFIX]")]
-    Bucket {
-        /// The URL.
-        text: String,
-        /// Its scheme.
-        scheme: String,
-    },
+    #[error("{text} does not name a bucket: expected {scheme}://BUCKET[/PREFIX]")]
+    Bucket { text: String, scheme: String },
     /// A prefix that keys cannot begin with.
     #[error("the prefix of {text} cannot be used")]
     Prefix {
-        /// The URL.
         text: String,
-        /// Why not.
         #[source]
         source: PathError,
     },
@@ -196,8 +182,8 @@ mod tests {
     #[test]
     fn what_is_no_store_is_refused() {
         let message = |text: &str| Location::parse(text).unwrap_err().to_string();
-        assert!(message("https://example.com/site").contains("no store to publish to"));
-        assert!(message("s3://").contains("names no bucket"));
+        assert!(message("https://example.com/site").contains("not a known store"));
+        assert!(message("s3://").contains("does not name a bucket"));
         assert!(message("s3://a/../b").contains("prefix"));
         assert!(message("file://host/path").contains("file:///PATH"));
     }
@@ -206,7 +192,7 @@ mod tests {
     fn a_url_with_a_secret_is_refused_without_being_repeated() {
         for text in ["s3://key:hunter2@bucket/site", "az://container?sig=hunter2", "gs://bucket#hunter2"] {
             let message = Location::parse(text).unwrap_err().to_string();
-            assert!(message.contains("credentials never stand"), "{message}");
+            assert!(message.contains("must not contain credentials"), "{message}");
             assert!(!message.contains("hunter2"), "{message}");
         }
     }

@@ -1,9 +1,9 @@
 //! Where objects go. A [`Store`] is a directory or a bucket; publishing, maintenance and verification know only this
 //! interface.
 //!
-//! Two kinds of object have two ways of being written. A *blob* is immutable and its path carries its digest: it gets its
-//! final name only after its bytes matched, so that presence means verified. A *document* changes: it is replaced whole,
-//! atomically, and only if it still is what the writer had read.
+//! A *blob* is immutable, and its path carries its digest: a blob gets its final name only after its bytes matched, so that
+//! presence means verified. A *document* changes: it is replaced as a whole, atomically, and only if it has not changed since
+//! the writer read it.
 
 pub mod blob_plan;
 #[cfg(feature = "bucket")]
@@ -36,9 +36,9 @@ use oci_discovery::parallel;
 
 pub use location::{BucketLocation, Location, LocationError, Provider};
 
-/// Blobs larger than this are sent to a bucket in parts of this size, in bytes, when nobody says otherwise.
+/// By default, blobs larger than this are sent to a bucket in parts of this size, in bytes.
 pub const DEFAULT_PART_SIZE: u64 = 8 * 1024 * 1024;
-/// The smallest part that S3 takes, in bytes; only the last part of a blob may be smaller.
+/// The smallest part that S3 accepts, in bytes; only the last part of a blob may be smaller.
 pub const MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
 /// The largest part that is sent, in bytes: a part is in memory while it is sent.
 pub const MAX_PART_SIZE: u64 = 2 * 1024 * 1024 * 1024;
@@ -48,13 +48,14 @@ pub const MAX_PART_SIZE: u64 = 2 * 1024 * 1024 * 1024;
 pub struct Options {
     /// How blobs get into a directory.
     pub link: directory::LinkMode,
-    /// Whether a directory may hold other things.
+    /// Whether a directory may contain files that are not of a site.
     pub adopt: bool,
-    /// From how many bytes on, and in parts of how many bytes, a blob is sent to a bucket in parts.
+    /// The size in bytes of the parts in which larger blobs are sent to a bucket.
     pub part_size: u64,
-    /// Whether documents of a bucket are written only under a condition. Without, publishers can undo each other's work.
+    /// Whether documents of a bucket are written only under a condition. Otherwise, concurrent publishers can overwrite each
+    /// other's changes.
     pub conditional: bool,
-    /// What stops work on a bucket in an orderly way.
+    /// Aborts work on a bucket.
     pub interrupt: Interrupt,
 }
 
@@ -70,7 +71,7 @@ impl Default for Options {
     }
 }
 
-/// A flag that a signal sets: whoever is sending something stops, and takes back what is half sent.
+/// A flag that a signal sets. Uploads then stop and are aborted.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(pub Arc<AtomicBool>);
 
@@ -97,120 +98,120 @@ pub fn open(location: &Location, options: &Options) -> Result<Box<dyn Store>, St
 
 /// A place for a site's objects.
 pub trait Store: Send + Sync {
-    /// The store as a person would name it: a directory, or a URL without secrets.
+    /// The store in messages: a directory, or a URL without secrets.
     fn name(&self) -> String;
 
-    /// The size and age of an object. None: it is not there.
+    /// The size and age of an object. None: it is missing.
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError>;
 
-    /// What [`Store::stat`] says of many objects, in their order, with as few requests as the store allows.
+    /// [`Store::stat`] of many objects, in their order, with as few requests as the store allows.
     fn stats(&self, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
         parallel::map(paths, jobs, |path| self.stat(path))
     }
 
-    /// A document, up to `limit` bytes, with the version that [`Store::write_document`] compares. None: it is not there.
+    /// A document, up to `limit` bytes, with the version that [`Store::write_document`] compares. None: it is missing.
     fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError>;
 
-    /// Opens an object for reading from its beginning. None: it is not there.
+    /// Opens an object for reading from its beginning. None: it is missing.
     fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
     /// Replaces a document atomically.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the document is no longer what `expected` says; nothing is changed then.
+    /// [`StoreError::Conflict`] if the document differs from `expected`; then nothing changes.
     fn write_document(&self, path: &SitePath, kind: &Kind, bytes: &[u8], expected: &Expected)
     -> Result<(), StoreError>;
 
-    /// Writes a blob under its final name, after its bytes were found to have the digest and the size.
+    /// Writes a blob under its final name, after its digest and size were verified.
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;
 
     /// Makes a blob that the store already has appear at a second path, without a second copy where the store can. A manifest is
     /// hashed before it gets its second name.
     fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError>;
 
-    /// Removes an object; that it is not there is no error.
+    /// Removes an object. A missing object is no error.
     fn delete(&self, path: &SitePath) -> Result<(), StoreError>;
 
-    /// Removes a document in a way that [`Store::restore`] can undo, where the store can; that it is not there is no error.
+    /// Removes a document in a way that [`Store::restore`] can undo, if the store supports it. A missing document is no error.
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
         self.delete(path)
     }
 
-    /// Tells that what follows takes things out and frees space: the space that the store keeps for this is released, and what is
-    /// replaced is not kept for [`Store::restore`].
+    /// Begins a removal, which frees space: the store releases its space reserve, and stops keeping former versions for
+    /// [`Store::restore`].
     fn begin_removal(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Puts documents back as they were before this process changed them, where the store can.
+    /// Restores the documents that this process changed, if the store supports it.
     ///
     /// # Errors
-    /// One could not be put back. The others are.
+    /// A document could not be restored. The others are.
     fn restore(&self) -> Result<(), StoreError>;
 
-    /// Removes `blobs`, which this process wrote, when it gives up and no document refers to them any more. A store that other
-    /// writers use at the same time leaves all as it is: one of them may have found the blobs there and refer to them by now.
+    /// Removes `blobs`, which this process wrote, after a failure, when no document refers to them. A store without a lock keeps
+    /// them: another writer may have found the blobs and refer to them.
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError>;
 
     /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order. Private state
     /// is not listed.
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
 
-    /// Calls `visit` for the name of every object that no path of a site can be, and that is therefore neither listed, copied nor
+    /// Calls `visit` for the name of every object whose name is not a valid [`SitePath`]. Such objects are neither listed, copied nor
     /// removed. Only buckets can have them.
     fn list_unusable(&self, visit: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
         let _ = visit;
         Ok(())
     }
 
-    /// What is the same for two stores that are one place under two names, and differs otherwise.
+    /// An identity that two names of the same store share.
     fn identity(&self) -> String {
         self.name()
     }
 
-    /// Whether the store keeps how an object is served beside it, and serves it so itself.
+    /// Whether the store keeps the media type and headers of an object, and serves the object with them.
     fn keeps_media_types(&self) -> bool {
         false
     }
 
-    /// Whether [`Store::lock`] keeps other writers out. Where it does not, documents change under a writer's hands, and it has
-    /// to expect [`StoreError::Conflict`].
+    /// Whether [`Store::lock`] excludes other writers. Otherwise, documents can change at any time, and a writer has to expect
+    /// [`StoreError::Conflict`].
     fn has_lock(&self) -> bool {
         true
     }
 
-    /// Keeps other writers out until the result is dropped, where the store has a way to; waits for them at most `wait`.
+    /// Excludes other writers until the result is dropped, if the store has a lock. Waits for them at most `wait`.
     fn lock(&self, wait: Duration) -> Result<Box<dyn Lock>, StoreError>;
 
-    /// Tells publishers, where [`Store::lock`] does not keep them out, that a gc begins.
+    /// Marks the beginning of a gc, in a store whose lock does not exclude publishers.
     ///
     /// # Errors
-    /// [`StoreError::GcRunning`]: there is another one.
+    /// [`StoreError::GcRunning`]: another gc is running.
     fn begin_gc(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Tells them that the gc has ended that this process began.
+    /// Marks the end of the gc that this process began.
     fn end_gc(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// What the latest gc told. None: there was none, or nobody needs to know.
+    /// The mark of the latest gc. None: no gc ran, or the lock excludes it.
     fn gc_mark(&self) -> Result<Option<gc_mark::GcMark>, StoreError> {
         Ok(None)
     }
 
-    /// Makes all that was written so far durable: the end of a phase.
+    /// Makes everything written so far durable, at the end of a phase.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// Uploads in parts that were begun before a time and neither finished nor given up; they cost room and are in no
-    /// listing. None: the store cannot tell, and a lifecycle rule of the bucket has to remove them.
+    /// Uploads in parts that began before a time and were neither completed nor aborted. They take space, and listings omit them.
+    /// None: the store cannot list them, and a lifecycle rule of the bucket has to abort them.
     fn abandoned_uploads(&self, before: SystemTime) -> Result<Option<Vec<Upload>>, StoreError> {
         let _ = before;
         Ok(Some(vec![]))
     }
 
-    /// Gives an upload up, whoever began it; that it is gone already is no error.
+    /// Aborts an upload of any process. A missing upload is no error.
     fn abort_upload(&self, upload: &Upload) -> Result<(), StoreError> {
         let _ = upload;
         Ok(())
@@ -220,31 +221,26 @@ pub trait Store: Send + Sync {
 /// An upload in parts that is not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
-    /// What is being uploaded.
     pub path: SitePath,
-    /// How the store calls the upload.
+    /// The store's name for the upload.
     pub id: String,
-    /// When it was begun.
     pub begun: SystemTime,
 }
 
-/// Held while a store is being changed.
+/// Held while a command changes a store.
 pub trait Lock: Send {}
 
-/// What a second path of a blob is going to be.
+/// A second path of a blob.
 #[derive(Clone, Copy, Debug)]
 pub struct Link<'a> {
-    /// What it is served as.
     pub kind: &'a Kind,
-    /// The digest that the blob's bytes have to have.
     pub digest: &'a Digest,
-    /// The number of bytes.
     pub size: u64,
 }
 
 impl Link<'_> {
-    /// Whether the blob is hashed before it is linked. Manifests are: they are small, and a damaged one under a second digest name
-    /// would be taken for an image. A layer is not read again.
+    /// Whether the blob is hashed before it is linked. Manifests are hashed, because they are small, and clients would take a
+    /// damaged one under a second name for an image. Layers are not read again.
     fn is_hashed(&self) -> bool {
         match self.kind {
             Kind::RegistryManifest(_) => true,
@@ -265,7 +261,7 @@ impl Link<'_> {
     }
 }
 
-/// The bytes of a blob, to be read and checked by whoever stores them.
+/// The bytes of a blob, which a store reads and verifies.
 pub trait BlobSource: Sync {
     /// The digest the bytes must have.
     fn digest(&self) -> &Digest;
@@ -273,7 +269,7 @@ pub trait BlobSource: Sync {
     fn size(&self) -> u64;
     /// Opens the bytes from their beginning.
     fn open(&self) -> Result<Content, StoreError>;
-    /// Tells how many bytes more were read, for progress.
+    /// Reports how many more bytes were read, for progress.
     fn advanced(&self, bytes: u64);
 }
 
@@ -283,7 +279,6 @@ pub enum Content {
     File(Blob),
     /// From elsewhere.
     Stream {
-        /// The bytes.
         reader: Box<dyn Read + Send>,
         /// Where they come from, for messages.
         from: String,
@@ -322,13 +317,13 @@ impl Content {
 }
 
 impl Origin {
-    /// What an error of a [`VerifyingReader`] over these bytes means.
+    /// The error for a failed [`VerifyingReader`] over these bytes.
     pub fn error(&self, error: io::Error) -> StoreError {
         match self {
             Origin::Layout(path) => content_error(path.clone(), error).into(),
             Origin::Store(path) => match ContentError::of(&error) {
                 Some(source) => StoreError::Damaged { path: path.clone(), source: source.clone() },
-                // A store's reader has its own errors inside.
+                // A store's reader wraps its own errors.
                 None => match error.downcast::<StoreError>() {
                     Ok(inner) => inner,
                     Err(source) => FileError::Io { action: "read", path: path.into(), source }.into(),
@@ -338,117 +333,95 @@ impl Origin {
     }
 }
 
-/// What is known of an object without reading it.
+/// The metadata of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// When it was last written.
     pub modified: SystemTime,
 }
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its path.
     pub path: SitePath,
-    /// Its size and age.
     pub stat: Stat,
 }
 
-/// A document's bytes, and which version of it they are.
+/// A document's bytes and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// The bytes.
     pub bytes: Vec<u8>,
     /// The version, as the store names it.
     pub version: Version,
 }
 
-/// A version of a document: on a directory its digest, on a bucket its ETag.
+/// A version of a document: in a directory its digest, in a bucket its ETag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub String);
 
-/// What a document must be for a write to happen.
+/// The condition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Not there.
+    /// The document is missing.
     Absent,
-    /// There, in this version.
+    /// The document has this version.
     Version(Version),
 }
 
-/// How a blob came to be at its place.
+/// How a blob was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Written {
     /// Its bytes were copied.
     Copied,
-    /// It shares its bytes with its source, or with another path of the store.
+    /// The blob shares its bytes with its source, or with another path of the store.
     Linked,
 }
 
-/// Why a store could not do something.
+/// An operation on a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A document is larger than documents of its kind are.
-    #[error("{} has more than {limit} bytes, the most that is accepted there", .path.display())]
-    TooLarge {
-        /// The document.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The source of a blob could not be read, or is not what its digest says.
+    /// A document is larger than its limit.
+    #[error("{} has more than {limit} bytes, the limit for this document", .path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    /// The source of a blob cannot be read, or differs from its digest.
     #[error(transparent)]
     Source(#[from] LayoutError),
-    /// Somebody else changed the document meanwhile.
-    #[error("{path} was changed by another publisher meanwhile; run the command again")]
-    Conflict {
-        /// The document.
-        path: SitePath,
-    },
+    /// Another publisher changed the document.
+    #[error("another publisher changed {path} meanwhile; run the command again")]
+    Conflict { path: SitePath },
     /// Another process is changing the site.
     #[error(
-        "{} is being changed by another ocisite (it holds {}); waited {} s; wait longer with --wait SECONDS",
+        "another ocisite is changing {} (it holds {}); waited {} s; wait longer with --wait SECONDS",
         .site.display(), .lock.display(), .waited.as_secs()
     )]
     Locked {
-        /// The site.
         site: PathBuf,
-        /// The lock file.
         lock: PathBuf,
         /// How long this process waited.
         waited: Duration,
     },
-    /// A directory that holds something else than a site.
+    /// A directory that contains other files, but no site.
     #[error(
-        "{} is not empty and is no site of ocisite ({found} is there, ocisite.json is not); choose another directory, \
-         or add --adopt to publish beside what it holds", .path.display()
+        "{} is not empty and not a site of ocisite (it contains {found}, but not ocisite.json); choose another directory, \
+         or add --adopt to publish beside the other files", .path.display()
     )]
     NotASite {
-        /// The directory.
         path: PathBuf,
         /// Something that it holds.
         found: String,
     },
-    /// Something that is no directory, where a site should be.
-    #[error("{} is not a directory: --site takes a directory, which is made when it is not there", .path.display())]
-    NotADirectory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// An object that was there a moment ago.
-    #[error("{path} vanished while it was being copied; run the command again")]
-    Vanished {
-        /// The object.
-        path: String,
-    },
-    /// A blob in a store is not what its path says.
-    #[error("the blob {path} is damaged; publish its image to that site again with --recheck, which repairs it")]
+    /// The site is not a directory.
+    #[error("{} is not a directory: --site takes a directory, which is created if missing", .path.display())]
+    NotADirectory { path: PathBuf },
+    /// An object was removed meanwhile.
+    #[error("{path} was removed during the copy; run the command again")]
+    Vanished { path: String },
+    /// The bytes of a blob differ from the digest in its path.
+    #[error("the blob {path} is damaged; publish its image to that site again with --recheck, which replaces the blob")]
     Damaged {
         /// Where it is.
         path: String,
-        /// What is wrong with it.
         #[source]
         source: ContentError,
     },
@@ -462,40 +435,29 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         problem: BucketProblem,
     },
-    /// An object store that writes although the condition does not hold.
+    /// An object store that ignores conditions.
     #[error(
-        "{store} does not honour conditional writes ({condition}): two publishers at the same time would undo each \
-         other's work; use another store, or make sure that there is only one publisher and add --no-conditional"
+        "{store} does not support conditional writes ({condition}): concurrent publishers would overwrite each other's \
+         changes; use another store, or ensure that there is only one publisher and add --no-conditional"
     )]
     Unconditional {
-        /// The store.
         store: String,
         /// The condition that it ignored.
         condition: &'static str,
     },
     /// Two gcs at the same time.
     #[error(
-        "another gc of {store} is running; run it again when that one has ended. (One that was killed is forgotten after an \
-         hour.)"
+        "another gc of {store} is running; run this gc again after its end (or after an hour, if the other gc was killed)"
     )]
-    GcRunning {
-        /// The store.
-        store: String,
-    },
+    GcRunning { store: String },
     /// A signal asked to stop.
+    #[error("interrupted while writing to {store}: partial uploads were aborted; the site is unchanged or complete")]
+    Interrupted { store: String },
+    /// A bucket, in a program without support for buckets.
     #[error(
-        "interrupted while writing to {store}: what was half sent is taken back, and the site is as it was or whole"
+        "{location} is a bucket, and this ocisite was built without object stores; build it with the feature `bucket`"
     )]
-    Interrupted {
-        /// The store.
-        store: String,
-    },
-    /// A bucket, in a program that was built without them.
-    #[error("{location} is a bucket: this ocisite was built without object stores; build it with the feature `bucket`")]
-    NoBuckets {
-        /// The location.
-        location: String,
-    },
+    NoBuckets { location: String },
     /// The location is malformed.
     #[error(transparent)]
     Location(#[from] LocationError),
@@ -514,8 +476,8 @@ impl StoreError {
     }
 }
 
-/// What is wrong between this program and an object store, in words that help. Nothing that the store sent is repeated but
-/// its error code, the token of a page, and the host of a redirect: its answers can hold key ids, tokens and what was signed.
+/// An error of an object store. Its response can contain key ids, tokens and signed text, so messages repeat only the error
+/// code, the token of a page, and the host of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BucketProblem {
     /// No credentials were found.
@@ -526,44 +488,28 @@ pub enum BucketProblem {
     },
     /// The store does not accept the credentials.
     #[error("the credentials are wrong ({code}): {hint}")]
-    Credentials {
-        /// The store's error code.
-        code: String,
-        /// What to check.
-        hint: &'static str,
-    },
-    /// The credentials are accepted, and not enough.
-    #[error("the credentials do not permit it ({code}): {hint}")]
-    Forbidden {
-        /// The store's error code.
-        code: String,
-        /// What to check.
-        hint: &'static str,
-    },
+    Credentials { code: String, hint: &'static str },
+    /// The credentials lack a permission.
+    #[error("the credentials do not permit this ({code}): {hint}")]
+    Forbidden { code: String, hint: &'static str },
     /// There is no such bucket.
-    #[error("there is no bucket {bucket} ({code}): check its name, and the region, endpoint and account")]
-    NoBucket {
-        /// The bucket.
-        bucket: String,
-        /// The store's error code.
-        code: String,
-    },
+    #[error("the bucket {bucket} does not exist ({code}): check the name, the region, the endpoint and the account")]
+    NoBucket { bucket: String, code: String },
     /// The bucket is in another region.
-    #[error("the region is wrong ({code}): the bucket is not in {region}; set AWS_REGION to the region it is in")]
+    #[error("the region is wrong ({code}): the bucket is not in {region}; set AWS_REGION to the region of the bucket")]
     Region {
-        /// The store's error code.
         code: String,
         /// The region that was asked.
         region: String,
     },
-    /// The settings in the environment make no client.
-    #[error("the settings in the environment are incomplete or wrong ({what})")]
+    /// The settings in the environment are incomplete.
+    #[error("the settings in the environment are incomplete or invalid ({what})")]
     Settings {
         /// What is wrong, without values.
         what: String,
     },
     /// The store answered with another error, after retries where they could help.
-    #[error("the store answered {code}{}", if *.is_temporary { ", and again to each retry; try later" } else { "" })]
+    #[error("the store answered {code}{}", if *.is_temporary { ", also to each retry; try later" } else { "" })]
     Answer {
         /// The error code, or the HTTP status.
         code: String,
@@ -572,23 +518,23 @@ pub enum BucketProblem {
     },
     /// A redirect, which would take the credentials along.
     #[error(
-        "the store redirects to {host}, which is not followed, since the credentials would go there: check the region, and set \
-         the endpoint to the host that is meant"
+        "the store redirects to {host}; ocisite does not follow, because the redirect would send the credentials there: check the \
+         region, and set the endpoint to the intended host"
     )]
     Redirect {
         /// The host that it leads to.
         host: String,
     },
-    /// A listing whose pages go on without anything new.
-    #[error("the store's listing has no end: {sign}; report it to the store's operator")]
+    /// A listing without end.
+    #[error("the store's listing does not end: {sign}; report this to the store's operator")]
     Endless {
         /// What shows that it has none.
         sign: String,
     },
-    /// A response that is larger than it says, or than such a response may be.
+    /// A response larger than its declared length, or than its limit.
     #[error(
-        "the response has more than {limit} bytes, which is its declared length or the most that is read of it; check the \
-         endpoint, or report it to the store's operator"
+        "the response has more than {limit} bytes, its declared length or the limit for such responses; check the endpoint, or \
+         report this to the store's operator"
     )]
     Oversized {
         /// The most bytes that were expected.
@@ -597,7 +543,6 @@ pub enum BucketProblem {
     /// No answer came, after retries.
     #[error("no answer from {endpoint} ({cause}); check the endpoint and the network")]
     Unreachable {
-        /// The endpoint.
         endpoint: String,
         /// What happened to the connection.
         cause: String,

@@ -12,24 +12,21 @@ use oci_discovery::discovery::WELL_KNOWN_PATH;
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// Not a directory at all.
-    #[error("{} cannot be looked at: expected a directory with a site, or an http or https URL", .path.display())]
+    #[error("cannot open {}: expected a directory with a site, or an http or https URL", .path.display())]
     NoDirectory {
-        /// The path.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
     /// A directory without a site in it.
-    #[error("{place} holds no site: expected {WELL_KNOWN_PATH} or {DESCRIPTION} in it")]
+    #[error("{place} is not a site: expected it to contain {WELL_KNOWN_PATH} or {DESCRIPTION}")]
     NoSite {
         /// The directory or bucket.
         place: Location,
     },
     /// A site of which nobody knows what to check.
-    #[error("{site} has no {DESCRIPTION} that lists its images: give the names of the images to check{}", hint(*.host_helps))]
+    #[error("{site} has no {DESCRIPTION} to list its images: give the names of the images to check{}", hint(*.host_helps))]
     NamesNeeded {
-        /// The site.
         site: String,
         /// Whether knowing the host would do.
         host_helps: bool,
@@ -39,12 +36,9 @@ pub enum VerifyError {
     Store(#[from] StoreError),
     /// A URL that cannot be a site's.
     #[error(
-        "{url} is no site: expected the root of a host, such as https://example.com/, without path, query and user"
+        "{url} is not the root of a host: expected a URL such as https://example.com/, without path, query and user"
     )]
-    NotARoot {
-        /// The URL.
-        url: String,
-    },
+    NotARoot { url: String },
     /// No client could be made.
     #[error(transparent)]
     Setup(#[from] SetupError),

@@ -18,11 +18,8 @@ use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 pub struct Described {
     /// The media type; empty when there is none.
     pub media_type: String,
-    /// The digest.
     pub digest: Digest,
-    /// The number of bytes.
     pub size: u64,
-    /// The platform.
     pub platform: Option<Box<Platform>>,
     /// `data`: the bytes themselves, in base64.
     pub data: Option<String>,

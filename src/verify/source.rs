@@ -81,10 +81,7 @@ pub enum Fault {
     /// Not a regular file; what it is instead.
     NotAFile(&'static str),
     /// Larger than consumers read.
-    TooLarge {
-        /// The limit in bytes.
-        limit: u64,
-    },
+    TooLarge { limit: u64 },
     /// Compressed, though nobody asked for it.
     Encoding(String),
     /// A redirect that is not followed.

@@ -44,7 +44,6 @@ pub const MAX_HELD: usize = 16 * 1024;
 
 /// Walks a site.
 pub struct Walk<'a> {
-    /// The site.
     pub source: &'a dyn Source,
     /// Its ref-engines object.
     pub discovery: &'a Discovery,

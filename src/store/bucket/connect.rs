@@ -193,12 +193,12 @@ fn settings(location: &BucketLocation, endpoint: &Endpoint, error: &object_store
         _ if text.contains("Missing SecretAccessKey") || text.contains("Missing secret") => {
             "AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not".to_string()
         }
-        Provider::S3 => "one of the AWS_ variables has a wrong form".to_string(),
-        Provider::Gcs => "the GOOGLE_ variables, or the file they name".to_string(),
+        Provider::S3 => "one of the AWS_ variables is malformed".to_string(),
+        Provider::Gcs => "check the GOOGLE_ variables and the file that they name".to_string(),
         Provider::Azure if text.to_lowercase().contains("account") => {
-            "AZURE_STORAGE_ACCOUNT_NAME is missing, or the key has a wrong form".to_string()
+            "AZURE_STORAGE_ACCOUNT_NAME is missing, or the key is malformed".to_string()
         }
-        Provider::Azure => "one of the AZURE_ variables has a wrong form".to_string(),
+        Provider::Azure => "one of the AZURE_ variables is malformed".to_string(),
     };
     let problem = match Failure::of(error) {
         failure if failure == Failure::default() => BucketProblem::Settings { what },

@@ -7,7 +7,6 @@ use crate::store::Provider;
 pub struct Endpoint {
     /// Whose protocol it speaks.
     pub provider: Provider,
-    /// The bucket.
     pub bucket: String,
     /// The region that requests are signed for.
     pub region: String,

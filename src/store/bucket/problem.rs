@@ -75,7 +75,7 @@ impl Failure {
         match (&self.code, self.status) {
             (Some(code), _) => code.clone(),
             (None, Some(status)) => format!("status {status}"),
-            (None, None) => "something that is no answer".into(),
+            (None, None) => "a malformed response".into(),
         }
     }
 
@@ -114,7 +114,7 @@ impl Failure {
             }
             "RequestTimeTooSkewed" => BucketProblem::Credentials { code, hint: "the clock of this machine is wrong" },
             "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => {
-                BucketProblem::Credentials { code, hint: "the store cannot read them; check how they are written" }
+                BucketProblem::Credentials { code, hint: "the store cannot parse them; check their format" }
             }
             _ => self.problem_by_status(code, endpoint),
         }
@@ -125,8 +125,8 @@ impl Failure {
             (Some(401), _) => BucketProblem::Credentials { code, hint: "check the key and the secret" },
             (Some(403), _) => BucketProblem::Forbidden {
                 code,
-                hint: "they need to list the bucket, and to get, put and delete its objects; \
-                       check also that the bucket is yours",
+                hint: "ocisite needs to list the bucket, and to get, put and delete its objects; \
+                       also check that the bucket is yours",
             },
             (Some(status), _) => {
                 BucketProblem::Answer { code, is_temporary: status >= 500 || matches!(status, 408 | 429) }
@@ -141,7 +141,7 @@ impl Failure {
 fn where_credentials_are(provider: Provider) -> &'static str {
     match provider {
         Provider::S3 => {
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them (an instance, a task, a \
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role provides them (an instance, a task, a \
              web identity)"
         }
         Provider::Gcs => {
@@ -192,8 +192,8 @@ mod tests {
         };
         assert!(answer("403 Forbidden", "InvalidAccessKeyId").contains("does not know the access key id"));
         assert!(answer("403 Forbidden", "SignatureDoesNotMatch").contains("the secret key does not belong"));
-        assert!(answer("403 Forbidden", "AccessDenied").contains("do not permit it"));
-        assert!(answer("404 Not Found", "NoSuchBucket").contains("there is no bucket site"));
+        assert!(answer("403 Forbidden", "AccessDenied").contains("do not permit this"));
+        assert!(answer("404 Not Found", "NoSuchBucket").contains("the bucket site does not exist"));
         assert!(answer("400 Bad Request", "AuthorizationHeaderMalformed").contains("not in eu-central-1"));
         assert!(answer("503 Service Unavailable", "SlowDown").contains("try later"));
         assert!(problem("Received redirect without LOCATION").to_string().contains("the region is wrong"));

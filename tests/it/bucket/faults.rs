@@ -106,11 +106,11 @@ fn what_does_not_pass_ends_in_a_message_and_the_site_is_whole() {
     let documents: fn(&Seen) -> bool = |seen| seen.is_conditional && !seen.key.starts_with(".ocisite");
     let parts: fn(&Seen) -> bool = |seen| seen.query.contains("partNumber");
     let cases: [(&str, Fault, fn(&Seen) -> bool, &[&str]); 5] = [
-        ("no permission to write", Fault::Answer(403, "AccessDenied"), writes, &["do not permit it", "AccessDenied"]),
+        ("no permission to write", Fault::Answer(403, "AccessDenied"), writes, &["do not permit this", "AccessDenied"]),
         ("no room", Fault::Answer(400, "QuotaExceeded"), writes, &["the store answered QuotaExceeded"]),
         ("a part is refused", Fault::Answer(400, "BadDigest"), parts, &["BadDigest", "oci-cas/sha256"]),
         ("connections to documents break", Fault::Drop, documents, &["no answer from 127.0.0.1", "oci-index/app"]),
-        ("the bucket goes", Fault::Answer(404, "NoSuchBucket"), writes, &["there is no bucket site"]),
+        ("the bucket goes", Fault::Answer(404, "NoSuchBucket"), writes, &["the bucket site does not exist"]),
     ];
     for (name, fault, fits, words) in cases {
         let stage = Stage::new();
@@ -212,7 +212,11 @@ fn a_store_that_ignores_conditions_is_refused_unless_told_not_to_care() {
 
     // when something is published, then nothing that a reader sees is written;
     let run = endpoint.run(&["publish", "--site", "s3://site", &input]);
-    run.failure(&["s3://site does not honour conditional writes", "undo each other's work", "--no-conditional"]);
+    run.failure(&[
+        "s3://site does not support conditional writes",
+        "overwrite each other's changes",
+        "--no-conditional",
+    ]);
     assert!(endpoint.objects().keys().all(|key| key.starts_with("oci-cas/")));
 
     // and with --no-conditional it is published.
@@ -234,7 +238,7 @@ fn a_wrong_credential_bucket_or_region_is_told_by_its_name() {
         endpoint.run(&["publish", "--verbose", "--json", "--site", site, &input])
     };
 
-    publish(&endpoint, "s3://another").failure(&["there is no bucket another", "NoSuchBucket"]);
+    publish(&endpoint, "s3://another").failure(&["the bucket another does not exist", "NoSuchBucket"]);
     let wrong = endpoint.clone().with("AWS_SECRET_ACCESS_KEY", &SECRET.to_uppercase());
     publish(&wrong, "s3://site").failure(&["the credentials are wrong (SignatureDoesNotMatch)"]);
     let wrong = endpoint.clone().with("AWS_ACCESS_KEY_ID", "AKIDOFSOMEBODYELSE");
@@ -252,7 +256,7 @@ fn a_wrong_credential_bucket_or_region_is_told_by_its_name() {
     publish(&nobody, "s3://site").failure(&["no answer from 127.0.0.1:1", "refused"]);
 
     let (_azurite, azurite) = tools::azurite();
-    publish(&azurite, "az://another").failure(&["there is no bucket another", "ContainerNotFound"]);
+    publish(&azurite, "az://another").failure(&["the bucket another does not exist", "ContainerNotFound"]);
     let wrong = azurite.clone().with("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc=");
     // What Azure itself calls AuthenticationFailed.
     publish(&wrong, "az://site").failure(&["the credentials", "AuthorizationFailure"]);
@@ -265,12 +269,12 @@ fn a_secret_in_a_url_is_not_repeated() {
     let layout = Layout::of_image(directory.path().join("layout"), "x");
     let input = format!("example.com/app={}", layout.arg());
     let url = format!("s3://key:{SECRET}@site");
-    s3fs.endpoint().run(&["publish", "--site", &url, &input]).failure(&["credentials never stand"]);
+    s3fs.endpoint().run(&["publish", "--site", &url, &input]).failure(&["must not contain credentials"]);
     let store = format!("https://cdn.example.net={url}");
     let args = ["publish", "--site", "s3://site", "--store", &store, &input];
-    s3fs.endpoint().run(&args).failure(&["credentials never stand"]);
+    s3fs.endpoint().run(&args).failure(&["must not contain credentials"]);
     let config = directory.path().join("ocisite.toml");
     std::fs::write(&config, format!("site = {url:?}\nfolders = [\".\"]\n")).unwrap();
     let args = ["publish", "--config", config.to_str().unwrap()];
-    s3fs.endpoint().run(&args).failure(&["credentials never stand"]);
+    s3fs.endpoint().run(&args).failure(&["must not contain credentials"]);
 }

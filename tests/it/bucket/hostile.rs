@@ -90,7 +90,7 @@ fn a_redirect_takes_no_credentials_elsewhere() {
             &["copy", site, copy.to_str().unwrap()],
         ] {
             let run = endpoint.run(args);
-            let said = run.failure(&["redirects to 127.0.0.1, which is not followed", "credentials"]);
+            let said = run.failure(&["redirects to 127.0.0.1; ocisite does not follow", "credentials"]);
             assert!(!said.contains(TOKEN) && !said.contains(SIGNATURE), "{said}");
         }
         assert!(!copy.exists());
@@ -122,7 +122,7 @@ fn a_listing_that_repeats_its_token_ends() {
     let copy = directory.path().join("copy");
     for args in commands_that_list(copy.to_str().unwrap()) {
         proxy.rewrite(without_end());
-        endpoint.run(&args).failure(&["list", "s3://site", "no end"]);
+        endpoint.run(&args).failure(&["list", "s3://site", "does not end"]);
     }
     proxy.rewrite(|_, body| body);
     assert_eq!(endpoint.objects(), before);
@@ -152,11 +152,11 @@ fn a_listing_without_new_keys_ends_whatever_its_tokens() {
     let copy = directory.path().join("copy");
     for args in commands_that_list(copy.to_str().unwrap()) {
         proxy.rewrite(with_fresh_tokens(true));
-        endpoint.run(&args).failure(&["list", "s3://site", "no end", "pages in a row have no key"]);
+        endpoint.run(&args).failure(&["list", "s3://site", "does not end", "pages in a row have no key"]);
     }
     // A store that begins again with each token: it takes a token for the last key before the page.
     proxy.rewrite(with_fresh_tokens(false));
-    endpoint.run(&["verify", "s3://site"]).failure(&["list", "s3://site", "no end"]);
+    endpoint.run(&["verify", "s3://site"]).failure(&["list", "s3://site", "does not end"]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::support::site::Snapshot;
 const UNUSABLE: [(&str, &str); 4] = [
     ("socks5://user:secret@127.0.0.1:1080", "proxy, which is not supported"),
     ("socks4://127.0.0.1:1080", "proxy, which is not supported"),
-    ("http://[bad", "no URL of a proxy"),
-    ("gopher://user:secret@127.0.0.1", "no URL of a proxy"),
+    ("http://[bad", "not the URL of a proxy"),
+    ("gopher://user:secret@127.0.0.1", "not the URL of a proxy"),
 ];
 
 #[test]

@@ -114,9 +114,9 @@ fn templates_that_are_no_static_path_are_refused_with_the_reason() {
         ("--index-template", "https://{host}/../{+path}/..", "app"),
         ("--index-template", "https://{host}/i", "app"),
         ("--cas-template", "/cas/{digest}?raw", "query"),
-        ("--cas-template", "/cas/{encoded}", "two digests"),
-        ("--cas-template", "/cas/{digest:10}", "two digests"),
-        ("--cas-template", "/cas/{algorithm}", "two digests"),
+        ("--cas-template", "/cas/{encoded}", "several digests the same path"),
+        ("--cas-template", "/cas/{digest:10}", "several digests the same path"),
+        ("--cas-template", "/cas/{algorithm}", "several digests the same path"),
         ("--cas-template", "/cas/{size}/{digest}", "{size}"),
         ("--cas-template", "cas/{digest}", "begin it with a slash"),
         ("--cas-template", "/cas/{path,digest}", "mixes"),
@@ -132,10 +132,10 @@ fn templates_that_are_no_static_path_are_refused_with_the_reason() {
 fn a_store_that_is_no_origin() {
     for (store, reason) in [
         ("https://cdn.example.net", "ORIGIN=DIR"),
-        ("cdn=dir", "no origin"),
-        ("https://cdn.example.net/path=dir", "no origin"),
-        ("ftp://cdn.example.net=dir", "no origin"),
-        ("https://user@cdn.example.net=dir", "no origin"),
+        ("cdn=dir", "not an origin"),
+        ("https://cdn.example.net/path=dir", "not an origin"),
+        ("ftp://cdn.example.net=dir", "not an origin"),
+        ("https://user@cdn.example.net=dir", "not an origin"),
     ] {
         let output = Scene::new().publish().args(["--store", store]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));

@@ -79,8 +79,8 @@ fn a_description_that_is_damaged_or_newer() {
     scene.publish().arg("example.com/app=layout").succeeds();
     for (bytes, word) in [
         ("", "not valid JSON"),
-        ("[]", "not what ocisite writes"),
-        ("{\"ocisite\":1}", "not what ocisite writes"),
+        ("[]", "not a site description"),
+        ("{\"ocisite\":1}", "not a site description"),
         ("{\"ocisite\":2,\"new\":true}", "newer ocisite"),
     ] {
         std::fs::write(site.join("ocisite.json"), bytes).unwrap();
@@ -209,7 +209,7 @@ fn a_site_that_may_not_be_written() {
     };
     make_unwritable(&site);
     let unwritable = Snapshot::of(&site);
-    fails(&mut command, &["site/.ocisite", "not permitted"]);
+    fails(&mut command, &["site/.ocisite", "user 65534 must not use it"]);
     unwritable.assert_unchanged(&site);
     assert_eq!(before.0.len(), unwritable.0.len());
 

@@ -46,10 +46,10 @@ fn what_cannot_be_said_safely_is_refused() {
     let long = "a".repeat(300);
     for (args, words) in [
         (["--server-name", "a;b"].as_slice(), ["--server-name", "a;b"]),
-        (&["--server-name", "~^.*$"], ["--server-name", "no server name"]),
-        (&["--server-name", "example.com; root /"], ["--server-name", "another character"]),
+        (&["--server-name", "~^.*$"], ["--server-name", "not a server name"]),
+        (&["--server-name", "example.com; root /"], ["--server-name", "a character other than"]),
         (&["--server-name", &long], ["--server-name", "longer than 253"]),
-        (&["--listen", "80; root /"], ["--listen", "no address"]),
+        (&["--listen", "80; root /"], ["--listen", "not an address"]),
         (&["--root", "/srv/$host"], ["/srv/$host", "variable"]),
         (&["--root", "/srv/a\nb"], ["a\\nb", "control character"]),
         (&["--root", "srv"], ["--root", "absolute"]),

@@ -91,9 +91,9 @@ fn what_cannot_be_looked_at_is_no_finding() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     let refused = |args: &[&str], words: &[&str]| fails(ocisite().arg("verify").args(args), words);
-    refused(&[path], &["holds no site", "ocisite.json"]);
-    refused(&[&format!("{path}/missing")], &["cannot be looked at", "No such file"]);
-    refused(&["https://example.com/site/"], &["is no site", "the root of a host"]);
+    refused(&[path], &["is not a site", "ocisite.json"]);
+    refused(&[&format!("{path}/missing")], &["cannot open", "No such file"]);
+    refused(&["https://example.com/site/"], &["is not the root of a host"]);
     refused(&["http://127.0.0.1:1"], &["no answer from http://127.0.0.1:1/"]);
     // A site that nobody described, of a host that nobody gave.
     let site = GoodSite::new();

@@ -51,7 +51,7 @@ fn neither_fails_because_a_directory_has_vanished() {
         let both = [
             repeat(&["verify"], &[]),
             // A blob that a document names and that went before it could be copied cannot be copied.
-            repeat(&["copy", "--delete"], &["vanished while it was being copied"]),
+            repeat(&["copy", "--delete"], &["was removed during the copy"]),
         ];
         for _ in 0..rounds {
             publish(&root, &inputs.iter().map(String::as_str).collect::<Vec<_>>());
