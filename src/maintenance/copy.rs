@@ -29,7 +29,7 @@ use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
-use crate::store::gc_mark::{Since, Watch};
+use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
 use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace};
 use crate::store::site_image::{SiteImage, SiteImageError};
@@ -480,12 +480,12 @@ impl Copy<'_> {
         copied: &mut Copied,
     ) -> Result<(), MaintenanceError> {
         loop {
-            let since = gcs.settle(|| std::iter::once(self.to), self.options.wait)?;
-            if since == Since::Nothing {
+            let activity = gcs.settle(|| std::iter::once(self.to), self.options.wait)?;
+            if activity == GcActivity::Nothing {
                 return Ok(());
             }
             self.copy_blobs(listing, progress, copied)?;
-            if since == Since::Running {
+            if activity == GcActivity::Running {
                 return Err(MaintenanceError::GcRunning { place: self.to.name() });
             }
         }

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::site::{Place, Settings, SitePath};
 use crate::store::blob_plan::PlannedBlob;
 use crate::store::change::{Change, PlannedDocument};
-use crate::store::gc_mark::{Since, Watch};
+use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::site::Site;
 use crate::store::write_log::WriteLog;
 use crate::store::{BlobSource, Content, Link, Origin, Store, StoreError, Written, unfinished};
@@ -328,8 +328,8 @@ fn send_what_a_gc_removed(
         return Ok(());
     }
     while let Some(gcs) = &mut tally.gcs {
-        let since = gcs.settle(|| site.stores(), tally.wait)?;
-        if since == Since::Nothing {
+        let activity = gcs.settle(|| site.stores(), tally.wait)?;
+        if activity == GcActivity::Nothing {
             break;
         }
         let written = (tally.blobs.written, tally.blobs.linked);
@@ -337,7 +337,7 @@ fn send_what_a_gc_removed(
         write_blobs(site, plan, layouts, jobs, tally)?;
         // What this publish has sent itself was not there before.
         tally.blobs.present = tally.blobs.present.without(written.0).without(written.1);
-        if since == Since::Running {
+        if activity == GcActivity::Running {
             tally.warnings.push(format!(
                 "a gc has not ended after {} s, and may remove blobs that were just published: when it has, run this \
                  publish again, which sends what is gone",

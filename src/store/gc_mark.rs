@@ -1,4 +1,4 @@
-//! How a gc and publishers notice each other, where no lock keeps them apart.
+//! How a gc and publishers detect each other in a store without a lock.
 //!
 //! A publisher that finds a blob in its place does not send it again. A gc that finds no index that reaches the blob removes
 //! it, however young the publisher is: the blob may be old. Should the publisher's index be written between the two, it leads
@@ -7,8 +7,7 @@
 //! same and no gc runs, then a gc that removes anything later reads the indexes later, too. If not, the publisher waits for
 //! the gc to end, looks for its blobs again, and sends what is gone.
 //!
-//! A gc that was killed never says that it ended. Its mark is worth nothing after [`LIFE`]; a gc that runs removes nothing any
-//! more when [`LONGEST_GC`] has passed.
+//! A killed gc never marks its end. Its mark expires after [`LIFE`]; a running gc removes nothing after [`LONGEST_GC`].
 
 use std::time::{Duration, Instant};
 
@@ -24,26 +23,26 @@ const POLL: Duration = Duration::from_millis(500);
 /// What the latest gc left in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GcMark {
-    /// Another one for each gc, and when it ends.
+    /// Changes at the beginning and the end of each gc.
     pub version: Version,
     /// Whether it still runs.
     pub is_running: bool,
 }
 
-/// What a publisher has seen of gcs.
+/// The marks of gcs that a publisher has seen.
 #[derive(Debug)]
 pub struct Watch {
     seen: Vec<Option<GcMark>>,
 }
 
-/// What happened since a publisher looked last.
+/// The activity of gcs since a publisher last looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// No gc ran: what was there is there.
+pub enum GcActivity {
+    /// No gc ran, so no blob was removed.
     Nothing,
-    /// One ran, and has ended.
+    /// A gc ran and ended.
     Ended,
-    /// One runs, and has not ended for as long as was waited.
+    /// A gc is running, and did not end while the publisher waited.
     Running,
 }
 
@@ -54,7 +53,7 @@ impl Watch {
     }
 
     /// Looks again, and waits for a gc to end, at most `wait`.
-    pub fn settle<'a, I>(&mut self, stores: impl Fn() -> I, wait: Duration) -> Result<Since, StoreError>
+    pub fn settle<'a, I>(&mut self, stores: impl Fn() -> I, wait: Duration) -> Result<GcActivity, StoreError>
     where
         I: Iterator<Item = &'a dyn Store>,
     {
@@ -68,9 +67,9 @@ impl Watch {
             }
             let before = std::mem::replace(&mut self.seen, now);
             return Ok(match is_running {
-                true => Since::Running,
-                false if self.seen == before => Since::Nothing,
-                false => Since::Ended,
+                true => GcActivity::Running,
+                false if self.seen == before => GcActivity::Nothing,
+                false => GcActivity::Ended,
             });
         }
     }

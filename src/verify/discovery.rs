@@ -4,7 +4,7 @@ use url::Url;
 
 use super::finding::Finding;
 use super::rule;
-use super::source::{Document, Said, Source};
+use super::source::{DeclaredType, Document, Source};
 use super::templates::{self, CasEngines, Setting};
 use crate::site::Settings;
 use oci_discovery::discovery::WELL_KNOWN_PATH;
@@ -103,16 +103,16 @@ fn chain_of(error: &json::JsonError) -> String {
 /// Checks how a document of discovery is served.
 pub fn check_type(document: &Document, expected: &str, object: &str, findings: &mut Vec<Finding>) {
     let found = match &document.content_type {
-        Said::Nobody => return,
-        Said::Nothing => "no Content-Type".to_string(),
-        Said::Type(found) if found.media_type == expected => {
+        DeclaredType::Unavailable => return,
+        DeclaredType::Missing => "no Content-Type".to_string(),
+        DeclaredType::Type(found) if found.media_type == expected => {
             if found.charset.as_deref() != Some("utf-8") {
                 let found = found.charset.as_ref().map_or("no charset".into(), |charset| format!("charset={charset}"));
                 findings.push(Finding::new(&rule::CHARSET, object, "charset=utf-8", found));
             }
             return;
         }
-        Said::Type(found) => found.media_type.clone(),
+        DeclaredType::Type(found) => found.media_type.clone(),
     };
     findings.push(Finding::new(&rule::MEDIA_TYPE, object, expected, found));
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::source::{Document, Fault, Said, Source};
+use super::source::{DeclaredType, Document, Fault, Source};
 use crate::root::{FileError, Root, SYMBOLIC_LINK};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
@@ -150,7 +150,7 @@ impl Source for Files {
     fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<Document, Fault> {
         let (root, path) = self.locate(url)?;
         let bytes = root.read(&path, limit)?;
-        Ok(Document { url: url.clone(), bytes, content_type: Said::Nobody })
+        Ok(Document { url: url.clone(), bytes, content_type: DeclaredType::Unavailable })
     }
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {

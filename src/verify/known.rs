@@ -1,5 +1,4 @@
-//! What is known of a directory before it is checked: its settings and its images, from what it says of itself, or else from its
-//! templates and files.
+//! The settings and images of a directory, from its `ocisite.json`, or else from its templates and files.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +22,8 @@ use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::template::Template;
 
-/// What is known.
-pub struct Known {
+/// The settings and images of a directory.
+pub struct ResolvedSettings {
     /// The site's settings, as far as they could be found out.
     pub map: Option<SiteMap>,
     /// Whether they are what the site says of itself.
@@ -45,18 +44,18 @@ pub enum Stop {
     Error(VerifyError),
 }
 
-impl Known {
-    /// Finds out what there is to check.
-    pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
+impl ResolvedSettings {
+    /// Finds the settings and the images to check.
+    pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<ResolvedSettings, Stop> {
         let mut known = match site::description(&*files.own.store) {
-            Ok(Some(description)) => Known {
+            Ok(Some(description)) => ResolvedSettings {
                 hosts: description.settings.hosts.iter().cloned().collect(),
                 map: SiteMap::new(description.settings).ok(),
                 is_described: true,
                 knows_cas: true,
                 images: description.images,
             },
-            Ok(None) => Known::undescribed(files, directory, options)?,
+            Ok(None) => ResolvedSettings::undescribed(files, directory, options)?,
             Err(SiteError::Store(error)) => return Err(Stop::Error(error.into())),
             Err(error) => {
                 let problem = std::error::Error::source(&error).map_or(error.to_string(), chain);
@@ -72,8 +71,8 @@ impl Known {
         Ok(known)
     }
 
-    /// A site that does not say what it is: its ref-engines object gives the templates, its files the names.
-    fn undescribed(files: &Files, directory: &Directory, options: &Options) -> Result<Known, Stop> {
+    /// A site without `ocisite.json`: the ref-engines object gives the templates, and the files give the names.
+    fn undescribed(files: &Files, directory: &Directory, options: &Options) -> Result<ResolvedSettings, Stop> {
         let ref_engines = read_ref_engines(files).map_err(|error| Stop::Error(error.into()))?;
         if ref_engines.is_none() && options.names.is_empty() {
             return Err(Stop::Error(VerifyError::NoSite { place: directory.place.root.clone() }));
@@ -83,7 +82,7 @@ impl Known {
         let guess = ref_engines.as_ref().and_then(|object| guess_settings(object, host, origins));
         let Some((map, knows_cas)) = guess else {
             return match options.names.is_empty() {
-                false => Ok(Known::nothing()),
+                false => Ok(ResolvedSettings::nothing()),
                 true => Err(names_needed(directory)),
             };
         };
@@ -95,11 +94,11 @@ impl Known {
         if images.is_empty() && options.names.is_empty() {
             return Err(names_needed(directory));
         }
-        Ok(Known { map: Some(map), is_described: false, knows_cas, images, hosts })
+        Ok(ResolvedSettings { map: Some(map), is_described: false, knows_cas, images, hosts })
     }
 
-    fn nothing() -> Known {
-        Known { map: None, is_described: false, knows_cas: false, images: vec![], hosts: BTreeSet::new() }
+    fn nothing() -> ResolvedSettings {
+        ResolvedSettings { map: None, is_described: false, knows_cas: false, images: vec![], hosts: BTreeSet::new() }
     }
 }
 

@@ -61,7 +61,7 @@ use deep::Readings;
 use discovery::Discovery;
 use files::{Files, Tree};
 use finding::{Finding, Findings};
-use known::{Known, Stop, unusable_description};
+use known::{ResolvedSettings, Stop, unusable_description};
 use report::Report;
 use server::Server;
 use source::Source;
@@ -80,14 +80,15 @@ pub fn verify_directory(
     let site = directory.place.root.to_string();
     let findings = Findings::default();
     let mut files = open(directory)?;
-    let Known { map, is_described, knows_cas, mut images, hosts } = match Known::find(&files, directory, options) {
-        Ok(known) => known,
-        Err(Stop::Error(error)) => return Err(error),
-        Err(Stop::Finding(finding)) => {
-            findings.push(finding);
-            return Ok(Report::stopped(site, findings));
-        }
-    };
+    let ResolvedSettings { map, is_described, knows_cas, mut images, hosts } =
+        match ResolvedSettings::find(&files, directory, options) {
+            Ok(known) => known,
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Finding(finding)) => {
+                findings.push(finding);
+                return Ok(Report::stopped(site, findings));
+            }
+        };
     files.hosts = hosts;
     files.origins = map.iter().flat_map(|map| map.settings().origins.clone()).collect();
     let is_whole = options.names.is_empty();

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::finding::Finding;
 use super::rule;
-use super::source::{Document, Fault, Said, Source};
+use super::source::{DeclaredType, Document, Fault, Source};
 use crate::site::path::PathError;
 use crate::site::{SitePath, registry};
 use oci_discovery::digest::Digest;
@@ -169,10 +169,10 @@ impl<'a> Repository<'a> {
 
     fn check_type(&self, document: &Document, object: &str, expected: &str, findings: &mut Vec<Finding>) {
         let found = match &document.content_type {
-            Said::Nobody => return,
-            Said::Type(found) if found.media_type == expected => return,
-            Said::Type(found) => found.media_type.clone(),
-            Said::Nothing => "no Content-Type".into(),
+            DeclaredType::Unavailable => return,
+            DeclaredType::Type(found) if found.media_type == expected => return,
+            DeclaredType::Type(found) => found.media_type.clone(),
+            DeclaredType::Missing => "no Content-Type".into(),
         };
         findings.push(Finding::new(&rule::REGISTRY_MEDIA_TYPE, object, expected, found));
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use url::Url;
 
-use super::source::{Document, Fault, Said, Source};
+use super::source::{DeclaredType, Document, Fault, Source};
 use crate::client::http::{Http, HttpError, Request, Response, body_error};
 use crate::site::description::{Description, DescriptionError};
 use crate::site::path::DESCRIPTION;
@@ -178,7 +178,8 @@ impl Source for Server {
     fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault> {
         let response = self.found(&Request::get(url).with("accept", accept))?;
         let content_type = response.headers.get("content-type");
-        let content_type = content_type.map_or(Said::Nothing, |value| Said::Type(ContentType::parse(value)));
+        let content_type =
+            content_type.map_or(DeclaredType::Missing, |value| DeclaredType::Type(ContentType::parse(value)));
         let url = response.url.clone();
         let bytes = response.bytes(limit);
         if let Err(error) = &bytes {

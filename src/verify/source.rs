@@ -18,7 +18,7 @@ pub trait Source: Sync {
     /// The URL of the ref-engines object that a consumer of `image` finds.
     fn ref_engines_url(&self, image: &ImageName) -> Url;
 
-    /// Whether a server answers, whose ways can be tried.
+    /// Whether the source is a live server, whose behaviour can be probed.
     fn is_live(&self) -> bool;
 
     /// Whether a URL that was found on the way to `image` is a part of the site.
@@ -27,25 +27,25 @@ pub trait Source: Sync {
     /// Reads a document of at most `limit` bytes; `accept` is the media type it should have.
     fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault>;
 
-    /// The size of what is at a URL. None: it is there, and its size is not told.
+    /// The size of what is at a URL. None: it exists, and its size is unknown.
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault>;
 
     /// Opens what is at a URL, which should have `size` bytes. An error while reading becomes a fault through
     /// [`Source::read_fault`].
     fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault>;
 
-    /// What an error in the middle of reading means.
+    /// The fault for an error while reading.
     fn read_fault(&self, error: std::io::Error) -> Fault {
         Fault::Unreadable(error.to_string())
     }
 
-    /// How a person would call what is at a URL: its path on a directory, or the URL.
+    /// The name of an object in messages: its path in a directory, or its URL.
     fn object(&self, url: &Url) -> String;
 
-    /// What is one object has one key, however it is asked for.
+    /// The key of an object, the same for every URL of the object.
     fn key(&self, url: &Url) -> Key;
 
-    /// What the site says of itself now (`ocisite.json`). None: it says nothing that can be read.
+    /// The site's current `ocisite.json`. None: missing or unreadable.
     fn description(&self) -> Option<Box<dyn Read + Send>>;
 }
 
@@ -56,17 +56,16 @@ pub struct Document {
     pub url: Url,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// What the server said it is; on a directory, nobody says anything.
-    pub content_type: Said,
+    pub content_type: DeclaredType,
 }
 
-/// What is said of a document's type.
+/// The declared type of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// There is nobody who could.
-    Nobody,
+pub enum DeclaredType {
+    /// A directory declares no types.
+    Unavailable,
     /// The response had no `Content-Type`.
-    Nothing,
+    Missing,
     /// The `Content-Type`.
     Type(ContentType),
 }
@@ -74,23 +73,23 @@ pub enum Said {
 /// Why something was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not there.
+    /// The object is missing.
     Absent,
-    /// It is not in what is being looked at: another origin than the directories given.
+    /// The object is at an origin that is not checked.
     Elsewhere,
-    /// Not a regular file; what it is instead.
+    /// Not a regular file, but this.
     NotAFile(&'static str),
     /// Larger than consumers read.
     TooLarge { limit: u64 },
-    /// Compressed, though nobody asked for it.
+    /// Compressed without a request for compression.
     Encoding(String),
     /// A redirect that is not followed.
     Redirect(String),
     /// No trustworthy connection.
     Tls(String),
-    /// An answer that is neither "here it is" nor "there is none".
+    /// A status other than success and 404.
     Status(u16),
-    /// There, and not to be had for another reason.
+    /// Unreadable for another reason.
     Unreadable(String),
 }
 
@@ -109,8 +108,8 @@ impl std::fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The finding that a fault is, where it is about `object`, and where `missing` is the rule for its absence. None: it is
-    /// elsewhere, which is no fault.
+    /// The finding for a fault of `object`; `missing` is the rule for an absent object. None: the object is elsewhere, which is no
+    /// fault.
     pub fn finding(&self, object: String, expected: &str, missing: &'static Rule) -> Option<Finding> {
         let (rule, expected) = match self {
             Fault::Elsewhere => return None,
