@@ -113,7 +113,7 @@ fn a_root_that_apache_would_cut_is_refused() {
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && output.stdout.is_empty(), "{error}");
-    assert!(error.contains("\"/srv/a?b\" cannot stand in a configuration of Apache: "), "{error}");
+    assert!(error.contains("\"/srv/a?b\" cannot be written in a configuration of Apache: "), "{error}");
     assert!(error.contains("choose another name or path"), "{error}");
 }
 
