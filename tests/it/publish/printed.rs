@@ -108,7 +108,10 @@ fn a_configuration_of_a_server_has_only_text_in_it() {
     run(&["publish", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
     for server in ["nginx", "apache", "caddy", "lighttpd"] {
         let root = "/srv/\u{202e}site";
-        fails(ocisite().args(["server-config", server, "--site", text(&site), "--root", root]), &["not seen"]);
+        fails(
+            ocisite().args(["server-config", server, "--site", text(&site), "--root", root]),
+            &["invisible character"],
+        );
     }
 }
 
