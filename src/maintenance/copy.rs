@@ -22,8 +22,6 @@ use super::MaintenanceError;
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
-use crate::publish::PublishError;
-use crate::publish::execute::Count;
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index};
 use crate::site::path::DESCRIPTION;
@@ -33,6 +31,7 @@ use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
 use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace};
 use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::write_log::Count;
 use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
@@ -131,7 +130,7 @@ fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), Maintenance
     ] {
         if found != expected {
             let (found, expected) = (found.to_string(), expected.to_string());
-            return Err(PublishError::OtherTemplate { site: to.name(), what, found, expected }.into());
+            return Err(SiteError::OtherTemplate { site: to.name(), what, found, expected }.into());
         }
     }
     Ok(())

@@ -24,13 +24,13 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::MaintenanceError;
-use crate::publish::execute::Count;
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
 use crate::store::site::{Site, SitePlace};
 use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::write_log::Count;
 use crate::store::{Listed, Store, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::MAX_INDEX_BYTES;

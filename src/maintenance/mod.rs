@@ -12,7 +12,6 @@ pub mod remove;
 
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
-use crate::publish::PublishError;
 use crate::registry::plan::RegistryError;
 use crate::site::SitePath;
 use crate::site::map::MapError;
@@ -97,9 +96,6 @@ pub enum MaintenanceError {
     /// The site cannot be opened.
     #[error(transparent)]
     Site(#[from] SiteError),
-    /// The site has other templates.
-    #[error(transparent)]
-    Templates(#[from] PublishError),
     /// The catalogue cannot be written.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),

@@ -88,21 +88,6 @@ pub enum PublishError {
         /// What is wrong.
         problem: &'static str,
     },
-    /// The site exists and has other templates.
-    #[error(
-        "{site} was published with the {what} {found}: expected {expected}, as given now; \
-         leave the option out, or publish to a new directory"
-    )]
-    OtherTemplate {
-        /// The site.
-        site: String,
-        /// `index template` or `CAS template`.
-        what: &'static str,
-        /// The one it has.
-        found: String,
-        /// The one that was given.
-        expected: String,
-    },
 }
 
 impl PublishError {

@@ -21,7 +21,7 @@ use crate::store::blob_plan::PlannedBlob;
 use crate::store::change::{Change, PlannedDocument};
 use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::site::Site;
-use crate::store::write_log::WriteLog;
+use crate::store::write_log::{Count, WriteLog};
 use crate::store::{BlobSource, Content, Link, Origin, Store, StoreError, Written, unfinished};
 use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
 use oci_discovery::name::ImageName;
@@ -60,33 +60,6 @@ pub struct Summary {
     pub skipped: Vec<Skipped>,
     /// What a person should hear of.
     pub warnings: Vec<String>,
-}
-
-/// So many objects, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Count {
-    /// How many.
-    pub objects: u64,
-    /// The sum of their sizes.
-    pub bytes: u64,
-}
-
-impl Count {
-    /// Counts one more.
-    pub fn add(&mut self, bytes: u64) {
-        self.objects += 1;
-        self.bytes += bytes;
-    }
-
-    /// So many less, and not less than none.
-    fn without(self, other: Count) -> Count {
-        Count { objects: self.objects.saturating_sub(other.objects), bytes: self.bytes.saturating_sub(other.bytes) }
-    }
-
-    fn join(&mut self, other: Count) {
-        self.objects += other.objects;
-        self.bytes += other.bytes;
-    }
 }
 
 impl Summary {

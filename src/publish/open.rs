@@ -6,7 +6,9 @@ use super::request::Request;
 use crate::site::description::Description;
 use crate::site::settings::Views;
 use crate::site::{Preset, Settings, SitePath};
-use crate::store::site::{Site, SiteState, description_path, open_others, parse_description, read_description};
+use crate::store::site::{
+    Site, SiteError, SiteState, description_path, open_others, parse_description, read_description,
+};
 use crate::store::{self, Document, Location, Store, StoreError};
 use oci_discovery::template::Template;
 
@@ -61,7 +63,7 @@ fn known(
                 if let Some(given) = given.filter(|given| *given != found.as_str()) {
                     template(what, given)?;
                     let (found, expected) = (found.to_string(), given.to_string());
-                    return Err(PublishError::OtherTemplate { site: own.name(), what, found, expected });
+                    return Err(SiteError::OtherTemplate { site: own.name(), what, found, expected }.into());
                 }
             }
             let before = settings.clone();

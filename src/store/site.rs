@@ -22,6 +22,21 @@ pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
 /// Why a site cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
+    /// The site exists and has other templates.
+    #[error(
+        "{site} was published with the {what} {found}: expected {expected}, as given now; \
+         leave the option out, or publish to a new directory"
+    )]
+    OtherTemplate {
+        /// The site.
+        site: String,
+        /// `index template` or `CAS template`.
+        what: &'static str,
+        /// The one it has.
+        found: String,
+        /// The one that was given.
+        expected: String,
+    },
     /// A store cannot be read or locked.
     #[error(transparent)]
     Store(#[from] StoreError),

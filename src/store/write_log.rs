@@ -10,6 +10,35 @@ use super::{StoreError, Written};
 use crate::progress::Progress;
 use crate::site::Place;
 use oci_discovery::parallel;
+use serde::Serialize;
+
+/// So many objects, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// How many.
+    pub objects: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// Counts one more.
+    pub fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+    }
+
+    /// So many less, and not less than none.
+    pub fn without(self, other: Count) -> Count {
+        Count { objects: self.objects.saturating_sub(other.objects), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
+    /// Adds others.
+    pub fn join(&mut self, other: Count) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
+}
 
 /// The documents that one command writes, over all attempts it takes.
 pub struct WriteLog<'a> {

@@ -12,6 +12,7 @@ mod catalogue;
 mod client;
 mod clients;
 mod fuzz;
+mod imports;
 mod publish;
 // The README shows a bucket.
 #[cfg(feature = "bucket")]

@@ -23,28 +23,13 @@ const LEVELS: [&[&str]; 12] = [
     &["layout", "outbound"],
     &["site"],
     &["client", "store"],
-    &["catalogue", "server_config"],
+    &["catalogue", "registry", "server_config"],
     &["maintenance", "publish", "serve", "verify"],
     &["cli"],
 ];
 
-/// Imports against the order that are still to be untied: from a room, to a room.
-const KNOWN_IMPORTS: [(&str, &str); 3] = [("maintenance", "publish"), ("serve", "publish"), ("verify", "publish")];
-
 /// Circles that are still to be untied: the files of each.
-const KNOWN_CIRCLES: [&[&str]; 3] = [
-    &["client::choose", "client::manifests", "client::pull", "client::referrers"],
-    &[
-        "publish",
-        "publish::catalogue",
-        "publish::execute",
-        "publish::plan",
-        "publish::registry",
-        "publish::site_image",
-        "publish::unfinished",
-    ],
-    &["serve::registry", "serve::respond"],
-];
+const KNOWN_CIRCLES: [&[&str]; 1] = [&["client::choose", "client::manifests", "client::pull", "client::referrers"]];
 
 #[test]
 fn rooms_import_downwards_only() {
@@ -63,8 +48,7 @@ fn rooms_import_downwards_only() {
         }
     }
     assert!(unknown.is_empty(), "rooms without a level, to be added to LEVELS: {unknown:?}");
-    let found: Vec<_> = upwards.keys().copied().collect();
-    assert_eq!(found, KNOWN_IMPORTS, "imports against the order, with the files that have them: {upwards:#?}");
+    assert!(upwards.is_empty(), "imports against the order, with the files that have them: {upwards:#?}");
 }
 
 #[test]
