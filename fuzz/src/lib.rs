@@ -11,8 +11,7 @@ use std::path::{Component, Path};
 use std::sync::OnceLock;
 
 use oci_discovery::digest::{Algorithm, Digest};
-use oci_discovery::discovery::RefEngines;
-use oci_discovery::discovery::remark::Remarks;
+use oci_discovery::discovery::{RefEngines, Remarks};
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::walk::Manifests;

@@ -9,11 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::fetch::Engines;
 use super::manifests::{Found, SiteManifests};
 use super::pull::PullError;
-use oci_discovery::discovery::Root;
-use oci_discovery::discovery::remark::{Remark, Remarks};
+use oci_discovery::discovery::{CasEngines, Remark, Remarks, Root};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
 use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
@@ -94,7 +92,7 @@ fn entries_of_one_ref(
     }
     let mut entries: Vec<Found> = Vec::new();
     for root in distinct {
-        let outer = Engines::of_ref_engines(&root.cas_engines);
+        let outer = CasEngines::new(name, &root.cas_engines);
         entries.push(Found::entry(root.descriptor.clone(), &root.uri, &outer, remarks));
     }
     if refs.is_empty() && entries.len() > 1 {

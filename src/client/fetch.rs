@@ -4,9 +4,7 @@
 //! rest is asked for with `Range`, first of the same server, then of the next engine's. The digest over the whole decides; if it
 //! is wrong, all of it is thrown away.
 
-use std::collections::HashSet;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use url::Url;
@@ -15,15 +13,10 @@ use super::http::{Http, HttpError, Request, Response, body_error};
 use crate::outbound::pace;
 use crate::progress::Part;
 use oci_discovery::digest::{ContentError, Digest, Hasher};
-use oci_discovery::discovery::CAS_TEMPLATE_PROTOCOL;
-use oci_discovery::discovery::EngineError;
-use oci_discovery::discovery::engine::{Engine, read_list};
-use oci_discovery::discovery::remark::Remarks;
-use oci_discovery::discovery::url::is_web;
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, CasEngines, EngineError};
 use oci_discovery::error::chain;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::{Descriptor, Verified};
-use oci_discovery::template::digest_variables;
 
 /// The most URLs that are asked for one blob, whoever names them. A site has one or two.
 const MAX_URLS: usize = 16;
@@ -37,47 +30,6 @@ const FRUITLESS_TRIES: u32 = 3;
 const FRUIT: u64 = 64 * 1024;
 /// The wait before a server is asked again; doubled with each try without fruit.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The CAS engines for a blob, in the order in which they are asked: those of its own descriptor, then those of the
-/// documents that led to it, the nearest first.
-#[derive(Clone, Debug, Default)]
-pub struct Engines {
-    own: Arc<[Engine]>,
-    outer: Option<Arc<Engines>>,
-}
-
-impl Engines {
-    /// The engines of a ref-engines object.
-    pub fn of_ref_engines(engines: &Arc<[Engine]>) -> Arc<Engines> {
-        Arc::new(Engines { own: engines.clone(), outer: None })
-    }
-
-    /// These engines with those of `descriptor`, which stands in the document `uri`, in front.
-    pub fn with(self: &Arc<Engines>, descriptor: &Descriptor, uri: &Arc<Url>, remarks: &mut Remarks) -> Arc<Engines> {
-        let list = descriptor.property("casEngines");
-        let own = read_list(list.as_ref(), "casEngines", CAS_TEMPLATE_PROTOCOL, uri, remarks);
-        match own.is_empty() {
-            true => self.clone(),
-            false => Arc::new(Engines { own: own.into(), outer: Some(self.clone()) }),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Engine> {
-        let levels = std::iter::successors(Some(self), |engines| engines.outer.as_deref());
-        levels.flat_map(|engines| &*engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
-    }
-
-    /// The URLs at which the blob of `descriptor` may be: what the engines give, then the descriptor's own `urls`
-    /// (image-spec, descriptor), each once.
-    pub fn urls<'a>(&'a self, descriptor: &Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + use<'a> {
-        let variables = digest_variables(&descriptor.digest);
-        let given = descriptor.property("urls").and_then(|mut urls| urls.as_array_mut().map(std::mem::take));
-        let given = given.into_iter().flatten().filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
-        let mut known = HashSet::new();
-        let all = self.iter().map(move |engine| engine.expand(&variables)).chain(given);
-        all.filter(move |url| url.as_ref().map_or(true, |url| known.insert(url.clone())))
-    }
-}
 
 /// Where a blob's bytes go while they are not yet known to be right.
 pub trait Sink: Write {
@@ -262,7 +214,7 @@ impl AttemptError {
 pub fn fetch(
     http: &Http,
     descriptor: &Descriptor,
-    engines: &Engines,
+    engines: &CasEngines,
     sink: &mut dyn Sink,
     begun: Option<Begun>,
     part: &dyn Part,
@@ -298,7 +250,7 @@ pub fn fetch(
 }
 
 /// Fetches a blob into memory. The caller has made sure that its size is one that memory has room for.
-pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &Engines) -> Result<(Verified, Url), FetchError> {
+pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &CasEngines) -> Result<(Verified, Url), FetchError> {
     let mut bytes = Vec::new();
     let url = fetch(http, descriptor, engines, &mut bytes, None, &crate::progress::Silent)?;
     match Verified::read(&*bytes, descriptor) {
@@ -466,53 +418,4 @@ impl Transfer<'_> {
 fn content_range_start(response: &Response) -> Option<u64> {
     let range = response.headers.get("content-range")?.trim().strip_prefix("bytes ")?;
     range.split_once('-')?.0.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use oci_discovery::digest::Algorithm;
-    use serde_json::json;
-
-    fn descriptor(properties: serde_json::Value) -> Descriptor {
-        let mut descriptor = Descriptor::new("a/b", Digest::of(Algorithm::Sha256, b""), 0);
-        descriptor.edit(|map| map.extend(properties.as_object().unwrap().clone()));
-        descriptor
-    }
-
-    fn engine(template: &str) -> serde_json::Value {
-        json!({"protocol": CAS_TEMPLATE_PROTOCOL, "uri": template})
-    }
-
-    fn urls(engines: &Engines, descriptor: &Descriptor) -> Vec<String> {
-        engines.urls(descriptor).map(|url| url.map_or_else(|error| error.to_string(), String::from)).collect()
-    }
-
-    #[test]
-    fn the_nearest_engine_comes_first_and_each_url_once() {
-        let uri: Arc<Url> = Arc::new("https://example.com/i/app".parse().unwrap());
-        let outer = Engine { config: (&engine("/outer/{encoded:2}")).into(), uri: uri.clone() };
-        let engines = Engines::of_ref_engines(&[outer].into());
-        let entry =
-            descriptor(json!({"casEngines": [engine("/entry"), engine("/outer/{encoded:2}"), {"protocol": "x"}]}));
-        let engines = engines.with(&entry, &uri, &mut Remarks::default());
-        let layer = descriptor(json!({
-            "casEngines": [engine("layer")],
-            "urls": ["https://cdn.example.net/x", "ftp://cdn.example.net/x", 7],
-        }));
-        let engines = engines.with(&layer, &uri, &mut Remarks::default());
-        let expected = ["i/layer", "entry", "outer/e3"].map(|path| format!("https://example.com/{path}"));
-        assert_eq!(urls(&engines, &layer)[..3], expected);
-        assert_eq!(urls(&engines, &layer)[3..], ["https://cdn.example.net/x"]);
-    }
-
-    #[test]
-    fn a_descriptor_without_engines_adds_none() {
-        let uri: Arc<Url> = Arc::new("https://example.com/".parse().unwrap());
-        let engines = Engines::of_ref_engines(&[].into());
-        assert!(
-            urls(&engines.with(&descriptor(json!({})), &uri, &mut Remarks::default()), &descriptor(json!({})))
-                .is_empty()
-        );
-    }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use url::Url;
 
-use super::fetch::{Engines, fetch_bytes};
+use super::fetch::fetch_bytes;
 use super::http::Http;
 use super::pull::PullError;
 use crate::layout::writer::LayoutWriter;
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::remark::Remarks;
+use oci_discovery::discovery::{CasEngines, Remarks};
 use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest::{self, Links};
 use oci_discovery::oci::walk::Manifests;
@@ -26,14 +26,14 @@ pub struct Found {
     /// The descriptor.
     pub descriptor: Descriptor,
     /// The engines, its own in front.
-    pub engines: Arc<Engines>,
+    pub engines: Arc<CasEngines>,
     /// The URL of the document.
     pub uri: Arc<Url>,
 }
 
 impl Found {
     /// An entry of an index that a ref engine served; `outer` are the engines of the ref-engines object that led there.
-    pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<Engines>, remarks: &mut Remarks) -> Found {
+    pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<CasEngines>, remarks: &mut Remarks) -> Found {
         Found { engines: outer.with(&descriptor, uri, remarks), descriptor, uri: uri.clone() }
     }
 }

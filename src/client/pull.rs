@@ -24,9 +24,7 @@ use super::referrers::referrers;
 use crate::layout::writer::{LayoutWriter, UnfinishedBlob, WriteError};
 use crate::progress::Progress;
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::Settings;
-use oci_discovery::discovery::remark::{Remark, Remarks};
-use oci_discovery::discovery::{Keep, resolve};
+use oci_discovery::discovery::{Keep, Remark, Remarks, Settings, resolve};
 use oci_discovery::error::chain;
 use oci_discovery::json::{MAX_MANIFEST_BYTES, ValueText};
 use oci_discovery::name::ImageName;
@@ -232,7 +230,7 @@ pub fn pull(
     pull.walk(&chosen)?;
     let mut extra = Vec::new();
     if request.referrers {
-        extra = referrers(&pull, &resolution.indexes)?;
+        extra = referrers(&pull, &request.name, &resolution.indexes)?;
     }
     // Nothing is written before it is known what, and that there is room for it: what is refused leaves no trace.
     pull.check_size(request)?;

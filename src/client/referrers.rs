@@ -7,13 +7,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 
-use super::fetch::Engines;
 use super::manifests::Found;
 use super::pull::{Pull, PullError, is_manifest};
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::Index;
-use oci_discovery::discovery::remark::{Remark, Remarks};
+use oci_discovery::discovery::{CasEngines, Index, Remark, Remarks};
 use oci_discovery::error::chain;
+use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::parallel;
 use oci_discovery::seen::key;
@@ -25,9 +24,9 @@ struct Candidate {
     subject: Option<Digest>,
 }
 
-/// Walks everything in `indexes` that refers to what the pull has so far, and returns the entries.
-pub(super) fn referrers(pull: &Pull<'_>, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
-    let mut candidates = candidates(pull, indexes);
+/// Walks everything in `indexes`, those of `name`, that refers to what the pull has so far, and returns the entries.
+pub(super) fn referrers(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
+    let mut candidates = candidates(pull, name, indexes);
     let mut chosen = Vec::new();
     loop {
         let known = pull.manifests_so_far();
@@ -54,11 +53,11 @@ impl Candidate {
 
 /// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
 /// other image, as far as anyone can tell, so it does not stop this one.
-fn candidates(pull: &Pull<'_>, indexes: &[Index]) -> Vec<Candidate> {
+fn candidates(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     for index in indexes {
-        let outer = Engines::of_ref_engines(&index.cas_engines);
+        let outer = CasEngines::new(name, &index.cas_engines);
         for entry in index.entries() {
             let is_new = seen.insert(match entry.ref_name() {
                 Some(reference) => key(&[entry.digest.as_str(), reference]),

@@ -9,11 +9,8 @@ use super::finding::Finding;
 use super::rule::{self, Rule};
 use super::source::Source;
 use oci_discovery::digest::{Algorithm, Digest};
-use oci_discovery::discovery::CAS_TEMPLATE_PROTOCOL;
-use oci_discovery::discovery::Remark;
-use oci_discovery::discovery::engine::read_list;
-use oci_discovery::discovery::remark::Remarks;
-use oci_discovery::discovery::url::is_web;
+use oci_discovery::discovery::engine::{self, read_list};
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, EngineError, Remark, Remarks};
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
@@ -127,26 +124,19 @@ pub fn has_encoded_slash(path: &str) -> bool {
 
 fn sample_variables(is_cas: bool, image: &ImageName) -> Variables {
     match is_cas {
-        true => cas_variables(image, &Digest::of(Algorithm::Sha256, b"")),
+        true => template::cas_variables(image, &Digest::of(Algorithm::Sha256, b"")),
         false => template::name_variables(image),
     }
 }
 
-/// What a lenient consumer knows when it asks for a blob. A strict one lacks the name; templates that use it are reported
-/// once, and then followed, so that one mistake is one finding and not one for each blob.
-fn cas_variables(image: &ImageName, digest: &Digest) -> Variables {
-    let names = template::name_variables(image);
-    names.iter().fold(template::digest_variables(digest), |all, (name, value)| all.with(name, value))
-}
-
 /// Expands a template and resolves it against its document. The error says what is wrong.
 pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Result<Url, String> {
-    let reference = template.expand(variables).map_err(|error| error.to_string())?;
-    let url = document.join(&reference).map_err(|error| format!("{reference:?} ({error})"))?;
-    match is_web(&url) {
-        true => Ok(url),
-        false => Err(url.into()),
-    }
+    engine::expand(template, document, variables).map_err(|error| match error {
+        EngineError::Template { source, .. } => source.to_string(),
+        EngineError::NotAUrl { reference, problem, .. } => format!("{reference:?} ({problem})"),
+        EngineError::Scheme { url, .. } => url.into(),
+        EngineError::NoTemplate { .. } => error.to_string(),
+    })
 }
 
 /// The CAS engines for a blob, in the order in which they are asked: the nearest first.
@@ -185,7 +175,9 @@ impl CasEngines {
 
     /// The URLs at which a blob may be, each once.
     pub fn urls(&self, image: &ImageName, digest: &Digest) -> Vec<Url> {
-        let variables = cas_variables(image, digest);
+        // A strict consumer lacks the name. Templates that use it are reported once, and then followed, so that one mistake is one
+        // finding and not one for each blob.
+        let variables = template::cas_variables(image, digest);
         let mut urls: Vec<Url> = Vec::new();
         let mut level = Some(self);
         while let Some(CasEngines { templates, document, outer }) = level {

@@ -1,12 +1,16 @@
-//! Digests: their grammar, the algorithms the OCI image-spec registers, and a reader that checks while it reads.
+//! Digests: their grammar, the algorithms that image-spec registers, and a reader that checks while it reads.
 //!
-//! A digest becomes a file name and a template value, so [`Digest`] holds nothing but a checked one: of a registered
-//! algorithm, with its exact length, in lower-case hexadecimal. The image-spec's grammar is wider, to let algorithms be
-//! added; a digest that fits it but names an algorithm we cannot compute is told apart from nonsense
-//! ([`DigestError::UnknownAlgorithm`]), because there the layout is right and we are what is old.
+//! | rule | section | function |
+//! | --- | --- | --- |
+//! | `algorithm ":" encoded` | image-spec, descriptor, "Digests" | [`Digest::parse`] |
+//! | the algorithms, with lower-case hexadecimal of a fixed length | image-spec, descriptor, "Registered algorithms" | [`Algorithm`] |
+//! | content is verified against digest and size | image-spec, descriptor, "Verification" | [`VerifyingReader`] |
 //!
-//! Bytes that carry a digest are checked when they are read: whoever opens a blob wraps it in a [`VerifyingReader`] and
-//! needs no second pass.
+//! File names and template values are made of digests, so a [`Digest`] is always a checked one. The grammar of image-spec is wider than the
+//! registered algorithms, so that algorithms can be added. A digest that fits the grammar and names another algorithm is
+//! [`DigestError::UnknownAlgorithm`]: the document is correct, and this crate is too old for it.
+//!
+//! Bytes are checked when they are read: a [`VerifyingReader`] around a blob needs no second pass.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -16,10 +20,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// A digest algorithm that the image-spec registers.
+/// A digest algorithm that image-spec registers.
+///
+/// ```
+/// use oci_discovery::digest::Algorithm;
+///
+/// assert_eq!("sha512".parse(), Ok(Algorithm::Sha512));
+/// assert_eq!((Algorithm::Blake3.name(), Algorithm::Blake3.hex_len()), ("blake3", 64));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// SHA-256, which every implementation has.
+    /// SHA-256, required of every implementation.
     Sha256,
     /// SHA-512.
     Sha512,
@@ -28,10 +39,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All registered algorithms.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha512, Self::Blake3];
 
-    /// The name that stands before the colon.
+    /// The name, as before the colon of a digest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -40,7 +51,7 @@ impl Algorithm {
         }
     }
 
-    /// How many hexadecimal digits stand behind the colon.
+    /// The number of hexadecimal digits after the colon.
     pub fn hex_len(self) -> usize {
         match self {
             Self::Sha256 | Self::Blake3 => 64,
@@ -68,25 +79,33 @@ impl FromStr for Algorithm {
     }
 }
 
-/// A digest of a registered algorithm, such as `sha256:e3b0c442…`.
+/// A digest of a registered algorithm, such as `sha256:e3b0c442…`. Digests order as their texts do.
 ///
-/// Digests order as their texts do.
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest, DigestError};
+///
+/// let digest = Digest::of(Algorithm::Sha256, b"");
+/// assert_eq!(digest.as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+/// assert_eq!(Digest::parse(digest.as_str()), Ok(digest.clone()));
+/// assert_eq!((digest.algorithm(), digest.encoded().len()), (Algorithm::Sha256, 64));
+///
+/// assert!(matches!(Digest::parse("sha256:../../etc"), Err(DigestError::EncodedGrammar { .. })));
+/// assert!(matches!(Digest::parse("sha3-256:a7ff"), Err(DigestError::UnknownAlgorithm { .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
-    // First, so that the derived order is the texts' order.
-    // Shared, because one digest is kept in many places: in the graph, in the plan, in an index.
+    // The first field, so that the derived order is that of the texts. Shared, because a graph, a plan and an index keep the same digest.
     text: Arc<str>,
     algorithm: Algorithm,
 }
 
 impl Digest {
-    /// Parses `algorithm:encoded` (image-spec, descriptor.md, "Digests").
+    /// Parses `algorithm:encoded` (image-spec, descriptor, "Digests").
     ///
     /// # Errors
     ///
-    /// [`DigestError::UnknownAlgorithm`] for a well-formed digest of an algorithm that is not registered; another
-    /// [`DigestError`] for anything that is no digest.
+    /// [`DigestError::UnknownAlgorithm`] for a well-formed digest of an unregistered algorithm; another [`DigestError`] for malformed text.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         if let Some(algorithm) = plain_algorithm(text) {
             return Ok(Self { text: text.into(), algorithm });
@@ -119,12 +138,12 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The algorithm, whose name stands before the colon.
+    /// The algorithm, named before the colon.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The hexadecimal digits behind the colon.
+    /// The hexadecimal digits after the colon.
     pub fn encoded(&self) -> &str {
         &self.text[self.algorithm.name().len() + 1..]
     }
@@ -170,9 +189,9 @@ impl From<Digest> for String {
     }
 }
 
-/// Why a text is not a digest we can use.
+/// Why a text is not a supported digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what its fields are; columns count characters from 1")]
+#[allow(missing_docs, reason = "the message of a variant is its documentation; columns count characters from 1")]
 pub enum DigestError {
     #[error("digest {text:?} has no colon; expected ALGORITHM:ENCODED, as in `sha256:` and 64 hexadecimal digits")]
     NoColon { text: String },
@@ -184,7 +203,7 @@ pub enum DigestError {
         "digest {text:?}, column {column}: what follows the colon must be one or more of a-z, A-Z, 0-9, `=`, `_`, `-`"
     )]
     EncodedGrammar { text: String, column: usize },
-    #[error("digest {text:?}: the algorithm {algorithm:?} is not known; expected sha256, sha512 or blake3")]
+    #[error("digest {text:?}: the algorithm {algorithm:?} is unknown; expected sha256, sha512 or blake3")]
     UnknownAlgorithm { text: String, algorithm: String },
     #[error("digest {text:?}, column {column}: {algorithm} is written in the digits 0-9 and a-f, lower-case")]
     NotLowerHex { text: String, column: usize, algorithm: Algorithm },
@@ -192,8 +211,8 @@ pub enum DigestError {
     Length { text: String, algorithm: Algorithm, expected: usize, found: usize },
 }
 
-/// The algorithm of a text that is a digest. None: it is not, and the rules of the grammar say why, one after the other; a
-/// layout has many digests, nearly all of them right, and this looks at each character once.
+/// The algorithm of a well-formed digest; none for other text, which [`Digest::parse`] then diagnoses rule by rule. A layout has many
+/// digests, nearly all of them well-formed, and this check reads each character once.
 fn plain_algorithm(text: &str) -> Option<Algorithm> {
     let (name, encoded) = text.split_at_checked(text.find(':')?)?;
     let algorithm = Algorithm::named(name)?;
@@ -202,7 +221,7 @@ fn plain_algorithm(text: &str) -> Option<Algorithm> {
     (is_hex && encoded.len() == algorithm.hex_len()).then_some(algorithm)
 }
 
-/// Splits `text` at its colon if it fits the image-spec's digest grammar.
+/// Splits `text` at its colon if it fits the grammar `algorithm ":" encoded` (image-spec, descriptor, "Digests").
 fn check_grammar(text: &str) -> Result<(&str, &str), DigestError> {
     let Some((algorithm, encoded)) = text.split_once(':') else {
         return Err(DigestError::NoColon { text: text.to_owned() });
@@ -223,7 +242,7 @@ fn check_grammar(text: &str) -> Result<(&str, &str), DigestError> {
     }
 }
 
-/// The first byte at which `algorithm` leaves `component *( separator component )`.
+/// The first byte at which `algorithm` breaks `component *( separator component )`.
 fn algorithm_fault(algorithm: &str) -> Option<usize> {
     let mut component_is_empty = true;
     for (byte, c) in algorithm.char_indices() {
@@ -240,7 +259,17 @@ fn column(text: &str, byte: usize) -> usize {
     text[..byte].chars().count() + 1
 }
 
-/// Computes a digest of bytes as they come.
+/// Computes the digest of a stream of bytes.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest, Hasher};
+///
+/// let mut hasher = Hasher::new(Algorithm::Sha512);
+/// hasher.update(b"hello ");
+/// std::io::copy(&mut &b"world"[..], &mut hasher)?;
+/// assert_eq!(hasher.finish(), Digest::of(Algorithm::Sha512, b"hello world"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hasher(State);
 
@@ -248,12 +277,12 @@ pub struct Hasher(State);
 enum State {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
-    // Boxed because its tree of chaining values is some two kilobytes, ten times the others.
+    // Boxed: its tree of chaining values takes two kilobytes, ten times the size of the others.
     Blake3(Box<blake3::Hasher>),
 }
 
 impl Hasher {
-    /// A hasher that has seen no bytes.
+    /// A hasher of no bytes yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
@@ -262,7 +291,7 @@ impl Hasher {
         })
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -273,7 +302,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all bytes taken.
+    /// The digest of all added bytes.
     pub fn finish(self) -> Digest {
         let (algorithm, encoded) = match self.0 {
             State::Sha256(state) => (Algorithm::Sha256, hex::encode(state.finalize())),
@@ -296,12 +325,25 @@ impl io::Write for Hasher {
     }
 }
 
-/// Passes bytes through, and fails unless they are the ones that a descriptor promises.
+/// Passes bytes through, and fails unless they have the digest and the size of a descriptor (image-spec, descriptor, "Verification").
 ///
-/// The verdict falls at the end of the input, so read until `Ok(0)`: a caller that stops earlier, even after `size`
-/// bytes, has verified nothing, and [`is_verified`](Self::is_verified) says so. No byte beyond `size` is passed on. The
-/// error is an [`io::Error`] of kind [`InvalidData`](io::ErrorKind::InvalidData) around a [`ContentError`]
-/// ([`ContentError::of`] finds it again); once failed, the reader keeps failing.
+/// Read until `Ok(0)`: the digest is compared at the end of the input. A caller that stops earlier, even after `size` bytes, has verified
+/// nothing, and [`is_verified`](Self::is_verified) is false. No byte beyond `size` is passed on. The error is an [`io::Error`] of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData) around a [`ContentError`], which [`ContentError::of`] returns. A reader that failed keeps
+/// failing.
+///
+/// ```
+/// use std::io::Read;
+/// use oci_discovery::digest::{Algorithm, ContentError, Digest, VerifyingReader};
+///
+/// let digest = Digest::of(Algorithm::Sha256, b"layer");
+/// let mut bytes = Vec::new();
+/// VerifyingReader::new(&b"layer"[..], &digest, 5).read_to_end(&mut bytes)?;
+///
+/// let error = VerifyingReader::new(&b"liar!"[..], &digest, 5).read_to_end(&mut bytes).unwrap_err();
+/// assert!(matches!(ContentError::of(&error), Some(ContentError::Mismatch { expected, .. }) if *expected == digest));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct VerifyingReader<R: Read> {
     inner: R,
@@ -309,7 +351,7 @@ pub struct VerifyingReader<R: Read> {
     size: u64,
     read: u64,
     hasher: Hasher,
-    /// Known once the input has ended or gone past `size`.
+    /// Set when the input ended or exceeded `size`.
     verdict: Option<Result<(), ContentError>>,
 }
 
@@ -320,17 +362,17 @@ impl<R: Read> VerifyingReader<R> {
         Self { inner, expected: expected.clone(), size, read: 0, hasher, verdict: None }
     }
 
-    /// Whether the end has been reached and everything was as promised.
+    /// Whether the input ended and has the expected digest and size.
     pub fn is_verified(&self) -> bool {
         self.verdict == Some(Ok(()))
     }
 
-    /// The reader inside, wherever it stands.
+    /// The inner reader, at its current position.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// What is to be said of the content if it ends here.
+    /// The verdict if the input ends here.
     fn judge(&self) -> Result<(), ContentError> {
         if self.read < self.size {
             let digest = self.expected.clone();
@@ -370,9 +412,9 @@ impl<R: Read> Read for VerifyingReader<R> {
     }
 }
 
-/// How bytes differ from what their descriptor promises; sizes in bytes.
+/// How content differs from its descriptor; sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what its fields are")]
+#[allow(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum ContentError {
     #[error("content of {digest}: expected {expected} bytes, found more")]
     TooLong { digest: Digest, expected: u64 },
@@ -383,7 +425,7 @@ pub enum ContentError {
 }
 
 impl ContentError {
-    /// The content error inside an I/O error, if that is what it is.
+    /// The content error inside an I/O error, if there is one.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref())
     }

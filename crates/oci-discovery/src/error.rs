@@ -1,6 +1,13 @@
 //! Errors as text.
 
 /// An error and its causes in one line.
+///
+/// ```
+/// use oci_discovery::{error::chain, json};
+///
+/// let message = chain(&json::parse(b"{").unwrap_err());
+/// assert!(message.starts_with("is not valid JSON: EOF while parsing"), "{message}");
+/// ```
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,9 +1,10 @@
-//! JSON as this program reads and writes it.
+//! JSON: limits for documents that are read, and the canonical form of documents that are written.
 //!
-//! What comes in is bounded: the reader says how many bytes it accepts, and nesting deeper than 127 levels is refused by
-//! the parser, so that no document can exhaust the stack. What goes out is canonical JSON (sorted keys, no white space),
-//! so that the same content always has the same bytes. A `<` in it is written as `\u003c`: what a document repeats from an
-//! image is then no markup, even where a host serves the document as a page because its name ends in `.html`.
+//! Input is bounded. The caller gives the most bytes ([`read_bounded`]), [`parse_as`] limits the memory of the values, and the parser rejects
+//! nesting deeper than 127 levels, so that no document exhausts the stack.
+//!
+//! Output is canonical ([`canonical`]): sorted keys, no white space, so that equal content has equal bytes. A `<` is written as `\u003c`:
+//! text from an image is then no markup, even if a host serves the document as a page because its name ends in `.html`.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -17,11 +18,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter};
 use serde_json::{Map, Value};
 
-/// The most bytes a manifest may have: the limit that registries settled on (distribution-spec, "Pushing Manifests").
+/// The most bytes of a manifest: the limit of registries (distribution-spec, "Pushing Manifests").
 pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The most bytes an index of an image name, or a layout's `index.json`, may have. Fifty thousand entries take about
-/// 20 MiB, so this leaves room for any image that is published by hand or machine, and still bounds memory.
+/// The most bytes of an image index, or of a layout's `index.json`. Fifty thousand entries take about 20 MiB.
 pub const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The most memory that the values of one document may take, the text of strings aside. A manifest of 4 MiB with nothing but descriptors
@@ -39,7 +39,7 @@ const VALUE_BYTES: u64 = 64;
 /// What an allocator takes for a string besides its text.
 const STRING_BYTES: u64 = 32;
 
-/// Why bytes are not the JSON document that was expected.
+/// Why bytes are not the expected JSON document.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// Reading failed before the parser saw anything.
@@ -60,24 +60,33 @@ pub enum JsonError {
     /// Not JSON, or nested too deeply.
     #[error("is not valid JSON")]
     Syntax(#[source] serde_json::Error),
-    /// JSON, but of another type than expected.
+    /// JSON of another type than expected.
     #[error("expected {expected}, found {found}")]
     Type {
-        /// What should be there, with its place: `a JSON object`, `an array in "manifests"`.
+        /// The expected type, with its place: `the index to be an object`, `"manifests" to be an array`.
         expected: String,
-        /// The JSON type that is there.
+        /// The JSON type that was found.
         found: &'static str,
     },
 }
 
 /// Parses one JSON document.
+///
+/// ```
+/// use oci_discovery::json::{self, JsonError};
+///
+/// assert_eq!(json::parse(br#"{"a": [1]}"#)?["a"][0], 1);
+/// assert!(matches!(json::parse("[".repeat(200).as_bytes()), Err(JsonError::Syntax(_))));
+/// # Ok::<(), JsonError>(())
+/// ```
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     parse_as(bytes, MAX_VALUE_BYTES)
 }
 
 /// Parses a JSON document of a certain form, whose values may take so many bytes of memory.
 ///
-/// Values can take a hundred times the memory of their text, as `{"":0},` over and over does, so they are weighed before they are made.
+/// Values can take a hundred times the memory of their text, as a repeated `{"":0},` does. Their memory is therefore estimated before they
+/// are made.
 pub fn parse_as<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: u64) -> Result<T, JsonError> {
     if value_bytes(bytes) > limit {
         return Err(JsonError::TooManyValues { limit });
@@ -171,7 +180,15 @@ impl<'de> Visitor<'de> for Property<'_> {
     }
 }
 
-/// Reads all of `reader`, up to `limit` bytes; more is an error rather than a cut.
+/// Reads all of `reader`. More than `limit` bytes are an error.
+///
+/// ```
+/// use oci_discovery::json::{JsonError, read_bounded};
+///
+/// assert_eq!(read_bounded(&b"{}"[..], 2)?, b"{}");
+/// assert!(matches!(read_bounded(std::io::repeat(b' '), 2), Err(JsonError::TooLarge { limit: 2 })));
+/// # Ok::<(), JsonError>(())
+/// ```
 pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes).map_err(JsonError::Read)?;
@@ -183,8 +200,18 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
 
 /// The canonical bytes of a document: keys sorted, no white space, no trailing newline, no `<`.
 ///
-/// Keys are sorted in the bytes. A tree of values would sort them, too, but it takes many times the memory, and documents can
-/// have tens of megabytes.
+/// Keys are sorted in the bytes. A tree of values would sort the keys, too, but takes many times the memory, and documents can have tens of
+/// megabytes.
+///
+/// ```
+/// use oci_discovery::json::canonical;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Entry { size: u64, title: &'static str }
+///
+/// assert_eq!(canonical(&Entry { size: 7, title: "<b>" }), br#"{"size":7,"title":"\u003cb>"}"#);
+/// ```
 pub fn canonical(document: &impl Serialize) -> Vec<u8> {
     let bytes = RefCell::new(Vec::new());
     let sorting = SortKeys { bytes: &bytes, members: vec![], objects: vec![] };
@@ -201,7 +228,7 @@ pub fn canonical(document: &impl Serialize) -> Vec<u8> {
     }
 }
 
-/// A writer to bytes that a formatter looks at, too.
+/// A writer to bytes that a formatter also reads.
 struct Shared<'a>(&'a RefCell<Vec<u8>>);
 
 impl Write for Shared<'_> {
@@ -217,13 +244,13 @@ impl Write for Shared<'_> {
 /// Puts the members of each object into the order of their keys, when the object ends.
 struct SortKeys<'a> {
     bytes: &'a RefCell<Vec<u8>>,
-    /// The members of the objects that have begun.
+    /// The members of the open objects.
     members: Vec<Member>,
-    /// How many members there were when each object that has not ended began.
+    /// The number of members before each open object.
     objects: Vec<usize>,
 }
 
-/// Where a member of an object stands.
+/// The place of an object's member in the bytes.
 #[derive(Clone, Copy)]
 struct Member {
     start: usize,
@@ -251,7 +278,7 @@ impl SortKeys<'_> {
     }
 }
 
-/// A key, as it was before it was written. Keys that need escapes are rare.
+/// A key without its quotes and escapes. Keys that need escapes are rare.
 fn key(json: &[u8]) -> Cow<'_, [u8]> {
     match json.contains(&b'\\') {
         true => Cow::Owned(parse_string(json).unwrap_or_default().into_bytes()),
@@ -270,7 +297,7 @@ fn write_without_markup<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io
     Ok(())
 }
 
-/// Leaves keys in the order in which they come.
+/// Keeps the order of keys.
 struct KeepKeys;
 
 impl Formatter for KeepKeys {
@@ -317,6 +344,12 @@ impl Formatter for SortKeys<'_> {
 }
 
 /// The canonical text of a value whose keys are sorted, as those of [`Value`] are.
+///
+/// ```
+/// let value = oci_discovery::json::parse(br#"{ "b": 1, "a": 2 }"#)?;
+/// assert_eq!(oci_discovery::json::canonical_text(&value), r#"{"a":2,"b":1}"#);
+/// # Ok::<(), oci_discovery::json::JsonError>(())
+/// ```
 pub fn canonical_text(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, KeepKeys);
@@ -328,6 +361,10 @@ pub fn canonical_text(value: &impl Serialize) -> String {
 }
 
 /// The name of a value's JSON type, for messages.
+///
+/// ```
+/// assert_eq!(oci_discovery::json::type_name(&serde_json::json!([1])), "an array");
+/// ```
 pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -339,8 +376,8 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The same of the text of a value, by its first character.
-pub fn type_of_text(text: &str) -> &'static str {
+/// The name of the JSON type of a value's text, by its first character.
+pub(crate) fn type_of_text(text: &str) -> &'static str {
     match text.trim_start().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -352,7 +389,14 @@ pub fn type_of_text(text: &str) -> &'static str {
     }
 }
 
-/// The value as an object, or an error that says what was found at `place`.
+/// The value as an object, or an error that names `place` and the type found there.
+///
+/// ```
+/// use oci_discovery::json::object;
+///
+/// let error = object(&serde_json::json!(7), "the index").unwrap_err();
+/// assert_eq!(error.to_string(), "expected the index to be an object, found a number");
+/// ```
 pub fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, JsonError> {
     value
         .as_object()

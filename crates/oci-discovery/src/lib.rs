@@ -11,5 +11,6 @@ pub mod name;
 pub mod oci;
 pub mod parallel;
 pub mod pool;
+mod rfc3986;
 pub mod seen;
 pub mod template;

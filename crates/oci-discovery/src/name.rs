@@ -1,13 +1,21 @@
 //! Host-based image names: `example.com/team/app#1.0`.
 //!
-//! A name is `host "/" path-rootless [ "#" fragment ]`, and the three parts are exactly what RFC 3986 says they are.
-//! There is no port, no userinfo and no query, because discovery turns the host alone into an origin. Everything that
-//! later becomes a file path, a template value or a server directive starts here, so a name that is not one is refused
-//! with the place and a way out, never mended.
+//! A name is `host "/" path-rootless [ "#" fragment ]` (host-based-image-names), and RFC 3986 defines the three parts. A name has no port,
+//! no user information and no query, because discovery turns the host alone into an origin. File paths, template values and server
+//! directives are made of names, so [`ImageName::parse`] rejects malformed text, with the place and a correction, and never repairs it.
 //!
-//! The host is the one part that is case-insensitive (RFC 3986, 6.2.2.1); it is kept in its normal form, letters
-//! lower-cased and percent triplets upper-cased, so that equal names compare equal. Path and fragment are kept as they
-//! are written: servers and annotations compare them byte for byte.
+//! | rule | section | function |
+//! | --- | --- | --- |
+//! | the three parts | host-based-image-names | [`ImageName::parse`] |
+//! | host | RFC 3986, 3.2.2 | `check_host` |
+//! | path | RFC 3986, 3.3 | `check_path` |
+//! | fragment | RFC 3986, 3.5 | [`is_fragment`] |
+//! | percent triplets | RFC 3986, 2.1 | `starts_with_triplet` |
+//! | equal hosts compare equal | RFC 3986, 6.2.2.1 | `normal_host` |
+//! | the hosts that discovery asks | well-known-uri-ref-engine-discovery | [`ImageName::discovery_hosts`] |
+//!
+//! Only the host is case-insensitive. The host is kept in its normal form: letters in lower case, the digits of percent triplets in upper
+//! case. Path and fragment are kept as written, because servers and annotations compare them byte for byte.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,19 +25,35 @@ use std::str::FromStr;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
+use crate::rfc3986::{is_sub_delim, is_unreserved, starts_with_triplet};
+
 /// A host-based image name; see the [module](self) for its parts.
 ///
-/// Names order by host, then path, then fragment, a name without a fragment first. A name is kept as its text, from which its
-/// parts are cut: a site may have a million names, and three strings take three times the memory of one.
+/// Names order by host, then path, then fragment; a name without a fragment comes first. A name is stored as its text, and its parts are
+/// slices of the text: a site may have a million names, and three strings take three times the memory of one.
+///
+/// ```
+/// use oci_discovery::name::{ImageName, NameError};
+///
+/// let name = ImageName::parse("A.Example.com/team/app#1.0")?;
+/// assert_eq!((name.host(), name.path(), name.fragment()), ("a.example.com", "team/app", Some("1.0")));
+/// assert_eq!(name.image(), ImageName::new("a.example.com", "team/app", None)?);
+/// assert_eq!(name.with_fragment(Some("2.0"))?.to_string(), "a.example.com/team/app#2.0");
+/// assert_eq!(name.discovery_hosts(), ["a.example.com", "example.com"]);
+///
+/// let error = ImageName::parse("example.com:5000/app").unwrap_err();
+/// assert!(matches!(&error, NameError::Port { at, .. } if at.column == 12), "{error}");
+/// # Ok::<(), NameError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct ImageName(Box<str>);
 
 impl ImageName {
-    /// Parses `host/path` or `host/path#fragment`.
+    /// Parses `host/path` or `host/path#fragment` (host-based-image-names).
     ///
     /// # Errors
     ///
-    /// [`NameError`] tells the first place at which the text is not a name.
+    /// [`NameError`] with the first place at which the text is not a name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let (host, rest) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
         if host.ends_with(':') && rest.starts_with("//") {
@@ -49,11 +73,11 @@ impl ImageName {
         Self::behind_host(text, host, path, fragment)
     }
 
-    /// Makes a name of its parts; no part is escaped or unescaped.
+    /// Joins the parts of a name, without escaping or unescaping.
     ///
     /// # Errors
     ///
-    /// [`NameError`], with the column in the whole name, when a part breaks its rule.
+    /// [`NameError`], with the column in the whole name, if a part breaks its rule.
     pub fn new(host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         let mut text = format!("{host}/{path}");
         if let Some(fragment) = fragment {
@@ -63,13 +87,13 @@ impl ImageName {
         Self::from_parts(&text, host, path, fragment)
     }
 
-    /// Checks the parts, in the order in which they stand in `text`.
+    /// Checks the parts in the order of `text`.
     fn from_parts(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         check_host(text, 0, host)?;
         Self::behind_host(text, host, path, fragment)
     }
 
-    /// Checks the parts but the host, which has been checked.
+    /// Checks the path and the fragment; the host has been checked.
     fn behind_host(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         let path_start = host.len() + 1;
         check_path(text, path_start, path)?;
@@ -83,7 +107,7 @@ impl ImageName {
         }))
     }
 
-    /// The name as it is printed.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,17 +126,17 @@ impl ImageName {
         self.parts().0
     }
 
-    /// The path, as written, without a leading slash.
+    /// The path as written, without a leading slash.
     pub fn path(&self) -> &str {
         self.parts().1
     }
 
-    /// The fragment, as written, without `#`; `Some("")` for a name that ends in `#`.
+    /// The fragment as written, without `#`; `Some("")` for a name that ends in `#`.
     pub fn fragment(&self) -> Option<&str> {
         self.parts().2
     }
 
-    /// The name without its fragment: the image all of whose refs one index lists.
+    /// The name without its fragment: the image, whose refs are in one index.
     pub fn image(&self) -> Self {
         Self(self.0.split('#').next().unwrap_or_default().into())
     }
@@ -121,17 +145,18 @@ impl ImageName {
     ///
     /// # Errors
     ///
-    /// [`NameError`] when `fragment` is not one; [`is_fragment`] tells beforehand.
+    /// [`NameError`] if `fragment` is malformed; [`is_fragment`] checks beforehand.
     pub fn with_fragment(&self, fragment: Option<&str>) -> Result<Self, NameError> {
         Self::new(self.host(), self.path(), fragment)
     }
 
-    /// The hosts to ask for a ref-engines object, in order: the name's own, then its DNS ancestors down to two labels.
+    /// The hosts that are asked for a ref-engines object, in order: the name's own, then its DNS ancestors down to two labels
+    /// (well-known-uri-ref-engine-discovery, "Images associated with a host's `oci-host-ref-engines`").
     ///
-    /// IP addresses and single labels have no ancestors, nor has a host with an empty label, which DNS cannot spell.
+    /// IP addresses and single labels have no ancestors. A host with an empty label has none either: DNS has no such name.
     pub fn discovery_hosts(&self) -> Vec<&str> {
         let host = self.host();
-        // A final dot only says that the name is complete (RFC 3986, 3.2.2); it does not end a label of its own.
+        // A final dot marks a complete domain name (RFC 3986, 3.2.2) and ends no label of its own.
         let labels = host.strip_suffix('.').unwrap_or(host);
         if host.starts_with('[') || Ipv4Addr::from_str(labels).is_ok() || labels.split('.').any(str::is_empty) {
             return vec![host];
@@ -166,7 +191,7 @@ impl PartialOrd for ImageName {
     }
 }
 
-/// Read from the text as it lies there: a site may have ten thousand names, and each publish reads them.
+/// Deserializes without a copy of the text: a site may have ten thousand names, and each publish reads them.
 impl<'de> Deserialize<'de> for ImageName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ImageName, D::Error> {
         deserializer.deserialize_str(NameVisitor)
@@ -195,7 +220,14 @@ impl FromStr for ImageName {
     }
 }
 
-/// Whether `text` can stand behind the `#` of an image name (RFC 3986, 3.5): only then can a ref be named at all.
+/// Whether `text` can follow the `#` of an image name (RFC 3986, 3.5). Only such a ref has a name.
+///
+/// ```
+/// use oci_discovery::name::is_fragment;
+///
+/// assert!(is_fragment("docker.io/library/busybox:1.36"));
+/// assert!(!is_fragment("1 0") && !is_fragment("#1"));
+/// ```
 pub fn is_fragment(text: &str) -> bool {
     check_characters(text, 0, text, Part::Fragment).is_ok()
 }
@@ -205,7 +237,7 @@ pub fn is_fragment(text: &str) -> bool {
 pub struct Place {
     /// The whole name, as given.
     pub text: String,
-    /// The column, in characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
@@ -224,11 +256,11 @@ impl fmt::Display for Place {
 /// A part of an image name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// What stands before the first slash.
+    /// Before the first slash.
     Host,
-    /// What stands between the first slash and `#`.
+    /// Between the first slash and `#`.
     Path,
-    /// What stands behind `#`.
+    /// After `#`.
     Fragment,
 }
 
@@ -244,7 +276,7 @@ impl fmt::Display for Part {
 
 /// Why a text is not an image name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what it means; `at` is the place in every one")]
+#[allow(missing_docs, reason = "the message of a variant is its documentation; `at` is the place")]
 pub enum NameError {
     #[error("{at}: a name has no scheme; leave out `{scheme}://`")]
     Scheme { at: Place, scheme: String },
@@ -275,7 +307,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// Where the text stops being a name.
+    /// The first place at which the text is not a name.
     pub fn place(&self) -> &Place {
         match self {
             Self::Scheme { at, .. }
@@ -300,13 +332,13 @@ fn non_ascii_hint(part: Part) -> &'static str {
     }
 }
 
-/// RFC 3986, 3.2.2: `IP-literal / IPv4address / reg-name`. An IPv4 address is a reg-name too, so it needs no rule.
+/// RFC 3986, 3.2.2: `IP-literal / IPv4address / reg-name`. An IPv4 address is also a reg-name and needs no rule of its own.
 fn check_host(text: &str, start: usize, host: &str) -> Result<(), NameError> {
     let at = |offset: usize| Place::new(text, start + offset);
     if host.is_empty() {
         return Err(NameError::EmptyHost { at: at(0) });
     }
-    // Before the port: what precedes `@` may well hold a colon.
+    // Checked before the port, because user information may have a colon.
     if let Some(offset) = host.find('@') {
         return Err(NameError::UserInfo { at: at(offset) });
     }
@@ -353,9 +385,9 @@ fn check_path(text: &str, start: usize, path: &str) -> Result<(), NameError> {
     }
 }
 
-/// Checks each character of `part`, which begins at byte `start` of `text`.
+/// Checks each character of `part`, which begins at byte `start` of `text` (RFC 3986: `reg-name` in 3.2.2, `pchar` in 3.3, `fragment` in 3.5).
 fn check_characters(text: &str, start: usize, part: &str, kind: Part) -> Result<(), NameError> {
-    // Nearly all parts hold nothing else, and are checked in a fraction of the time.
+    // Nearly all parts have only these characters. This check takes a fraction of the time.
     if part.bytes().all(|byte| is_unreserved(byte.into()) || (byte == b'/' && kind != Part::Host)) {
         return Ok(());
     }
@@ -375,21 +407,6 @@ fn check_characters(text: &str, start: usize, part: &str, kind: Part) -> Result<
         }
     }
     Ok(())
-}
-
-/// RFC 3986, 2.1: whether `text` starts with `"%" HEXDIG HEXDIG`.
-pub(crate) fn starts_with_triplet(text: &str) -> bool {
-    matches!(text.as_bytes(), [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
-}
-
-/// RFC 3986, 2.3.
-fn is_unreserved(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')
-}
-
-/// RFC 3986, 2.2.
-fn is_sub_delim(c: char) -> bool {
-    matches!(c, '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | ';' | '=')
 }
 
 /// RFC 3986, 6.2.2.1: letters lower-case, the digits of percent triplets upper-case. `host` has been checked.

@@ -1,12 +1,15 @@
-//! A few threads over independent work: a list of items, stopping at the first error ([`map`]), or items that bring more items
-//! ([`work`]).
+//! Independent work on a few threads: a list of items until the first error ([`map`]), or items that add more items ([`work`]).
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How many items are worked on at once when nobody says: one per core, at most 16, since disks gain nothing from more.
+/// The default number of threads: one per core, at most 16, because disks gain nothing from more.
+///
+/// ```
+/// assert!((1..=16).contains(&oci_discovery::parallel::default_jobs().get()));
+/// ```
 pub fn default_jobs() -> NonZeroUsize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(cores.min(16)).unwrap_or(NonZeroUsize::MIN)
@@ -15,7 +18,14 @@ pub fn default_jobs() -> NonZeroUsize {
 /// Calls `work` for each item on up to `jobs` threads and returns the results in the order of the items.
 ///
 /// # Errors
-/// The first error in the order of the items. Items that were not begun when it came are not worked on.
+/// The first error in the order of the items. After an error, no further item is started.
+///
+/// ```
+/// use oci_discovery::parallel::{default_jobs, map};
+///
+/// assert_eq!(map(["1", "2"], default_jobs(), str::parse::<u8>), Ok(vec![1, 2]));
+/// assert!(map(["1", "x"], default_jobs(), str::parse::<u8>).is_err());
+/// ```
 pub fn map<I, R: Send, E: Send>(
     items: I,
     jobs: NonZeroUsize,
@@ -32,7 +42,7 @@ where
     let items = Mutex::new(items.enumerate());
     let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failed = AtomicBool::new(false);
-    // Results are kept apart from errors, which are many times larger, and there may be hundreds of thousands of items.
+    // Separate from the results: an error takes many times the memory of a result, and there may be hundreds of thousands of items.
     let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
     let worker = || {
         let mut results = Vec::new();
@@ -62,10 +72,9 @@ where
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// Work that was found while working, the newest on top.
+/// Items that were added while working, the newest on top.
 ///
-/// Newest first means depth first: what an item brings is done before the next item is begun, so that the list stays short
-/// however much there is to do.
+/// Newest first means depth first: the items that an item added are done before the next item starts, so the list stays short.
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
@@ -79,7 +88,7 @@ struct State<T> {
 }
 
 impl<T> Queue<T> {
-    /// Adds an item, to be done by whoever is free next.
+    /// Adds an item for the next idle thread.
     pub fn push(&self, item: T) {
         self.lock().stack.push(item);
         self.changed.notify_one();
@@ -89,8 +98,7 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next item: what was pushed last, or else the next of `first`. None: there is nothing left, and nobody is working
-    /// who could bring more.
+    /// The next item: the last one pushed, or else the next of `first`. None if no item is left and no thread can push one.
     fn next(&self, first: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -107,7 +115,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Counts a worker as idle again, even when its work panicked: the others would wait for it without end.
+/// Counts a thread as idle again, even if its work panicked: the other threads would wait without end.
 struct Working<'a, T>(&'a Queue<T>);
 
 impl<T> Drop for Working<'_, T> {
@@ -117,8 +125,20 @@ impl<T> Drop for Working<'_, T> {
     }
 }
 
-/// Does `work` for each item of `first`, and for each that the work itself pushes, on up to `jobs` threads. Items of `first` are
-/// taken one at a time, when all that was pushed is being worked on.
+/// Calls `work` for each item of `first`, and for each item that `work` pushes, on up to `jobs` threads. An item of `first` is taken when no
+/// pushed item is waiting.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use oci_discovery::parallel::{default_jobs, work};
+///
+/// let sum = AtomicU32::new(0);
+/// work([3].into_iter(), default_jobs(), |number: u32, queue| {
+///     sum.fetch_add(number, Ordering::Relaxed);
+///     (number > 0).then(|| queue.push(number - 1));
+/// });
+/// assert_eq!(sum.into_inner(), 3 + 2 + 1);
+/// ```
 pub fn work<T: Send>(first: impl Iterator<Item = T> + Send, jobs: NonZeroUsize, work: impl Fn(T, &Queue<T>) + Sync) {
     let queue = Queue { state: Mutex::new(State { stack: Vec::new(), working: 0 }), changed: Condvar::new() };
     let first = Mutex::new(first.fuse());

@@ -1,13 +1,21 @@
-//! One copy of a value for all that have it.
+//! Shared values: one copy for all owners.
 //!
-//! Platforms and media types are few, and what has them is many: fifty thousand entries of an index share a handful.
+//! Fifty thousand entries of an index share a few platforms and media types.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Values that are shared.
+/// Shared values.
+///
+/// ```
+/// use std::sync::Arc;
+/// use oci_discovery::pool::Pool;
+///
+/// let mut pool: Pool<str> = Pool::default();
+/// assert!(Arc::ptr_eq(&pool.share("linux/amd64"), &pool.share("linux/amd64")));
+/// ```
 #[derive(Debug)]
 pub struct Pool<T: ?Sized>(HashSet<Arc<T>>);
 
@@ -18,7 +26,7 @@ impl<T: ?Sized> Default for Pool<T> {
 }
 
 impl<T: ?Sized + Eq + Hash> Pool<T> {
-    /// The pool's copy of a value, which is made where there is none.
+    /// The pool's copy of a value, made at the first use.
     pub fn share(&mut self, value: impl Borrow<T> + Into<Arc<T>>) -> Arc<T> {
         if let Some(known) = self.0.get(value.borrow()) {
             return known.clone();

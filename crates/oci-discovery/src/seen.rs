@@ -1,16 +1,23 @@
-//! Sets of texts too many to keep: sixteen bytes of each.
+//! Large sets of texts, with sixteen bytes for each text.
 //!
-//! To check a site, or to find out what of it can go, is to remember every blob that was reached. A site may have millions,
-//! and their paths would take more memory than all else together. A [`Key`] is the beginning of a BLAKE3 hash: whoever
-//! publishes chooses the texts, so it has to be a hash in which nobody finds two texts of one key (that takes 2^64 tries).
+//! A verification or a collection of garbage remembers every blob that it reached. A site may have millions of blobs, and their paths would
+//! take more memory than everything else. A [`Key`] is the beginning of a BLAKE3 hash. Publishers choose the texts, so the hash has to resist
+//! collisions; one takes 2^64 tries.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// What is kept of a text.
+/// The beginning of the hash of a text.
 pub type Key = u128;
 
-/// The key of a text that is given in parts; how it is cut into parts matters.
+/// The key of a text in parts. Other parts of the same text have another key.
+///
+/// ```
+/// use oci_discovery::seen::key;
+///
+/// assert_eq!(key(&["ab", "c"]), key(&["ab", "c"]));
+/// assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+/// ```
 pub fn key(parts: &[&str]) -> Key {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
@@ -22,10 +29,18 @@ pub fn key(parts: &[&str]) -> Key {
     Key::from_le_bytes(key)
 }
 
-/// So many parts that threads seldom wait for each other.
+/// The number of locks, so high that threads seldom wait for each other.
 const PARTS: usize = 16;
 
-/// A set of keys that several threads fill.
+/// A set of keys for several threads.
+///
+/// ```
+/// use oci_discovery::seen::{Seen, key};
+///
+/// let seen = Seen::new();
+/// assert!(seen.insert(key(&["a"])));
+/// assert!(!seen.insert(key(&["a"])) && seen.contains(key(&["a"])));
+/// ```
 #[derive(Debug, Default)]
 pub struct Seen([Mutex<HashSet<Key>>; PARTS]);
 
@@ -35,7 +50,7 @@ impl Seen {
         Seen::default()
     }
 
-    /// Adds a key. Whether it is new.
+    /// Adds a key, and returns whether the key is new.
     pub fn insert(&self, key: Key) -> bool {
         self.part(key).lock().unwrap_or_else(PoisonError::into_inner).insert(key)
     }

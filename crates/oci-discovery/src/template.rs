@@ -1,18 +1,27 @@
-//! URI templates (RFC 6570) in our use: every value is a string, and a template may be expanded in two steps.
+//! URI templates (RFC 6570), and the variables of the index and CAS template protocols.
 //!
-//! Publisher and consumer expand the same template, so it must mean one thing to all who read it. [`Template::parse`]
-//! therefore takes the RFC's grammar literally (level 4, with the verified erratum 6937, which lets an apostrophe stand
-//! in a literal) and refuses what implementations are known to guess at. `uritemplate-next` then expands the
-//! expressions; it does so rightly, but only from behind this check:
+//! | rule | section | function |
+//! | --- | --- | --- |
+//! | the grammar of a template | RFC 6570, 2 | [`Template::parse`] |
+//! | expansion | RFC 6570, 3 | [`Template::expand`] |
+//! | expansion of some variables, by a publisher | | [`Template::expand_some`] |
+//! | the variables of an index template | index-template | [`name_variables`] |
+//! | the variables that a CAS template requires | cas-template | [`digest_variables`] |
+//! | the variables that a consumer gives to a CAS template | cas-template ("at least") | [`cas_variables`] |
+//! | resolution of a relative result | RFC 3986, 5 | [`engine::expand`](crate::discovery::engine::expand) |
 //!
-//! - It accepts malformed templates (`{/id*`, `{x:0}`, `{with space}`) and expands them to something. Nothing reaches
-//!   it here that [`Template::parse`] has not taken apart.
-//! - It counts a prefix (`{x:3}`) in bytes and panics inside a multibyte character. Values must be ASCII, which names
-//!   and digests are by their own grammars.
-//! - It lets a prefix under `+` and `#` cut a percent triplet in two (`{+x:2}` of `a%20b` becomes `a%25`). Other
-//!   implementations count a triplet as one character, so a prefix that would reach a triplet is an error.
-//! - It compiles regular expressions for each literal and each value that keeps reserved characters, at every
-//!   expansion. We copy the literals, and the values that need no encoding, ourselves.
+//! Publisher and consumer expand the same template, so all readers must agree on its meaning. [`Template::parse`] therefore follows the
+//! RFC's grammar literally (level 4, with the verified erratum 6937, which allows an apostrophe in a literal) and rejects templates that
+//! implementations expand differently. `uritemplate-next` expands the expressions, correctly behind these checks:
+//!
+//! - The library accepts malformed templates (`{/id*`, `{x:0}`, `{with space}`). It gets only expressions that [`Template::parse`]
+//!   accepted.
+//! - The library counts a prefix (`{x:3}`) in bytes and panics inside a multibyte character. Values must be ASCII; names and digests are
+//!   by their grammars.
+//! - The library cuts percent triplets with a prefix under `+` and `#` (`{+x:2}` of `a%20b` becomes `a%25`). Other implementations count
+//!   a triplet as one character, so a prefix that would reach a triplet is an error.
+//! - The library compiles regular expressions at every expansion, for each literal and for each value that keeps reserved characters.
+//!   Literals, and values that need no encoding, are copied here instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,15 +32,27 @@ use serde::{Deserialize, Serialize};
 use uritemplate::UriTemplate;
 
 use crate::digest::Digest;
-use crate::name::{ImageName, starts_with_triplet};
+use crate::name::ImageName;
+use crate::rfc3986::{is_reserved, is_unreserved, starts_with_triplet};
 
-/// The variables of an `oci-index-template-v1` URI, which an image name gives.
+/// The variables of an `oci-index-template-v1` URI, from an image name (index-template).
 pub const NAME_VARIABLES: [&str; 4] = ["name", "host", "path", "fragment"];
 
-/// The variables of an `oci-cas-template-v1` URI, which a digest gives.
+/// The variables of an `oci-cas-template-v1` URI, from a digest (cas-template).
 pub const DIGEST_VARIABLES: [&str; 3] = ["digest", "algorithm", "encoded"];
 
-/// What a consumer knows of a name: `name` (all of it), `host`, `path` and `fragment`, empty when the name has none.
+/// The variables that a consumer gives to an index template (index-template): `name` (the whole name), `host`, `path` and `fragment`, which
+/// is empty if the name has none.
+///
+/// ```
+/// use oci_discovery::name::ImageName;
+/// use oci_discovery::template::{Template, name_variables};
+///
+/// let name = ImageName::parse("a.b.example.com/c/d#1.0")?;
+/// let template = Template::parse("https://{host}/ref/{name}{#fragment}")?;
+/// assert_eq!(template.expand(&name_variables(&name))?, "https://a.b.example.com/ref/a.b.example.com%2Fc%2Fd%231.0#1.0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn name_variables(name: &ImageName) -> Variables {
     Variables::new()
         .with("name", name.to_string())
@@ -40,12 +61,32 @@ pub fn name_variables(name: &ImageName) -> Variables {
         .with("fragment", name.fragment().unwrap_or_default())
 }
 
-/// What a publisher knows of an image, whatever the ref: `name` (without fragment), `host` and `path`.
+/// The variables that a publisher knows of an image, for all its refs: `name` (without fragment), `host` and `path`.
+///
+/// ```
+/// use oci_discovery::name::ImageName;
+/// use oci_discovery::template::{Template, image_variables};
+///
+/// let name = ImageName::parse("example.com/team/app#1.0")?;
+/// let published = Template::parse("/{+path}/blobs/{algorithm}/{encoded}")?.expand_some(&image_variables(&name))?;
+/// assert_eq!(published.as_str(), "/team/app/blobs/{algorithm}/{encoded}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn image_variables(name: &ImageName) -> Variables {
     Variables::new().with("name", name.image().to_string()).with("host", name.host()).with("path", name.path())
 }
 
-/// What a digest gives: `digest` (all of it), `algorithm` and `encoded`.
+/// The variables that a CAS template requires of a consumer (cas-template): `digest` (the whole digest), `algorithm` and `encoded`.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::template::{Template, digest_variables};
+///
+/// let template = Template::parse("https://a.example.com/cas/{algorithm}/{encoded:2}/{encoded}")?;
+/// let url = template.expand(&digest_variables(&Digest::of(Algorithm::Sha256, b"")))?;
+/// assert!(url.starts_with("https://a.example.com/cas/sha256/e3/e3b0c442"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn digest_variables(digest: &Digest) -> Variables {
     Variables::new()
         .with("digest", digest.as_str())
@@ -53,7 +94,35 @@ pub fn digest_variables(digest: &Digest) -> Variables {
         .with("encoded", digest.encoded())
 }
 
-/// Values by variable name. A name that is absent is undefined, which is not the same as empty (RFC 6570, 2.3).
+/// The variables that a consumer gives to a CAS template: those of the digest, and those of the name. cas-template requires "at least" the
+/// digest's; with the name's, a site can serve the layout of each image unchanged.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::name::ImageName;
+/// use oci_discovery::template::{Template, cas_variables};
+///
+/// let (name, digest) = (ImageName::parse("example.com/app#1.0")?, Digest::of(Algorithm::Sha256, b""));
+/// let template = Template::parse("/oci-image/{path}/blobs/{algorithm}/{encoded:4}")?;
+/// assert_eq!(template.expand(&cas_variables(&name, &digest))?, "/oci-image/app/blobs/sha256/e3b0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn cas_variables(name: &ImageName, digest: &Digest) -> Variables {
+    let Variables(mut variables) = name_variables(name);
+    variables.extend(digest_variables(digest).0);
+    Variables(variables)
+}
+
+/// Values by variable name. A missing name is undefined, which differs from empty (RFC 6570, 2.3).
+///
+/// ```
+/// use oci_discovery::template::{Template, Variables};
+///
+/// let template = Template::parse("/search{?q,page}")?;
+/// let empty = Variables::new().with("q", "");
+/// assert_eq!((template.expand(&empty)?, empty.get("page")), ("/search?q=".into(), None));
+/// # Ok::<(), oci_discovery::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variables(BTreeMap<String, String>);
 
@@ -63,7 +132,7 @@ impl Variables {
         Self::default()
     }
 
-    /// The same variables and one more; a later value replaces an earlier one.
+    /// Adds a variable; a later value replaces an earlier one.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.insert(name.into(), value.into());
         self
@@ -73,14 +142,21 @@ impl Variables {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
-
-    /// Names and values, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
-/// A URI template that fits RFC 6570's grammar.
+/// A URI template that fits the grammar of RFC 6570.
+///
+/// ```
+/// use oci_discovery::template::{Template, TemplateError, Variables};
+///
+/// let template = Template::parse("https://{host}/index/{+path}")?;
+/// let variables = Variables::new().with("host", "example.com").with("path", "team/app");
+/// assert_eq!(template.expand(&variables)?, "https://example.com/index/team/app");
+/// assert_eq!(template.variables().into_iter().collect::<Vec<_>>(), ["host", "path"]);
+///
+/// assert!(matches!(Template::parse("/{path"), Err(TemplateError::Syntax { column: 2, .. })));
+/// # Ok::<(), TemplateError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Template {
@@ -94,7 +170,17 @@ enum Piece {
     Expression(Expression),
 }
 
-/// One `{…}` of a template; displayed as it is written.
+/// One `{…}` of a template; displayed as written.
+///
+/// ```
+/// use oci_discovery::template::{Template, TemplateError};
+///
+/// let template = Template::parse("/cas{/algorithm,encoded:2}")?;
+/// let expression = template.expressions().next().unwrap();
+/// assert_eq!((expression.operator, expression.variables[1].prefix), (Some('/'), Some(2)));
+/// assert_eq!(expression.to_string(), "{/algorithm,encoded:2}");
+/// # Ok::<(), TemplateError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expression {
     /// One of `+ # . / ; ? &`, or none for simple expansion.
@@ -106,16 +192,16 @@ pub struct Expression {
 /// A variable in an expression, with its modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// The name, percent triplets as written: they are part of it (RFC 6570, 2.3).
+    /// The name, with percent triplets as written (RFC 6570, 2.3).
     pub name: String,
     /// `:N`, the number of characters to take, 1 to 9999.
     pub prefix: Option<u16>,
-    /// `*`, which means nothing for a string.
+    /// `*`, without effect on a string.
     pub explode: bool,
 }
 
 impl Template {
-    /// Parses a template.
+    /// Parses a template (RFC 6570, 2).
     ///
     /// # Errors
     ///
@@ -129,12 +215,12 @@ impl Template {
         &self.text
     }
 
-    /// The names of all variables in it.
+    /// The names of all variables.
     pub fn variables(&self) -> BTreeSet<&str> {
         self.expressions().flat_map(Expression::names).collect()
     }
 
-    /// Its expressions, in order.
+    /// The expressions, in order.
     pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Expression(expression) => Some(expression),
@@ -146,7 +232,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// [`TemplateError::NonAscii`] and [`TemplateError::PrefixMeetsTriplet`], for values that the template uses.
+    /// [`TemplateError::NonAscii`] and [`TemplateError::PrefixMeetsTriplet`] for values that the template uses.
     pub fn expand(&self, values: &Variables) -> Result<String, TemplateError> {
         let mut uri = String::with_capacity(2 * self.text.len());
         for piece in &self.pieces {
@@ -159,13 +245,13 @@ impl Template {
         Ok(uri)
     }
 
-    /// Expands the expressions all of whose variables are in `values` and leaves the others for later, so that expanding
-    /// the result gives what expanding this template with all values at once gives.
+    /// Expands the expressions whose variables are all in `values`, and keeps the others. Expanding the result equals expanding this
+    /// template with all values at once.
     ///
     /// # Errors
     ///
-    /// [`TemplateError::Mixed`] for an expression only some of whose variables are in `values`: one half of it cannot
-    /// wait for the other. Otherwise as for [`expand`](Self::expand).
+    /// [`TemplateError::Mixed`] for an expression with only some of its variables in `values`: an expression expands as a whole. Otherwise
+    /// as for [`expand`](Self::expand).
     pub fn expand_some(&self, values: &Variables) -> Result<Self, TemplateError> {
         let mut text = String::with_capacity(2 * self.text.len());
         for piece in &self.pieces {
@@ -185,7 +271,7 @@ impl Template {
                 },
             }
         }
-        // An expansion holds reserved and unreserved characters and triplets, all of which may stand in a literal.
+        // An expansion has reserved and unreserved characters and triplets. A literal may have all of them.
         Self::parse(&text)
     }
 
@@ -250,27 +336,27 @@ impl Expression {
         self.variables.iter().map(|variable| variable.name.as_str())
     }
 
-    /// The first variable that `values` define, and the first that they do not.
+    /// The first variable that `values` define, and the first that `values` do not define.
     fn coverage(&self, values: &Variables) -> (Option<&str>, Option<&str>) {
         let defined = |name: &&str| values.get(name).is_some();
         (self.names().find(defined), self.names().find(|name| !defined(name)))
     }
 
-    /// The expansion, where it is the value itself: one variable, no operator that adds something, nothing to encode. Most
-    /// expansions of names and digests are like that, and need no expander, which would compile regular expressions.
+    /// The expansion if it is the value itself: one variable, no operator that adds text, nothing to encode. Most expansions of names and
+    /// digests need no more, and `UriTemplate` would compile regular expressions.
     fn verbatim<'a>(&self, values: &'a Variables) -> Option<&'a str> {
         let [variable] = self.variables.as_slice() else { return None };
         let value = values.get(&variable.name)?;
         let is_plain = match self.operator {
-            None => value.bytes().all(is_unreserved),
-            Some('+') => value.bytes().all(|byte| is_unreserved(byte) || b":/?#[]@!$&'()*+,;=".contains(&byte)),
+            None => value.chars().all(is_unreserved),
+            Some('+') => value.chars().all(|c| is_unreserved(c) || is_reserved(c)),
             Some(_) => false,
         };
         let length = variable.prefix.map_or(value.len(), |prefix| value.len().min(prefix.into()));
         is_plain.then(|| &value[..length])
     }
 
-    /// Whether percent triplets in a value are copied rather than encoded again (RFC 6570, 3.2.3 and 3.2.4).
+    /// Whether percent triplets of a value are copied and not encoded again (RFC 6570, 3.2.3 and 3.2.4).
     fn keeps_triplets(&self) -> bool {
         matches!(self.operator, Some('+' | '#'))
     }
@@ -291,7 +377,7 @@ impl fmt::Display for Expression {
 }
 
 impl Variable {
-    /// Whether cutting `value` to the prefix counts a percent triplet, so that it matters how one counts.
+    /// Whether the prefix of `value` reaches a percent triplet, which implementations count as one character or as three.
     fn prefix_meets_triplet(&self, value: &str) -> bool {
         let Some(prefix) = self.prefix.map(usize::from) else { return false };
         prefix < value.len() && (0..prefix).any(|at| starts_with_triplet(&value[at..]))
@@ -309,9 +395,9 @@ impl fmt::Display for Variable {
     }
 }
 
-/// Why a text is not a template, or why a template cannot be expanded.
+/// Why a text is not a template, or cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what its fields are; columns count characters from 1")]
+#[allow(missing_docs, reason = "the message of a variant is its documentation; columns count characters from 1")]
 pub enum TemplateError {
     #[error("template {template:?}, column {column}: {problem}")]
     Syntax { template: String, column: usize, problem: SyntaxProblem },
@@ -323,7 +409,7 @@ pub enum TemplateError {
     )]
     PrefixMeetsTriplet { template: String, expression: String, variable: String, value: String },
     #[error(
-        "template {template:?}: {expression} mixes `{given}`, which is known, with `{missing}`, which is not yet; \
+        "template {template:?}: {expression} mixes `{given}`, which is known, with `{missing}`, which is unknown here; \
          give each an expression of its own"
     )]
     Mixed { template: String, expression: String, given: String, missing: String },
@@ -331,7 +417,7 @@ pub enum TemplateError {
 
 /// What breaks RFC 6570's grammar.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what its fields are")]
+#[allow(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum SyntaxProblem {
     #[error("literal text holds no {found:?}; percent-encode it")]
     Literal { found: char },
@@ -357,7 +443,7 @@ pub enum SyntaxProblem {
     AfterModifier { found: char },
 }
 
-/// Takes a template apart, rule by rule (RFC 6570, 2).
+/// Parses a template, one function for each rule of the grammar (RFC 6570, 2).
 struct Parser<'a> {
     text: &'a str,
     /// The byte where the unread rest begins.
@@ -497,17 +583,12 @@ impl Parser<'_> {
     }
 }
 
-/// RFC 3986, 2.3: what no expansion encodes.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// Whether `c` may stand for itself in a literal (RFC 6570, 2.1 and erratum 6937; `ucschar` and `iprivate` of 1.5).
+/// Whether a literal may have `c` unencoded (RFC 6570, 2.1 and erratum 6937; `ucschar` and `iprivate` of 1.5).
 fn is_literal(c: char) -> bool {
     match u32::from(c) {
         0x21..=0x7E => !matches!(c, '"' | '%' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'),
         0xA0..=0xD7FF | 0xE000..=0xFDCF | 0xFDF0..=0xFFEF => true,
-        // Of each further plane, all but its two noncharacters; of plane 14, not the first 4096 (tags and the like).
+        // Of each further plane, all but its two noncharacters; of plane 14, not the first 4096 (tags and others).
         code @ 0x1_0000.. => code & 0xFFFF <= 0xFFFD && !(0xE_0000..=0xE_0FFF).contains(&code),
         _ => false,
     }
@@ -781,7 +862,7 @@ mod tests {
     fn the_variables_are_the_ones_listed() {
         let name = ImageName::parse("example.com/app").unwrap();
         let digest = Digest::of(crate::digest::Algorithm::Sha256, b"");
-        let names = |values: Variables| values.iter().map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>();
+        let names = |values: Variables| values.0.into_keys().collect::<BTreeSet<_>>();
         assert_eq!(names(name_variables(&name)), NAME_VARIABLES.map(String::from).into());
         assert_eq!(names(digest_variables(&digest)), DIGEST_VARIABLES.map(String::from).into());
     }
@@ -933,7 +1014,7 @@ mod tests {
             later in values_of(&["c", "d"]),
         ) {
             let parsed = Template::parse(&text)?;
-            let all = later.iter().fold(known.clone(), |all, (name, value)| all.with(name, value));
+            let all = later.0.iter().fold(known.clone(), |all, (name, value)| all.with(name, value));
             let at_once = parsed.expand(&all);
             let in_two_steps = parsed.expand_some(&known).and_then(|rest| rest.expand(&later));
             match (at_once, in_two_steps) {

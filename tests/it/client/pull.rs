@@ -252,6 +252,22 @@ fn a_descriptor_s_own_engines_come_first_and_are_relative_to_its_document() {
 }
 
 #[test]
+fn a_cas_template_may_name_the_image() {
+    let server = Server::start();
+    let image = server.image("linux/amd64", b"layer");
+    // Each image has a bucket of its own, as in a layout that is served as it is.
+    let engines = json!([cas_engine("/{path}/{encoded}"), cas_engine(CAS)]);
+    let document = json!({"refEngines": [ref_engine("/index/{+path}")], "casEngines": engines});
+    server.answer(WELL_KNOWN, Answer::ref_engines(document));
+    server.answer(&format!("/app/{}", encoded(b"layer")), Answer::blob(b"layer"));
+    server.with_index("app", &[image]);
+    let (_directory, layout) = target();
+    json_of(ocisite_at(&server, "pull").args(["--json", "example.com/app", "--to", text(&layout)]));
+    let asked = server.asked();
+    assert!(asked.contains(&format!("example.com/app/{}", encoded(b"layer"))), "{asked:?}");
+}
+
+#[test]
 fn layers_that_live_elsewhere_are_fetched_there_or_left_out() {
     const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
     let server = Server::start();

@@ -15,27 +15,27 @@ use crate::json;
 use crate::oci::media_type;
 
 /// Media types that say nothing against a JSON document being the expected one.
-pub const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/json", "text/plain"];
+const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/json", "text/plain"];
 
 /// A document and where it came from.
 #[derive(Clone, Debug)]
-pub struct Document {
+pub(super) struct Document {
     /// The URL that answered, after redirects: what relative references in it are resolved against.
-    pub url: Url,
+    pub(super) url: Url,
     /// Its content, not yet parsed: how an index is best parsed differs from a small object.
-    pub bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Document {
     /// The content as a JSON value.
-    pub fn value(&self) -> Result<Value, DocumentError> {
+    pub(super) fn value(&self) -> Result<Value, DocumentError> {
         json::parse(&self.bytes).map_err(|source| DocumentError::Json { url: self.url.clone(), source })
     }
 }
 
 /// Fetches a document that should have this media type and at most the `left` bytes, from which what is read is taken. What is
 /// tolerated goes to `remarks`.
-pub fn get(
+pub(super) fn get(
     fetch: &dyn Fetch,
     url: &Url,
     expected: &'static str,

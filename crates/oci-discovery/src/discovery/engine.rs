@@ -50,8 +50,7 @@ impl Engine {
         Url::parse(before).ok().filter(|_| is_whole)?.host().map(|host| host.to_string())
     }
 
-    /// Expands the engine's `uri`, which both known protocols have, and resolves it (RFC 3986, section 5) against the
-    /// document's own.
+    /// The URL of the engine's `uri`, a template in both known protocols; see [`expand`].
     pub fn expand(&self, variables: &Variables) -> Result<Url, EngineError> {
         let uri = || (*self.uri).clone();
         let text = match self.config.get("uri") {
@@ -63,19 +62,29 @@ impl Engine {
                 });
             }
         };
-        let expanded = Template::parse(&text).and_then(|template| template.expand(variables));
-        let reference = expanded.map_err(|source| EngineError::Template { uri: uri(), source })?;
-        let not_a_url = |problem| EngineError::NotAUrl {
-            uri: uri(),
-            template: text.clone(),
-            reference: reference.clone(),
-            problem,
-        };
-        let url = self.uri.join(&reference).map_err(not_a_url)?;
-        match is_web(&url) {
-            true => Ok(url),
-            false => Err(EngineError::Scheme { uri: uri(), template: text.clone(), url }),
+        let template = Template::parse(&text).map_err(|source| EngineError::Template { uri: uri(), source })?;
+        expand(&template, &self.uri, variables)
+    }
+}
+
+/// Expands a template and resolves the result against the URI of the document that has the template (index-template; cas-template;
+/// RFC 3986, section 5).
+///
+/// # Errors
+/// The template does not expand, or not to the URL of a resource that is fetched over http or https.
+pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Result<Url, EngineError> {
+    let uri = || document.clone();
+    let reference = template.expand(variables).map_err(|source| EngineError::Template { uri: uri(), source })?;
+    let url = match document.join(&reference) {
+        Ok(url) => url,
+        Err(problem) => {
+            let template = template.to_string();
+            return Err(EngineError::NotAUrl { uri: uri(), template, reference, problem });
         }
+    };
+    match is_web(&url) {
+        true => Ok(url),
+        false => Err(EngineError::Scheme { uri: uri(), template: template.to_string(), url }),
     }
 }
 

@@ -11,7 +11,7 @@ use regex::Regex;
 /// An expression that is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{expression:?}, column {column}: {problem}")]
-pub struct EreError {
+pub(super) struct EreError {
     /// The expression.
     pub expression: String,
     /// The column, in characters from 1.
@@ -26,7 +26,7 @@ const MAX_REPETITIONS: u32 = 255;
 const MAX_NESTING: usize = 50;
 
 /// Compiles an expression.
-pub fn compile(expression: &str) -> Result<Regex, EreError> {
+pub(super) fn compile(expression: &str) -> Result<Regex, EreError> {
     let mut translator = Translator { expression, rest: expression, out: String::with_capacity(2 * expression.len()) };
     translator.alternatives(0)?;
     if translator.rest.starts_with(')') {

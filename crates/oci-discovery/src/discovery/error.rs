@@ -51,17 +51,17 @@ pub enum DocumentError {
 
 impl DocumentError {
     /// Whether a certificate was not trusted.
-    pub fn is_certificate(&self) -> bool {
+    pub(super) fn is_certificate(&self) -> bool {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::Certificate)
     }
 
     /// Whether there was no answer at all.
-    pub fn is_no_answer(&self) -> bool {
+    pub(super) fn is_no_answer(&self) -> bool {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::NoAnswer)
     }
 
     /// Whether the server says that there is no such document.
-    pub fn is_absence(&self) -> bool {
+    pub(super) fn is_absence(&self) -> bool {
         matches!(self, DocumentError::Status { status: 404 | 410, .. })
     }
 }

@@ -10,7 +10,7 @@ use super::document::{self, Document};
 use super::engine::{Engine, read_list};
 use super::error::DocumentError;
 use super::fetch::Fetch;
-use super::protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use super::protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL, REF_ENGINES};
 use super::remark::Remarks;
 use crate::json;
 use crate::oci::media_type;
@@ -37,14 +37,14 @@ impl RefEngines {
     pub fn read(uri: &Url, value: &Value, remarks: &mut Remarks) -> Result<RefEngines, json::JsonError> {
         let object = json::object(value, "the ref-engines object")?;
         let (uri, list) = (Arc::new(uri.clone()), |name: &str| object.get(name));
-        let ref_engines = read_list(list("refEngines"), "refEngines", INDEX_TEMPLATE_PROTOCOL, &uri, remarks);
-        let cas_engines = read_list(list("casEngines"), "casEngines", CAS_TEMPLATE_PROTOCOL, &uri, remarks).into();
+        let ref_engines = read_list(list(REF_ENGINES), REF_ENGINES, INDEX_TEMPLATE_PROTOCOL, &uri, remarks);
+        let cas_engines = read_list(list(CAS_ENGINES), CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, &uri, remarks).into();
         Ok(RefEngines { uri, ref_engines, cas_engines })
     }
 }
 
 /// Fetches and reads the ref-engines object at a URL.
-pub fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result<RefEngines, DocumentError> {
+pub(super) fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result<RefEngines, DocumentError> {
     let document = document::get(fetch, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
     let value = document.value()?;
     let Document { url, .. } = document;
@@ -56,7 +56,7 @@ pub fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result<RefEng
 pub fn write(index_template: &str, cas_template: Option<&str>) -> Vec<u8> {
     let mut object = Map::new();
     let ref_engine = json!({"protocol": INDEX_TEMPLATE_PROTOCOL, "uri": index_template});
-    object.insert("refEngines".into(), vec![ref_engine].into());
+    object.insert(REF_ENGINES.into(), vec![ref_engine].into());
     if let Some(template) = cas_template {
         object.insert(CAS_ENGINES.into(), vec![cas_engine(template)].into());
     }

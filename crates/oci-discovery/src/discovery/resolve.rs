@@ -189,8 +189,7 @@ impl Resolver<'_> {
         if self.keep == Keep::Entries {
             selection.entries.push(entry.to_owned());
         }
-        let fragment = self.fragment();
-        if fragment.is_none_or(|fragment| descriptor.ref_name() == Some(fragment)) {
+        if is_meant(self.name, &descriptor) {
             if self.seen.insert(key(&[&selection.origin, &descriptor.to_json()])) {
                 let (uri, cas_engines) = (selection.url.clone(), selection.cas_engines.clone());
                 self.resolution.roots.push(Root { descriptor, uri, cas_engines });
@@ -207,7 +206,7 @@ impl Resolver<'_> {
             self.remark(Remark::MoreEntries { uri: url.clone(), count: wrong - TOLD_ENTRIES });
         }
         let has_root = self.resolution.roots.len() > known;
-        if let Some(fragment) = self.fragment().filter(|_| !has_root) {
+        if let Some(fragment) = fragment(self.name).filter(|_| !has_root) {
             let (fragment, found) = (fragment.to_string(), refs.into_iter().collect());
             self.remark(Remark::NoEntry { uri: url.clone(), fragment, found });
         }
@@ -216,15 +215,20 @@ impl Resolver<'_> {
         }
     }
 
-    /// The fragment that entries have to have. An empty one is none (oci-discovery, index template: it "defaults to an empty
-    /// string").
-    fn fragment(&self) -> Option<&str> {
-        self.name.fragment().filter(|fragment| !fragment.is_empty())
-    }
-
     fn remark(&mut self, remark: Remark) {
         self.resolution.remarks.push(remark);
     }
+}
+
+/// The fragment of a name. An empty fragment counts as none (index-template: an absent fragment "defaults to an empty string").
+fn fragment(name: &ImageName) -> Option<&str> {
+    name.fragment().filter(|fragment| !fragment.is_empty())
+}
+
+/// Whether a name means an entry of its index: with a fragment, the entry whose ref equals the fragment; without one, every entry
+/// (index-template; image-spec, annotations, `org.opencontainers.image.ref.name`).
+fn is_meant(name: &ImageName, entry: &Descriptor) -> bool {
+    fragment(name).is_none_or(|fragment| entry.ref_name() == Some(fragment))
 }
 
 /// What is found in one index.
@@ -256,5 +260,28 @@ impl Index {
     /// The entries that are descriptors, in order.
     pub fn entries(&self) -> impl Iterator<Item = Descriptor> {
         self.entries.iter().filter_map(|text| index::descriptor(text.get()).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+
+    #[test]
+    fn a_fragment_means_the_entries_with_that_ref_and_no_fragment_means_all() {
+        let entry = |reference: Option<&str>| {
+            let mut entry = Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, b""), 0);
+            entry.set_ref_name(reference);
+            entry
+        };
+        let entries = [entry(Some("1.0")), entry(Some("2.0")), entry(Some("example.com/app#1.0")), entry(None)];
+        let meant = |name: &str| {
+            let name = ImageName::parse(name).unwrap();
+            entries.iter().map(|entry| is_meant(&name, entry)).collect::<Vec<_>>()
+        };
+        assert_eq!(meant("example.com/app#1.0"), [true, false, false, false]);
+        assert_eq!(meant("example.com/app"), [true; 4]);
+        assert_eq!(meant("example.com/app#"), [true; 4]);
     }
 }

@@ -9,7 +9,7 @@ pub fn is_web(url: &Url) -> bool {
 
 /// Whether requests to a URL stay on this machine by its spelling: `localhost` itself, or a literal loopback address. Other names
 /// may resolve there, but an attacker who answers for the name service chooses what they resolve to.
-pub fn is_on_this_machine(url: &Url) -> bool {
+pub(super) fn is_on_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -55,7 +55,7 @@ pub struct Settings {
 }
 
 /// The well-known documents of a name, asked one at a time, as long as the caller wants another.
-pub struct WellKnown<'a> {
+pub(super) struct WellKnown<'a> {
     fetch: &'a dyn Fetch,
     candidates: std::vec::IntoIter<(Protocol, &'a str)>,
     port: Option<u16>,
@@ -68,21 +68,10 @@ pub struct WellKnown<'a> {
 
 impl<'a> WellKnown<'a> {
     /// The documents for `name`; nothing is asked yet.
-    pub fn new(fetch: &'a dyn Fetch, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
-        let hosts = name.discovery_hosts();
-        let wanted: &[Protocol] = match settings.protocols.is_empty() {
-            true => &[Protocol::Https, Protocol::Http],
-            false => &settings.protocols,
-        };
-        let candidates = wanted.iter().flat_map(|protocol| hosts.iter().map(|host| (*protocol, *host)));
-        let is_wanted = |(protocol, host): &(Protocol, &str)| {
-            let is_here = || well_known_url(*protocol, host, None).is_ok_and(|url| is_on_this_machine(&url));
-            !settings.protocols.is_empty() || *protocol == Protocol::Https || is_here()
-        };
-        let candidates: Vec<_> = candidates.filter(is_wanted).collect();
+    pub(super) fn new(fetch: &'a dyn Fetch, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
         WellKnown {
             fetch,
-            candidates: candidates.into_iter(),
+            candidates: candidates(&settings.protocols, name).into_iter(),
             port: settings.port,
             answered: HashSet::new(),
             is_distrusted: false,
@@ -91,7 +80,7 @@ impl<'a> WellKnown<'a> {
     }
 
     /// The next object that can be had. What could not goes to `remarks`.
-    pub fn next(&mut self, remarks: &mut Remarks) -> Option<RefEngines> {
+    pub(super) fn next(&mut self, remarks: &mut Remarks) -> Option<RefEngines> {
         for (protocol, host) in self.candidates.by_ref() {
             if self.answered.contains(host) {
                 continue;
@@ -127,6 +116,21 @@ impl<'a> WellKnown<'a> {
     }
 }
 
+/// The hosts to ask and the protocol for each, in order: for every protocol the hosts of the name (well-known-uri-ref-engine-discovery,
+/// "Images associated with a host's `oci-host-ref-engines`"). Without protocols from the user: `https`, then `http` for this machine.
+fn candidates<'a>(protocols: &[Protocol], name: &'a ImageName) -> Vec<(Protocol, &'a str)> {
+    let hosts = name.discovery_hosts();
+    let of = |protocol: Protocol| hosts.iter().map(move |host| (protocol, *host));
+    if !protocols.is_empty() {
+        return protocols.iter().copied().flat_map(of).collect();
+    }
+    let is_here = |(protocol, host): &(Protocol, &str)| {
+        well_known_url(*protocol, host, None).is_ok_and(|url| is_on_this_machine(&url))
+    };
+    of(Protocol::Https).chain(of(Protocol::Http).filter(is_here)).collect()
+}
+
+/// The URL of a host's ref-engines object (well-known-uri-ref-engine-discovery, "`oci-host-ref-engines` well-known URI registration").
 fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<Url, Remark> {
     let host = port.map_or(host.to_string(), |port| format!("{host}:{port}"));
     let url = Url::parse(&format!("{}://{host}/{WELL_KNOWN_PATH}", protocol.scheme()));
@@ -136,6 +140,19 @@ fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<U
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_asked_over_https_and_only_this_machine_over_http_too() {
+        let asked = |protocols: &[Protocol], name: &str| {
+            let name = ImageName::parse(name).unwrap();
+            let asked = candidates(protocols, &name);
+            asked.iter().map(|(protocol, host)| format!("{}://{host}", protocol.scheme())).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&[], "a.example.com/app"), ["https://a.example.com", "https://example.com"]);
+        assert_eq!(asked(&[], "localhost/app"), ["https://localhost", "http://localhost"]);
+        let both = [Protocol::Http, Protocol::Https];
+        assert_eq!(asked(&both, "example.com/app"), ["http://example.com", "https://example.com"]);
+    }
 
     #[test]
     fn a_port_replaces_the_protocol_s_own_and_addresses_keep_their_brackets() {

@@ -57,27 +57,22 @@ impl Configuration {
 
     /// Reads and merges files, the most preferred first, which `open` opens. Missing files are skipped; what is wrong is kept as remarks.
     pub fn read<R: Read>(paths: &[PathBuf], open: impl Fn(&Path) -> io::Result<R>) -> Configuration {
-        let mut merged = BTreeMap::new();
         let mut remarks = Remarks::default();
+        let mut files = Vec::new();
         for path in paths {
             match read_file(path, &open) {
-                Ok(Some((uri, object))) => {
-                    for (key, value) in object {
-                        merged.entry(key).or_insert_with(|| (uri.clone(), path.clone(), value));
-                    }
-                }
+                Ok(Some((uri, object))) => files.push((path, uri, object)),
                 Ok(None) => {}
                 Err(problem) => remarks.push(Remark::Configuration { path: path.clone(), problem }),
             }
         }
-        let mut merged: Vec<_> = merged.into_iter().collect();
-        // A stable sort, so that keys of equal length stay in the order of their bytes, in which the map has them.
-        merged.sort_by_key(|(key, _)| std::cmp::Reverse(key.chars().count()));
         let mut keys = Vec::new();
-        for (key, (uri, path, value)) in merged {
-            match ere::compile(&key) {
-                Ok(expression) => keys.push(Key { text: key, expression, uri, value }),
-                Err(error) => remarks.push(Remark::ConfigurationKey { path, problem: error.to_string() }),
+        for (text, Source { path, uri, value }) in by_preference(merge(files)) {
+            match ere::compile(&text) {
+                Ok(expression) => keys.push(Key { text, expression, uri, value }),
+                Err(error) => {
+                    remarks.push(Remark::ConfigurationKey { path: path.clone(), problem: error.to_string() });
+                }
             }
         }
         Configuration { keys, remarks }
@@ -100,8 +95,36 @@ impl Configuration {
     }
 }
 
-/// What a file has: ref-engines objects by regular expression.
+/// The content of a file: ref-engines objects by regular expression.
 type Content = Map<String, Value>;
+
+/// The value of a key, and the file that has it.
+struct Source<'a> {
+    path: &'a PathBuf,
+    uri: Url,
+    value: Value,
+}
+
+/// Merges files, the most preferred first: for each key, the value of the most preferred file that has the key counts, whole
+/// (xdg-ref-engine-discovery, "XDG representation").
+fn merge(files: Vec<(&PathBuf, Url, Content)>) -> BTreeMap<String, Source<'_>> {
+    let mut merged = BTreeMap::new();
+    for (path, uri, content) in files {
+        for (key, value) in content {
+            merged.entry(key).or_insert_with(|| Source { path, uri: uri.clone(), value });
+        }
+    }
+    merged
+}
+
+/// Orders keys by preference: the longest first, keys of equal length as the POSIX locale sorts them, by their bytes
+/// (xdg-ref-engine-discovery, "Regexp ref-engines objects").
+fn by_preference(merged: BTreeMap<String, Source<'_>>) -> Vec<(String, Source<'_>)> {
+    let mut keys: Vec<_> = merged.into_iter().collect();
+    // A stable sort keeps keys of equal length in the order of their bytes, which is the order of the map.
+    keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.chars().count()));
+    keys
+}
 
 /// The URI and the content of a file; none where there is none.
 fn read_file<R: Read>(path: &Path, open: impl Fn(&Path) -> io::Result<R>) -> Result<Option<(Url, Content)>, String> {

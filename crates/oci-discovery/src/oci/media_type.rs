@@ -25,8 +25,6 @@ pub const DOCKER_GENERIC_MANIFEST: &str = "application/vnd.docker.distribution.m
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The ref-engines object at `/.well-known/oci-host-ref-engines` (oci-discovery).
 pub const REF_ENGINES: &str = "application/vnd.oci.ref-engines.v1+json";
-/// A consumer's local configuration: ref-engines objects by regular expression (oci-discovery).
-pub const REGEXP_REF_ENGINES: &str = "application/vnd.oci.regexp-ref-engines.v1+json";
 /// `oci-layout` at the root of an image layout (image-spec, image-layout).
 pub const LAYOUT_HEADER: &str = "application/vnd.oci.layout.header.v1+json";
 /// Any bytes.
@@ -58,6 +56,6 @@ pub fn is_image_config(media_type: &str) -> bool {
 
 /// A layer whose licence may forbid handing it out, so that a layout may lack it: OCI's `nondistributable` and Docker's
 /// `foreign` layers.
-pub fn is_non_distributable(media_type: &str) -> bool {
+pub(crate) fn is_non_distributable(media_type: &str) -> bool {
     media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
 }

@@ -1,9 +1,9 @@
 //! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags under which clients without the referrers
 //! API keep the list of a manifest's referrers.
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 
-/// The algorithm and encoded parts of a fallback tag are cut to these lengths.
+/// The encoded part of a fallback tag is cut to this length.
 const FALLBACK_ENCODED: usize = 64;
 
 /// The fallback tag of a digest: the tag whose index lists the referrers of the digest.
@@ -21,16 +21,15 @@ pub fn is_fallback_list_tag(tag: &str) -> bool {
 pub fn is_fallback_tag(tag: &str) -> bool {
     let stem = tag.split('.').next().unwrap_or_default();
     stem.split_once('-').is_some_and(|(algorithm, encoded)| {
-        matches!(algorithm, "sha256" | "sha512" | "blake3")
-            && encoded.len() == FALLBACK_ENCODED
+        encoded.len() == FALLBACK_ENCODED
             && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && algorithm.parse::<Algorithm>().is_ok()
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
 
     #[test]
     fn fallback_tags_are_recognised_and_cut() {
