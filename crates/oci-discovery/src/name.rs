@@ -300,9 +300,9 @@ pub enum NameError {
     Query { at: Place },
     #[error("{at}: `%` is not followed by two hexadecimal digits; write `%25` for a percent sign")]
     Triplet { at: Place },
-    #[error("{at}: a {part} holds no non-ASCII character, found {found:?}; {}", non_ascii_hint(*.part))]
+    #[error("{at}: a {part} must not have non-ASCII characters, found {found:?}; {}", non_ascii_hint(*.part))]
     NonAscii { at: Place, part: Part, found: char },
-    #[error("{at}: a {part} holds no {found:?} (RFC 3986); percent-encode it as `%{:02X}` or leave it out", *.found as u32)]
+    #[error("{at}: a {part} must not have {found:?} (RFC 3986); percent-encode it as `%{:02X}` or leave it out", *.found as u32)]
     Forbidden { at: Place, part: Part, found: char },
 }
 
@@ -490,17 +490,17 @@ mod tests {
             ("exa%mple.com/app", 4, "`%` is not followed by two hexadecimal digits"),
             ("example.com/my app", 15, "percent-encode it as `%20`"),
             ("example.com/a\0b", 14, "percent-encode it as `%00`"),
-            ("example.com/app#a#b", 18, "a fragment holds no '#'"),
-            ("example.com/a\\b", 14, "a path holds no '\\\\'"),
+            ("example.com/app#a#b", 18, "a fragment must not have '#'"),
+            ("example.com/a\\b", 14, "a path must not have '\\\\'"),
             ("bücher.example/app", 2, "xn--"),
-            ("example.com/bücher#é", 14, "a path holds no non-ASCII character"),
-            ("example.com/a#üé", 15, "a fragment holds no non-ASCII character"),
+            ("example.com/bücher#é", 14, "a path must not have non-ASCII characters"),
+            ("example.com/a#üé", 15, "a fragment must not have non-ASCII characters"),
             ("[::1/app", 1, "not an IP address in brackets"),
             ("[::1]x/app", 1, "not an IP address in brackets"),
             ("[fe80::1%25eth0]/app", 1, "without a zone"),
             ("[::01.2.3.4]/app", 1, "not an IP address in brackets"),
             ("[v.a]/app", 1, "not an IP address in brackets"),
-            ("exam[ple.com/app", 5, "a host holds no '['"),
+            ("exam[ple.com/app", 5, "a host must not have '['"),
         ] {
             let message = message(text);
             assert!(message.starts_with(&format!("image name {text:?}, column {column}: ")), "{message}");

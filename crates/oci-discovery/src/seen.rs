@@ -60,6 +60,7 @@ impl Seen {
         self.part(key).lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the remainder is less than the number of parts")]
     fn part(&self, key: Key) -> &Mutex<HashSet<Key>> {
         &self.0[(key % PARTS as Key) as usize]
     }

@@ -419,7 +419,7 @@ pub enum TemplateError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum SyntaxProblem {
-    #[error("literal text holds no {found:?}; percent-encode it")]
+    #[error("literal text must not have {found:?}; percent-encode it")]
     Literal { found: char },
     #[error("`%` is not followed by two hexadecimal digits; write `%25` for a percent sign")]
     Triplet,
@@ -431,9 +431,7 @@ pub enum SyntaxProblem {
     ReservedOperator { found: char },
     #[error("a variable name is missing")]
     NoName,
-    #[error(
-        "a variable name holds letters, digits, `_`, percent triplets and single dots between them, found {found:?}"
-    )]
+    #[error("a variable name has letters, digits, `_`, percent triplets and single dots between them, found {found:?}")]
     Name { found: char },
     #[error("a prefix is `:` and a number from 1 to 9999, without leading zeros")]
     Prefix,

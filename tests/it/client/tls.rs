@@ -73,5 +73,5 @@ fn an_index_over_http_that_https_led_to_is_a_warning() {
     let output = trusting(&server, "resolve").arg("example.com/app").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let said = super::program::messages(&output);
-    assert!(said.contains("warning") && said.contains("nothing protects on the way"), "{said}");
+    assert!(said.contains("warning") && said.contains("which has no protection"), "{said}");
 }

@@ -1,8 +1,7 @@
 //! CAS engines: where the blob of a descriptor is (cas-template; ref-engine discovery, "Ref-engines objects").
 //!
 //! A publisher names CAS engines in the ref-engines object, in an entry of the index, and in any descriptor below. The nearest engine
-//! is asked first, because whoever wrote the descriptor knows most about its blob. A digest decides whether a blob is right, so a
-//! consumer may ask any engine in any order.
+//! is asked first. The digest decides whether a blob is correct, so any order is safe.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ use crate::name::ImageName;
 use crate::oci::Descriptor;
 use crate::template::cas_variables;
 
-/// The CAS engines for the blob of a descriptor, in the order in which a consumer asks them: those of the descriptor itself, then those of
-/// the documents that led to it, the nearest first.
+/// The CAS engines for the blob of a descriptor, in the order of requests: those of the descriptor itself, then those of the documents that
+/// led to the descriptor, the nearest first.
 ///
 /// ```
 /// use oci_discovery::discovery::{CasEngines, RefEngines, Remarks};

@@ -1,9 +1,8 @@
-//! A JSON document over HTTP, read as strictly as helps and no stricter.
+//! JSON documents over HTTP: the ref-engines object and the index.
 //!
-//! Sites are written by hand and served by whatever is there, so some faults are tolerated, because nothing can be
-//! misread through them: a missing `Content-Type`, or one that only says "JSON", "text" or "bytes" ([`GENERIC`]), and a
-//! missing or wrong charset, since JSON is UTF-8 whatever a header says (RFC 8259, section 8.1). Each is reported. A media
-//! type that claims the document to be something else is believed, and the document refused.
+//! Sites are written by hand and served by any web server, so a consumer tolerates faults that cannot change the meaning of a document, with a
+//! remark: a missing `Content-Type`, a generic one ([`GENERIC`]), and a missing or wrong charset, because JSON is UTF-8 (RFC 8259,
+//! section 8.1). A document with the media type of another document is rejected.
 
 use serde_json::Value;
 use url::Url;
@@ -14,15 +13,15 @@ use super::remark::{Remark, Remarks};
 use crate::json;
 use crate::oci::media_type;
 
-/// Media types that say nothing against a JSON document being the expected one.
+/// Generic media types, which the expected JSON document may have.
 const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/json", "text/plain"];
 
-/// A document and where it came from.
+/// A document and its URL.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
-    /// The URL that answered, after redirects: what relative references in it are resolved against.
+    /// The URL after redirects: the base of relative references (RFC 3986, 5.1.3).
     pub(super) url: Url,
-    /// Its content, not yet parsed: how an index is best parsed differs from a small object.
+    /// The content, not parsed yet: an index needs another parser than a small object.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -33,8 +32,8 @@ impl Document {
     }
 }
 
-/// Fetches a document that should have this media type and at most the `left` bytes, from which what is read is taken. What is
-/// tolerated goes to `remarks`.
+/// Fetches a document of the media type `expected` (well-known-uri-ref-engine-discovery, "Ref-engines media types"; index-template) with at most
+/// `left` bytes, and subtracts the bytes read. Tolerated faults go to `remarks`.
 pub(super) fn get(
     fetch: &dyn Fetch,
     url: &Url,
@@ -55,6 +54,7 @@ pub(super) fn get(
     Ok(Document { url, bytes })
 }
 
+/// Compares the media type with the expected one, and tolerates a generic one and a missing charset, with a remark.
 fn check_type(
     url: &Url,
     expected: &'static str,
@@ -73,7 +73,14 @@ fn check_type(
     Ok((!is_utf8).then(|| Remark::Charset { url: url.clone(), found: charset }))
 }
 
-/// A `Content-Type` header (RFC 9110, section 8.3) as far as it matters here.
+/// The media type and the charset of a `Content-Type` header (RFC 9110, section 8.3).
+///
+/// ```
+/// use oci_discovery::discovery::ContentType;
+///
+/// let content_type = ContentType::parse("Application/JSON; charset=\"UTF-8\"");
+/// assert_eq!((content_type.media_type.as_str(), content_type.charset.as_deref()), ("application/json", Some("utf-8")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentType {
     /// The media type without parameters, in lower case.
@@ -83,7 +90,7 @@ pub struct ContentType {
 }
 
 impl ContentType {
-    /// Reads a header's value. Anything is read as something: what is no media type is equal to none that is expected.
+    /// Reads a header's value. A malformed value gives a media type that equals no expected one.
     pub fn parse(value: &str) -> ContentType {
         let mut parts = value.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! Engines as documents name them: a `protocol`, its configuration, and the URI of the document, which relative
-//! references are resolved against.
+//! Ref engines and CAS engines, as the documents list them (xdg-ref-engine-discovery, "Ref-engines objects"): a `protocol` with its
+//! configuration, and the URI of the document, the base of relative references.
 
 use std::sync::Arc;
 
@@ -13,16 +13,31 @@ use super::url::is_web;
 use crate::json::{self, JsonError, ValueText};
 use crate::template::{Template, Variables};
 
-/// How many engines of one list are looked at. A site has one or two; a list without end would be a way to keep a consumer
-/// busy for as long.
+/// The most engines of one list. A site has one or two; a longer list would let a site occupy a consumer.
 const MAX_ENGINES: usize = 16;
 
-/// One entry of `refEngines` or `casEngines`; serialized as the existing Python resolver prints it.
+/// One entry of `refEngines` or `casEngines`; serialized in the form of the Python resolver.
+///
+/// ```
+/// use oci_discovery::discovery::Engine;
+/// use oci_discovery::json::ValueText;
+/// use oci_discovery::template::Variables;
+/// use serde_json::json;
+/// use std::sync::Arc;
+///
+/// let config = ValueText::from(&json!({"protocol": "oci-index-template-v1", "uri": "/index/{+path}"}));
+/// let uri = "https://example.com/.well-known/oci-host-ref-engines".parse()?;
+/// let engine = Engine { config, uri: Arc::new(uri) };
+/// assert_eq!(engine.protocol(), "oci-index-template-v1");
+/// let variables = Variables::new().with("path", "team/app");
+/// assert_eq!(engine.expand(&variables)?.as_str(), "https://example.com/index/team/app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Engine {
-    /// The entry as it was read.
+    /// The entry as read.
     pub config: ValueText,
-    /// The URI of the document that has it: a URL, or a `file` URI for a local configuration.
+    /// The URI of the document: a URL, or a `file` URI for a local configuration.
     #[serde(serialize_with = "as_text")]
     pub uri: Arc<Url>,
 }
@@ -32,7 +47,7 @@ fn as_text<S: serde::Serializer>(uri: &Url, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Engine {
-    /// The protocol; [`read_list`] made sure that there is one.
+    /// The protocol; empty if the entry has none, which [`read_list`] rejects.
     pub fn protocol(&self) -> String {
         match self.config.get("protocol") {
             Some(Value::String(protocol)) => protocol,
@@ -40,8 +55,8 @@ impl Engine {
         }
     }
 
-    /// The host of the engine's `uri`, where it stands there as it is, without variables.
-    pub fn literal_host(&self) -> Option<String> {
+    /// The host of the engine's `uri`, if it has no variables.
+    pub(super) fn literal_host(&self) -> Option<String> {
         let uri = self.config.get("uri")?;
         let text = uri.as_str()?;
         let (before, _) = text.split_once('{').unwrap_or((text, ""));
@@ -70,8 +85,19 @@ impl Engine {
 /// Expands a template and resolves the result against the URI of the document that has the template (index-template; cas-template;
 /// RFC 3986, section 5).
 ///
+/// ```
+/// use oci_discovery::discovery::engine::expand;
+/// use oci_discovery::template::{Template, Variables};
+///
+/// let (template, document) = (Template::parse("../blobs/{x}")?, "https://example.com/index/team/app".parse()?);
+/// let url = expand(&template, &document, &Variables::new().with("x", "a b"))?;
+/// assert_eq!(url.as_str(), "https://example.com/index/blobs/a%20b");
+/// assert!(expand(&Template::parse("file:///etc/passwd")?, &document, &Variables::new()).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
-/// The template does not expand, or not to the URL of a resource that is fetched over http or https.
+/// The values do not fit the template, or the result is malformed or neither an http nor an https URL.
 pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Result<Url, EngineError> {
     let uri = || document.clone();
     let reference = template.expand(variables).map_err(|source| EngineError::Template { uri: uri(), source })?;
@@ -88,8 +114,22 @@ pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Res
     }
 }
 
-/// The engines in what a document has as its list `list`, whatever their protocol: whoever asks one looks whether it is `spoken`.
-/// Those that are not, and what is malformed and left out, are remarked on.
+/// The engines in the list `list` of a document, of any protocol (xdg-ref-engine-discovery, "Ref-engines objects"); `found` is the value of
+/// that property. A missing list is empty. Malformed entries are skipped, with a remark; entries of another protocol than `spoken` are kept,
+/// with a remark, and the caller ignores them.
+///
+/// ```
+/// use oci_discovery::discovery::Remarks;
+/// use oci_discovery::discovery::engine::read_list;
+/// use serde_json::json;
+/// use std::sync::Arc;
+///
+/// let list = json!([{"protocol": "docker"}, {"uri": "/{path}"}]);
+/// let (uri, mut remarks) = (Arc::new("https://example.com/".parse()?), Remarks::default());
+/// let engines = read_list(Some(&list), "refEngines", "oci-index-template-v1", &uri, &mut remarks);
+/// assert_eq!((engines[0].protocol().as_str(), engines.len(), remarks.len()), ("docker", 1, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_list(
     found: Option<&Value>,
     list: &'static str,
@@ -175,6 +215,16 @@ mod tests {
         assert!(expanded("{/path", base).unwrap_err().contains("cannot be used"));
         let missing = engine(Value::Null, base).expand(&Variables::new()).unwrap_err();
         assert!(missing.to_string().contains("found null"), "{missing}");
+    }
+
+    #[test]
+    fn a_list_without_end_is_cut() {
+        let entry = json!({"protocol": "p"});
+        let object = json!({"refEngines": vec![entry; MAX_ENGINES + 1]});
+        let (uri, mut remarks) = (Arc::new("https://example.com/".parse().unwrap()), Remarks::default());
+        let engines = read_list(object.get("refEngines"), "refEngines", "p", &uri, &mut remarks);
+        assert_eq!(engines.len(), MAX_ENGINES);
+        assert!(matches!(remarks[..], [Remark::TooManyEngines { count, .. }] if count == MAX_ENGINES + 1));
     }
 
     #[test]

@@ -1,14 +1,13 @@
-//! POSIX extended regular expressions (IEEE Std 1003.1, section 9.4), which the keys of a local configuration are.
+//! POSIX extended regular expressions (IEEE Std 1003.1, section 9.4): the keys of a local configuration.
 //!
-//! They are translated to the syntax of the `regex` crate, which matches in linear time whatever the expression. Only
-//! whether an expression matches is asked, so the rules on which of several matches counts make no difference. What the
-//! standard leaves undefined, and what means something else in other dialects (`\d`, `(?:`, a lone `{`, `*` with nothing before it), is an
-//! error rather than a guess. Two forms that it leaves undefined but all implementations agree on are accepted: a
-//! repetition of a repetition (`a**`), and an empty alternative (`a|`, `()`).
+//! [`compile`] translates an expression to the syntax of the `regex` crate, which matches every expression in linear time. A consumer asks only
+//! whether an expression matches, so the rules for choosing between several matches have no effect. Forms that the standard leaves undefined
+//! or that have another meaning in other dialects (`\d`, `(?:`, a lone `{`, `*` at the beginning) are errors. Two undefined forms are
+//! accepted, because all implementations agree on them: a repetition of a repetition (`a**`), and an empty alternative (`a|`, `()`).
 
 use regex::Regex;
 
-/// An expression that is not one.
+/// A malformed expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{expression:?}, column {column}: {problem}")]
 pub(super) struct EreError {
@@ -16,16 +15,16 @@ pub(super) struct EreError {
     pub expression: String,
     /// The column, in characters from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// The fault there.
     pub problem: String,
 }
 
-/// The most repetitions in an interval such as `{1,255}`: POSIX's `RE_DUP_MAX`.
+/// The most repetitions in an interval such as `{1,255}`: `RE_DUP_MAX` of POSIX.
 const MAX_REPETITIONS: u32 = 255;
-/// Groups in groups beyond this have no use, and each level is a call here and in the parser behind.
+/// The most nested groups. Each level is a recursive call, here and in the parser of `regex`.
 const MAX_NESTING: usize = 50;
 
-/// Compiles an expression.
+/// Compiles an expression (IEEE Std 1003.1, section 9.4).
 pub(super) fn compile(expression: &str) -> Result<Regex, EreError> {
     let mut translator = Translator { expression, rest: expression, out: String::with_capacity(2 * expression.len()) };
     translator.alternatives(0)?;
@@ -72,7 +71,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Alternatives up to the end or a `)`, which is left.
+    /// Alternatives up to the end or before a `)`.
     fn alternatives(&mut self, depth: usize) -> Result<(), EreError> {
         if depth > MAX_NESTING {
             return Err(self.error(format!("groups are nested more than {MAX_NESTING} deep")));
@@ -89,7 +88,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// One atom or anchor. Whether a repetition may follow.
+    /// One atom or anchor. Returns whether a repetition may follow.
     fn atom(&mut self, depth: usize) -> Result<bool, EreError> {
         match self.rest.chars().next() {
             Some('(') => return self.group(depth).map(|()| true),
@@ -133,7 +132,7 @@ impl Translator<'_> {
         let place = self.rest;
         self.next();
         match self.next() {
-            // POSIX defines escapes of special characters only; of other punctuation no implementation makes anything else.
+            // POSIX defines escapes of special characters only; all implementations agree on other punctuation.
             Some(escaped) if !escaped.is_alphanumeric() => {
                 self.literal(escaped);
                 Ok(())
@@ -148,7 +147,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The repetitions that follow what was written from `start` on.
+    /// The repetitions of the output from `start` on.
     fn repetitions(&mut self, start: usize, may_repeat: bool) -> Result<(), EreError> {
         while let Some(symbol @ ('*' | '+' | '?' | '{')) = self.rest.chars().next() {
             if !may_repeat {
@@ -161,7 +160,7 @@ impl Translator<'_> {
                     symbol.to_string()
                 }
             };
-            // In a group of its own, because `a*?` is not a repetition of `a*` in the other syntax.
+            // In a group, because `a*?` is not a repetition of `a*` in the syntax of `regex`.
             self.out.insert_str(start, "(?:");
             self.out.push_str(&repetition);
             self.out.push(')');
@@ -188,7 +187,7 @@ impl Translator<'_> {
         Ok(format!("{{{low},{}}}", high.map_or(String::new(), |high| high.to_string())))
     }
 
-    /// A bracket expression, in which a backslash is a character like any other.
+    /// A bracket expression, in which a backslash is an ordinary character.
     fn bracket(&mut self) -> Result<(), EreError> {
         let unclosed = self.error("the bracket expression that starts here is not closed; add `]`, or write `\\[`");
         self.next();
@@ -220,11 +219,11 @@ impl Translator<'_> {
     }
 
     fn range(&mut self, low: char, high: char) {
-        // By code points, so that no character of the other syntax's own is among them.
+        // As code points, so that no character is special in the syntax of `regex`.
         self.out.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(low), u32::from(high)));
     }
 
-    /// `[:alpha:]` and the like. Whether there was one.
+    /// A class such as `[:alpha:]`. Returns whether there was one.
     fn class(&mut self) -> Result<bool, EreError> {
         const CLASSES: [&str; 12] = [
             "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit",
@@ -239,7 +238,7 @@ impl Translator<'_> {
         Ok(true)
     }
 
-    /// One character of a bracket expression, also as `[.x.]` or `[=x=]`, which mean the character itself in the C locale.
+    /// One character of a bracket expression, also as `[.x.]` or `[=x=]`, which stand for the character itself in the POSIX locale.
     fn element(&mut self) -> Result<Option<char>, EreError> {
         for (open, close) in [("[.", ".]"), ("[=", "=]")] {
             let Some(rest) = self.rest.strip_prefix(open) else { continue };

@@ -1,4 +1,4 @@
-//! Why a document or an engine cannot be used.
+//! Why a document or an engine is unusable.
 
 use url::Url;
 
@@ -6,7 +6,7 @@ use super::fetch::{FetchError, FetchErrorKind};
 use crate::json::JsonError;
 use crate::template::TemplateError;
 
-/// Why a document could not be had.
+/// Why a document was not fetched, or is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// The request failed, or its body did.
@@ -20,7 +20,7 @@ pub enum DocumentError {
         /// The status.
         status: u16,
     },
-    /// A media type that says it is something else.
+    /// A media type of another document.
     #[error("{url} is served as {found:?}, expected {expected}")]
     MediaType {
         /// The URL.
@@ -30,20 +30,20 @@ pub enum DocumentError {
         /// The media type of the response.
         found: String,
     },
-    /// A body in a compression that was not asked for.
-    #[error("{url} is sent in the encoding {encoding:?}, which was not asked for: serve it as it is")]
+    /// A compressed body; a client accepts none.
+    #[error("{url} has the content encoding {encoding:?}, expected none: serve the document uncompressed")]
     Encoding {
         /// The URL.
         url: Url,
         /// `Content-Encoding`.
         encoding: String,
     },
-    /// No JSON, or of another form than expected.
+    /// Not JSON, or JSON of another form than expected.
     #[error("the content of {url} cannot be used")]
     Json {
         /// The URL.
         url: Url,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: JsonError,
     },
@@ -55,12 +55,12 @@ impl DocumentError {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::Certificate)
     }
 
-    /// Whether there was no answer at all.
+    /// Whether no server answered.
     pub(super) fn is_no_answer(&self) -> bool {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::NoAnswer)
     }
 
-    /// Whether the server says that there is no such document.
+    /// Whether the server answered that the document does not exist.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, DocumentError::Status { status: 404 | 410, .. })
     }
@@ -69,12 +69,12 @@ impl DocumentError {
 /// Why an engine gives no URL.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// No template where the protocol wants one.
+    /// A missing template (index-template; cas-template: `uri` is required).
     #[error("an engine in {uri} has no usable \"uri\": expected a string, found {found}")]
     NoTemplate {
         /// The document.
         uri: Url,
-        /// What is there.
+        /// The JSON type found.
         found: &'static str,
     },
     /// The template is malformed, or cannot be expanded.
@@ -82,30 +82,30 @@ pub enum EngineError {
     Template {
         /// The document.
         uri: Url,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: TemplateError,
     },
-    /// What the template expands to is no URL.
+    /// The template expands to a malformed URL.
     #[error("{template:?} in {uri} expands to {reference:?}, which is not a URL ({problem})")]
     NotAUrl {
         /// The document.
         uri: Url,
         /// The template.
         template: String,
-        /// What it expands to.
+        /// The expansion.
         reference: String,
-        /// What the parser said.
+        /// The parser's error.
         problem: url::ParseError,
     },
-    /// The template leads to a scheme that is not fetched.
+    /// The template leads to a scheme other than http and https.
     #[error("{template:?} in {uri} leads to {url}: only http and https are fetched")]
     Scheme {
         /// The document.
         uri: Url,
         /// The template.
         template: String,
-        /// What it leads to.
+        /// The URL.
         url: Url,
     },
 }

@@ -1,23 +1,23 @@
-//! How documents are asked for: the one thing that this crate leaves to its caller.
+//! Requests for documents, which the caller sends.
 
 use std::error::Error;
 
 use url::Url;
 
-/// A client that sends GET requests.
+/// A client that sends GET requests. The [front page](crate) has an implementation over HTTP.
 ///
-/// The client follows redirects as far as it permits them, sends no credentials, and limits the time of a request.
+/// The client decides which requests and redirects are permitted, sends no credentials, and limits the time of a request.
 pub trait Fetch {
-    /// Sends a GET for `url` and returns when the headers have arrived.
+    /// Sends a GET for `url` with the header `Accept`, and returns after the response headers.
     ///
     /// # Errors
-    /// There is no response, or the client does not permit the request.
+    /// No response, or the client does not permit the request.
     fn get(&self, url: &Url, accept: &'static str) -> Result<Response<'_>, FetchError>;
 }
 
-/// A response whose body is not read yet.
+/// A response with an unread body.
 pub struct Response<'a> {
-    /// The URL that answered, after redirects: relative references are resolved against it.
+    /// The URL after redirects: the base of relative references (RFC 3986, 5.1.3).
     pub url: Url,
     /// The status code.
     pub status: u16,
@@ -29,36 +29,43 @@ pub struct Response<'a> {
     pub body: ReadBody<'a>,
 }
 
-/// Reads a body of at most as many bytes as its argument says, and subtracts the bytes that it read, also where it fails: several bodies can
-/// so share one limit.
+/// Reads a body of at most as many bytes as its argument, and subtracts the bytes read, also after an error: several bodies can share one
+/// limit.
 pub type ReadBody<'a> = Box<dyn FnOnce(&mut u64) -> Result<Vec<u8>, FetchError> + 'a>;
 
-/// Why a request brought no document. Its message is that of the client's own error, which names the URL.
+/// Why a request failed. Its message is that of the client's own error, which names the URL.
+///
+/// ```
+/// use oci_discovery::discovery::{FetchError, FetchErrorKind};
+///
+/// let error = FetchError::new(FetchErrorKind::NoAnswer, "https://example.com/: connection refused");
+/// assert_eq!(error.to_string(), "https://example.com/: connection refused");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub struct FetchError {
-    /// What it means for the resolution.
+    /// The consequence for the resolution.
     pub kind: FetchErrorKind,
     /// The client's own error.
     source: Box<dyn Error + Send + Sync>,
 }
 
 impl FetchError {
-    /// The error of a client.
+    /// Wraps the error of a client.
     pub fn new(kind: FetchErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> FetchError {
         FetchError { kind, source: source.into() }
     }
 }
 
-/// What a failed request means for the resolution.
+/// The consequence of a failed request for the resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchErrorKind {
-    /// No server answered. Then a host may be asked over another protocol.
+    /// No server answered. The host may be asked over another protocol.
     NoAnswer,
-    /// A certificate was not trusted. Then nothing more is asked over plain HTTP.
+    /// A certificate was not trusted. No further request goes over plain HTTP.
     Certificate,
     /// The body is larger than its limit.
     TooLarge,
-    /// Anything else.
+    /// Another failure.
     Other,
 }

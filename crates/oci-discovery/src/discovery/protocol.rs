@@ -1,4 +1,4 @@
-//! The fixed words of the protocol.
+//! The fixed names of the protocol.
 
 /// The path of the ref-engines object below a host (well-known-uri-ref-engine-discovery).
 pub const WELL_KNOWN_PATH: &str = ".well-known/oci-host-ref-engines";

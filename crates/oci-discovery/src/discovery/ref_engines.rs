@@ -1,5 +1,5 @@
-//! The ref-engines object, which a host serves at `/.well-known/oci-host-ref-engines` (oci-discovery): how a consumer reads it, and how a
-//! publisher writes it.
+//! The ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"), which a host serves at `/.well-known/oci-host-ref-engines`. A
+//! consumer reads it ([`RefEngines::read`]), a publisher writes it ([`write()`]).
 
 use std::sync::Arc;
 
@@ -15,25 +15,37 @@ use super::remark::Remarks;
 use crate::json;
 use crate::oci::media_type;
 
-/// The most bytes that a ref-engines object may have: a hundred times what one needs.
+/// The most bytes of a ref-engines object; most have some hundred.
 pub const MAX_BYTES: u64 = 64 * 1024;
 
-/// A ref-engines object, as far as it is well-formed.
+/// The well-formed part of a ref-engines object.
+///
+/// ```
+/// use oci_discovery::discovery::{RefEngines, Remarks};
+/// use serde_json::json;
+///
+/// let object = json!({"refEngines": [{"protocol": "oci-index-template-v1", "uri": "https://{host}/index/{+path}"}]});
+/// let read = RefEngines::read(&"https://example.com/".parse()?, &object, &mut Remarks::default())?;
+/// assert_eq!((read.ref_engines.len(), read.cas_engines.len()), (1, 0));
+/// assert!(RefEngines::read(&read.uri, &json!([]), &mut Remarks::default()).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefEngines {
-    /// Where it came from, after redirects; a `file` URI for a local configuration.
+    /// The URL after redirects; a `file` URI for a local configuration.
     pub uri: Arc<Url>,
-    /// Its `refEngines`, of any protocol.
+    /// `refEngines`, of any protocol.
     pub ref_engines: Vec<Engine>,
-    /// Its `casEngines`, of any protocol.
+    /// `casEngines`, of any protocol.
     pub cas_engines: Arc<[Engine]>,
 }
 
 impl RefEngines {
-    /// Reads a ref-engines object. Both lists are optional, and what is wrong in them is skipped with a remark.
+    /// Reads a ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"). Both lists are optional. Malformed parts are skipped,
+    /// with a remark.
     ///
     /// # Errors
-    /// It is no JSON object.
+    /// The value is not a JSON object.
     pub fn read(uri: &Url, value: &Value, remarks: &mut Remarks) -> Result<RefEngines, json::JsonError> {
         let object = json::object(value, "the ref-engines object")?;
         let (uri, list) = (Arc::new(uri.clone()), |name: &str| object.get(name));
@@ -51,8 +63,15 @@ pub(super) fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result
     RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
 }
 
-/// The canonical bytes of a ref-engines object with one index template, and with a CAS template unless that depends on the image: then
-/// only an index can give it.
+/// The canonical bytes of a ref-engines object with one index template. A CAS template that depends on the image belongs into the index
+/// instead.
+///
+/// ```
+/// use oci_discovery::discovery::ref_engines::write;
+///
+/// let object = write("https://{host}/index/{+path}", None);
+/// assert_eq!(object, br#"{"refEngines":[{"protocol":"oci-index-template-v1","uri":"https://{host}/index/{+path}"}]}"#);
+/// ```
 pub fn write(index_template: &str, cas_template: Option<&str>) -> Vec<u8> {
     let mut object = Map::new();
     let ref_engine = json!({"protocol": INDEX_TEMPLATE_PROTOCOL, "uri": index_template});
@@ -63,7 +82,12 @@ pub fn write(index_template: &str, cas_template: Option<&str>) -> Vec<u8> {
     json::canonical(&Value::Object(object))
 }
 
-/// A `casEngines` entry for a template.
+/// An entry of `casEngines` for a template (cas-template).
+///
+/// ```
+/// let entry = oci_discovery::discovery::ref_engines::cas_engine("/cas/{encoded}");
+/// assert_eq!(entry["protocol"], "oci-cas-template-v1");
+/// ```
 pub fn cas_engine(template: &str) -> Value {
     json!({"protocol": CAS_TEMPLATE_PROTOCOL, "uri": template})
 }

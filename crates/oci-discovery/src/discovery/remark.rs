@@ -1,4 +1,4 @@
-//! What a consumer has to say of what it found, short of an error: resolution goes on past a site's faults, and tells them.
+//! Remarks: the faults of a site that do not end a resolution, and the ways that the resolution took.
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::name::ImageName;
 use crate::oci::Platform;
 use crate::oci::index::EntryError;
 
-/// How much a remark matters.
+/// The severity of a remark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing is wrong; it tells which way was taken.
+    /// No fault: the way that the resolution took.
     Note,
-    /// Something should be put right, here or on the site.
+    /// A fault, here or of the site.
     Warning,
 }
 
@@ -31,11 +31,11 @@ impl std::fmt::Display for Severity {
     }
 }
 
-/// The most remarks that are kept. A site could be worth one with each few bytes that it serves, and none takes more than what was said of
-/// the URLs of one blob.
+/// The most remarks that are kept. A site could cause one with every few bytes that it serves, and the longest takes as much as the
+/// messages about the URLs of one blob.
 const MAX_REMARKS: usize = 200;
 
-/// Remarks, in order: the first so many, and how many more there were.
+/// Remarks, in order: the first 200, and the number of further ones ([`Remark::More`]).
 #[derive(Debug, Default)]
 pub struct Remarks(Vec<Remark>);
 
@@ -73,17 +73,29 @@ impl Deref for Remarks {
     }
 }
 
-/// One remark. Its message is complete in one line, causes included.
+/// One remark. Its message is one line, with the causes.
+///
+/// ```
+/// use oci_discovery::discovery::{RefEngines, Remarks, Severity};
+///
+/// let mut remarks = Remarks::default();
+/// let object = serde_json::json!({"refEngines": [{"protocol": "docker"}, 7]});
+/// RefEngines::read(&"https://example.com/".parse()?, &object, &mut remarks)?;
+/// let severities: Vec<Severity> = remarks.iter().map(|remark| remark.severity()).collect();
+/// assert_eq!(severities, [Severity::Note, Severity::Warning]);
+/// assert!(remarks[1].to_string().ends_with("skipping refEngines[1]: expected an object, found a number"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Remark {
-    /// A document of no type, or of one that says little.
+    /// A document with no media type, or a generic one.
     #[error("{url} is served {}, expected {expected}", served(.found))]
     MediaType {
         /// The document.
         url: Url,
-        /// The media type it should have.
+        /// The expected media type.
         expected: &'static str,
-        /// The one it has.
+        /// The media type found.
         found: Option<String>,
     },
     /// A document of the right type without `charset=utf-8`.
@@ -91,22 +103,22 @@ pub enum Remark {
     Charset {
         /// The document.
         url: Url,
-        /// The charset it has.
+        /// The charset found.
         found: Option<String>,
     },
-    /// A well-known document that could not be had.
+    /// A ref-engines object that was not fetched, or is unusable.
     #[error("no ref-engines object: {}", chain(.0))]
     NoRefEngines(DocumentError),
     /// No host answered over https.
-    #[error("no host answered over https; --protocol http asks over http, which nothing protects on the way")]
+    #[error("no host answered over https; --protocol http uses plain http, which has no protection")]
     OnlyHttps,
-    /// A host that is not asked over http.
+    /// A host that is not asked over http, after a certificate failed.
     #[error("{host} is not asked over http, because a certificate was not trusted")]
     Distrusted {
         /// The host.
         host: String,
     },
-    /// An index that is not read, because those before it had as much as is read for one name.
+    /// An index that is not read: the indexes before it reached the limit of a name.
     #[error("{url} is not read: the indexes of one name may have {limit} bytes together")]
     IndexLimit {
         /// The index.
@@ -114,115 +126,115 @@ pub enum Remark {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A ref-engines object out of which nothing came.
+    /// A ref-engines object that led to no root.
     #[error("the ref-engines object at {uri} leads to no root of {name}")]
     NoRoot {
-        /// Where the object came from.
+        /// The URI of the object.
         uri: Arc<Url>,
         /// The name.
         name: ImageName,
     },
-    /// An engine with a protocol that this program does not speak.
+    /// An engine with an unsupported protocol (xdg-ref-engine-discovery, "Ref-engines objects").
     #[error("{uri}: skipping the entry {position} of {list:?}, whose protocol {protocol:?} is not supported")]
     UnknownProtocol {
         /// The document.
         uri: Arc<Url>,
         /// `refEngines` or `casEngines`.
         list: &'static str,
-        /// The position in it, from 0.
+        /// The position in the list, from 0.
         position: usize,
         /// The protocol.
         protocol: String,
     },
-    /// An engine list, or an entry of one, of a wrong form.
-    #[error("{uri}: skipping what is wrong in {place}: {}", chain(.source))]
+    /// A malformed list of engines, or a malformed entry.
+    #[error("{uri}: skipping {place}: {}", chain(.source))]
     EngineForm {
         /// The document.
         uri: Arc<Url>,
         /// The list, or the entry with its position.
         place: String,
-        /// What is wrong.
+        /// The fault.
         source: JsonError,
     },
-    /// A ref engine that cannot be asked.
+    /// A ref engine without a usable URL.
     #[error("skipping a ref engine: {}", chain(.0))]
     RefEngine(EngineError),
-    /// An index that could not be had.
+    /// An index that was not fetched, or is unusable.
     #[error("no index: {}", chain(.0))]
     NoIndex(DocumentError),
-    /// An index that anyone on the way could have changed.
-    #[error("{uri} was found over https, but sends to {index} for the index, which nothing protects on the way")]
+    /// An index over http, of a ref-engines object over https.
+    #[error("{uri} was fetched over https, but its index is at {index}, over plain http, which has no protection")]
     InsecureIndex {
         /// The ref-engines object.
         uri: Arc<Url>,
         /// The index.
         index: Url,
     },
-    /// An entry of an index that is no descriptor.
+    /// A malformed entry of an index.
     #[error("{uri}: skipping the entry {position} of \"manifests\": {}", chain(.source))]
     Entry {
         /// The index.
         uri: Arc<Url>,
         /// The position, from 0.
         position: usize,
-        /// What is wrong.
+        /// The fault.
         source: EntryError,
     },
-    /// More wrong entries than are told one by one.
-    #[error("{uri}: skipping {count} more entries of \"manifests\" that are wrong")]
+    /// More malformed entries than are reported one by one.
+    #[error("{uri}: skipping {count} more malformed entries of \"manifests\"")]
     MoreEntries {
         /// The index.
         uri: Arc<Url>,
-        /// How many more.
+        /// The number of further entries.
         count: usize,
     },
-    /// A list with more engines than are looked at.
+    /// A list with more engines than are used.
     #[error("{uri}: {list:?} has {count} entries, of which the first {limit} are used")]
     TooManyEngines {
         /// The document.
         uri: Arc<Url>,
         /// `refEngines` or `casEngines`.
         list: &'static str,
-        /// How many there are.
+        /// The number of engines.
         count: usize,
-        /// How many are used.
+        /// The number of used engines.
         limit: usize,
     },
-    /// An index without the ref that was asked for.
+    /// An index without the ref of the name.
     #[error("{uri} has no entry for {fragment:?}{}", refs(.found))]
     NoEntry {
         /// The index.
         uri: Arc<Url>,
         /// The fragment.
         fragment: String,
-        /// The refs it has.
+        /// The refs of the index.
         found: Vec<String>,
     },
-    /// A host that makes no URL.
-    #[error("{host} cannot be asked: no URL can be made of it ({problem})")]
+    /// A host that is malformed in a URL.
+    #[error("cannot ask {host}: its URL is malformed ({problem})")]
     Host {
         /// The host, with its port.
         host: String,
-        /// Why not.
+        /// The fault.
         problem: String,
     },
-    /// A configuration file that cannot be used.
+    /// An unusable configuration file.
     #[error("ignoring the configuration {}: {problem}", .path.display())]
     Configuration {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         problem: String,
     },
-    /// A key of a configuration file that is no regular expression.
+    /// A key of a configuration file that is not a POSIX extended regular expression.
     #[error("ignoring a key of the configuration {}: {problem}", .path.display())]
     ConfigurationKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong, the key included.
+        /// The fault, with the key.
         problem: String,
     },
-    /// An image for another platform than this machine's, taken because there is no other.
+    /// An image for another platform than this machine's, chosen because it is the only one.
     #[error("the image is for {found}, this machine is {wanted}")]
     OtherPlatform {
         /// The image's platform.
@@ -230,8 +242,8 @@ pub enum Remark {
         /// This machine's.
         wanted: Platform,
     },
-    /// A layer that may be left out of a layout, or what may be a referrer, that cannot be had.
-    #[error("left out: {0}")]
+    /// A non-distributable layer, or a possible referrer, that was not fetched.
+    #[error("omitted: {0}")]
     LeftOut(String),
     /// More remarks than are kept.
     #[error("{count} more remarks like these")]
@@ -242,10 +254,10 @@ pub enum Remark {
 }
 
 impl Remark {
-    /// How much it matters.
+    /// The severity.
     pub fn severity(&self) -> Severity {
         match self {
-            // That a host has no such document is how a consumer comes to ask its ancestors.
+            // A host without the document is normal: a consumer then asks its ancestors.
             Remark::NoRefEngines(error) | Remark::NoIndex(error) if error.is_absence() => Severity::Note,
             Remark::NoRoot { .. } | Remark::UnknownProtocol { .. } | Remark::NoEntry { .. } | Remark::OnlyHttps => {
                 Severity::Note
@@ -263,7 +275,7 @@ fn charset(found: &Option<String>) -> String {
     found.as_ref().map_or("without a charset".into(), |found| format!("with the charset {found:?}"))
 }
 
-/// At most so many refs are listed in a message.
+/// The most refs in a message.
 const LISTED_REFS: usize = 20;
 
 fn refs(found: &[String]) -> String {

@@ -1,9 +1,8 @@
-//! From an image name to its roots: the entries of the indexes that its ref engines give.
+//! From an image name to its roots: the entries of the ref engines' indexes that the name means.
 //!
-//! A site can name many ref engines, and each can give a large index. So there is one limit for the bytes of all indexes of a name
-//! together, an index is in memory only while its entries are gone through, one at a time, and only those that the name
-//! means are kept; the text of the others only for a pull with referrers, and only of an index that has a root. What is kept of an entry is a
-//! [`Descriptor`], which takes a small multiple of its text.
+//! A site can name many ref engines, and each can give a large index. Therefore all indexes of a name share one limit of bytes, and an index is
+//! in memory only while its entries are read, one at a time. Only the entries that the name means are kept, each as a [`Descriptor`], which
+//! takes a small multiple of its text; for a pull with referrers also the text of the others, if the index has a root.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -27,21 +26,21 @@ use crate::oci::{Descriptor, media_type};
 use crate::seen::{Key, key};
 use crate::template::name_variables;
 
-/// How many wrong entries of one index are told one by one.
+/// The most malformed entries of one index that are reported one by one.
 const TOLD_ENTRIES: usize = 10;
 
-/// One root: an entry of an index, with what is needed to fetch what it points to.
+/// A root: an entry of an index, with the data needed to fetch its blob.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Root {
     /// The entry.
     pub descriptor: Descriptor,
     /// The index's URL, after redirects.
     pub uri: Arc<Url>,
-    /// The `casEngines` of the ref-engines object that led to it; the entry's own are among its properties.
+    /// The `casEngines` of the ref-engines object; those of the entry are among its properties.
     pub cas_engines: Arc<[Engine]>,
 }
 
-/// The form that the existing Python resolver prints, with its keys sorted.
+/// The form of the Python resolver, with sorted keys.
 impl Serialize for Root {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -63,18 +62,18 @@ impl Serialize for Root {
     }
 }
 
-/// What a name resolves to.
+/// The result of a resolution.
 #[derive(Debug, Default)]
 pub struct Resolution {
-    /// The entries that the name means, each once, in the order in which they were found; none when it means nothing.
+    /// The entries that the name means, each once, in the order of the requests; empty if the name means no entry.
     pub roots: Vec<Root>,
-    /// The indexes in which the roots were found, where they were asked for.
+    /// The indexes with a root; empty with [`Keep::Roots`].
     pub indexes: Vec<Index>,
-    /// What there is to say of the way, in order.
+    /// The remarks, in the order of the requests.
     pub remarks: Remarks,
 }
 
-/// What is kept of an index that has a root.
+/// The parts of an index with a root that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// The roots.
@@ -83,7 +82,7 @@ pub enum Keep {
     Entries,
 }
 
-/// Resolves a name. That there are no roots is no error here: the remarks say why.
+/// Resolves a name. A resolution without roots is no error; the remarks give the reasons. The [module](super) has an example.
 pub fn resolve(fetch: &dyn Fetch, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
     let resolution = Resolution::default();
     let mut resolver = Resolver { fetch, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
@@ -97,9 +96,9 @@ struct Resolver<'a> {
     name: &'a ImageName,
     keep: Keep,
     resolution: Resolution,
-    /// Equal roots count once, and an index may have a great many.
+    /// Keys of the roots: equal roots count once, and an index may have a great many.
     seen: HashSet<Key>,
-    /// What is left of the bytes that all indexes of the name together may have.
+    /// The bytes that further indexes of the name may have.
     bytes_left: u64,
 }
 
@@ -151,7 +150,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Goes through the entries of an index.
+    /// Reads the entries of an index.
     fn select(&mut self, engines: &RefEngines, Document { url, bytes }: Document) -> Result<(), DocumentError> {
         let index = match IndexText::parse(&bytes) {
             Ok(index) => index,
@@ -174,7 +173,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Looks at one entry, and keeps what is wanted of it.
+    /// Reads one entry, and keeps it if the name means it.
     fn entry(&mut self, selection: &mut Selection, position: usize, entry: &RawValue) {
         let descriptor = match index::descriptor(entry.get()) {
             Ok(descriptor) => descriptor,
@@ -199,7 +198,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Says what came of an index.
+    /// Reports an index without a root, and keeps the entries of one with a root.
     fn end(&mut self, selection: Selection) {
         let Selection { url, cas_engines, entries, known, refs, wrong, .. } = selection;
         if wrong > TOLD_ENTRIES {
@@ -231,33 +230,33 @@ fn is_meant(name: &ImageName, entry: &Descriptor) -> bool {
     fragment(name).is_none_or(|fragment| entry.ref_name() == Some(fragment))
 }
 
-/// What is found in one index.
+/// The result of one index.
 struct Selection {
     url: Arc<Url>,
     cas_engines: Arc<[Engine]>,
     /// What roots have in common.
     origin: String,
     entries: Vec<Box<RawValue>>,
-    /// How many roots there were before.
+    /// The number of roots before this index.
     known: usize,
-    /// Refs of entries that the name does not mean.
+    /// The refs of entries that the name does not mean.
     refs: BTreeSet<String>,
-    /// How many entries are no descriptors.
+    /// The number of malformed entries.
     wrong: usize,
 }
 
-/// An index that has a root, as a ref engine served it. Its entries are kept as text, which takes least memory.
+/// An index with a root, as served by a ref engine. Text takes the least memory for its entries.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// Its URL, after redirects.
+    /// The URL after redirects.
     pub url: Arc<Url>,
-    /// The `casEngines` of the ref-engines object that led to it.
+    /// The `casEngines` of the ref-engines object.
     pub cas_engines: Arc<[Engine]>,
     entries: Vec<Box<RawValue>>,
 }
 
 impl Index {
-    /// The entries that are descriptors, in order.
+    /// The well-formed entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = Descriptor> {
         self.entries.iter().filter_map(|text| index::descriptor(text.get()).ok())
     }

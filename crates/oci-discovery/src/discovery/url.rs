@@ -1,14 +1,21 @@
-//! What a URL says by its spelling: whether it can be fetched, and whether it stays on this machine.
+//! Properties of a URL by its text, without a look-up of names.
 
 use url::{Host, Url};
 
-/// Whether a URL's scheme is one that this client speaks.
+/// Whether a URL's scheme is http or https.
+///
+/// ```
+/// use oci_discovery::discovery::url::is_web;
+///
+/// assert!(is_web(&"https://example.com/".parse()?) && !is_web(&"file:///etc/passwd".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// Whether requests to a URL stay on this machine by its spelling: `localhost` itself, or a literal loopback address. Other names
-/// may resolve there, but an attacker who answers for the name service chooses what they resolve to.
+/// Whether requests to a URL stay on this machine: `localhost` itself, or a literal loopback address. Other names may resolve to loopback
+/// addresses, but an attacker on the network may choose the addresses of a name.
 pub(super) fn is_on_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -1,15 +1,6 @@
-//! Ref-engine discovery: which ref-engines objects there are for an image name, in the order of preference.
+//! Well-known URIs: the ref-engines objects of a name's hosts, one at a time (well-known-uri-ref-engine-discovery).
 //!
-//! The local configuration comes first, because it is how a consumer overrules a publisher: all of its keys that match
-//! count together, longest first, and where they lead to a root nothing else is asked. Then come the well-known URIs, one at
-//! a time: for each protocol, `https` before `http`, the name's host and then its DNS ancestors. The next is asked
-//! when one cannot be had (so the specification) or leads to no root (as the specification permits, and as the existing
-//! Python resolver does). A host that gave an object over one protocol is not asked again over the next: the answer "no such
-//! image" over `https` is not to be overruled by what comes over `http`.
-//!
-//! An index has no digest that a consumer knows, so only the connection protects it. Plain `http` is used when the user asks for
-//! it, and for this machine itself. Once a certificate was not trusted, nothing more of the name is asked over `http`, whoever
-//! asked for it: the one who answered with the wrong certificate would answer there, too.
+//! The [front page of discovery](super) has the order and its reasons.
 
 use std::collections::HashSet;
 
@@ -23,7 +14,7 @@ use super::url::is_on_this_machine;
 use super::xdg;
 use crate::name::ImageName;
 
-/// A protocol to ask well-known URIs over.
+/// A protocol for well-known URIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP over TLS.
@@ -42,32 +33,39 @@ impl Protocol {
     }
 }
 
-/// How ref engines are discovered.
+/// The settings of ref-engine discovery.
+///
+/// ```
+/// use oci_discovery::discovery::{Protocol, Settings};
+///
+/// // A test server on this machine: http, with a port, and without the user's configuration.
+/// let settings = Settings { protocols: vec![Protocol::Http], port: Some(8080), ..Settings::default() };
+/// assert_eq!(settings.protocols[0].scheme(), "http");
+/// ```
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// The protocols for well-known URIs that the user asked for, in the order in which they are tried; none: `https`, and then
-    /// `http` for this machine itself.
+    /// The protocols for well-known URIs, in order. Empty: `https`, and then `http` for this machine itself.
     pub protocols: Vec<Protocol>,
-    /// The port for well-known URIs; none: the protocol's own.
+    /// The port for well-known URIs. None: the default of the protocol.
     pub port: Option<u16>,
-    /// The local configuration; empty where it is not to be used.
+    /// The local configuration; empty to ignore it.
     pub configuration: xdg::Configuration,
 }
 
-/// The well-known documents of a name, asked one at a time, as long as the caller wants another.
+/// The ref-engines objects of a name's hosts, requested one at a time.
 pub(super) struct WellKnown<'a> {
     fetch: &'a dyn Fetch,
     candidates: std::vec::IntoIter<(Protocol, &'a str)>,
     port: Option<u16>,
     answered: HashSet<&'a str>,
-    /// Whether a certificate was not trusted.
+    /// Whether a certificate failed.
     is_distrusted: bool,
-    /// Whether it is worth telling how to ask over http: the user has not said, and no host answered over https.
+    /// Whether to suggest http: the user chose no protocol, and no host answered over https.
     may_need_http: bool,
 }
 
 impl<'a> WellKnown<'a> {
-    /// The documents for `name`; nothing is asked yet.
+    /// The objects for `name`; no request is sent yet.
     pub(super) fn new(fetch: &'a dyn Fetch, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
         WellKnown {
             fetch,
@@ -79,7 +77,7 @@ impl<'a> WellKnown<'a> {
         }
     }
 
-    /// The next object that can be had. What could not goes to `remarks`.
+    /// The next usable object. Failures go to `remarks`.
     pub(super) fn next(&mut self, remarks: &mut Remarks) -> Option<RefEngines> {
         for (protocol, host) in self.candidates.by_ref() {
             if self.answered.contains(host) {

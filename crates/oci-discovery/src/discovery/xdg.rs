@@ -1,8 +1,13 @@
-//! The local configuration: ref-engines objects by regular expression (oci-discovery, "XDG ref-engine discovery").
+//! The local configuration: ref-engines objects by regular expression, `application/vnd.oci.regexp-ref-engines.v1+json`
+//! (xdg-ref-engine-discovery).
 //!
-//! Files are found in the XDG base directories. Where several files have a key, the value of the most preferred file
-//! counts, whole. All keys that match a name are used, the longest first; keys of equal length in the order of their bytes,
-//! as the C locale sorts.
+//! | rule | section | function |
+//! | --- | --- | --- |
+//! | the files | "XDG representation"; XDG Base Directory Specification | [`paths`] |
+//! | the most preferred file's value counts, whole | "XDG representation" | `merge` |
+//! | the longest key first, ties in the POSIX locale's order | "Regexp ref-engines objects" | `by_preference` |
+//! | keys are POSIX extended regular expressions | "Regexp ref-engines objects" | `ere::compile` |
+//! | all matching keys count | "Regexp ref-engines objects" | [`Configuration::matching`] |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,30 +26,45 @@ use super::remark::{Remark, Remarks};
 use crate::error::chain;
 use crate::json::{self, MAX_MANIFEST_BYTES};
 
-/// Where the file is below each base directory.
+/// The path of the file below each base directory (xdg-ref-engine-discovery, "XDG representation").
 const FILE: &str = "oci-discovery/ref-engine-discovery.json";
 
 /// The merged configuration.
+///
+/// ```
+/// use std::path::PathBuf;
+/// use oci_discovery::discovery::Remarks;
+/// use oci_discovery::discovery::xdg::Configuration;
+///
+/// let file = br#"{
+///     "^[^/]*example[.]com/.*$": {"refEngines": [{"protocol": "oci-index-template-v1", "uri": "https://mirror.example.net/{name}"}]}
+/// }"#;
+/// let paths = [PathBuf::from("/etc/xdg/oci-discovery/ref-engine-discovery.json")];
+/// let configuration = Configuration::read(&paths, |_| Ok(&file[..]));
+/// assert_eq!(configuration.matching("a.example.com/app#1.0", &mut Remarks::default()).len(), 1);
+/// assert!(configuration.matching("example.org/app", &mut Remarks::default()).is_empty());
+/// assert!(configuration.hosts().contains("mirror.example.net"));
+/// ```
 #[derive(Debug, Default)]
 pub struct Configuration {
-    /// In the order of preference.
+    /// The keys, in the order of preference.
     keys: Vec<Key>,
-    /// What is wrong with the files.
+    /// The faults of the files.
     pub remarks: Remarks,
 }
 
 #[derive(Clone, Debug)]
 struct Key {
-    /// As it is written in the file.
+    /// The key as written.
     text: String,
     expression: Regex,
-    /// The file that the value came from, as a URI.
+    /// The URI of the value's file.
     uri: Url,
     value: Value,
 }
 
 impl Configuration {
-    /// The hosts that its engines have in their templates.
+    /// The hosts in the templates of the engines.
     pub fn hosts(&self) -> BTreeSet<String> {
         let objects =
             self.keys.iter().filter_map(|key| RefEngines::read(&key.uri, &key.value, &mut Remarks::default()).ok());
@@ -55,7 +75,7 @@ impl Configuration {
         objects.flat_map(of_object).collect()
     }
 
-    /// Reads and merges files, the most preferred first, which `open` opens. Missing files are skipped; what is wrong is kept as remarks.
+    /// Reads and merges files, the most preferred first; `open` opens a file. Missing files are skipped, faults become remarks.
     pub fn read<R: Read>(paths: &[PathBuf], open: impl Fn(&Path) -> io::Result<R>) -> Configuration {
         let mut remarks = Remarks::default();
         let mut files = Vec::new();
@@ -78,7 +98,8 @@ impl Configuration {
         Configuration { keys, remarks }
     }
 
-    /// The ref-engines objects of all keys that match `name`, in the order of preference.
+    /// The ref-engines objects of all keys that match the whole `name`, in the order of preference (xdg-ref-engine-discovery, "Regexp
+    /// ref-engines objects").
     pub fn matching(&self, name: &str, remarks: &mut Remarks) -> Vec<RefEngines> {
         let mut objects = Vec::new();
         for key in self.keys.iter().filter(|key| key.expression.is_match(name)) {
@@ -126,7 +147,7 @@ fn by_preference(merged: BTreeMap<String, Source<'_>>) -> Vec<(String, Source<'_
     keys
 }
 
-/// The URI and the content of a file; none where there is none.
+/// The URI and the content of a file; none if the file is missing.
 fn read_file<R: Read>(path: &Path, open: impl Fn(&Path) -> io::Result<R>) -> Result<Option<(Url, Content)>, String> {
     let file = match open(path) {
         Ok(file) => file,
@@ -144,7 +165,7 @@ fn read_file<R: Read>(path: &Path, open: impl Fn(&Path) -> io::Result<R>) -> Res
     }
 }
 
-/// The environment variables that say where configuration is (XDG Base Directory Specification).
+/// The environment variables of the base directories (XDG Base Directory Specification, "Environment variables").
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Environment<'a> {
     /// `HOME`.
@@ -155,8 +176,18 @@ pub struct Environment<'a> {
     pub config_dirs: Option<&'a OsStr>,
 }
 
-/// The files to read, the most preferred first. A variable that is empty counts as unset, and paths that are not absolute are
-/// passed over, as the XDG specification asks.
+/// The files to read, the most preferred first (xdg-ref-engine-discovery, "XDG representation"). An empty variable counts as unset, and relative
+/// paths are skipped (XDG Base Directory Specification, "Environment variables" and "Basics").
+///
+/// ```
+/// use std::ffi::OsStr;
+/// use oci_discovery::discovery::xdg::{Environment, paths};
+///
+/// let environment = Environment { home: Some(OsStr::new("/home/me")), ..Environment::default() };
+/// let found: Vec<_> = paths(environment).iter().map(|path| path.display().to_string()).collect();
+/// assert_eq!(found[0], "/home/me/.config/oci-discovery/ref-engine-discovery.json");
+/// assert_eq!(found[1], "/etc/xdg/oci-discovery/ref-engine-discovery.json");
+/// ```
 pub fn paths(environment: Environment<'_>) -> Vec<PathBuf> {
     let set = |value: Option<&OsStr>| value.filter(|value| !value.is_empty()).map(OsStr::to_owned);
     let default_home = || set(environment.home).map(|home| Path::new(&home).join(".config").into_os_string());

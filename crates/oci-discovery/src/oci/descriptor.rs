@@ -1,4 +1,12 @@
-//! Content descriptors (image-spec, descriptor): the three fields everything hangs on, checked, and all properties kept.
+//! Content descriptors (image-spec, descriptor): media type, digest and size are checked, and all properties are kept.
+//!
+//! | rule | section | function |
+//! | --- | --- | --- |
+//! | `digest` and `size` are required | image-spec, descriptor, "Properties" | [`Descriptor::from_value`] |
+//! | the ref of an entry | image-spec, annotations, `org.opencontainers.image.ref.name` | [`Descriptor::ref_name`] |
+//! | the platform of an entry | image-spec, image-index, `platform` | [`Platform::from_value`] |
+//! | the platform of an image config | image-spec, config, "Properties" | [`Platform::from_config`] |
+//! | layers that a layout may lack | image-spec, layer, "Non-Distributable Layers" | [`Descriptor::is_foreign`] |
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,14 +27,30 @@ const MAX_SIZE: u64 = (1 << 53) - 1;
 const KNOWN_PROPERTIES: [&str; 9] =
     ["annotations", "artifactType", "casEngines", "data", "digest", "mediaType", "platform", "size", "urls"];
 
-/// At most so many features of an operating system tell platforms apart. There is one in use, `win32k`.
+/// The most features of an operating system that tell platforms apart. One is in use, `win32k`.
 const MAX_OS_FEATURES: usize = 64;
 
-/// A descriptor: checked `mediaType`, `digest` and `size`, and every property it came with, as text, since there may be a great many
-/// descriptors and what else stands in them is seldom needed.
+/// A descriptor: the checked `mediaType`, `digest` and `size`, and all properties as read. They are kept as text, since there may be a great
+/// many descriptors, and the other properties are seldom needed.
+///
+/// ```
+/// use oci_discovery::oci::Descriptor;
+/// use serde_json::json;
+///
+/// let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// let mut entry = Descriptor::from_value(json!({
+///     "digest": digest, "size": 0, "platform": {"os": "linux", "architecture": "arm64"}, "x-unknown": 1,
+/// }))?;
+/// entry.set_ref_name(Some("1.0"));
+/// assert_eq!((entry.ref_name(), entry.platform().unwrap().to_string()), (Some("1.0"), "linux/arm64".into()));
+/// assert_eq!(entry.property("x-unknown"), Some(json!(1)));
+///
+/// assert!(Descriptor::from_value(json!({"digest": digest, "size": -1})).is_err());
+/// # Ok::<(), oci_discovery::oci::DescriptorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Descriptor {
-    /// The media type of what is described; empty when the descriptor had none.
+    /// The media type of the blob; empty if the descriptor has none.
     pub media_type: String,
     /// The digest of the bytes.
     pub digest: Digest,
@@ -34,7 +58,7 @@ pub struct Descriptor {
     pub size: u64,
     /// The ref.
     ref_name: Option<Box<str>>,
-    /// All properties as they were read, those above among them.
+    /// All properties as read, with those above.
     properties: ValueText,
 }
 
@@ -47,24 +71,24 @@ pub enum DescriptorError {
         /// The JSON type found.
         found: &'static str,
     },
-    /// A required property is not there.
+    /// A required property is missing.
     #[error("a descriptor has no \"{property}\"{}", of(.digest))]
     Missing {
         /// `digest` or `size`.
         property: &'static str,
-        /// The digest, where there is one to say which descriptor it is.
+        /// The digest of the descriptor, if it has one.
         digest: Option<String>,
     },
-    /// A property has a type it must not have.
+    /// A property has the wrong type.
     #[error("\"{property}\" of a descriptor is {found}, expected {expected}{}", of(.digest))]
     Type {
         /// The property.
         property: &'static str,
-        /// What it should be.
+        /// The expected type or range.
         expected: &'static str,
-        /// What it is, type or value.
+        /// The type or value found.
         found: String,
-        /// The digest, where there is one.
+        /// The digest of the descriptor, if it has one.
         digest: Option<String>,
     },
     /// The digest breaks the grammar or names an unknown algorithm.
@@ -90,8 +114,8 @@ impl Descriptor {
         Ok(Descriptor { media_type, digest, size, ref_name, properties })
     }
 
-    /// The same without properties that image-spec and the discovery documents do not know. A manifest may have thousands of descriptors;
-    /// it is itself copied byte for byte, so that nothing is lost.
+    /// The descriptor without properties that image-spec and oci-discovery do not define. A manifest may have thousands of descriptors. The
+    /// manifest itself is copied byte for byte, so nothing is lost.
     pub fn known_from_value(mut value: Value) -> Result<Descriptor, DescriptorError> {
         if let Value::Object(properties) = &mut value {
             properties.retain(|property, _| KNOWN_PROPERTIES.contains(&property.as_str()));
@@ -99,7 +123,7 @@ impl Descriptor {
         Descriptor::from_value(value)
     }
 
-    /// A descriptor of these three fields and nothing else.
+    /// A descriptor with only these three properties.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
         let mut properties = Map::new();
         properties.insert("mediaType".into(), media_type.into());
@@ -109,12 +133,12 @@ impl Descriptor {
         Descriptor { media_type: media_type.into(), digest, size, ref_name, properties }
     }
 
-    /// What tells descriptors apart by what they lead to: a great many entries of an index may be the same but for their refs.
+    /// A key of digest, size and media type. Many entries of an index may differ only in their refs, and have one key.
     pub fn key(&self) -> Key {
         key(&[self.digest.as_str(), &self.size.to_string(), &self.media_type])
     }
 
-    /// A property.
+    /// The value of a property.
     pub fn property(&self, name: &str) -> Option<Value> {
         self.properties.get(name)
     }
@@ -131,12 +155,12 @@ impl Descriptor {
         text(self.property("annotations")?.get_mut(key)?.take())
     }
 
-    /// The ref that this entry of an index has, as it is written there.
+    /// The ref of this entry of an index, as written (image-spec, annotations, `org.opencontainers.image.ref.name`).
     pub fn ref_name(&self) -> Option<&str> {
         self.ref_name.as_deref()
     }
 
-    /// Sets the ref, or takes it away.
+    /// Sets the ref, or removes it.
     pub fn set_ref_name(&mut self, reference: Option<&str>) {
         self.edit(|properties| match reference {
             Some(reference) => {
@@ -154,22 +178,23 @@ impl Descriptor {
         });
     }
 
-    /// The platform, where the descriptor has one.
+    /// The platform, if the descriptor has one.
     pub fn platform(&self) -> Option<Platform> {
         Platform::from_value(&self.property("platform")?)
     }
 
-    /// `artifactType`, where it is there.
+    /// `artifactType`, if the descriptor has it.
     pub fn artifact_type(&self) -> Option<String> {
         text(self.property("artifactType")?)
     }
 
-    /// Whether the descriptor itself says where else the bytes can be had, and is of a kind that a layout may lack.
+    /// Whether the blob is a non-distributable layer with `urls`, so that a layout may lack the blob (image-spec, layer, "Non-Distributable
+    /// Layers").
     pub fn is_foreign(&self) -> bool {
         super::media_type::is_non_distributable(&self.media_type) && self.has_urls()
     }
 
-    /// Whether it says itself where the bytes are.
+    /// Whether the descriptor has `urls` of its blob.
     pub fn has_urls(&self) -> bool {
         self.property("urls").is_some_and(|urls| urls.as_array().is_some_and(|urls| !urls.is_empty()))
     }
@@ -198,14 +223,14 @@ impl Descriptor {
     }
 }
 
-/// A descriptor becomes the object that it is.
+/// Serializes to the object of all properties.
 impl Serialize for Descriptor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.properties.serialize(serializer)
     }
 }
 
-/// What is kept of properties: the ref, and their text.
+/// The ref of properties, and their text.
 fn kept(properties: Map<String, Value>) -> (Option<Box<str>>, ValueText) {
     let ref_name = properties.get("annotations").and_then(|annotations| annotations.get(REF_NAME)?.as_str());
     (ref_name.map(Into::into), ValueText::from(&Value::Object(properties)))
@@ -257,16 +282,24 @@ fn media_type(properties: &Map<String, Value>, digest: &str) -> Result<String, D
     }
 }
 
-/// The platform an image is for (image-spec, image-index): what an index entry says, or what an image config says.
+/// The platform of an image, from an index entry (image-spec, image-index) or from an image config (image-spec, config).
+///
+/// ```
+/// use oci_discovery::oci::Platform;
+///
+/// let config = br#"{"os": "linux", "architecture": "arm", "variant": "v7", "rootfs": {}}"#;
+/// assert_eq!(Platform::from_config(config).unwrap().to_string(), "linux/arm/v7");
+/// assert_eq!(Platform::from_config(b"{}"), None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// `linux`, `windows`, …
     pub os: String,
     /// `amd64`, `arm64`, …
     pub architecture: String,
-    /// `v7`, `v8`, …; empty when there is none.
+    /// `v7`, `v8`, …; empty if there is none.
     pub variant: String,
-    /// `os.version`; empty when there is none.
+    /// `os.version`; empty if there is none.
     pub os_version: String,
     /// `os.features`, sorted.
     pub os_features: Vec<String>,
@@ -274,7 +307,7 @@ pub struct Platform {
 
 impl Platform {
     /// Reads `os`, `architecture`, `variant`, `os.version` and `os.features` of an object, which may be a descriptor's
-    /// `platform` or an image config. None when it names neither an os nor an architecture.
+    /// `platform` or an image config. None if it has neither `os` nor `architecture`.
     pub fn from_value(value: &Value) -> Option<Platform> {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
         let features = value.get("os.features").and_then(Value::as_array).into_iter().flatten();
@@ -291,7 +324,7 @@ impl Platform {
         (!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform)
     }
 
-    /// Reads the platform out of an image config, of which it is a small part.
+    /// Reads the platform of an image config, without a tree of the other values.
     pub fn from_config(config: &[u8]) -> Option<Platform> {
         #[derive(Deserialize)]
         struct Config {
@@ -307,7 +340,7 @@ impl Platform {
             os_features: Vec<String>,
         }
         let Ok(config) = json::parse_as::<Config>(config, json::MAX_VALUE_BYTES) else {
-            // Something in it has another type, which should not cost the rest.
+            // One property has another type. The others are still read.
             return json::parse(config).ok().as_ref().and_then(Platform::from_value);
         };
         let Config { os, architecture, variant, os_version, mut os_features } = config;
@@ -316,7 +349,7 @@ impl Platform {
         (!platform.os.is_empty() || !platform.architecture.is_empty()).then_some(platform)
     }
 
-    /// The JSON object that image-spec gives a descriptor, without what is empty.
+    /// The object `platform` of a descriptor, without empty values.
     pub fn to_value(&self) -> Value {
         let mut object = Map::new();
         object.insert("architecture".into(), self.architecture.clone().into());
@@ -334,7 +367,7 @@ impl Platform {
     }
 }
 
-/// `os/architecture[/variant]`, then `os.version` and `os.features` in parentheses where they are there.
+/// `os/architecture[/variant]`, then `os.version` in parentheses and `os.features` in brackets, if present.
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

@@ -1,8 +1,8 @@
-//! The one parser of image indexes (image-spec, image-index): `index.json` of a layout, what a ref engine serves, what a site keeps
-//! for an image.
+//! Image indexes (image-spec, image-index): the only parser for `index.json` of a layout, the index of a ref engine, and the index of an image
+//! in a site.
 //!
-//! An index may have tens of thousands of entries and comes from outside, so its entries are handed out one at a time as
-//! text. A tree of JSON values takes ten times the memory of the text, and so does a list of very small entries.
+//! An index comes from outside and may have tens of thousands of entries, so the parser gives the text of one entry at a time. A tree of JSON
+//! values takes ten times the memory of the text, and so does a list of very small entries.
 
 #![allow(clippy::disallowed_methods, reason = "no values are made: entries and properties stay text")]
 
@@ -16,10 +16,21 @@ use serde_json::value::RawValue;
 use super::{Descriptor, DescriptorError};
 use crate::json::{self, JsonError};
 
-/// The most properties that an index may have beside `manifests`; image-spec knows five. Each costs more memory than its text.
+/// The most properties of an index besides `manifests`; image-spec has five. Each takes more memory than its text.
 const MAX_PROPERTIES: usize = 256;
 
-/// An index that was parsed, as text.
+/// A parsed index, as text.
+///
+/// ```
+/// use oci_discovery::oci::index::IndexText;
+///
+/// let text = br#"{"schemaVersion": 2, "manifests": [{"digest": "sha256:00", "size": 7}, 8]}"#;
+/// let index = IndexText::parse(text)?;
+/// assert_eq!(index.properties["schemaVersion"].get(), "2");
+/// assert_eq!(index.entries().map(|entry| entry.get()).last(), Some("8"));
+/// assert!(index.descriptors().all(|entry| entry.is_err()));
+/// # Ok::<(), oci_discovery::json::JsonError>(())
+/// ```
 #[derive(Debug)]
 pub struct IndexText<'a> {
     /// All properties but `manifests`.
@@ -27,10 +38,10 @@ pub struct IndexText<'a> {
     manifests: &'a str,
 }
 
-/// Why an entry of an index cannot be used.
+/// Why an entry of an index is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
-    /// Nested too deeply to be read.
+    /// Nested too deeply, or with too many values.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Not a descriptor.
@@ -39,7 +50,7 @@ pub enum EntryError {
 }
 
 impl<'a> IndexText<'a> {
-    /// Parses an index.
+    /// Parses an index (image-spec, image-index, "Image Index Property Descriptions").
     ///
     /// # Errors
     /// Not JSON, not an object, without an array `manifests`, or with more than 256 other properties.
@@ -58,31 +69,39 @@ impl<'a> IndexText<'a> {
         }
     }
 
-    /// The entries in order, whatever they are.
+    /// The entries in order, of any type.
     pub fn entries(&self) -> Entries<'a> {
         Entries { rest: self.manifests.strip_prefix('[').unwrap_or_default() }
     }
 
-    /// The entries in order, each a descriptor or the reason why it is none.
+    /// The entries in order, each a descriptor or an error.
     pub fn descriptors(&self) -> impl Iterator<Item = Result<Descriptor, EntryError>> + use<'a> {
         self.entries().map(|entry| descriptor(entry.get()))
     }
 }
 
-/// The descriptors of an index that is small, or that is needed as a whole.
+/// The descriptors of a small index.
+///
+/// ```
+/// use oci_discovery::oci::index::descriptors;
+///
+/// assert!(descriptors(br#"{"manifests": []}"#)?.is_empty());
+/// assert!(descriptors(br#"{"manifests": [7]}"#).is_err());
+/// # Ok::<(), oci_discovery::oci::index::EntryError>(())
+/// ```
 ///
 /// # Errors
-/// It is no index, or one of its entries is no descriptor.
+/// The index is malformed, or one of its entries.
 pub fn descriptors(bytes: &[u8]) -> Result<Vec<Descriptor>, EntryError> {
     IndexText::parse(bytes)?.descriptors().collect()
 }
 
-/// Reads the text of an entry.
+/// Reads the text of an entry; see [`IndexText::entries`].
 pub fn descriptor(entry: &str) -> Result<Descriptor, EntryError> {
     Ok(Descriptor::from_value(json::parse(entry.as_bytes())?)?)
 }
 
-/// JSON that is no object; None: it is no JSON, or an object with something wrong in it.
+/// The error for JSON of another type than an object; None if the JSON itself, or the object, is malformed.
 fn not_an_object(bytes: &[u8]) -> Option<JsonError> {
     json::parse_as::<IgnoredAny>(bytes, u64::MAX).ok()?;
     let found = json::type_of_text(std::str::from_utf8(bytes).ok()?);
@@ -110,10 +129,10 @@ impl<'de> Visitor<'de> for Properties {
     }
 }
 
-/// The entries of an index, one after the other.
+/// An iterator over the text of an index's entries.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
-    /// What of the array was not handed out yet. It was parsed once, so that it is right.
+    /// The rest of the array. The array was parsed once, so its JSON is valid.
     rest: &'a str,
 }
 

@@ -1,7 +1,16 @@
-//! Which fields of which documents hold descriptors: the one table that publishing, pulling and verifying walk by.
+//! Which properties of which media types hold descriptors: the only table, for publishing, pulling and verifying.
 //!
-//! The table covers what real layouts contain, dropped drafts included, because a blob that nobody follows is a blob that
-//! nobody publishes.
+//! | media type | descriptors in | section |
+//! | --- | --- | --- |
+//! | [`INDEX`](media_type::INDEX), [`DOCKER_MANIFEST_LIST`](media_type::DOCKER_MANIFEST_LIST) | `manifests`, `subject` | image-spec, image-index |
+//! | [`MANIFEST`](media_type::MANIFEST), [`DOCKER_MANIFEST`](media_type::DOCKER_MANIFEST) | `config`, `layers`, `subject` | image-spec, manifest |
+//! | [`ARTIFACT_MANIFEST`](media_type::ARTIFACT_MANIFEST) | `blobs`, `subject` | drafted for image-spec 1.1 |
+//! | [`ORAS_ARTIFACT_MANIFEST`](media_type::ORAS_ARTIFACT_MANIFEST) | `blobs`, `descriptors`, `subject` | ORAS artifacts |
+//! | [`DOCKER_GENERIC_MANIFEST`](media_type::DOCKER_GENERIC_MANIFEST) | `target`, `dependencies` | a proposal for Docker's registry |
+//! | any other | none: opaque bytes | |
+//!
+//! Early drafts have `refers` for `subject`. The table includes dropped drafts, because real layouts have them, and a blob that no rule
+//! follows is never published.
 
 use serde_json::{Map, Value};
 
@@ -9,24 +18,34 @@ use super::media_type;
 use super::{Descriptor, DescriptorError, Verified};
 use crate::json::{self, JsonError};
 
-/// The descriptors that a manifest or an index holds.
+/// The descriptors in a manifest or an index.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::oci::manifest::Links;
+/// use oci_discovery::oci::{Descriptor, media_type};
+///
+/// let signature = Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, b""), 0);
+/// let links = Links { artifact_type: Some("application/spdx+json".into()), ..Links::default() };
+/// assert_eq!(links.referrer_descriptor(&signature).artifact_type().as_deref(), Some("application/spdx+json"));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Links {
-    /// What must be there for this document to be whole: entries, config, layers, blobs, in the document's order.
+    /// The blobs that the document needs: entries, config, layers, blobs, in the document's order.
     pub children: Vec<Descriptor>,
-    /// What this document refers to from below. It need not be present.
+    /// The manifest that this document refers to. The manifest may be missing.
     pub subject: Option<Descriptor>,
     /// The image config among the children.
     pub config: Option<Descriptor>,
-    /// `artifactType`, as the document itself gives it.
+    /// The document's own `artifactType`.
     pub artifact_type: Option<String>,
     /// The document's own annotations.
     pub annotations: Map<String, Value>,
 }
 
 impl Links {
-    /// What a referrers list calls the type of this document: its `artifactType`, or its config's media type where it has
-    /// none (distribution-spec, "Listing Referrers").
+    /// The type of this document in a list of referrers: its `artifactType`, or the media type of its config (distribution-spec, "Listing
+    /// Referrers").
     pub fn effective_artifact_type(&self) -> Option<&str> {
         let given = self.artifact_type.as_deref().filter(|given| !given.is_empty());
         given.or(self.config.as_ref().map(|config| config.media_type.as_str()))
@@ -34,8 +53,8 @@ impl Links {
 }
 
 impl Links {
-    /// The descriptor by which a referrers list names this document: `artifactType` and annotations are the document's own
-    /// (distribution-spec, "Listing Referrers").
+    /// The descriptor of this document in a list of referrers, with the document's `artifactType` and annotations (distribution-spec,
+    /// "Listing Referrers").
     pub fn referrer_descriptor(&self, described: &Descriptor) -> Descriptor {
         let mut descriptor = Descriptor::new(&described.media_type, described.digest.clone(), described.size);
         descriptor.edit(|properties| {
@@ -50,27 +69,35 @@ impl Links {
     }
 }
 
-/// What is wrong with a manifest or an index.
+/// Why a manifest or an index is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or not the JSON it should be.
+    /// Not JSON, or not an object.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// One of its descriptors is wrong.
+    /// One of its descriptors is malformed.
     #[error("in \"{field}\"")]
     Descriptor {
-        /// The field, with its position when it is a list: `layers[2]`.
+        /// The property, with the position in a list: `layers[2]`.
         field: String,
-        /// What is wrong with it.
+        /// The fault of the descriptor.
         #[source]
         source: DescriptorError,
     },
 }
 
-/// The type of a document: what it says of itself, or else what its descriptor said.
+/// The media type of a document: its own `mediaType`, or else that of its descriptor (image-spec, manifest, `mediaType`).
 ///
-/// Layouts from before image-spec 1.0 have descriptors without a media type; some tools describe a Docker manifest as an OCI
-/// one. The document's own word decides how it is read, as image-spec asks ("manifest", `mediaType`).
+/// Layouts from before image-spec 1.0 have descriptors without a media type, and some tools describe a Docker manifest as an OCI manifest.
+///
+/// ```
+/// use oci_discovery::oci::{manifest::document_type, media_type};
+/// use serde_json::json;
+///
+/// let document = json!({"mediaType": media_type::DOCKER_MANIFEST, "config": {}});
+/// assert_eq!(document_type(media_type::MANIFEST, &document), media_type::DOCKER_MANIFEST);
+/// assert_eq!(document_type("", &json!({"manifests": []})), media_type::INDEX);
+/// ```
 pub fn document_type<'a>(described: &'a str, document: &'a Value) -> &'a str {
     if !described.is_empty() && !media_type::holds_descriptors(described) {
         return described;
@@ -84,22 +111,30 @@ pub fn document_type<'a>(described: &'a str, document: &'a Value) -> &'a str {
     }
 }
 
-/// Whether a blob with this descriptor media type has to be read to know what it links to.
+/// Whether a blob with this descriptor media type has to be read to find its descriptors.
+///
+/// ```
+/// use oci_discovery::oci::{manifest::may_hold_descriptors, media_type};
+///
+/// assert!(may_hold_descriptors(media_type::INDEX) && may_hold_descriptors(""));
+/// assert!(!may_hold_descriptors(media_type::CONFIG));
+/// ```
 pub fn may_hold_descriptors(described: &str) -> bool {
     described.is_empty() || media_type::holds_descriptors(described)
 }
 
-/// Reads the descriptors of a document that was described as `described`.
+/// Reads the descriptors in a document, by the table of the [module](self). `described` is the media type of the document's descriptor. The
+/// [front page of the model](super) has an example.
 ///
 /// # Errors
-/// The document is no JSON object, or one of its descriptors is malformed.
+/// The document is not a JSON object, or one of its descriptors is malformed.
 pub fn links(described: &str, bytes: &Verified) -> Result<Links, ManifestError> {
     if !may_hold_descriptors(described) {
         return Ok(Links::default());
     }
     let document = match json::parse(bytes) {
         Ok(document) => document,
-        // A descriptor without a media type may describe a layer; that is no fault of the layer.
+        // A descriptor without a media type may describe a layer.
         Err(_) if described.is_empty() => return Ok(Links::default()),
         Err(error) => return Err(error.into()),
     };
@@ -114,7 +149,7 @@ pub fn links(described: &str, bytes: &Verified) -> Result<Links, ManifestError> 
     }
 }
 
-/// Takes the descriptors out of a document: an index may have tens of thousands, too many to hold twice.
+/// Moves the descriptors out of a document: an index may have tens of thousands, too many for a copy.
 fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links, ManifestError> {
     let mut links = Links {
         artifact_type: document.get("artifactType").and_then(Value::as_str).map(str::to_string),
@@ -226,6 +261,20 @@ mod tests {
         assert_eq!(sizes("", json!({"manifests": [descriptor(1)]})), [1]);
         assert_eq!(sizes("", json!({"config": descriptor(1), "layers": [descriptor(2)]})), [1, 2]);
         assert!(links("", &verified(b"\x1f\x8b not JSON at all")).unwrap().children.is_empty());
+    }
+
+    #[test]
+    fn a_referrer_is_described_by_its_own_type_and_annotations() {
+        let config = json!({"mediaType": "application/x-config", "digest": descriptor(0)["digest"], "size": 2});
+        let described = |document: Value| {
+            let bytes = verified(document.to_string().as_bytes());
+            let image = Descriptor::new(media_type::MANIFEST, bytes.digest().clone(), bytes.len() as u64);
+            links(media_type::MANIFEST, &bytes).unwrap().referrer_descriptor(&image).to_value()
+        };
+        let signature = described(json!({"artifactType": "a/b", "config": config, "annotations": {"c": "d"}}));
+        assert_eq!((&signature["artifactType"], &signature["annotations"]["c"]), (&json!("a/b"), &json!("d")));
+        let without_type = described(json!({"artifactType": "", "config": config}));
+        assert_eq!(without_type["artifactType"], "application/x-config");
     }
 
     #[test]

@@ -1,8 +1,14 @@
-//! Platforms as people write them, this machine's, and which image fits which.
+//! Platforms as text, the platform of this machine, and the images that fit a platform.
 
 use super::Platform;
 
-/// The platform of this machine, in the words that images use (those of the Go toolchain).
+/// The platform of this machine, in the terms of images, which are those of the Go toolchain (image-spec, image-index, `platform`).
+///
+/// ```
+/// use oci_discovery::oci::platform::{fit, this_machine};
+///
+/// assert_eq!(fit(&this_machine(), &this_machine()), Some(0));
+/// ```
 pub fn this_machine() -> Platform {
     let is_little_endian = cfg!(target_endian = "little");
     let architecture = match std::env::consts::ARCH {
@@ -23,7 +29,7 @@ pub fn this_machine() -> Platform {
     Platform { os: os.into(), architecture: architecture.into(), ..Platform::default() }
 }
 
-/// A text that is no platform.
+/// A text that is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a platform: expected OS/ARCH or OS/ARCH/VARIANT, such as linux/amd64 or linux/arm/v7")]
 pub struct PlatformError {
@@ -32,6 +38,14 @@ pub struct PlatformError {
 }
 
 /// Parses `OS/ARCH[/VARIANT]`.
+///
+/// ```
+/// use oci_discovery::oci::platform::parse;
+///
+/// assert_eq!(parse("linux/arm/v7")?.variant, "v7");
+/// assert!(parse("linux").is_err());
+/// # Ok::<(), oci_discovery::oci::platform::PlatformError>(())
+/// ```
 pub fn parse(text: &str) -> Result<Platform, PlatformError> {
     let parts: Vec<&str> = text.split('/').collect();
     let (os, architecture, variant) = match parts[..] {
@@ -45,10 +59,18 @@ pub fn parse(text: &str) -> Result<Platform, PlatformError> {
     Ok(Platform { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..Platform::default() })
 }
 
-/// How well an image for `found` fits where `wanted` is asked for: 0 is exact, more is worse, none is not at all.
+/// How well an image for `found` fits the platform `wanted`: 0 is exact, a higher number is worse, none is no fit.
 ///
-/// Variants are levels, of which each can do what the lower ones can: an image for `arm/v6` runs on `arm/v7`. An unnamed
-/// variant is the one that the Go toolchain assumes. Versions and features of the operating system are not compared.
+/// Variants are levels, and each level includes the lower ones: an image for `arm/v6` runs on `arm/v7`. A missing variant is the default of
+/// the Go toolchain. Versions and features of the operating system are not compared.
+///
+/// ```
+/// use oci_discovery::oci::platform::{fit, parse};
+///
+/// let (v6, v7) = (parse("linux/arm/v6")?, parse("linux/arm")?);
+/// assert_eq!((fit(&v7, &v7), fit(&v7, &v6), fit(&v6, &v7)), (Some(0), Some(1), None));
+/// # Ok::<(), oci_discovery::oci::platform::PlatformError>(())
+/// ```
 pub fn fit(wanted: &Platform, found: &Platform) -> Option<u32> {
     if (&wanted.os, &wanted.architecture) != (&found.os, &found.architecture) {
         return None;
@@ -74,7 +96,14 @@ fn level(variant: &str) -> Option<u32> {
     variant.strip_prefix('v')?.parse().ok()
 }
 
-/// Whether a manifest in an index is BuildKit's attestation of another, which is for no platform.
+/// Whether a manifest in an index is BuildKit's attestation of another manifest.
+///
+/// ```
+/// use oci_discovery::oci::platform::{is_attestation, parse};
+///
+/// assert!(is_attestation(&parse("unknown/unknown")?));
+/// # Ok::<(), oci_discovery::oci::platform::PlatformError>(())
+/// ```
 pub fn is_attestation(platform: &Platform) -> bool {
     platform.os == "unknown" && platform.architecture == "unknown"
 }

@@ -1,5 +1,15 @@
-//! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags under which clients without the referrers
-//! API keep the list of a manifest's referrers.
+//! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags of clients without the referrers API for the list of a
+//! manifest's referrers.
+//!
+//! ```
+//! use oci_discovery::digest::{Algorithm, Digest};
+//! use oci_discovery::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
+//!
+//! let tag = fallback_tag(&Digest::of(Algorithm::Sha256, b""));
+//! assert!(tag.starts_with("sha256-e3b0c442") && is_fallback_list_tag(&tag));
+//! let signature = format!("{tag}.sig");
+//! assert!(is_fallback_tag(&signature) && !is_fallback_list_tag(&signature));
+//! ```
 
 use crate::digest::{Algorithm, Digest};
 
@@ -12,12 +22,12 @@ pub fn fallback_tag(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
 }
 
-/// Whether a tag is a fallback tag itself, under which an index lists the referrers.
+/// Whether a tag is the fallback tag of a digest.
 pub fn is_fallback_list_tag(tag: &str) -> bool {
     is_fallback_tag(tag) && !tag.contains('.')
 }
 
-/// Whether a tag is a fallback tag, or one of cosign's (`sha256-HEX.sig`), which extend them.
+/// Whether a tag is a fallback tag, or one of cosign's tags (`sha256-HEX.sig`), which extend fallback tags.
 pub fn is_fallback_tag(tag: &str) -> bool {
     let stem = tag.split('.').next().unwrap_or_default();
     stem.split_once('-').is_some_and(|(algorithm, encoded)| {

@@ -1,8 +1,7 @@
-//! Bytes that have the digest they were asked for by.
+//! Verified bytes: manifests and configs that have the digest of their descriptor (image-spec, descriptor, "Verification").
 //!
-//! Only [`Verified::read`] makes a value of this type, and it hashes what it reads. Whoever parses a manifest, or copies its bytes
-//! on, asks for [`Verified`] and cannot be handed bytes that were not checked (design rule: bytes that carry a digest are
-//! checked against it when they are read).
+//! [`Verified::read`] hashes the bytes that it reads, and only it makes a [`Verified`]. Code that parses a manifest, or copies its bytes,
+//! takes [`Verified`], so no caller can pass unchecked bytes.
 
 use std::io::{self, Read};
 use std::ops::Deref;
@@ -13,24 +12,35 @@ use crate::digest::{ContentError, Digest, VerifyingReader};
 use crate::json::MAX_MANIFEST_BYTES;
 
 /// The bytes of a manifest or a config, checked against its descriptor.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::oci::verified::ReadError;
+/// use oci_discovery::oci::{Descriptor, Verified, media_type};
+///
+/// let descriptor = Descriptor::new(media_type::CONFIG, Digest::of(Algorithm::Sha256, b"{}"), 2);
+/// assert_eq!(*Verified::read(&b"{}"[..], &descriptor)?, *b"{}");
+/// assert!(matches!(Verified::read(&b"[]"[..], &descriptor), Err(ReadError::Content(_))));
+/// # Ok::<(), ReadError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     digest: Digest,
     bytes: Arc<[u8]>,
 }
 
-/// Why bytes were not read, or are not the ones that were asked for.
+/// Why bytes were not read, or do not match their descriptor.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Larger than manifests are. Nothing was read.
+    /// Larger than a manifest may be. No byte was read.
     #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries")]
     TooLarge {
-        /// The digest that was asked for.
+        /// The digest of the descriptor.
         digest: Digest,
-        /// Its size in bytes.
+        /// The size of the descriptor in bytes.
         size: u64,
     },
-    /// Other bytes than the descriptor says.
+    /// The bytes do not match the descriptor.
     #[error(transparent)]
     Content(ContentError),
     /// Reading failed.
@@ -39,10 +49,10 @@ pub enum ReadError {
 }
 
 impl Verified {
-    /// Reads all of `reader`, which must be what `descriptor` describes.
+    /// Reads all of `reader`, and checks size and digest.
     ///
     /// # Errors
-    /// The descriptor says more than [`MAX_MANIFEST_BYTES`], the bytes are not those it describes, or reading fails.
+    /// The descriptor's size is more than [`MAX_MANIFEST_BYTES`], the bytes do not match the descriptor, or reading fails.
     pub fn read(reader: impl Read, descriptor: &Descriptor) -> Result<Verified, ReadError> {
         let Descriptor { digest, size, .. } = descriptor;
         if *size > MAX_MANIFEST_BYTES {
@@ -58,7 +68,7 @@ impl Verified {
         }
     }
 
-    /// The digest that the bytes have.
+    /// The digest of the bytes.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }

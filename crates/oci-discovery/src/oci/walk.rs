@@ -1,13 +1,12 @@
-//! The one walk over descriptors, and what it goes over.
+//! The walk over descriptors, with its limits.
 //!
-//! Manifests come from outside and may nest without end, or share what they nest so that a walk without memory visits it 10^28
-//! times. So there is one function that goes from a descriptor to those below it, [`walk`], and the limits are its own: each
-//! node is visited once, a graph is [`MAX_DEPTH`] deep at most, and what one root reaches is at most [`MAX_STEPS`] descriptors and
-//! [`MAX_BYTES`] of manifests. A walk therefore ends in time that grows with the bytes of the manifests, and holds one key of
-//! sixteen bytes for each node.
+//! Manifests come from outside. They may nest without end, or share nested manifests so that a walk without memory visits one 10^28 times.
+//! Therefore only [`walk`] goes from a descriptor to those below, and has the limits: it visits each node once, a graph is at most
+//! [`MAX_DEPTH`] levels deep, and one root reaches at most [`MAX_STEPS`] descriptors and [`MAX_BYTES`] of manifests. A walk ends in time that
+//! grows with the bytes of the manifests, and keeps one key of sixteen bytes for each node.
 //!
-//! What differs from caller to caller is a [`Graph`]: how nodes are told apart, and what a visit reads. Most read manifests from one
-//! place, a [`Manifests`], and [`reach`] is all they need.
+//! A caller's [`Graph`] gives the identity of nodes, and what a visit reads. Callers that read manifests from one place, a [`Manifests`],
+//! need only [`reach`].
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -20,53 +19,86 @@ use crate::json::MAX_MANIFEST_BYTES;
 use crate::parallel;
 use crate::seen::{Key, Seen, key};
 
-/// A graph deeper than this is no image: BuildKit's attested multi-platform images, the deepest in use, have three levels.
+/// The most levels of a graph. BuildKit's attested multi-platform images, the deepest in use, have three.
 pub const MAX_DEPTH: usize = 32;
-/// The most descriptors that one root may lead to, those counted again that several documents name. An image for every platform,
-/// with attestations and a hundred layers each, has some thousands.
+/// The most descriptors below one root; a descriptor counts once for each document that has it. An image for every platform, with attestations
+/// and a hundred layers each, has some thousands.
 pub const MAX_STEPS: usize = 1_000_000;
-/// The most bytes of manifests that are read for one root: eight manifests of the largest size that registries take. What they hold takes
-/// about three times that in memory, for as long as it waits to be visited.
+/// The most bytes of manifests below one root: eight manifests of the largest size that registries accept. Their descriptors take about
+/// three times that in memory, until they are visited.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
-/// A place that manifests are read from: a layout, an opened site, a site over HTTP.
+/// A place of manifests: a layout, an opened site, a site over HTTP.
 pub trait Manifests: Sync {
-    /// A descriptor, with whatever else it takes to find its bytes.
+    /// A descriptor, with anything else needed to find its bytes.
     type Node;
     /// Why a manifest cannot be read.
     type Error: Send;
 
-    /// The bytes of a manifest or a config. None: the place does not have it.
+    /// The bytes of a manifest or a config; None if it is missing.
     fn read(&self, node: &Self::Node) -> Result<Option<Verified>, Self::Error>;
 }
 
-/// What a walk goes over.
+/// The nodes of a walk, and the visit of a node.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use oci_discovery::oci::walk::{Graph, Limit, Next, walk};
+/// use oci_discovery::seen::{Key, Seen};
+///
+/// /// Each number leads to the next one, modulo five: a circle.
+/// struct Circle(Seen);
+///
+/// impl Graph for Circle {
+///     type Node = u32;
+///     type Error = Limit;
+///
+///     fn identity<'n>(&'n self, node: &'n u32) -> Option<(&'n Seen, Key)> {
+///         Some((&self.0, Key::from(*node)))
+///     }
+///
+///     fn bytes(&self, _: &u32) -> u64 {
+///         0
+///     }
+///
+///     fn visit(&self, node: u32, next: &mut Next<u32>) -> Result<(), Limit> {
+///         next.below((node + 1) % 5);
+///         Ok(())
+///     }
+///
+///     fn refuse(&self, _: u32, limit: Limit, _: &mut Next<u32>) -> Result<(), Limit> {
+///         Err(limit)
+///     }
+/// }
+///
+/// assert_eq!(walk(&Circle(Seen::new()), [0].into_iter(), NonZeroUsize::MIN), Ok(()));
+/// ```
 pub trait Graph: Sync {
-    /// A place in the graph: a descriptor and what the visit needs beside it.
+    /// A descriptor, with anything else that the visit needs.
     type Node: Send;
-    /// What ends the walk.
+    /// The error that ends the walk.
     type Error: Send;
 
-    /// What tells a node from others, and the set in which visited nodes are kept. None: a node that nothing leads to twice.
+    /// The key of a node, and the set of the visited keys. None for a node that is reached only once.
     fn identity<'n>(&'n self, node: &'n Self::Node) -> Option<(&'n Seen, Key)>;
 
-    /// How many bytes a visit reads into memory; 0 for a leaf.
+    /// The number of bytes that a visit reads into memory; 0 for a leaf.
     fn bytes(&self, node: &Self::Node) -> u64;
 
-    /// Visits a node for the first time, and says what is visited next.
+    /// Visits a node for the first time, and adds the next nodes.
     fn visit(&self, node: Self::Node, next: &mut Next<Self::Node>) -> Result<(), Self::Error>;
 
-    /// Passes a node that was visited before.
+    /// Handles a node that was visited before.
     fn pass(&self, node: Self::Node, next: &mut Next<Self::Node>) -> Result<(), Self::Error> {
         let _ = (node, next);
         Ok(())
     }
 
-    /// A node beyond a limit, which is not visited. An error ends the walk; otherwise it goes on elsewhere.
+    /// Handles a node beyond a limit, which is not visited. An error ends the walk; otherwise it continues with other nodes.
     fn refuse(&self, node: Self::Node, limit: Limit, next: &mut Next<Self::Node>) -> Result<(), Self::Error>;
 }
 
-/// What a visit found to go on with.
+/// The nodes that a visit adds.
 #[derive(Debug)]
 pub struct Next<N> {
     below: Vec<N>,
@@ -74,23 +106,23 @@ pub struct Next<N> {
 }
 
 impl<N> Next<N> {
-    /// A node one level below the visited one.
+    /// Adds a node one level below the visited node.
     pub fn below(&mut self, node: N) {
         self.below.push(node);
     }
 
-    /// Whether there is a node below the visited one.
+    /// Whether the visit added a node below.
     pub fn has_below(&self) -> bool {
         !self.below.is_empty()
     }
 
-    /// A node that begins a graph of its own.
+    /// Adds a node as the root of another graph, with its own limits.
     pub fn root(&mut self, node: N) {
         self.roots.push(node);
     }
 }
 
-/// A limit of the walk that a graph exceeds.
+/// A limit that a graph exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Limit {
     /// See [`MAX_DEPTH`].
@@ -104,17 +136,17 @@ pub enum Limit {
     Bytes,
 }
 
-/// A graph that is larger than those of images.
+/// A graph that exceeds a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{digest} is {limit}: no image needs that")]
 pub struct TooLarge {
-    /// The digest at which the walk stopped.
+    /// The digest of the first descriptor beyond the limit.
     pub digest: Digest,
     /// The limit.
     pub limit: Limit,
 }
 
-/// What has been spent on what one root reaches.
+/// The descriptors and bytes counted for one root.
 #[derive(Debug, Default)]
 struct Spent {
     steps: AtomicUsize,
@@ -137,8 +169,8 @@ struct Step<N> {
     spent: Arc<Spent>,
 }
 
-/// Visits everything that `roots` reach, each node once, on up to `jobs` threads. With one thread the order is that of the
-/// documents, and what a root reaches comes before the next root.
+/// Visits each node that `roots` reach once, on up to `jobs` threads. With one thread the order is that of the documents, and all nodes of a
+/// root come before the next root. [`Graph`] has an example.
 ///
 /// # Errors
 /// The first error of a visit, after which no further node is visited.
@@ -159,7 +191,7 @@ pub fn walk<G: Graph>(
             failed().get_or_insert(error);
             return;
         }
-        // The newest is taken first, so what comes first is pushed last.
+        // The queue takes the newest node first, so the first node is pushed last.
         next.roots.into_iter().rev().for_each(|node| queue.push(root(node)));
         let below = |node| Step { node, depth: depth + 1, spent: spent.clone() };
         next.below.into_iter().rev().for_each(|node| queue.push(below(node)));
@@ -187,8 +219,32 @@ fn take<G: Graph>(
     }
 }
 
-/// Visits every blob that `roots` reach, themselves included, each that is not yet `seen` and in the order of the documents, with what
-/// it links to; None for one that is missing. `links` reads what a descriptor links to. `subject` is not followed: it points up.
+/// Visits each blob that `roots` reach and that is not yet `seen` once, in the order of the documents and with the roots themselves. `links`
+/// reads the links of a descriptor; None for a missing blob. The walk does not follow `subject`, which points up.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::oci::manifest::Links;
+/// use oci_discovery::oci::walk::{TooLarge, reach};
+/// use oci_discovery::oci::{Descriptor, media_type};
+/// use oci_discovery::seen::Seen;
+///
+/// let blob = |media_type, bytes: &[u8]| Descriptor::new(media_type, Digest::of(Algorithm::Sha256, bytes), bytes.len() as u64);
+/// let (image, layer) = (blob(media_type::MANIFEST, b"image"), blob("application/x-tar", b"layer"));
+/// let children = [layer.clone(), layer.clone()];
+/// let mut visited = Vec::new();
+/// reach(
+///     &Seen::new(),
+///     [image.clone()],
+///     |found| Ok((*found == image).then(|| Links { children: children.to_vec(), ..Links::default() })),
+///     |found, _| {
+///         visited.push(found.clone());
+///         Ok::<(), TooLarge>(())
+///     },
+/// )?;
+/// assert_eq!(visited, [image, layer]);
+/// # Ok::<(), TooLarge>(())
+/// ```
 ///
 /// # Errors
 /// Those of `links` and of `visit`, and [`TooLarge`].
@@ -237,19 +293,19 @@ where
     }
 }
 
-/// What tells descriptors apart: their digests, and whether they say that there are descriptors in the blob. One document may call
-/// a layer what another calls a manifest, and then it is one.
+/// The key of a descriptor: its digest, and whether its media type has descriptors. One document may describe a blob as a layer and another
+/// as a manifest; then both are visited.
 pub fn descriptor_key(descriptor: &Descriptor) -> Key {
     let described = if may_hold_descriptors(&descriptor.media_type) { "manifest" } else { "leaf" };
     key(&[descriptor.digest.as_str(), described])
 }
 
-/// How many bytes it takes to read what a descriptor links to.
+/// The number of bytes that a visit of the descriptor reads into memory.
 pub fn manifest_bytes(descriptor: &Descriptor) -> u64 {
     bytes_to_read(&descriptor.media_type, descriptor.size)
 }
 
-/// The same of a media type and a size in bytes. What is larger than manifests are is not read.
+/// The number of bytes that a visit reads into memory, by media type and size in bytes. A blob larger than a manifest may be is not read.
 pub fn bytes_to_read(media_type: &str, size: u64) -> u64 {
     if may_hold_descriptors(media_type) && size <= MAX_MANIFEST_BYTES { size } else { 0 }
 }
