@@ -6,9 +6,10 @@
 //! | the algorithms, with lower-case hexadecimal of a fixed length | image-spec, descriptor, "Registered algorithms" | [`Algorithm`] |
 //! | content is verified against digest and size | image-spec, descriptor, "Verification" | [`VerifyingReader`] |
 //!
-//! File names and template values are made of digests, so a [`Digest`] is always a checked one. The grammar of image-spec is wider than the
-//! registered algorithms, so that algorithms can be added. A digest that fits the grammar and names another algorithm is
-//! [`DigestError::UnknownAlgorithm`]: the document is correct, and this crate is too old for it.
+//! File names and template values are made of digests, so a [`Digest`] is always a checked one. The grammar of
+//! image-spec is wider than the registered algorithms, so that algorithms can be added. A digest that fits the grammar
+//! and names another algorithm is [`DigestError::UnknownAlgorithm`]: the document is correct, and this crate is too old
+//! for it.
 //!
 //! Bytes are checked when they are read: a [`VerifyingReader`] around a blob needs no second pass.
 
@@ -95,7 +96,8 @@ impl FromStr for Algorithm {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
-    // The first field, so that the derived order is that of the texts. Shared, because a graph, a plan and an index keep the same digest.
+    // The first field, so that the derived order is that of the texts. Shared, because a graph, a plan and an index
+    // keep the same digest.
     text: Arc<str>,
     algorithm: Algorithm,
 }
@@ -105,7 +107,8 @@ impl Digest {
     ///
     /// # Errors
     ///
-    /// [`DigestError::UnknownAlgorithm`] for a well-formed digest of an unregistered algorithm; another [`DigestError`] for malformed text.
+    /// [`DigestError::UnknownAlgorithm`] for a well-formed digest of an unregistered algorithm; another [`DigestError`]
+    /// for malformed text.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         if let Some(algorithm) = plain_algorithm(text) {
             return Ok(Self { text: text.into(), algorithm });
@@ -211,8 +214,8 @@ pub enum DigestError {
     Length { text: String, algorithm: Algorithm, expected: usize, found: usize },
 }
 
-/// The algorithm of a well-formed digest; none for other text, which [`Digest::parse`] then diagnoses rule by rule. A layout has many
-/// digests, nearly all of them well-formed, and this check reads each character once.
+/// The algorithm of a well-formed digest; none for other text, which [`Digest::parse`] then diagnoses rule by rule. A
+/// layout has many digests, nearly all of them well-formed, and this check reads each character once.
 fn plain_algorithm(text: &str) -> Option<Algorithm> {
     let (name, encoded) = text.split_once(':')?;
     let algorithm = Algorithm::named(name)?;
@@ -324,12 +327,13 @@ impl io::Write for Hasher {
     }
 }
 
-/// Passes bytes through, and fails unless they have the digest and the size of a descriptor (image-spec, descriptor, "Verification").
+/// Passes bytes through, and fails unless they have the digest and the size of a descriptor (image-spec, descriptor,
+/// "Verification").
 ///
-/// Read until `Ok(0)`: the digest is compared at the end of the input. A caller that stops earlier, even after `size` bytes, has verified
-/// nothing, and [`is_verified`](Self::is_verified) is false. No byte beyond `size` is passed on. The error is an [`io::Error`] of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) around a [`ContentError`], which [`ContentError::of`] returns. A reader that failed keeps
-/// failing.
+/// Read until `Ok(0)`: the digest is compared at the end of the input. A caller that stops earlier, even after `size`
+/// bytes, has verified nothing, and [`is_verified`](Self::is_verified) is false. No byte beyond `size` is passed on.
+/// The error is an [`io::Error`] of kind [`InvalidData`](io::ErrorKind::InvalidData) around a [`ContentError`], which
+/// [`ContentError::of`] returns. A reader that failed keeps failing.
 ///
 /// ```
 /// use std::io::Read;

@@ -1,10 +1,11 @@
 //! JSON: limits for documents that are read, and the canonical form of documents that are written.
 //!
-//! Input is bounded. The caller gives the most bytes ([`read_bounded`]), [`parse_as`] limits the memory of the values, and the parser rejects
-//! nesting deeper than 127 levels, so that no document exhausts the stack.
+//! Input is bounded. The caller gives the most bytes ([`read_bounded`]), [`parse_as`] limits the memory of the values,
+//! and the parser rejects nesting deeper than 127 levels, so that no document exhausts the stack.
 //!
-//! Output is canonical ([`canonical`]): sorted keys, no white space, so that equal content has equal bytes. A `<` is written as `\u003c`:
-//! text from an image is then no markup, even if a host serves the document as a page because its name ends in `.html`.
+//! Output is canonical ([`canonical`]): sorted keys, no white space, so that equal content has equal bytes. A `<` is
+//! written as `\u003c`: text from an image is then no markup, even if a host serves the document as a page because its
+//! name ends in `.html`.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -24,19 +25,19 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// The most bytes of an image index, or of a layout's `index.json`. Fifty thousand entries take about 20 MiB.
 pub const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The most memory that the values of one document may take, the text of strings aside. A manifest of 4 MiB with nothing but descriptors
-/// and their platforms in it takes less.
+/// The most memory that the values of one document may take, the text of strings aside. A manifest of 4 MiB with
+/// nothing but descriptors and their platforms in it takes less.
 pub const MAX_VALUE_BYTES: u64 = 64 * 1024 * 1024;
-/// The same of a document that a site keeps of all of its images, or of all refs of one. It is read into a form that takes about a fifth
-/// of that.
+/// The same limit for a document that a site keeps of all its images, or of all refs of one image. Such a document is
+/// read into a form that takes about a fifth of the estimate.
 pub const MAX_LIST_BYTES: u64 = 1024 * 1024 * 1024;
-/// What an object takes besides its properties: a node of a map has room for eleven, and is half full at worst.
+/// The bytes of an object besides its properties: a node of a map has room for eleven, and is half full at worst.
 const OBJECT_BYTES: u64 = 560;
-/// What a property takes in a node of a map, with its share of the nodes above.
+/// The bytes of a property in a node of a map, with its share of the nodes above.
 const PROPERTY_BYTES: u64 = 128;
-/// What a value takes in a list, which has room for twice its values at worst.
+/// The bytes of a value in a list, which has room for twice its values at worst.
 const VALUE_BYTES: u64 = 64;
-/// What an allocator takes for a string besides its text.
+/// The bytes of a string besides its text.
 const STRING_BYTES: u64 = 32;
 
 /// Why bytes are not the expected JSON document.
@@ -83,10 +84,10 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     parse_as(bytes, MAX_VALUE_BYTES)
 }
 
-/// Parses a JSON document of a certain form, whose values may take so many bytes of memory.
+/// Parses a JSON document of the form of `T`, whose values may take `limit` bytes of memory.
 ///
-/// Values can take a hundred times the memory of their text, as a repeated `{"":0},` does. Their memory is therefore estimated before they
-/// are made.
+/// Values can take a hundred times the memory of their text, as a repeated `{"":0},` does. Their memory is therefore
+/// estimated before they are made.
 pub fn parse_as<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: u64) -> Result<T, JsonError> {
     if value_bytes(bytes) > limit {
         return Err(JsonError::TooManyValues { limit });
@@ -99,7 +100,7 @@ pub fn parse_string(json: &[u8]) -> Option<String> {
     serde_json::from_slice(json).ok()
 }
 
-/// How many bytes of memory the values of a text take at most, the text of strings aside.
+/// The most bytes of memory that the values of a text take, the text of strings aside.
 fn value_bytes(text: &[u8]) -> u64 {
     let (mut in_string, mut is_escaped, mut bytes) = (false, false, 0);
     for byte in text {
@@ -122,26 +123,26 @@ fn value_bytes(text: &[u8]) -> u64 {
 
 /// A value as compact text, whose objects have sorted keys.
 ///
-/// Values take many times the memory of their text. What is kept of documents from outside is kept as text, therefore, so that it takes
-/// a small multiple of what was read, and values are made one at a time, when they are needed.
+/// Values take many times the memory of their text. Therefore parts of documents from outside are kept as text, which
+/// takes a small multiple of the bytes read, and values are made one at a time, when they are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueText(Box<str>);
 
 impl ValueText {
     /// The value.
     pub fn value(&self) -> Value {
-        // It was a value, so it can be one again.
+        // The text was made from a value.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
-    /// A property of an object. The others are passed over, and no values are made of them.
+    /// The value of a property of an object. No values are made of the other properties.
     pub fn get(&self, property: &str) -> Option<Value> {
         serde_json::Deserializer::from_str(&self.0).deserialize_map(Property(property)).ok()?
     }
 
     /// Canonical JSON.
     pub fn canonical(&self) -> String {
-        // It stands in strings only.
+        // A `<` is in strings only.
         self.0.replace('<', r"\u003c")
     }
 }
@@ -200,8 +201,8 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
 
 /// The canonical bytes of a document: keys sorted, no white space, no trailing newline, no `<`.
 ///
-/// Keys are sorted in the bytes. A tree of values would sort the keys, too, but takes many times the memory, and documents can have tens of
-/// megabytes.
+/// Keys are sorted in the bytes. A tree of values would sort the keys, too, but takes many times the memory, and
+/// documents can have tens of megabytes.
 ///
 /// ```
 /// use oci_discovery::json::canonical;

@@ -1,8 +1,9 @@
 //! Host-based image names: `example.com/team/app#1.0`.
 //!
-//! A name is `host "/" path-rootless [ "#" fragment ]` (host-based-image-names), and RFC 3986 defines the three parts. A name has no port,
-//! no user information and no query, because discovery turns the host alone into an origin. File paths, template values and server
-//! directives are made of names, so [`ImageName::parse`] rejects malformed text, with the place and a correction, and never repairs it.
+//! A name is `host "/" path-rootless [ "#" fragment ]` (host-based-image-names), and RFC 3986 defines the three parts.
+//! A name has no port, no user information and no query, because discovery turns the host alone into an origin. File
+//! paths, template values and server directives are made of names, so [`ImageName::parse`] rejects malformed text, with
+//! the place and a correction, and never repairs it.
 //!
 //! | rule | section | function |
 //! | --- | --- | --- |
@@ -14,8 +15,9 @@
 //! | equal hosts compare equal | RFC 3986, 6.2.2.1 | `normal_host` |
 //! | the hosts that discovery asks | well-known-uri-ref-engine-discovery | [`ImageName::discovery_hosts`] |
 //!
-//! Only the host is case-insensitive. The host is kept in its normal form: letters in lower case, the digits of percent triplets in upper
-//! case. Path and fragment are kept as written, because servers and annotations compare them byte for byte.
+//! Only the host is case-insensitive. The host is kept in its normal form: letters in lower case, the digits of percent
+//! triplets in upper case. Path and fragment are kept as written, because servers and annotations compare them byte for
+//! byte.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -29,8 +31,9 @@ use crate::rfc3986::{is_sub_delim, is_unreserved, starts_with_triplet};
 
 /// A host-based image name; see the [module](self) for its parts.
 ///
-/// Names order by host, then path, then fragment; a name without a fragment comes first. A name is stored as its text, and its parts are
-/// slices of the text: a site may have a million names, and three strings take three times the memory of one.
+/// Names order by host, then path, then fragment; a name without a fragment comes first. A name is stored as its text,
+/// and its parts are slices of the text: a site may have a million names, and three strings take three times the memory
+/// of one.
 ///
 /// ```
 /// use oci_discovery::name::{ImageName, NameError};
@@ -70,7 +73,7 @@ impl ImageName {
             Some((path, fragment)) => (path, Some(fragment)),
             None => (&text[path_start..], None),
         };
-        Self::behind_host(text, host, path, fragment)
+        Self::after_host(text, host, path, fragment)
     }
 
     /// Joins the parts of a name, without escaping or unescaping.
@@ -90,11 +93,11 @@ impl ImageName {
     /// Checks the parts in the order of `text`.
     fn from_parts(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         check_host(text, 0, host)?;
-        Self::behind_host(text, host, path, fragment)
+        Self::after_host(text, host, path, fragment)
     }
 
     /// Checks the path and the fragment; the host has been checked.
-    fn behind_host(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
+    fn after_host(text: &str, host: &str, path: &str, fragment: Option<&str>) -> Result<Self, NameError> {
         let path_start = host.len() + 1;
         check_path(text, path_start, path)?;
         if let Some(fragment) = fragment {
@@ -150,10 +153,11 @@ impl ImageName {
         Self::new(self.host(), self.path(), fragment)
     }
 
-    /// The hosts that are asked for a ref-engines object, in order: the name's own, then its DNS ancestors down to two labels
-    /// (well-known-uri-ref-engine-discovery, "Images associated with a host's `oci-host-ref-engines`").
+    /// The hosts that are asked for a ref-engines object, in order: the name's own, then its DNS ancestors down to two
+    /// labels (well-known-uri-ref-engine-discovery, "Images associated with a host's `oci-host-ref-engines`").
     ///
-    /// IP addresses and single labels have no ancestors. A host with an empty label has none either: DNS has no such name.
+    /// IP addresses and single labels have no ancestors. A host with an empty label has none either: DNS has no such
+    /// name.
     pub fn discovery_hosts(&self) -> Vec<&str> {
         let host = self.host();
         // A final dot marks a complete domain name (RFC 3986, 3.2.2) and ends no label of its own.
@@ -332,7 +336,8 @@ fn non_ascii_hint(part: Part) -> &'static str {
     }
 }
 
-/// RFC 3986, 3.2.2: `IP-literal / IPv4address / reg-name`. An IPv4 address is also a reg-name and needs no rule of its own.
+/// RFC 3986, 3.2.2: `IP-literal / IPv4address / reg-name`. An IPv4 address is also a reg-name and needs no rule of its
+/// own.
 fn check_host(text: &str, start: usize, host: &str) -> Result<(), NameError> {
     let at = |offset: usize| Place::new(text, start + offset);
     if host.is_empty() {
@@ -385,7 +390,8 @@ fn check_path(text: &str, start: usize, path: &str) -> Result<(), NameError> {
     }
 }
 
-/// Checks each character of `part`, which begins at byte `start` of `text` (RFC 3986: `reg-name` in 3.2.2, `pchar` in 3.3, `fragment` in 3.5).
+/// Checks each character of `part`, which begins at byte `start` of `text` (RFC 3986: `reg-name` in 3.2.2, `pchar` in
+/// 3.3, `fragment` in 3.5).
 fn check_characters(text: &str, start: usize, part: &str, kind: Part) -> Result<(), NameError> {
     // Nearly all parts have only these characters. This check takes a fraction of the time.
     if part.bytes().all(|byte| is_unreserved(byte.into()) || (byte == b'/' && kind != Part::Host)) {

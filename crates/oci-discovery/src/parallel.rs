@@ -1,4 +1,5 @@
-//! Independent work on a few threads: a list of items until the first error ([`map`]), or items that add more items ([`work`]).
+//! Independent work on a few threads: a list of items until the first error ([`map`]), or items that add more items
+//! ([`work`]).
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -42,7 +43,8 @@ where
     let items = Mutex::new(items.enumerate());
     let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failed = AtomicBool::new(false);
-    // Separate from the results: an error takes many times the memory of a result, and there may be hundreds of thousands of items.
+    // Separate from the results: an error takes many times the memory of a result, and there may be hundreds of
+    // thousands of items.
     let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
     let worker = || {
         let mut results = Vec::new();
@@ -74,7 +76,8 @@ where
 
 /// Items that were added while working, the newest on top.
 ///
-/// Newest first means depth first: the items that an item added are done before the next item starts, so the list stays short.
+/// Newest first means depth first: the items that an item added are done before the next item starts, so the list stays
+/// short.
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
@@ -98,7 +101,8 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next item: the last one pushed, or else the next of `first`. None if no item is left and no thread can push one.
+    /// The next item: the last one pushed, or else the next of `first`. None if no item is left and no thread can push
+    /// one.
     fn next(&self, first: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -125,8 +129,8 @@ impl<T> Drop for Working<'_, T> {
     }
 }
 
-/// Calls `work` for each item of `first`, and for each item that `work` pushes, on up to `jobs` threads. An item of `first` is taken when no
-/// pushed item is waiting.
+/// Calls `work` for each item of `first`, and for each item that `work` pushes, on up to `jobs` threads. An item of
+/// `first` is taken when no pushed item is waiting.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,8 +1,8 @@
 //! Large sets of texts, with sixteen bytes for each text.
 //!
-//! A verification or a collection of garbage remembers every blob that it reached. A site may have millions of blobs, and their paths would
-//! take more memory than everything else. A [`Key`] is the beginning of a BLAKE3 hash. Publishers choose the texts, so the hash has to resist
-//! collisions; one takes 2^64 tries.
+//! A verification or a collection of garbage remembers every blob that it reached. A site may have millions of blobs,
+//! and their paths would take more memory than everything else. A [`Key`] is the beginning of a BLAKE3 hash. Publishers
+//! choose the texts, so the hash has to resist collisions; one takes 2^64 tries.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -10,18 +10,19 @@
 //! | the variables that a consumer gives to a CAS template | cas-template ("at least") | [`cas_variables`] |
 //! | resolution of a relative result | RFC 3986, 5 | [`engine::expand`](crate::discovery::engine::expand) |
 //!
-//! Publisher and consumer expand the same template, so all readers must agree on its meaning. [`Template::parse`] therefore follows the
-//! RFC's grammar literally (level 4, with the verified erratum 6937, which allows an apostrophe in a literal) and rejects templates that
-//! implementations expand differently. `uritemplate-next` expands the expressions, correctly behind these checks:
+//! Publisher and consumer expand the same template, so all readers must agree on its meaning. [`Template::parse`]
+//! therefore follows the RFC's grammar literally (level 4, with the verified erratum 6937, which allows an apostrophe
+//! in a literal) and rejects templates that implementations expand differently. `uritemplate-next` expands the
+//! expressions, correctly after these checks:
 //!
-//! - The library accepts malformed templates (`{/id*`, `{x:0}`, `{with space}`). It gets only expressions that [`Template::parse`]
-//!   accepted.
-//! - The library counts a prefix (`{x:3}`) in bytes and panics inside a multibyte character. Values must be ASCII; names and digests are
-//!   by their grammars.
-//! - The library cuts percent triplets with a prefix under `+` and `#` (`{+x:2}` of `a%20b` becomes `a%25`). Other implementations count
-//!   a triplet as one character, so a prefix that would reach a triplet is an error.
-//! - The library compiles regular expressions at every expansion, for each literal and for each value that keeps reserved characters.
-//!   Literals, and values that need no encoding, are copied here instead.
+//! - The library accepts malformed templates (`{/id*`, `{x:0}`, `{with space}`). It gets only expressions that
+//!   [`Template::parse`] accepted.
+//! - The library counts a prefix (`{x:3}`) in bytes and panics inside a multibyte character. Values must be ASCII;
+//!   names and digests are by their grammars.
+//! - The library cuts percent triplets with a prefix under `+` and `#` (`{+x:2}` of `a%20b` becomes `a%25`). Other
+//!   implementations count a triplet as one character, so a prefix that would reach a triplet is an error.
+//! - The library compiles regular expressions at every expansion, for each literal and for each value that keeps
+//!   reserved characters. Literals, and values that need no encoding, are copied here instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,8 +42,8 @@ pub const NAME_VARIABLES: [&str; 4] = ["name", "host", "path", "fragment"];
 /// The variables of an `oci-cas-template-v1` URI, from a digest (cas-template).
 pub const DIGEST_VARIABLES: [&str; 3] = ["digest", "algorithm", "encoded"];
 
-/// The variables that a consumer gives to an index template (index-template): `name` (the whole name), `host`, `path` and `fragment`, which
-/// is empty if the name has none.
+/// The variables that a consumer gives to an index template (index-template): `name` (the whole name), `host`, `path`
+/// and `fragment`, which is empty if the name has none.
 ///
 /// ```
 /// use oci_discovery::name::ImageName;
@@ -76,7 +77,8 @@ pub fn image_variables(name: &ImageName) -> Variables {
     Variables::new().with("name", name.image().to_string()).with("host", name.host()).with("path", name.path())
 }
 
-/// The variables that a CAS template requires of a consumer (cas-template): `digest` (the whole digest), `algorithm` and `encoded`.
+/// The variables that a CAS template requires of a consumer (cas-template): `digest` (the whole digest), `algorithm`
+/// and `encoded`.
 ///
 /// ```
 /// use oci_discovery::digest::{Algorithm, Digest};
@@ -94,8 +96,8 @@ pub fn digest_variables(digest: &Digest) -> Variables {
         .with("encoded", digest.encoded())
 }
 
-/// The variables that a consumer gives to a CAS template: those of the digest, and those of the name. cas-template requires "at least" the
-/// digest's; with the name's, a site can serve the layout of each image unchanged.
+/// The variables that a consumer gives to a CAS template: those of the digest, and those of the name. cas-template
+/// requires "at least" the digest's; with the name's, a site can serve the layout of each image unchanged.
 ///
 /// ```
 /// use oci_discovery::digest::{Algorithm, Digest};
@@ -245,13 +247,13 @@ impl Template {
         Ok(uri)
     }
 
-    /// Expands the expressions whose variables are all in `values`, and keeps the others. Expanding the result equals expanding this
-    /// template with all values at once.
+    /// Expands the expressions whose variables are all in `values`, and keeps the others. Expanding the result equals
+    /// expanding this template with all values at once.
     ///
     /// # Errors
     ///
-    /// [`TemplateError::Mixed`] for an expression with only some of its variables in `values`: an expression expands as a whole. Otherwise
-    /// as for [`expand`](Self::expand).
+    /// [`TemplateError::Mixed`] for an expression with only some of its variables in `values`: an expression expands as
+    /// a whole. Otherwise as for [`expand`](Self::expand).
     pub fn expand_some(&self, values: &Variables) -> Result<Self, TemplateError> {
         let mut text = String::with_capacity(2 * self.text.len());
         for piece in &self.pieces {
@@ -342,8 +344,8 @@ impl Expression {
         (self.names().find(defined), self.names().find(|name| !defined(name)))
     }
 
-    /// The expansion if it is the value itself: one variable, no operator that adds text, nothing to encode. Most expansions of names and
-    /// digests need no more, and `UriTemplate` would compile regular expressions.
+    /// The expansion if it is the value itself: one variable, no operator that adds text, nothing to encode. Most
+    /// expansions of names and digests need no more, and `UriTemplate` would compile regular expressions.
     fn verbatim<'a>(&self, values: &'a Variables) -> Option<&'a str> {
         let [variable] = self.variables.as_slice() else { return None };
         let value = values.get(&variable.name)?;
@@ -377,7 +379,8 @@ impl fmt::Display for Expression {
 }
 
 impl Variable {
-    /// Whether the prefix of `value` reaches a percent triplet, which implementations count as one character or as three.
+    /// Whether the prefix of `value` reaches a percent triplet, which implementations count as one character or as
+    /// three.
     fn prefix_meets_triplet(&self, value: &str) -> bool {
         let Some(prefix) = self.prefix.map(usize::from) else { return false };
         prefix < value.len() && (0..prefix).any(|at| starts_with_triplet(&value[at..]))
@@ -404,7 +407,7 @@ pub enum TemplateError {
     #[error("template {template:?}: the value {value:?} of `{variable}` is not ASCII; percent-encode it first")]
     NonAscii { template: String, variable: String, value: String },
     #[error(
-        "template {template:?}: {expression} cuts the value {value:?} of `{variable}` at or behind a percent triplet, \
+        "template {template:?}: {expression} cuts the value {value:?} of `{variable}` at or after a percent triplet, \
          which implementations count differently; drop the prefix or the operator"
     )]
     PrefixMeetsTriplet { template: String, expression: String, variable: String, value: String },

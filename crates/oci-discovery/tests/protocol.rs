@@ -28,7 +28,8 @@ fn paths(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// Whether a source has the function of a path such as `name::ImageName::parse`. `is_file` compares a source with the module's file.
+/// Whether a source has the function of a path such as `name::ImageName::parse`. `is_file` compares a source with the
+/// module's file.
 fn exists(path: &str, sources: &[(PathBuf, String)], is_file: impl Fn(&Path, &Path) -> bool) -> bool {
     let mut modules: Vec<&str> = path.split("::").collect();
     let function = modules.pop().unwrap();

@@ -1,7 +1,7 @@
 //! CAS engines: where the blob of a descriptor is (cas-template; ref-engine discovery, "Ref-engines objects").
 //!
-//! A publisher names CAS engines in the ref-engines object, in an entry of the index, and in any descriptor below. The nearest engine
-//! is asked first. The digest decides whether a blob is correct, so any order is safe.
+//! A publisher names CAS engines in the ref-engines object, in an entry of the index, and in any descriptor below. The
+//! nearest engine is asked first. The digest decides whether a blob is correct, so any order is safe.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::name::ImageName;
 use crate::oci::Descriptor;
 use crate::template::cas_variables;
 
-/// The CAS engines for the blob of a descriptor, in the order of requests: those of the descriptor itself, then those of the documents that
-/// led to the descriptor, the nearest first.
+/// The CAS engines for the blob of a descriptor, in the order of requests: those of the descriptor itself, then those
+/// of the documents that led to the descriptor, the nearest first.
 ///
 /// ```
 /// use oci_discovery::discovery::{CasEngines, RefEngines, Remarks};
@@ -53,7 +53,7 @@ impl CasEngines {
         Arc::new(CasEngines { name: Arc::new(name.clone()), own: engines.clone(), outer: None })
     }
 
-    /// These engines behind those of `descriptor`, which stands in the document `uri`. Malformed entries go to `remarks`.
+    /// These engines behind those of `descriptor`, which is in the document `uri`. Malformed entries go to `remarks`.
     pub fn with(
         self: &Arc<CasEngines>,
         descriptor: &Descriptor,
@@ -73,8 +73,8 @@ impl CasEngines {
         levels.flat_map(|engines| &*engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
     }
 
-    /// The URLs at which the blob of `descriptor` may be, each once: those of the engines, then the descriptor's own `urls` (image-spec,
-    /// descriptor, "Properties").
+    /// The URLs at which the blob of `descriptor` may be, each once: those of the engines, then the descriptor's own
+    /// `urls` (image-spec, descriptor, "Properties").
     pub fn urls<'a>(&'a self, descriptor: &Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + use<'a> {
         let variables = cas_variables(&self.name, &descriptor.digest);
         let own = descriptor.property("urls").and_then(|mut urls| urls.as_array_mut().map(std::mem::take));

@@ -1,8 +1,9 @@
 //! JSON documents over HTTP: the ref-engines object and the index.
 //!
-//! Sites are written by hand and served by any web server, so a consumer tolerates faults that cannot change the meaning of a document, with a
-//! remark: a missing `Content-Type`, a generic one ([`GENERIC`]), and a missing or wrong charset, because JSON is UTF-8 (RFC 8259,
-//! section 8.1). A document with the media type of another document is rejected.
+//! Sites are written by hand and served by any web server, so a consumer tolerates faults that cannot change the
+//! meaning of a document, with a remark: a missing `Content-Type`, a generic one ([`GENERIC`]), and a missing or wrong
+//! charset, because JSON is UTF-8 (RFC 8259, section 8.1). A document with the media type of another document is
+//! rejected.
 
 use serde_json::Value;
 use url::Url;
@@ -32,8 +33,8 @@ impl Document {
     }
 }
 
-/// Fetches a document of the media type `expected` (well-known-uri-ref-engine-discovery, "Ref-engines media types"; index-template) with at most
-/// `left` bytes, and subtracts the bytes read. Tolerated faults go to `remarks`.
+/// Fetches a document of the media type `expected` (well-known-uri-ref-engine-discovery, "Ref-engines media types";
+/// index-template) with at most `left` bytes, and subtracts the bytes read. Tolerated faults go to `remarks`.
 pub(super) fn get(
     fetch: &dyn Fetch,
     url: &Url,

@@ -1,5 +1,5 @@
-//! Ref engines and CAS engines, as the documents list them (xdg-ref-engine-discovery, "Ref-engines objects"): a `protocol` with its
-//! configuration, and the URI of the document, the base of relative references.
+//! Ref engines and CAS engines, as the documents list them (xdg-ref-engine-discovery, "Ref-engines objects"): a
+//! `protocol` with its configuration, and the URI of the document, the base of relative references.
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ impl Engine {
     }
 }
 
-/// Expands a template and resolves the result against the URI of the document that has the template (index-template; cas-template;
-/// RFC 3986, section 5).
+/// Expands a template and resolves the result against the URI of the document that has the template (index-template;
+/// cas-template; RFC 3986, section 5).
 ///
 /// ```
 /// use oci_discovery::discovery::engine::expand;
@@ -114,9 +114,9 @@ pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Res
     }
 }
 
-/// The engines in the list `list` of a document, of any protocol (xdg-ref-engine-discovery, "Ref-engines objects"); `found` is the value of
-/// that property. A missing list is empty. Malformed entries are skipped, with a remark; entries of another protocol than `spoken` are kept,
-/// with a remark, and the caller ignores them.
+/// The engines in the list `list` of a document, of any protocol (xdg-ref-engine-discovery, "Ref-engines objects");
+/// `found` is the value of that property. A missing list is empty. Malformed entries are skipped, with a remark;
+/// entries of another protocol than `supported` are kept, with a remark, and the caller ignores them.
 ///
 /// ```
 /// use oci_discovery::discovery::Remarks;
@@ -133,7 +133,7 @@ pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Res
 pub fn read_list(
     found: Option<&Value>,
     list: &'static str,
-    spoken: &str,
+    supported: &str,
     uri: &Arc<Url>,
     remarks: &mut Remarks,
 ) -> Vec<Engine> {
@@ -164,7 +164,7 @@ pub fn read_list(
         match entry.get("protocol") {
             Some(Value::String(protocol)) => {
                 engines.push(Engine { config: entry.into(), uri: uri.clone() });
-                if protocol != spoken {
+                if protocol != supported {
                     let protocol = protocol.clone();
                     remarks.push(Remark::UnknownProtocol { uri: uri.clone(), list, position, protocol });
                 }

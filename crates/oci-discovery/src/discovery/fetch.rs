@@ -6,7 +6,8 @@ use url::Url;
 
 /// A client that sends GET requests. The [front page](crate) has an implementation over HTTP.
 ///
-/// The client decides which requests and redirects are permitted, sends no credentials, and limits the time of a request.
+/// The client decides which requests and redirects are permitted, sends no credentials, and limits the time of a
+/// request.
 pub trait Fetch {
     /// Sends a GET for `url` with the header `Accept`, and returns after the response headers.
     ///
@@ -29,8 +30,8 @@ pub struct Response<'a> {
     pub body: ReadBody<'a>,
 }
 
-/// Reads a body of at most as many bytes as its argument, and subtracts the bytes read, also after an error: several bodies can share one
-/// limit.
+/// Reads a body of at most as many bytes as its argument, and subtracts the bytes read, also after an error: several
+/// bodies can share one limit.
 pub type ReadBody<'a> = Box<dyn FnOnce(&mut u64) -> Result<Vec<u8>, FetchError> + 'a>;
 
 /// Why a request failed. Its message is that of the client's own error, which names the URL.

@@ -1,27 +1,28 @@
-//! Ref-engine discovery: from an image name to the index entries that the name means, and from a descriptor to the URLs of its blob.
+//! Ref-engine discovery: from an image name to the index entries that the name means, and from a descriptor to the URLs
+//! of its blob.
 //!
 //! ```text
 //! name -> local configuration (xdg), well-known URIs -> ref-engines object -> index template -> index -> roots
 //! root -> CAS engines (nearest first) -> CAS template -> URLs of the blob
 //! ```
 //!
-//! [`resolve`] goes the first way, [`CasEngines::urls`] the second. `resolve` asks for documents through [`Fetch`], so the caller decides
-//! how requests are made and which are permitted. A fault of a site does not end a resolution: the usable parts are used, and each fault
-//! becomes a [`Remark`].
+//! [`resolve`] goes the first way, [`CasEngines::urls`] the second. `resolve` asks for documents through [`Fetch`], so
+//! the caller decides how requests are made and which are permitted. A fault of a site does not end a resolution: the
+//! usable parts are used, and each fault becomes a [`Remark`].
 //!
 //! # Which ref-engines objects are asked, in which order
 //!
-//! The local configuration comes first, because a consumer overrules a publisher with it: all keys that match the name count together,
-//! the longest first. If they lead to a root, no host is asked ([`xdg`]).
+//! The local configuration comes first, because a consumer overrules a publisher with it: all keys that match the name
+//! count together, the longest first. If they lead to a root, no host is asked ([`xdg`]).
 //!
-//! Then come the well-known URIs, one at a time: for each protocol, `https` before `http`, the name's host and then its DNS ancestors. The
-//! next is asked when a document cannot be fetched (required by well-known-uri-ref-engine-discovery) or leads to no root (permitted). A host
-//! that answered over one protocol is not asked again over the next: the answer "no such image" over `https` must not be overruled by
-//! an answer over `http`.
+//! Then come the well-known URIs, one at a time: for each protocol, `https` before `http`, the name's host and then its
+//! DNS ancestors. The next is asked when a document cannot be fetched (required by well-known-uri-ref-engine-discovery)
+//! or leads to no root (permitted). A host that answered over one protocol is not asked again over the next: the answer
+//! "no such image" over `https` must not be overruled by an answer over `http`.
 //!
-//! An index has no digest that a consumer knows, so only the connection protects the index. Plain `http` is used if the user asks for
-//! `http`, and for this machine itself. After a certificate failed, no document of the name is requested over `http`: the server with the
-//! wrong certificate would answer there, too.
+//! An index has no digest that a consumer knows, so only the connection protects the index. Plain `http` is used if the
+//! user asks for `http`, and for this machine itself. After a certificate failed, no document of the name is requested
+//! over `http`: the server with the wrong certificate would answer there, too.
 //!
 //! # Example
 //!

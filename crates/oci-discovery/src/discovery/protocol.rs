@@ -8,5 +8,6 @@ pub const INDEX_TEMPLATE_PROTOCOL: &str = "oci-index-template-v1";
 pub const CAS_TEMPLATE_PROTOCOL: &str = "oci-cas-template-v1";
 /// The property of the ref-engines object that lists ref engines (xdg-ref-engine-discovery, "Ref-engines objects").
 pub const REF_ENGINES: &str = "refEngines";
-/// The property of a descriptor, and of the ref-engines object, that lists CAS engines (xdg-ref-engine-discovery, "Ref-engines objects").
+/// The property of a descriptor, and of the ref-engines object, that lists CAS engines (xdg-ref-engine-discovery,
+/// "Ref-engines objects").
 pub const CAS_ENGINES: &str = "casEngines";

@@ -1,5 +1,6 @@
-//! The ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"), which a host serves at `/.well-known/oci-host-ref-engines`. A
-//! consumer reads it ([`RefEngines::read`]), a publisher writes it ([`write()`]).
+//! The ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"), which a host serves at
+//! `/.well-known/oci-host-ref-engines`. A consumer reads it ([`RefEngines::read`]), a publisher writes it
+//! ([`write()`]).
 
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ pub struct RefEngines {
 }
 
 impl RefEngines {
-    /// Reads a ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"). Both lists are optional. Malformed parts are skipped,
-    /// with a remark.
+    /// Reads a ref-engines object (xdg-ref-engine-discovery, "Ref-engines objects"). Both lists are optional. Malformed
+    /// parts are skipped, with a remark.
     ///
     /// # Errors
     /// The value is not a JSON object.
@@ -63,8 +64,8 @@ pub(super) fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result
     RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
 }
 
-/// The canonical bytes of a ref-engines object with one index template. A CAS template that depends on the image belongs into the index
-/// instead.
+/// The canonical bytes of a ref-engines object with one index template. A CAS template that depends on the image
+/// belongs into the index instead.
 ///
 /// ```
 /// use oci_discovery::discovery::ref_engines::write;

@@ -31,8 +31,8 @@ impl std::fmt::Display for Severity {
     }
 }
 
-/// The most remarks that are kept. A site could cause one with every few bytes that it serves, and the longest takes as much as the
-/// messages about the URLs of one blob.
+/// The most remarks that are kept. A site could cause one with every few bytes that it serves, and the longest takes as
+/// much as the messages about the URLs of one blob.
 const MAX_REMARKS: usize = 200;
 
 /// Remarks, in order: the first 200, and the number of further ones ([`Remark::More`]).

@@ -1,8 +1,9 @@
 //! From an image name to its roots: the entries of the ref engines' indexes that the name means.
 //!
-//! A site can name many ref engines, and each can give a large index. Therefore all indexes of a name share one limit of bytes, and an index is
-//! in memory only while its entries are read, one at a time. Only the entries that the name means are kept, each as a [`Descriptor`], which
-//! takes a small multiple of its text; for a pull with referrers also the text of the others, if the index has a root.
+//! A site can name many ref engines, and each can give a large index. Therefore all indexes of a name share one limit
+//! of bytes, and an index is in memory only while its entries are read, one at a time. Only the entries that the name
+//! means are kept, each as a [`Descriptor`], which takes a small multiple of its text; for a pull with referrers also
+//! the text of the others, if the index has a root.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -82,7 +83,8 @@ pub enum Keep {
     Entries,
 }
 
-/// Resolves a name. A resolution without roots is no error; the remarks give the reasons. The [module](super) has an example.
+/// Resolves a name. A resolution without roots is no error; the remarks give the reasons. The [module](super) has an
+/// example.
 pub fn resolve(fetch: &dyn Fetch, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
     let resolution = Resolution::default();
     let mut resolver = Resolver { fetch, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
@@ -219,13 +221,14 @@ impl Resolver<'_> {
     }
 }
 
-/// The fragment of a name. An empty fragment counts as none (index-template: an absent fragment "defaults to an empty string").
+/// The fragment of a name. An empty fragment counts as none (index-template: an absent fragment "defaults to an empty
+/// string").
 fn fragment(name: &ImageName) -> Option<&str> {
     name.fragment().filter(|fragment| !fragment.is_empty())
 }
 
-/// Whether a name means an entry of its index: with a fragment, the entry whose ref equals the fragment; without one, every entry
-/// (index-template; image-spec, annotations, `org.opencontainers.image.ref.name`).
+/// Whether a name means an entry of its index: with a fragment, the entry whose ref equals the fragment; without one,
+/// every entry (index-template; image-spec, annotations, `org.opencontainers.image.ref.name`).
 fn is_meant(name: &ImageName, entry: &Descriptor) -> bool {
     fragment(name).is_none_or(|fragment| entry.ref_name() == Some(fragment))
 }

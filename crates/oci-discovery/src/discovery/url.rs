@@ -14,8 +14,8 @@ pub fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// Whether requests to a URL stay on this machine: `localhost` itself, or a literal loopback address. Other names may resolve to loopback
-/// addresses, but an attacker on the network may choose the addresses of a name.
+/// Whether requests to a URL stay on this machine: `localhost` itself, or a literal loopback address. Other names may
+/// resolve to loopback addresses, but an attacker on the network may choose the addresses of a name.
 pub(super) fn is_on_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -114,8 +114,9 @@ impl<'a> WellKnown<'a> {
     }
 }
 
-/// The hosts to ask and the protocol for each, in order: for every protocol the hosts of the name (well-known-uri-ref-engine-discovery,
-/// "Images associated with a host's `oci-host-ref-engines`"). Without protocols from the user: `https`, then `http` for this machine.
+/// The hosts to ask and the protocol for each, in order: for every protocol the hosts of the name
+/// (well-known-uri-ref-engine-discovery, "Images associated with a host's `oci-host-ref-engines`"). Without protocols
+/// from the user: `https`, then `http` for this machine.
 fn candidates<'a>(protocols: &[Protocol], name: &'a ImageName) -> Vec<(Protocol, &'a str)> {
     let hosts = name.discovery_hosts();
     let of = |protocol: Protocol| hosts.iter().map(move |host| (protocol, *host));
@@ -128,7 +129,8 @@ fn candidates<'a>(protocols: &[Protocol], name: &'a ImageName) -> Vec<(Protocol,
     of(Protocol::Https).chain(of(Protocol::Http).filter(is_here)).collect()
 }
 
-/// The URL of a host's ref-engines object (well-known-uri-ref-engine-discovery, "`oci-host-ref-engines` well-known URI registration").
+/// The URL of a host's ref-engines object (well-known-uri-ref-engine-discovery, "`oci-host-ref-engines` well-known URI
+/// registration").
 fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<Url, Remark> {
     let host = port.map_or(host.to_string(), |port| format!("{host}:{port}"));
     let url = Url::parse(&format!("{}://{host}/{WELL_KNOWN_PATH}", protocol.scheme()));

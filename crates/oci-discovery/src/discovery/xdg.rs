@@ -75,7 +75,8 @@ impl Configuration {
         objects.flat_map(of_object).collect()
     }
 
-    /// Reads and merges files, the most preferred first; `open` opens a file. Missing files are skipped, faults become remarks.
+    /// Reads and merges files, the most preferred first; `open` opens a file. Missing files are skipped, faults become
+    /// remarks.
     pub fn read<R: Read>(paths: &[PathBuf], open: impl Fn(&Path) -> io::Result<R>) -> Configuration {
         let mut remarks = Remarks::default();
         let mut files = Vec::new();
@@ -98,8 +99,8 @@ impl Configuration {
         Configuration { keys, remarks }
     }
 
-    /// The ref-engines objects of all keys that match the whole `name`, in the order of preference (xdg-ref-engine-discovery, "Regexp
-    /// ref-engines objects").
+    /// The ref-engines objects of all keys that match the whole `name`, in the order of preference
+    /// (xdg-ref-engine-discovery, "Regexp ref-engines objects").
     pub fn matching(&self, name: &str, remarks: &mut Remarks) -> Vec<RefEngines> {
         let mut objects = Vec::new();
         for key in self.keys.iter().filter(|key| key.expression.is_match(name)) {
@@ -126,8 +127,8 @@ struct Source<'a> {
     value: Value,
 }
 
-/// Merges files, the most preferred first: for each key, the value of the most preferred file that has the key counts, whole
-/// (xdg-ref-engine-discovery, "XDG representation").
+/// Merges files, the most preferred first: for each key, the value of the most preferred file that has the key counts,
+/// whole (xdg-ref-engine-discovery, "XDG representation").
 fn merge(files: Vec<(&PathBuf, Url, Content)>) -> BTreeMap<String, Source<'_>> {
     let mut merged = BTreeMap::new();
     for (path, uri, content) in files {
@@ -176,8 +177,9 @@ pub struct Environment<'a> {
     pub config_dirs: Option<&'a OsStr>,
 }
 
-/// The files to read, the most preferred first (xdg-ref-engine-discovery, "XDG representation"). An empty variable counts as unset, and relative
-/// paths are skipped (XDG Base Directory Specification, "Environment variables" and "Basics").
+/// The files to read, the most preferred first (xdg-ref-engine-discovery, "XDG representation"). An empty variable
+/// counts as unset, and relative paths are skipped (XDG Base Directory Specification, "Environment variables" and
+/// "Basics").
 ///
 /// ```
 /// use std::ffi::OsStr;

@@ -23,15 +23,16 @@ pub const CONTAINERD_IMAGE_NAME: &str = "io.containerd.image.name";
 /// The largest size JSON can carry without loss (2^53 - 1), image-spec's int64 cut to what every parser agrees on.
 const MAX_SIZE: u64 = (1 << 53) - 1;
 
-/// The properties of a descriptor that have a meaning (image-spec, descriptor and image-index; oci-discovery, `casEngines`).
+/// The properties of a descriptor that have a meaning (image-spec, descriptor and image-index; oci-discovery,
+/// `casEngines`).
 const KNOWN_PROPERTIES: [&str; 9] =
     ["annotations", "artifactType", "casEngines", "data", "digest", "mediaType", "platform", "size", "urls"];
 
 /// The most features of an operating system that tell platforms apart. One is in use, `win32k`.
 const MAX_OS_FEATURES: usize = 64;
 
-/// A descriptor: the checked `mediaType`, `digest` and `size`, and all properties as read. They are kept as text, since there may be a great
-/// many descriptors, and the other properties are seldom needed.
+/// A descriptor: the checked `mediaType`, `digest` and `size`, and all properties as read. They are kept as text, since
+/// there may be a great many descriptors, and the other properties are seldom needed.
 ///
 /// ```
 /// use oci_discovery::oci::Descriptor;
@@ -114,8 +115,8 @@ impl Descriptor {
         Ok(Descriptor { media_type, digest, size, ref_name, properties })
     }
 
-    /// The descriptor without properties that image-spec and oci-discovery do not define. A manifest may have thousands of descriptors. The
-    /// manifest itself is copied byte for byte, so nothing is lost.
+    /// The descriptor without properties that image-spec and oci-discovery do not define. A manifest may have thousands
+    /// of descriptors. The manifest itself is copied byte for byte, so nothing is lost.
     pub fn known_from_value(mut value: Value) -> Result<Descriptor, DescriptorError> {
         if let Value::Object(properties) = &mut value {
             properties.retain(|property, _| KNOWN_PROPERTIES.contains(&property.as_str()));
@@ -188,8 +189,8 @@ impl Descriptor {
         text(self.property("artifactType")?)
     }
 
-    /// Whether the blob is a non-distributable layer with `urls`, so that a layout may lack the blob (image-spec, layer, "Non-Distributable
-    /// Layers").
+    /// Whether the blob is a non-distributable layer with `urls`, so that a layout may lack the blob (image-spec,
+    /// layer, "Non-Distributable Layers").
     pub fn is_foreign(&self) -> bool {
         super::media_type::is_non_distributable(&self.media_type) && self.has_urls()
     }
@@ -282,7 +283,8 @@ fn media_type(properties: &Map<String, Value>, digest: &str) -> Result<String, D
     }
 }
 
-/// The platform of an image, from an index entry (image-spec, image-index) or from an image config (image-spec, config).
+/// The platform of an image, from an index entry (image-spec, image-index) or from an image config (image-spec,
+/// config).
 ///
 /// ```
 /// use oci_discovery::oci::Platform;

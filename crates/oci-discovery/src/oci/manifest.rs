@@ -9,8 +9,8 @@
 //! | [`DOCKER_GENERIC_MANIFEST`](media_type::DOCKER_GENERIC_MANIFEST) | `target`, `dependencies` | a proposal for Docker's registry |
 //! | any other | none: opaque bytes | |
 //!
-//! Early drafts have `refers` for `subject`. The table includes dropped drafts, because real layouts have them, and a blob that no rule
-//! follows is never published.
+//! Early drafts have `refers` for `subject`. The table includes dropped drafts, because real layouts have them, and a
+//! blob that no rule follows is never published.
 
 use serde_json::{Map, Value};
 
@@ -44,8 +44,8 @@ pub struct Links {
 }
 
 impl Links {
-    /// The type of this document in a list of referrers: its `artifactType`, or the media type of its config (distribution-spec, "Listing
-    /// Referrers").
+    /// The type of this document in a list of referrers: its `artifactType`, or the media type of its config
+    /// (distribution-spec, "Listing Referrers").
     pub fn effective_artifact_type(&self) -> Option<&str> {
         let given = self.artifact_type.as_deref().filter(|given| !given.is_empty());
         given.or(self.config.as_ref().map(|config| config.media_type.as_str()))
@@ -53,8 +53,8 @@ impl Links {
 }
 
 impl Links {
-    /// The descriptor of this document in a list of referrers, with the document's `artifactType` and annotations (distribution-spec,
-    /// "Listing Referrers").
+    /// The descriptor of this document in a list of referrers, with the document's `artifactType` and annotations
+    /// (distribution-spec, "Listing Referrers").
     pub fn referrer_descriptor(&self, described: &Descriptor) -> Descriptor {
         let mut descriptor = Descriptor::new(&described.media_type, described.digest.clone(), described.size);
         descriptor.edit(|properties| {
@@ -86,9 +86,11 @@ pub enum ManifestError {
     },
 }
 
-/// The media type of a document: its own `mediaType`, or else that of its descriptor (image-spec, manifest, `mediaType`).
+/// The media type of a document: its own `mediaType`, or else that of its descriptor (image-spec, manifest,
+/// `mediaType`).
 ///
-/// Layouts from before image-spec 1.0 have descriptors without a media type, and some tools describe a Docker manifest as an OCI manifest.
+/// Layouts from before image-spec 1.0 have descriptors without a media type, and some tools describe a Docker manifest
+/// as an OCI manifest.
 ///
 /// ```
 /// use oci_discovery::oci::{manifest::document_type, media_type};
@@ -123,8 +125,8 @@ pub fn may_hold_descriptors(described: &str) -> bool {
     described.is_empty() || media_type::holds_descriptors(described)
 }
 
-/// Reads the descriptors in a document, by the table of the [module](self). `described` is the media type of the document's descriptor. The
-/// [front page of the model](super) has an example.
+/// Reads the descriptors in a document, by the table of the [module](self). `described` is the media type of the
+/// document's descriptor. The [front page of the model](super) has an example.
 ///
 /// # Errors
 /// The document is not a JSON object, or one of its descriptors is malformed.

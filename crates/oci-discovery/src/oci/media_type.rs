@@ -61,8 +61,8 @@ pub fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
 }
 
-/// A layer that its licence may forbid to distribute, so that a layout may lack the layer: OCI's `nondistributable` and Docker's `foreign`
-/// layers (image-spec, layer, "Non-Distributable Layers").
+/// A layer that its licence may forbid to distribute, so that a layout may lack the layer: OCI's `nondistributable` and
+/// Docker's `foreign` layers (image-spec, layer, "Non-Distributable Layers").
 pub(crate) fn is_non_distributable(media_type: &str) -> bool {
     media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
 }

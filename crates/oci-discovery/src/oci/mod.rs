@@ -1,4 +1,5 @@
-//! The image model of image-spec: descriptors, indexes, manifests, the graph that they form, and the bytes that they describe.
+//! The image model of image-spec: descriptors, indexes, manifests, the graph that they form, and the bytes that they
+//! describe.
 //!
 //! - [`descriptor`]: digest, size and media type of a blob, with its platform and its ref.
 //! - [`index`]: the entries of an image index, one at a time.

@@ -2,7 +2,8 @@
 
 use super::Platform;
 
-/// The platform of this machine, in the terms of images, which are those of the Go toolchain (image-spec, image-index, `platform`).
+/// The platform of this machine, in the terms of images, which are those of the Go toolchain (image-spec, image-index,
+/// `platform`).
 ///
 /// ```
 /// use oci_discovery::oci::platform::{fit, this_machine};
@@ -59,10 +60,10 @@ pub fn parse(text: &str) -> Result<Platform, PlatformError> {
     Ok(Platform { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..Platform::default() })
 }
 
-/// How well an image for `found` fits the platform `wanted`: 0 is exact, a higher number is worse, none is no fit.
+/// How well an image for `found` fits the platform `wanted`: 0 is exact, a higher number is worse; None is no fit.
 ///
-/// Variants are levels, and each level includes the lower ones: an image for `arm/v6` runs on `arm/v7`. A missing variant is the default of
-/// the Go toolchain. Versions and features of the operating system are not compared.
+/// Variants are levels, and each level includes the lower ones: an image for `arm/v6` runs on `arm/v7`. A missing
+/// variant is the default of the Go toolchain. Versions and features of the operating system are not compared.
 ///
 /// ```
 /// use oci_discovery::oci::platform::{fit, parse};

@@ -1,9 +1,10 @@
 //! What each of many roots reaches, where they share what they reach.
 //!
-//! The size of what a root reaches, each blob counted once, is no sum of what its children reach: they may have blobs in common.
-//! So all of it is visited for each root. A thousand entries of an index that share an index of 50,000 manifests would read that a
-//! thousand times; here each manifest is read once, by the one [walk](super::walk), and remembered as numbers, in less memory than
-//! its bytes take. To visit a link again takes some nanoseconds, and [`MAX_STEPS`] bounds what all roots take together.
+//! The size of what a root reaches, each blob counted once, is no sum of what its children reach: they may have blobs
+//! in common. So all of it is visited for each root. A thousand entries of an index that share an index of 50,000
+//! manifests would read that a thousand times; here each manifest is read once, by the one [walk](super::walk), and
+//! remembered as numbers, in less memory than its bytes take. To visit a link again takes some nanoseconds, and
+//! [`MAX_STEPS`] bounds what all roots take together.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -15,8 +16,9 @@ use super::walk::descriptor_key;
 use crate::digest::Digest;
 use crate::seen::Key;
 
-/// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each byte of a
-/// platform that a root reaches. An image of 200,000 refs, each for twenty platforms with a dozen blobs, takes half of it.
+/// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each
+/// byte of a platform that a root reaches. An image of 200,000 refs, each for twenty platforms with a dozen blobs,
+/// takes half of it.
 const MAX_STEPS: u64 = 1 << 28;
 
 /// The platform that BuildKit gives attestations, which are for none.

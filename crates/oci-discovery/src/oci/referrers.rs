@@ -1,5 +1,5 @@
-//! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags of clients without the referrers API for the list of a
-//! manifest's referrers.
+//! The referrers tag schema (distribution-spec, "Referrers Tag Schema"): the tags of clients without the referrers API
+//! for the list of a manifest's referrers.
 //!
 //! ```
 //! use oci_discovery::digest::{Algorithm, Digest};

@@ -1,7 +1,8 @@
-//! Verified bytes: manifests and configs that have the digest of their descriptor (image-spec, descriptor, "Verification").
+//! Verified bytes: manifests and configs that have the digest of their descriptor (image-spec, descriptor,
+//! "Verification").
 //!
-//! [`Verified::read`] hashes the bytes that it reads, and only it makes a [`Verified`]. Code that parses a manifest, or copies its bytes,
-//! takes [`Verified`], so no caller can pass unchecked bytes.
+//! [`Verified::read`] hashes the bytes that it reads, and only it makes a [`Verified`]. Code that parses a manifest, or
+//! copies its bytes, takes [`Verified`], so no caller can pass unchecked bytes.
 
 use std::io::{self, Read};
 use std::ops::Deref;
@@ -52,7 +53,8 @@ impl Verified {
     /// Reads all of `reader`, and checks size and digest.
     ///
     /// # Errors
-    /// The descriptor's size is more than [`MAX_MANIFEST_BYTES`], the bytes do not match the descriptor, or reading fails.
+    /// The descriptor's size is more than [`MAX_MANIFEST_BYTES`], the bytes do not match the descriptor, or reading
+    /// fails.
     pub fn read(reader: impl Read, descriptor: &Descriptor) -> Result<Verified, ReadError> {
         let Descriptor { digest, size, .. } = descriptor;
         if *size > MAX_MANIFEST_BYTES {

@@ -1,12 +1,13 @@
 //! The walk over descriptors, with its limits.
 //!
-//! Manifests come from outside. They may nest without end, or share nested manifests so that a walk without memory visits one 10^28 times.
-//! Therefore only [`walk`] goes from a descriptor to those below, and has the limits: it visits each node once, a graph is at most
-//! [`MAX_DEPTH`] levels deep, and one root reaches at most [`MAX_STEPS`] descriptors and [`MAX_BYTES`] of manifests. A walk ends in time that
-//! grows with the bytes of the manifests, and keeps one key of sixteen bytes for each node.
+//! Manifests come from outside. They may nest without end, or share nested manifests so that a walk without memory
+//! visits one 10^28 times. Therefore only [`walk`] goes from a descriptor to those below, and has the limits: it visits
+//! each node once, a graph is at most [`MAX_DEPTH`] levels deep, and one root reaches at most [`MAX_STEPS`] descriptors
+//! and [`MAX_BYTES`] of manifests. A walk ends in time that grows with the bytes of the manifests, and keeps one key of
+//! sixteen bytes for each node.
 //!
-//! A caller's [`Graph`] gives the identity of nodes, and what a visit reads. Callers that read manifests from one place, a [`Manifests`],
-//! need only [`reach`].
+//! A caller's [`Graph`] gives the identity of nodes, and what a visit reads. Callers that read manifests from one
+//! place, a [`Manifests`], need only [`reach`].
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -21,11 +22,11 @@ use crate::seen::{Key, Seen, key};
 
 /// The most levels of a graph. BuildKit's attested multi-platform images, the deepest in use, have three.
 pub const MAX_DEPTH: usize = 32;
-/// The most descriptors below one root; a descriptor counts once for each document that has it. An image for every platform, with attestations
-/// and a hundred layers each, has some thousands.
+/// The most descriptors below one root; a descriptor counts once for each document that has it. An image for every
+/// platform, with attestations and a hundred layers each, has some thousands.
 pub const MAX_STEPS: usize = 1_000_000;
-/// The most bytes of manifests below one root: eight manifests of the largest size that registries accept. Their descriptors take about
-/// three times that in memory, until they are visited.
+/// The most bytes of manifests below one root: eight manifests of the largest size that registries accept. Their
+/// descriptors take about three times that in memory, until they are visited.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A place of manifests: a layout, an opened site, a site over HTTP.
@@ -94,7 +95,8 @@ pub trait Graph: Sync {
         Ok(())
     }
 
-    /// Handles a node beyond a limit, which is not visited. An error ends the walk; otherwise it continues with other nodes.
+    /// Handles a node beyond a limit, which is not visited. An error ends the walk; otherwise it continues with other
+    /// nodes.
     fn refuse(&self, node: Self::Node, limit: Limit, next: &mut Next<Self::Node>) -> Result<(), Self::Error>;
 }
 
@@ -169,8 +171,8 @@ struct Step<N> {
     spent: Arc<Spent>,
 }
 
-/// Visits each node that `roots` reach once, on up to `jobs` threads. With one thread the order is that of the documents, and all nodes of a
-/// root come before the next root. [`Graph`] has an example.
+/// Visits each node that `roots` reach once, on up to `jobs` threads. With one thread the order is that of the
+/// documents, and all nodes of a root come before the next root. [`Graph`] has an example.
 ///
 /// # Errors
 /// The first error of a visit, after which no further node is visited.
@@ -219,8 +221,9 @@ fn take<G: Graph>(
     }
 }
 
-/// Visits each blob that `roots` reach and that is not yet `seen` once, in the order of the documents and with the roots themselves. `links`
-/// reads the links of a descriptor; None for a missing blob. The walk does not follow `subject`, which points up.
+/// Visits each blob that `roots` reach and that is not yet `seen` once, in the order of the documents and with the
+/// roots themselves. `links` reads the links of a descriptor; None for a missing blob. The walk does not follow
+/// `subject`, which points up.
 ///
 /// ```
 /// use oci_discovery::digest::{Algorithm, Digest};
@@ -293,8 +296,8 @@ where
     }
 }
 
-/// The key of a descriptor: its digest, and whether its media type has descriptors. One document may describe a blob as a layer and another
-/// as a manifest; then both are visited.
+/// The key of a descriptor: its digest, and whether its media type has descriptors. One document may describe a blob as
+/// a layer and another as a manifest; then both are visited.
 pub fn descriptor_key(descriptor: &Descriptor) -> Key {
     let described = if may_hold_descriptors(&descriptor.media_type) { "manifest" } else { "leaf" };
     key(&[descriptor.digest.as_str(), described])
@@ -305,7 +308,8 @@ pub fn manifest_bytes(descriptor: &Descriptor) -> u64 {
     bytes_to_read(&descriptor.media_type, descriptor.size)
 }
 
-/// The number of bytes that a visit reads into memory, by media type and size in bytes. A blob larger than a manifest may be is not read.
+/// The number of bytes that a visit reads into memory, by media type and size in bytes. A blob larger than a manifest
+/// may be is not read.
 pub fn bytes_to_read(media_type: &str, size: u64) -> u64 {
     if may_hold_descriptors(media_type) && size <= MAX_MANIFEST_BYTES { size } else { 0 }
 }
