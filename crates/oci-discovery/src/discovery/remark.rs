@@ -181,7 +181,7 @@ pub enum Remark {
         source: EntryError,
     },
     /// More malformed entries than are reported one by one.
-    #[error("{uri}: skipping {count} more malformed entries of \"manifests\"")]
+    #[error("{uri}: skipping {count} more entries of \"manifests\", all malformed")]
     MoreEntries {
         /// The index.
         uri: Arc<Url>,
