@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+use super::error::PullError;
 use super::manifests::{Found, SiteManifests};
-use super::pull::PullError;
 use oci_discovery::discovery::{CasEngines, Remark, Remarks, Root};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
@@ -21,7 +21,7 @@ use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::seen::{Key, Seen, key};
 
 /// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.
-pub(super) const MAX_CANDIDATES: usize = 1000;
+const MAX_CANDIDATES: usize = 1000;
 /// Choices beyond this are counted, not listed.
 const LISTED_CHOICES: usize = 20;
 
@@ -150,7 +150,7 @@ impl Graph for Expansion<'_> {
         }
         let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         if candidates.len() >= MAX_CANDIDATES {
-            return Err(PullError::TooManyImages { digest: found.descriptor.digest });
+            return Err(PullError::TooManyImages { digest: found.descriptor.digest, limit: MAX_CANDIDATES });
         }
         candidates.push(Candidate { found, platform });
         Ok(())

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use url::Url;
 
+use super::error::PullError;
 use super::fetch::fetch_bytes;
 use super::http::Http;
-use super::pull::PullError;
 use crate::layout::writer::LayoutWriter;
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Remarks};
 use oci_discovery::json::MAX_MANIFEST_BYTES;
-use oci_discovery::oci::manifest::{self, Links};
+use oci_discovery::oci::manifest::{self, Links, may_hold_descriptors};
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
@@ -150,4 +150,10 @@ impl Manifests for SiteManifests<'_> {
     fn read(&self, found: &Found) -> Result<Option<Verified>, PullError> {
         self.bytes(found).map(|(bytes, _)| Some(bytes))
     }
+}
+
+/// Whether a blob is read as a manifest. Without a media type, anything small enough may be one.
+pub(super) fn is_manifest(descriptor: &Descriptor) -> bool {
+    let is_small = descriptor.size <= MAX_MANIFEST_BYTES;
+    may_hold_descriptors(&descriptor.media_type) && (is_small || !descriptor.media_type.is_empty())
 }

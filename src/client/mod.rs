@@ -8,11 +8,13 @@
 //! All that comes from a server is bounded, checked, and never trusted further than its digest reaches.
 
 pub mod choose;
+pub mod error;
 pub mod fetch;
 pub mod http;
 pub mod manifests;
 pub mod pull;
 mod referrers;
+pub mod transfer;
 
 pub use http::Http;
 pub use pull::pull;

@@ -7,8 +7,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 
-use super::manifests::Found;
-use super::pull::{Pull, PullError, is_manifest};
+use super::error::PullError;
+use super::manifests::{Found, is_manifest};
+use super::transfer::Transfer;
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Index, Remark, Remarks};
 use oci_discovery::error::chain;
@@ -24,12 +25,12 @@ struct Candidate {
     subject: Option<Digest>,
 }
 
-/// Walks everything in `indexes`, those of `name`, that refers to what the pull has so far, and returns the entries.
-pub(super) fn referrers(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
-    let mut candidates = candidates(pull, name, indexes);
+/// Walks everything in `indexes`, those of `name`, that refers to what the transfer has so far, and returns the entries.
+pub(super) fn referrers(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
+    let mut candidates = candidates(transfer, name, indexes);
     let mut chosen = Vec::new();
     loop {
-        let known = pull.manifests_so_far();
+        let known = transfer.manifests_so_far();
         let tags: BTreeSet<String> = known.iter().map(fallback_tag).collect();
         let (referring, others): (Vec<Candidate>, Vec<Candidate>) =
             candidates.into_iter().partition(|candidate| candidate.refers_to(&tags, &known));
@@ -37,7 +38,7 @@ pub(super) fn referrers(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) ->
             return Ok(chosen);
         }
         let found: Vec<Found> = referring.into_iter().map(|candidate| candidate.found).collect();
-        pull.walk(&found)?;
+        transfer.walk(&found)?;
         chosen.extend(found);
         candidates = others;
     }
@@ -53,7 +54,7 @@ impl Candidate {
 
 /// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
 /// other image, as far as anyone can tell, so it does not stop this one.
-fn candidates(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) -> Vec<Candidate> {
+fn candidates(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     for index in indexes {
@@ -72,16 +73,16 @@ fn candidates(pull: &Pull<'_>, name: &ImageName, indexes: &[Index]) -> Vec<Candi
         if found.descriptor.ref_name().is_some() {
             return Ok(Some(Candidate { found, subject: None }));
         }
-        match pull.manifests.parse(&found, &mut Remarks::default()) {
+        match transfer.manifests.parse(&found, &mut Remarks::default()) {
             Ok(manifest) => {
                 Ok(Some(Candidate { found, subject: manifest.links.subject.map(|subject| subject.digest) }))
             }
             Err(error) => {
-                pull.remark([Remark::LeftOut(chain(&error))]);
+                transfer.remark([Remark::LeftOut(chain(&error))]);
                 Ok(None)
             }
         }
     };
-    let Ok(candidates) = parallel::map(found, pull.jobs, candidate);
+    let Ok(candidates) = parallel::map(found, transfer.jobs, candidate);
     candidates.into_iter().flatten().collect()
 }

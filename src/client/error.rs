@@ -1,0 +1,111 @@
+//! Why a pull fails, at any of its steps.
+
+use url::Url;
+
+use super::fetch::FetchError;
+use crate::layout::writer::WriteError;
+use oci_discovery::digest::Digest;
+use oci_discovery::discovery::Remarks;
+use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::Platform;
+use oci_discovery::oci::manifest::ManifestError;
+use oci_discovery::oci::walk::TooLarge;
+
+/// Why a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The name means nothing.
+    #[error("{name} resolves to nothing")]
+    NoRoot {
+        /// The name.
+        name: ImageName,
+        /// What was found on the way.
+        remarks: Remarks,
+    },
+    /// The name means several images.
+    #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms")]
+    Ambiguous {
+        /// The name.
+        name: ImageName,
+        /// One line for each.
+        choices: Vec<String>,
+    },
+    /// None of the images is for the platform.
+    #[error("{name} has no image for {wanted}; choose with --platform or --all-platforms")]
+    NoPlatform {
+        /// The name.
+        name: ImageName,
+        /// The platform.
+        wanted: Platform,
+        /// One line for each that there is.
+        choices: Vec<String>,
+    },
+    /// A blob that cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A manifest that is malformed although its digest is right: it was published so.
+    #[error("the manifest {digest} from {uri} is wrong")]
+    Manifest {
+        /// Its digest.
+        digest: Digest,
+        /// Where it came from.
+        uri: Url,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// A manifest that is larger than manifests are.
+    #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}")]
+    ManifestTooLarge {
+        /// Its digest.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A graph that is larger than those of images.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// An index of more images than are looked at.
+    #[error("the index {digest} holds more than {limit} images; name one with #REF")]
+    TooManyImages {
+        /// The index's digest.
+        digest: Digest,
+        /// The limit.
+        limit: usize,
+    },
+    /// More bytes than the user accepts.
+    #[error(
+        "{name} has {size} bytes by its manifests: expected at most {limit}; a larger --max-size accepts more, and nothing \
+         was written"
+    )]
+    TooManyBytes {
+        /// The name.
+        name: ImageName,
+        /// The sum of the sizes of all blobs.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The layout cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl PullError {
+    /// Whether the site or the name is at fault, rather than this machine.
+    pub fn is_about_site(&self) -> bool {
+        !matches!(self, PullError::Write(_) | PullError::Fetch(FetchError::Sink { .. }))
+    }
+
+    /// What the message is followed by: what there is to choose from, or what was found on the way.
+    pub fn list(&self) -> Vec<String> {
+        match self {
+            PullError::NoRoot { remarks, .. } => {
+                remarks.iter().map(|remark| format!("{}: {remark}", remark.severity())).collect()
+            }
+            PullError::Ambiguous { choices, .. } | PullError::NoPlatform { choices, .. } => choices.clone(),
+            _ => vec![],
+        }
+    }
+}
