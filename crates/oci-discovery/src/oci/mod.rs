@@ -5,7 +5,8 @@
 //! - [`index`]: the entries of an image index, one at a time.
 //! - [`manifest`]: which properties of which media types hold descriptors.
 //! - [`verified`]: bytes that have the digest of their descriptor.
-//! - [`walk`](mod@walk): every blob that a descriptor reaches, within limits.
+//! - [`walk`](mod@walk): every blob that a descriptor reaches, within limits. [`recorded`]: the same for many roots that
+//!   share manifests, each of which is read once.
 //! - [`platform`]: which image fits which machine. [`referrers`]: the tags under which referrers are listed.
 //!
 //! ```
