@@ -19,7 +19,7 @@ use crate::seen::Key;
 /// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each
 /// byte of a platform that a root reaches. An image of 200,000 refs, each for twenty platforms with a dozen blobs,
 /// takes half of it.
-const MAX_STEPS: u64 = 1 << 28;
+pub const MAX_STEPS: u64 = 1 << 28;
 
 /// The platform that BuildKit gives attestations, which are for none.
 const ATTESTATION: &str = "unknown/unknown";
