@@ -28,9 +28,6 @@ const LEVELS: [&[&str]; 12] = [
     &["cli"],
 ];
 
-/// Circles that are still to be untied: the files of each.
-const KNOWN_CIRCLES: [&[&str]; 1] = [&["client::choose", "client::manifests", "client::pull", "client::referrers"]];
-
 #[test]
 fn rooms_import_downwards_only() {
     let imports = imports();
@@ -61,7 +58,7 @@ fn no_files_import_each_other_in_a_circle() {
         .filter(|(module, targets)| targets.contains(*module))
         .map(|(module, targets)| targets.iter().copied().filter(|target| reached[target].contains(module)).collect())
         .collect();
-    assert_eq!(circles.into_iter().collect::<Vec<_>>(), KNOWN_CIRCLES, "files that import each other in a circle");
+    assert!(circles.is_empty(), "files that import each other in a circle: {circles:#?}");
 }
 
 /// The directory or file below `src/` that a module belongs to; in the other crate with the crate's name.
