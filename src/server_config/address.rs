@@ -69,6 +69,9 @@ pub enum AddressError {
         "{text:?} is not an address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080"
     )]
     Listen { text: String },
+    /// An address that only some servers take, and that others listen on without its scope.
+    #[error("{text:?} has a scope (%), which not all servers take: listen on [::], or on an address without a scope")]
+    Scope { text: String },
 }
 
 impl ServerName {
@@ -98,6 +101,11 @@ impl ServerName {
             }
         }
         Ok(ServerName(name))
+    }
+
+    /// Whether it stands for all names below a host.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with("*.")
     }
 }
 
@@ -136,6 +144,9 @@ impl FromStr for Listen {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Listen, AddressError> {
+        if text.contains('%') {
+            return Err(AddressError::Scope { text: text.into() });
+        }
         let port = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).map(Listen::Port);
         let listen = port.or_else(|| text.parse().ok().map(Listen::Address));
         listen.filter(|listen| listen.port() != 0).ok_or_else(|| AddressError::Listen { text: text.into() })
@@ -211,6 +222,9 @@ mod tests {
             ["", "0", "65536", "+80", "localhost:80", "127.0.0.1", "80 ssl", "80;", "unix:/a", "::1:80", "[::1]:0"]
         {
             assert!(text.parse::<Listen>().is_err(), "{text:?}");
+        }
+        for text in ["[fe80::1%3]:80", "[fe80::1%eth0]:80", "[fe80::1%0]:80"] {
+            assert!(matches!(text.parse::<Listen>(), Err(AddressError::Scope { .. })), "{text:?}");
         }
     }
 }
