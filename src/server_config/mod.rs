@@ -9,6 +9,7 @@ pub mod address;
 pub mod apache;
 pub mod caddy;
 pub mod headers;
+mod hosts;
 pub mod lighttpd;
 pub mod nginx;
 pub mod registry;
@@ -26,8 +27,8 @@ use crate::site::SiteMap;
 use crate::site::path::PathError;
 use crate::terminal;
 use address::{AddressError, Listen, Port, ServerName};
-use registry::RegistryView;
-use rules::Rule;
+pub use hosts::HostError;
+use hosts::{Redirect, Socket, TlsFiles, VirtualHost};
 
 /// The web servers that there are configurations for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,9 @@ pub enum ServerConfigError {
         /// The origins that the site uses.
         known: Vec<String>,
     },
+    /// Virtual hosts that cannot be told apart.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A path of the registry view is malformed, which is a fault of this program.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -159,41 +163,11 @@ impl WebServer {
 struct Context<'a> {
     standalone: Option<&'a str>,
     script: &'a str,
-    /// All ports of all hosts and of the redirect.
-    listens: Vec<Port>,
-    hosts: Vec<VirtualHost<'a>>,
-    redirect: Option<Redirect>,
-}
-
-/// One root under some names.
-#[derive(Debug, Serialize)]
-struct VirtualHost<'a> {
-    names: Vec<ServerName>,
-    listen: Vec<Listen>,
-    /// The same, for servers whose virtual hosts have a port.
-    ports: Vec<Port>,
-    tls: Option<TlsFiles<'a>>,
-    root: &'a str,
-    rules: Vec<Rule>,
-    /// The registry view. None: the root has none.
-    registry: Option<RegistryView>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct TlsFiles<'a> {
-    certificate: &'a str,
-    key: &'a str,
-}
-
-/// From plain HTTP to HTTPS.
-#[derive(Debug, Serialize)]
-struct Redirect {
-    names: Vec<ServerName>,
-    listen: Vec<Listen>,
-    /// The same, for servers whose virtual hosts have a port.
-    ports: Vec<Port>,
-    /// None: the default port.
-    port: Option<u16>,
+    /// Each address and port, with the hosts that it serves.
+    sockets: Vec<Socket<'a>>,
+    /// In an order in which the first host with a matching name is the right one.
+    hosts: &'a [VirtualHost<'a>],
+    redirect: Option<&'a Redirect>,
 }
 
 /// Renders the configuration with which `server` serves the site.
@@ -212,18 +186,19 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
     for (origin, directory) in &options.stores {
         hosts.push(origin_host(map, options, tls, origin, directory)?);
     }
+    // An exact name goes before a wildcard that covers it. Only the site's names may be wildcards.
+    hosts.sort_by_key(|host| host.names.iter().any(ServerName::is_wildcard));
     let redirect = tls.map(|_| redirect(options, &hosts));
     let standalone = options.standalone.as_deref().map(|path| absolute("--standalone", path)).transpose()?;
     let script = absolute("--script", &options.script)?;
-    render_template(
-        server.dialect(),
-        &Context { standalone, script, listens: all_ports(&hosts, redirect.as_ref()), hosts, redirect },
-    )
-}
-
-fn all_ports(hosts: &[VirtualHost], redirect: Option<&Redirect>) -> Vec<Port> {
-    let listens = hosts.iter().map(|host| &host.listen).chain(redirect.map(|redirect| &redirect.listen));
-    Port::group(&listens.flatten().copied().collect::<Vec<_>>())
+    let context = Context {
+        standalone,
+        script,
+        sockets: hosts::sockets(&hosts, redirect.as_ref())?,
+        hosts: &hosts,
+        redirect: redirect.as_ref(),
+    };
+    render_template(server.dialect(), &context)
 }
 
 fn tls_files(tls: &Tls) -> Result<TlsFiles<'_>, ServerConfigError> {
@@ -274,9 +249,13 @@ fn origin_host<'a>(
     let (Some(position), Some(url)) = (position, url) else {
         return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known: known.clone() });
     };
+    let name = ServerName::parse(url.host_str().unwrap_or_default())?;
+    if name.is_wildcard() {
+        return Err(HostError::Wildcard { origin: origin.into() }.into());
+    }
     let listen = listen(options, url.port());
     Ok(VirtualHost {
-        names: vec![ServerName::parse(url.host_str().unwrap_or_default())?],
+        names: vec![name],
         ports: Port::group(&listen),
         listen,
         tls,

@@ -10,16 +10,24 @@ use crate::support::web_server::{
     APACHE, CADDY, Kind, LIGHTTPD, NGINX, WebServer, free_port, test_config, write_config,
 };
 
-const KINDS: [&Kind; 4] = [&NGINX, &APACHE, &CADDY, &LIGHTTPD];
+/// All servers that there are configurations for.
+pub const KINDS: [&Kind; 4] = [&NGINX, &APACHE, &CADDY, &LIGHTTPD];
 
 /// A certificate that nobody trusts, for localhost and example.com.
-fn certificate(directory: &Path) -> [String; 4] {
+pub fn certificate(directory: &Path) -> [String; 4] {
     let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=example.com", "-out"]);
     fixtures::run(openssl.arg(&certificate).arg("-keyout").arg(&key));
     let text = |path: PathBuf| path.to_str().unwrap().to_string();
     ["--tls-certificate".into(), text(certificate), "--tls-key".into(), text(key)]
+}
+
+/// `GET` over TLS. Who trusts the certificate is not the question here.
+pub fn https_get(url: &str) -> Vec<u8> {
+    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().tls_config(tls).build());
+    agent.get(url).call().unwrap().body_mut().read_to_vec().unwrap()
 }
 
 #[test]
@@ -76,12 +84,7 @@ fn plain_http_is_redirected_to_https() {
         assert_eq!(redirect.status, 301);
         let port = server.address.port();
         assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}{path}?a=b"));
-
-        // Who trusts the certificate is not the question here.
-        let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
-        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().tls_config(tls).build());
-        let mut response = agent.get(format!("https://localhost:{port}{path}")).call().unwrap();
-        let body = response.body_mut().read_to_vec().unwrap();
+        let body = https_get(&format!("https://localhost:{port}{path}"));
         assert_eq!(body, std::fs::read(site.root().join("oci-index/team/app")).unwrap());
     }
 }

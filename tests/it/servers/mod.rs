@@ -4,6 +4,7 @@ mod checks;
 mod configurations;
 mod conformity;
 mod headers;
+mod hosts;
 mod lighttpd;
 mod links;
 mod nginx;

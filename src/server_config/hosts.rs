@@ -1,0 +1,115 @@
+//! Virtual hosts, and which of them an address and a port serve, so that each request has one meaning.
+
+use serde::Serialize;
+
+use super::address::{Listen, Port, ServerName};
+use super::registry::RegistryView;
+use super::rules::Rule;
+
+/// One root under some names.
+#[derive(Debug, Serialize)]
+pub(super) struct VirtualHost<'a> {
+    pub names: Vec<ServerName>,
+    pub listen: Vec<Listen>,
+    /// The same, for servers whose virtual hosts have a port.
+    pub ports: Vec<Port>,
+    pub tls: Option<TlsFiles<'a>>,
+    pub root: &'a str,
+    pub rules: Vec<Rule>,
+    /// The registry view. None: the root has none.
+    pub registry: Option<RegistryView>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct TlsFiles<'a> {
+    pub certificate: &'a str,
+    pub key: &'a str,
+}
+
+/// From plain HTTP to HTTPS.
+#[derive(Debug, Serialize)]
+pub(super) struct Redirect {
+    pub names: Vec<ServerName>,
+    pub listen: Vec<Listen>,
+    /// The same, for servers whose virtual hosts have a port.
+    pub ports: Vec<Port>,
+    /// None: the default port.
+    pub port: Option<u16>,
+}
+
+/// Why virtual hosts cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    #[error("{origin} has a wildcard, and clients do not replace it: publish with an origin that has one host")]
+    Wildcard { origin: String },
+    #[error(
+        "{name} at {address} is the name of two roots, {} and {}: name other hosts with --server-name, or give the roots \
+         configurations with different --listen",
+        .roots[0],
+        .roots[1]
+    )]
+    SameName { name: ServerName, address: String, roots: [String; 2] },
+    #[error("{address} has HTTPS and the redirect from plain HTTP: give another address with --listen-http")]
+    SameAddress { address: String },
+}
+
+/// One address and port to listen on.
+#[derive(Debug, Serialize)]
+pub(super) struct Socket<'a> {
+    /// An IP address, version 6 in brackets.
+    address: &'a str,
+    port: u16,
+    /// No two have a name in common. None: the socket redirects to HTTPS.
+    hosts: Vec<&'a VirtualHost<'a>>,
+}
+
+/// All sockets of the hosts and of the redirect, each once.
+pub(super) fn sockets<'a>(
+    hosts: &'a [VirtualHost<'a>],
+    redirect: Option<&'a Redirect>,
+) -> Result<Vec<Socket<'a>>, HostError> {
+    let mut sockets = Vec::new();
+    for host in hosts {
+        for (address, port) in addresses(&host.ports) {
+            socket(&mut sockets, address, port).add(host)?;
+        }
+    }
+    for (address, port) in redirect.iter().flat_map(|redirect| addresses(&redirect.ports)) {
+        let socket = socket(&mut sockets, address, port);
+        if !socket.hosts.is_empty() {
+            return Err(HostError::SameAddress { address: socket.text() });
+        }
+    }
+    Ok(sockets)
+}
+
+fn addresses(ports: &[Port]) -> impl Iterator<Item = (&str, u16)> {
+    ports.iter().flat_map(|group| group.addresses.iter().map(|address| (address.as_str(), group.port)))
+}
+
+/// The known socket, or a new one.
+fn socket<'s, 'a>(sockets: &'s mut Vec<Socket<'a>>, address: &'a str, port: u16) -> &'s mut Socket<'a> {
+    let known = sockets.iter().position(|socket| (socket.address, socket.port) == (address, port));
+    let position = known.unwrap_or_else(|| {
+        sockets.push(Socket { address, port, hosts: vec![] });
+        sockets.len() - 1
+    });
+    &mut sockets[position]
+}
+
+impl<'a> Socket<'a> {
+    fn add(&mut self, host: &'a VirtualHost<'a>) -> Result<(), HostError> {
+        for known in &self.hosts {
+            if let Some(name) = host.names.iter().find(|name| known.names.contains(name)) {
+                let roots = [known.root.into(), host.root.into()];
+                return Err(HostError::SameName { name: name.clone(), address: self.text(), roots });
+            }
+        }
+        self.hosts.push(host);
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+}

@@ -1,0 +1,126 @@
+//! Virtual hosts: each request gets the root that its host name, address and port belong to, and no other.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::configurations::{KINDS, certificate, https_get};
+use crate::support::fixtures::{PROGRAM, Site, readable_directory};
+use crate::support::http::Base;
+use crate::support::web_server::{LIGHTTPD, WebServer, free_port, write_config};
+
+/// A site whose blobs are in the store of another origin, `cdn` beside it.
+struct Split {
+    site: Site,
+    /// `ORIGIN=DIR`.
+    store: String,
+    /// The path of a blob below the origin.
+    blob: String,
+}
+
+fn split(origin: &str) -> Split {
+    let directory = readable_directory();
+    let cdn = directory.path().join("cdn");
+    let site = Site::of_fixtures(&[
+        "--registry",
+        "--cas-template",
+        &format!("{origin}/{{algorithm}}/{{encoded}}"),
+        "--store",
+        &format!("{origin}={}", cdn.display()),
+    ]);
+    std::fs::rename(&cdn, site.beside("cdn")).unwrap();
+    let cdn = site.beside("cdn");
+    Split { store: format!("{origin}={}", cdn.display()), blob: a_blob(&cdn), site }
+}
+
+fn a_blob(cdn: &Path) -> String {
+    let mut blobs = std::fs::read_dir(cdn.join("sha256")).unwrap();
+    format!("/sha256/{}", blobs.next().unwrap().unwrap().file_name().to_str().unwrap())
+}
+
+/// Asks for a document of the site, for the registry view, and for a blob of the store.
+fn statuses(base: &Base, host: &str, blob: &str) -> [u16; 3] {
+    ["/ocisite.json", "/v2/", blob].map(|path| base.request_to(host, "GET", path, &[]).status)
+}
+
+const SITE: [u16; 3] = [200, 200, 404];
+const STORE: [u16; 3] = [404, 404, 200];
+
+#[test]
+fn a_wildcard_of_the_site_does_not_hide_the_host_of_a_store() {
+    let Split { site, store, blob } = split("http://cdn.example.com");
+    for kind in KINDS {
+        let server = WebServer::start(kind, &site.root(), &["--server-name", "*.example.com", "--store", &store]);
+        for (host, expected) in [("example.com", SITE), ("www.example.com", SITE), ("cdn.example.com", STORE)] {
+            assert_eq!(statuses(&server, host, &blob), expected, "{} {host}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn lighttpd_tells_roots_of_one_name_apart_by_their_ports() {
+    // Given: the site on the default port of HTTP, and a store with the same host on another.
+    let store_port = free_port();
+    let Split { site, store, blob } = split(&format!("http://example.com:{store_port}"));
+    let server = WebServer::start_with(&LIGHTTPD, &site.root(), |state, port| {
+        let file = write_config(&LIGHTTPD, &site.root(), state, &["--store", &store]);
+        // A test may not listen on port 80.
+        let config = std::fs::read_to_string(&file).unwrap();
+        let config = config.replace(":80\"", &format!(":{port}\"")).replace("port = 80\n", &format!("port = {port}\n"));
+        std::fs::write(&file, config).unwrap();
+        file
+    });
+    assert_eq!(statuses(&server, "example.com", &blob), SITE);
+    let store = Base { address: ([127, 0, 0, 1], store_port).into(), ..(*server).clone() };
+    assert_eq!(statuses(&store, &format!("example.com:{store_port}"), &blob), STORE);
+}
+
+#[test]
+fn one_port_has_https_on_one_address_and_the_redirect_on_another() {
+    let site = Site::of_fixtures(&[]);
+    let directory = readable_directory();
+    let tls = certificate(directory.path());
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let server = WebServer::start_with(kind, &site.root(), |state, port| {
+            let (https, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.2:{port}"));
+            let listen = ["--server-name", "localhost", "--listen", &https, "--listen-http", &http];
+            write_config(kind, &site.root(), state, &[&tls.each_ref().map(String::as_str)[..], &listen].concat())
+        });
+        let port = server.address.port();
+        let plain = Base { address: ([127, 0, 0, 2], port).into(), ..(*server).clone() };
+        let redirect = plain.request_to("localhost", "GET", "/ocisite.json", &[]);
+        assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}/ocisite.json"));
+        let served = https_get(&format!("https://localhost:{port}/ocisite.json"));
+        assert_eq!(served, std::fs::read(site.root().join("ocisite.json")).unwrap());
+    }
+}
+
+#[test]
+fn two_meanings_of_one_address_are_refused() {
+    let Split { site, store, .. } = split("http://example.com:8081");
+    let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];
+    for (args, words) in [
+        (["--listen", "80", "--store", &store].as_slice(), ["example.com at 0.0.0.0:80", "--server-name"]),
+        (&[&tls[..], &["--listen", "[::1]:81", "--listen-http", "[::1]:81"]].concat(), ["[::1]:81", "--listen-http"]),
+        (&[&tls[..], &["--listen", "0.0.0.0:80"]].concat(), ["0.0.0.0:80", "--listen-http"]),
+        (&["--listen", "[fe80::1%3]:80"], ["[fe80::1%3]:80", "scope"]),
+    ] {
+        for kind in KINDS {
+            refused(kind.name, &site, args, &words);
+        }
+    }
+}
+
+#[test]
+fn an_origin_with_a_wildcard_is_refused() {
+    let Split { site, store, .. } = split("http://*.example.com");
+    refused("nginx", &site, &["--store", &store], &["http://*.example.com", "wildcard"]);
+}
+
+fn refused(server: &str, site: &Site, args: &[&str], words: &[&str]) {
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(["server-config", server, "--site"]).arg(site.root()).args(args).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{server} {args:?}: {said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{server} {args:?}: expected {words:?} in {said}");
+}
