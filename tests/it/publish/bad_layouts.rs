@@ -174,7 +174,7 @@ fn an_entry_with_a_digest_that_cannot_be_a_file_name() {
     let good = layout.image("x");
     let encoded = good["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     for (digest, reason) in [
-        (format!("md5:{}", &encoded[..32]), "\"md5\" is not known"),
+        (format!("md5:{}", &encoded[..32]), "\"md5\" is unknown"),
         (format!("sha256:{}", encoded.to_uppercase()), "lower-case"),
         (format!("sha256:../../{encoded}"), "must be one or more of"),
         (format!("sha256/..:{encoded}"), "the algorithm must be"),
