@@ -11,7 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -128,11 +128,6 @@ impl Status {
         let nanoseconds = Duration::from_nanos(self.0.st_mtime_nsec);
         whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
-
-    /// Whether it is the file that was opened.
-    pub fn is_of(&self, opened: &Metadata) -> bool {
-        (self.0.st_dev, self.0.st_ino) == (opened.dev(), opened.ino())
-    }
 }
 
 /// How messages call a kind of file.
@@ -146,6 +141,18 @@ fn kind_name(kind: FileType) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         _ => "not a regular file",
     }
+}
+
+/// What became of an attempt to take a file: the lock of an open file keeps other programs away, also those of another container,
+/// and ends with the open file.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is this program's until it is closed.
+    File(File),
+    /// Another program has it.
+    Busy,
+    /// It, or the directory, was renamed or removed before it was locked.
+    Gone,
 }
 
 /// An open directory. All names are relative to it, have no `.` and no `..`, and follow no link.
@@ -363,6 +370,14 @@ impl Root {
         Ok(self.present("look at", name, found)?.map(Status))
     }
 
+    /// Whether a name is that of a file or directory that is open.
+    pub fn is_name_of(&self, name: impl AsRef<Path>, opened: &File) -> Result<bool, FileError> {
+        let name = name.as_ref();
+        let opened = fs::fstat(opened).map_err(|error| self.io_fault("look at", name, error))?;
+        let found = self.status(name)?;
+        Ok(found.is_some_and(|found| (found.0.st_dev, found.0.st_ino) == (opened.st_dev, opened.st_ino)))
+    }
+
     /// What is known of a regular file. None: nothing stands there.
     ///
     /// # Errors
@@ -546,12 +561,34 @@ impl Root {
             fs::linkat(CWD, opened, parent, leaf, AtFlags::SYMLINK_FOLLOW)
         };
         link().map_err(|error| self.io_fault("link", name, error))?;
-        let opened = file.metadata();
-        let opened =
-            opened.map_err(|source| FileError::Io { action: "look at", path: self.path.join(name), source })?;
-        match self.status(name)?.is_some_and(|linked| linked.is_of(&opened)) {
+        self.refuse_other_file("link", name, file)
+    }
+
+    /// Renames a file that is open, as [`Root::rename`]: that file and no other. Whoever may write in this directory has to lock
+    /// the file first, so that nothing happens to the name between the check and the rename.
+    pub fn rename_open_file(
+        &self,
+        file: &File,
+        from: &str,
+        into: &Root,
+        to: impl AsRef<Path>,
+    ) -> Result<(), FileError> {
+        self.refuse_other_file("rename", Path::new(from), file)?;
+        self.rename(from, into, to)
+    }
+
+    /// Removes a name of a file that is open. If it is the name of something else by now, that stays.
+    pub fn remove_open_file(&self, file: &File, name: impl AsRef<Path>) -> Result<(), FileError> {
+        match self.is_name_of(name.as_ref(), file)? {
+            true => self.remove_file(name).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    fn refuse_other_file(&self, action: &'static str, name: &Path, file: &File) -> Result<(), FileError> {
+        match self.is_name_of(name, file)? {
             true => Ok(()),
-            false => Err(self.io_fault("link", name, Errno::STALE)),
+            false => Err(self.io_fault(action, name, Errno::STALE)),
         }
     }
 
@@ -614,27 +651,49 @@ impl Root {
         }
     }
 
-    /// Opens a lock file of private state, and makes it where it is missing. One that others could open is narrowed.
-    pub fn private_lock_file(&self, name: impl AsRef<Path>) -> Result<File, FileError> {
+    /// Takes a lock file of private state, which is made where it is missing. One that others could open is narrowed.
+    pub fn take_lock_file(&self, name: impl AsRef<Path>) -> Result<Taken, FileError> {
         let name = name.as_ref();
-        let (file, status, is_new) = self.open_private(name, PRIVATE_FILE_MODE)?;
-        if is_new || status.mode() != PRIVATE_FILE_MODE.bits() {
-            self.refuse_second_names(name, &status)?;
-            self.make_private(name, &file, PRIVATE_FILE_MODE, is_new)?;
-        }
-        Ok(file)
+        self.take(name, PRIVATE_FILE_MODE, |file, status, is_new| {
+            if is_new || status.mode() != PRIVATE_FILE_MODE.bits() {
+                self.refuse_second_names(name, status)?;
+                self.make_private(name, file, PRIVATE_FILE_MODE, is_new)?;
+            }
+            Ok(())
+        })
     }
 
-    /// Opens a file of private state to go on writing it, and makes it where it is missing. Its mode is the umask's: it is going
+    /// Takes a file of private state to go on writing it, which is made where it is missing. Its mode is the umask's: it is going
     /// to be renamed out of the private directory.
     ///
     /// # Errors
     /// It has other names: writing would change a file that may be outside.
-    pub fn private_file_to_continue(&self, name: impl AsRef<Path>) -> Result<File, FileError> {
+    pub fn take_file_to_continue(&self, name: impl AsRef<Path>) -> Result<Taken, FileError> {
         let name = name.as_ref();
-        let (file, status, _) = self.open_private(name, Mode::from_raw_mode(0o666))?;
-        self.refuse_second_names(name, &status)?;
-        Ok(file)
+        self.take(name, Mode::from_raw_mode(0o666), |_, status, _| self.refuse_second_names(name, status))
+    }
+
+    /// Opens a file, or makes it, and locks it. Another program may have renamed or removed it before it was locked: only a file
+    /// that still has its name counts.
+    fn take(
+        &self,
+        name: &Path,
+        mode: Mode,
+        check: impl FnOnce(&File, &Status, bool) -> Result<(), FileError>,
+    ) -> Result<Taken, FileError> {
+        let (file, status, is_new) = match self.open_private(name, mode) {
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => return Ok(Taken::Gone),
+            opened => opened?,
+        };
+        check(&file, &status, is_new)?;
+        match file.try_lock() {
+            Ok(()) if self.is_name_of(name, &file)? => Ok(Taken::File(file)),
+            Ok(()) => Ok(Taken::Gone),
+            Err(TryLockError::WouldBlock) => Ok(Taken::Busy),
+            Err(TryLockError::Error(source)) => {
+                Err(FileError::Io { action: "lock", path: self.path.join(name), source })
+            }
+        }
     }
 
     fn open_private(&self, name: &Path, mode: Mode) -> Result<(File, Status, bool), FileError> {
@@ -674,7 +733,8 @@ impl Root {
     /// A file with several names is not only where it was found.
     pub fn refuse_second_names(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
         match status.0.st_nlink {
-            1 => Ok(()),
+            // Without a name it has just been removed.
+            0 | 1 => Ok(()),
             _ => Err(FileError::InTheWay {
                 path: self.path.join(name),
                 found: "a hard link to a file that has other names",
@@ -847,8 +907,8 @@ mod tests {
                 root.remove_directory("link"),
                 root.walk("link", &|_| true).map(drop),
                 root.private_directory("link", &mut nothing).map(drop),
-                root.private_lock_file("file-link").map(drop),
-                root.private_file_to_continue("link/file").map(drop),
+                root.take_lock_file("file-link").map(drop),
+                root.take_file_to_continue("link/file").map(drop),
             ];
             for (position, result) in results.into_iter().enumerate() {
                 assert!(result.is_err(), "{way:?}, operation {position}");

@@ -8,8 +8,8 @@
 //! it, written to a file beside it, and renamed. What an archive of that name had before is kept, as in a directory.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::graph::{GraphError, LayoutGraph};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
-use crate::root::{FileError, Root};
+use crate::root::{FileError, Root, Taken};
 use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use oci_discovery::json::{self, ValueText};
 use oci_discovery::oci::walk::Manifests;
@@ -33,8 +33,9 @@ const UNFINISHED: &str = "unfinished";
 const PRIVATE: &str = ".ocisite";
 /// The archive before it has its name.
 const UNFINISHED_ARCHIVE: &str = "archive.tar";
-/// How often the lock of an unfinished blob is sought again after its file vanished under it.
-const LOCK_TRIES: usize = 10;
+/// How often an unfinished file is sought again after another program renamed or removed it, or its directory: more often than
+/// there are programs and threads that write one blob.
+const LOCK_TRIES: usize = 1000;
 /// How much of an unfinished blob is read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -123,10 +124,20 @@ pub struct LayoutWriter {
 #[derive(Debug)]
 struct Archive {
     path: PathBuf,
-    /// The archive that was there before.
-    old: Option<Layout>,
+    /// The archive that was there when the place was looked at.
+    seen: Option<Layout>,
+    held: OnceLock<Held>,
+}
+
+/// What a program has that writes an archive, and keeps others from it.
+#[derive(Debug)]
+struct Held {
+    /// The directory of the archive.
+    parent: Root,
     /// The directory in which the archive is put together, locked.
-    lock: OnceLock<File>,
+    lock: File,
+    /// The archive that is going to be replaced, read under the lock: another program may have added to what was seen.
+    old: Option<Layout>,
 }
 
 impl Archive {
@@ -137,11 +148,14 @@ impl Archive {
         (directory.unwrap_or(Path::new(".")), format!(".{name}.unfinished").into())
     }
 
-    /// Whether a directory still has its name: another program that ended may have removed it before it was locked.
-    fn is_put_together_in(&self, opened: &File) -> Result<bool, WriteError> {
+    /// Keeps other programs from the archive. Another program that ended may have removed the directory before it was locked.
+    fn hold(&self, lock: File) -> Result<Held, WriteError> {
         let (directory, name) = self.place();
-        let opened = opened.metadata().map_err(fault("look at", directory))?;
-        Ok(Root::open(directory)?.status(name)?.is_some_and(|found| found.is_of(&opened)))
+        let parent = Root::open(directory)?;
+        match lock.try_lock().is_ok() && parent.is_name_of(name, &lock)? {
+            true => Ok(Held { parent, lock, old: archive_at(&self.path)? }),
+            false => Err(WriteError::Busy { path: self.path.clone() }),
+        }
     }
 }
 
@@ -181,8 +195,8 @@ impl LayoutWriter {
         Ok(writer)
     }
 
-    fn of_archive(path: &Path, old: Option<Layout>) -> Result<LayoutWriter, WriteError> {
-        let archive = Archive { path: path.into(), old, lock: OnceLock::new() };
+    fn of_archive(path: &Path, seen: Option<Layout>) -> Result<LayoutWriter, WriteError> {
+        let archive = Archive { path: path.into(), seen, held: OnceLock::new() };
         let (directory, name) = archive.place();
         let mut found = None;
         if let Some(parent) = Root::open_if_present(directory)?
@@ -230,11 +244,9 @@ impl LayoutWriter {
         let directory = root.to_lock()?;
         match &self.archive {
             Some(archive) => {
-                let is_ours = directory.try_lock().is_ok() && archive.is_put_together_in(&directory)?;
-                if !is_ours {
-                    return Err(WriteError::Busy { path: archive.path.clone() });
-                }
-                let _ = archive.lock.set(directory);
+                let _ = archive.held.set(archive.hold(directory)?);
+                // It was found in what was seen.
+                self.kept().clear();
             }
             None => directory.lock().map_err(fault("lock", &self.path))?,
         }
@@ -278,7 +290,8 @@ impl LayoutWriter {
     }
 
     fn old(&self) -> Option<&Layout> {
-        self.archive.as_ref()?.old.as_ref()
+        let archive = self.archive.as_ref()?;
+        archive.held.get().map_or(archive.seen.as_ref(), |held| held.old.as_ref())
     }
 
     /// Whether the file system has room for so many more bytes of blobs, which an archive takes twice: until it is put together,
@@ -322,40 +335,22 @@ impl LayoutWriter {
 
     /// Begins a blob, or goes on with what a killed program left of it.
     pub fn begin(&self, digest: &Digest) -> Result<UnfinishedBlob<'_>, WriteError> {
-        let shared = unfinished_name(digest);
-        for _ in 0..LOCK_TRIES {
-            let directory = self.unfinished_directory()?;
-            let file = match directory.private_file_to_continue(&shared) {
-                Ok(file) => file,
-                Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            match file.try_lock() {
-                Ok(()) => {}
-                // Another program is at it: each its own file, and the first to end puts it in place.
-                Err(TryLockError::WouldBlock) => break,
-                Err(TryLockError::Error(source)) => return Err(fault("lock", &directory.path().join(&shared))(source)),
-            }
-            let locked = file.metadata().map_err(fault("look at", &directory.path().join(&shared)))?;
-            // It may have been renamed before it was locked.
-            if directory.status(&shared)?.is_some_and(|found| found.is_of(&locked)) {
-                return Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, directory, name: shared });
-            }
-        }
-        let (file, directory, name) = self.create_unfinished(&format!("{shared}.{}", std::process::id()))?;
-        Ok(UnfinishedBlob { writer: self, digest: digest.clone(), file, directory, name })
+        let unfinished = self.take_unfinished(&unfinished_name(digest))?;
+        Ok(UnfinishedBlob { writer: self, digest: digest.clone(), unfinished })
     }
 
-    /// Creates an unfinished file. One of that name is what a killed program left.
-    fn create_unfinished(&self, name: &str) -> Result<(File, Root, String), WriteError> {
-        let mut tries = 0;
+    /// Takes an unfinished file for its writer alone. While another has the one of that name, it is one with a number: each its
+    /// own file, and each that ends puts the same bytes in place.
+    fn take_unfinished(&self, name: &str) -> Result<UnfinishedFile, WriteError> {
+        let (mut number, mut tries) = (0_u32, 0);
         loop {
             let directory = self.unfinished_directory()?;
-            directory.remove_file(name)?;
-            match directory.create_file(name, None) {
-                Ok(file) => return Ok((file, directory, name.into())),
-                Err(error) if error.kind() == Some(io::ErrorKind::NotFound) && tries < LOCK_TRIES => tries += 1,
-                Err(error) => return Err(error.into()),
+            let name = if number == 0 { name.into() } else { format!("{name}.{number}") };
+            match directory.take_file_to_continue(&name)? {
+                Taken::File(file) => return Ok(UnfinishedFile { file, directory, name }),
+                Taken::Busy => number += 1,
+                Taken::Gone if tries < LOCK_TRIES => tries += 1,
+                Taken::Gone => return Err(fault("lock", &directory.path().join(name))(io::ErrorKind::NotFound.into())),
             }
         }
     }
@@ -373,9 +368,11 @@ impl LayoutWriter {
                 self.change_index(layout, change)
             }
             Some(archive) => {
-                self.change_index(archive.old.as_ref().unwrap_or(layout), change)?;
+                let absent = || fault("lock", &self.path)(io::ErrorKind::NotFound.into());
+                let held = archive.held.get().ok_or_else(absent)?;
+                self.change_index(held.old.as_ref().unwrap_or(layout), change)?;
                 self.keep_old(archive)?;
-                self.pack(archive)
+                self.pack(archive, held)
             }
         }
     }
@@ -389,18 +386,19 @@ impl LayoutWriter {
         self.write_file(INDEX_FILE, &index_document(others, &change(entries)))
     }
 
-    /// Replaces a file of the layout. The caller holds the lock, so that a file under the unfinished name is in nobody's use.
+    /// Replaces a file of the layout. The caller holds the layout's lock.
     fn write_file(&self, name: &str, content: &[u8]) -> Result<(), WriteError> {
-        let (mut file, directory, unfinished) = self.create_unfinished(name)?;
-        let path = directory.path().join(&unfinished);
-        file.write_all(content).map_err(fault("write", &path))?;
-        file.sync_all().map_err(fault("sync", &path))?;
-        Ok(directory.rename(unfinished, self.root()?, name)?)
+        let mut unfinished = self.take_unfinished(name)?;
+        let path = unfinished.path();
+        let written = unfinished.restart().and_then(|()| unfinished.file.write_all(content));
+        written.map_err(fault("write", &path))?;
+        unfinished.file.sync_all().map_err(fault("sync", &path))?;
+        unfinished.commit(self.root()?, name)
     }
 
     /// Copies what is not here and what the entries of the old archive reach, or this program has found in it.
     fn keep_old(&self, archive: &Archive) -> Result<(), WriteError> {
-        let Some(old) = &archive.old else { return Ok(()) };
+        let Some(old) = self.old() else { return Ok(()) };
         let broken = |source: GraphError| WriteError::Archive { path: archive.path.clone(), source: Box::new(source) };
         let graph = LayoutGraph::new(old);
         for entry in old.entries()? {
@@ -435,7 +433,7 @@ impl LayoutWriter {
     }
 
     /// Writes the archive: names sorted, only blobs that were verified, and nothing in it that tells when or by whom.
-    fn pack(&self, archive: &Archive) -> Result<(), WriteError> {
+    fn pack(&self, archive: &Archive, held: &Held) -> Result<(), WriteError> {
         let failed = || fault("write", &archive.path);
         let root = self.root()?;
         // Files that lead to others in front, for who reads the archive once.
@@ -458,30 +456,55 @@ impl LayoutWriter {
         let file = builder.into_inner().map_err(failed())?;
         let file = file.into_inner().map_err(|error| failed()(error.into_error()))?;
         file.sync_all().map_err(failed())?;
-        let (directory, _) = archive.place();
         let name = archive.path.file_name().unwrap_or_default();
-        Ok(root.rename(UNFINISHED_ARCHIVE, &Root::open(directory)?, name)?)
+        Ok(root.rename_open_file(&file, UNFINISHED_ARCHIVE, &held.parent, name)?)
     }
 }
 
 /// An archive's directory is of no use without the archive; a directory keeps its blobs, and nothing unfinished.
 impl Drop for LayoutWriter {
     fn drop(&mut self) {
+        let Some(root) = self.layout.get().and_then(Layout::root) else { return };
         // Nothing can be done about a failure here, and nothing depends on it.
-        match &self.archive {
+        let _ = match &self.archive {
             // Without the lock it is another program's.
-            Some(archive) if archive.lock.get().is_some() => {
-                let (directory, name) = archive.place();
-                let _ = Root::open(directory).and_then(|directory| remove_own(&directory, &name));
-            }
-            Some(_) => {}
+            Some(archive) => archive.held.get().map_or(Ok(()), |held| remove_beside(root, archive, held)),
             None => {
-                if let Some(root) = self.layout.get().and_then(Layout::root) {
-                    let _ = root.remove_directory(Path::new(PRIVATE).join(UNFINISHED));
-                    let _ = root.remove_directory(PRIVATE);
-                }
+                root.remove_directory(Path::new(PRIVATE).join(UNFINISHED)).and_then(|()| root.remove_directory(PRIVATE))
             }
-        }
+        };
+    }
+}
+
+/// A file that does not have its name yet, which only this program writes, as long as it is open. Dropped, it is removed.
+#[derive(Debug)]
+struct UnfinishedFile {
+    file: File,
+    directory: Root,
+    name: String,
+}
+
+impl UnfinishedFile {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(&self.name)
+    }
+
+    /// Throws away what was written.
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
+
+    /// Gives the file its name: the one that was written, and no other.
+    fn commit(self, into: &Root, name: &str) -> Result<(), WriteError> {
+        Ok(self.directory.rename_open_file(&self.file, &self.name, into, name)?)
+    }
+}
+
+impl Drop for UnfinishedFile {
+    fn drop(&mut self) {
+        // After a commit the name is free, or another program's. Nothing can be done about any other failure.
+        let _ = self.directory.remove_open_file(&self.file, &self.name);
     }
 }
 
@@ -490,28 +513,26 @@ impl Drop for LayoutWriter {
 pub struct UnfinishedBlob<'a> {
     writer: &'a LayoutWriter,
     digest: Digest,
-    file: File,
-    directory: Root,
-    name: String,
+    unfinished: UnfinishedFile,
 }
 
 impl UnfinishedBlob<'_> {
     /// Reads what is there already; writing goes on behind it. What cannot be the beginning of a blob of `size` bytes is
     /// thrown away.
     pub fn read_begun(&mut self, size: u64) -> Result<(Hasher, u64), WriteError> {
-        self.hash_begun(size).map_err(fault("read", &self.path()))
+        self.hash_begun(size).map_err(fault("read", &self.unfinished.path()))
     }
 
     fn hash_begun(&mut self, size: u64) -> io::Result<(Hasher, u64)> {
         let mut hasher = Hasher::new(self.digest.algorithm());
-        if self.file.metadata()?.len() > size {
+        if self.unfinished.file.metadata()?.len() > size {
             self.restart()?;
         }
-        self.file.rewind()?;
+        self.unfinished.file.rewind()?;
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut bytes = 0;
         loop {
-            let count = self.file.read(&mut buffer)?;
+            let count = self.unfinished.file.read(&mut buffer)?;
             if count == 0 {
                 return Ok((hasher, bytes));
             }
@@ -520,19 +541,14 @@ impl UnfinishedBlob<'_> {
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.directory.path().join(&self.name)
-    }
-
     /// What an error of writing to it means.
     pub fn error(&self, source: io::Error) -> WriteError {
-        fault("write", &self.path())(source)
+        fault("write", &self.unfinished.path())(source)
     }
 
     /// Throws away what was written.
     pub fn restart(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0)).map(|_| ())
+        self.unfinished.restart()
     }
 
     /// Gives the blob its name. The caller has verified it.
@@ -541,7 +557,7 @@ impl UnfinishedBlob<'_> {
         if let Some(directory) = Path::new(&path).parent() {
             root.make_directories(directory, None, &mut |_| {})?;
         }
-        self.directory.rename(&self.name, root, path)?;
+        self.unfinished.commit(root, &path)?;
         self.writer.verified().insert(self.digest.clone());
         Ok(())
     }
@@ -549,18 +565,19 @@ impl UnfinishedBlob<'_> {
 
 impl Write for UnfinishedBlob<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.unfinished.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.unfinished.file.flush()
     }
 }
 
-impl Drop for UnfinishedBlob<'_> {
-    fn drop(&mut self) {
-        // After a commit there is nothing of that name, and nothing can be done about any other failure.
-        let _ = self.directory.remove_file(&self.name);
+/// The archive at a path. None: nothing is there.
+fn archive_at(path: &Path) -> Result<Option<Layout>, LayoutError> {
+    match Layout::open(path) {
+        Err(LayoutError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
@@ -592,10 +609,11 @@ fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
 fn is_own(path: &Path) -> bool {
     let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
     let is_digest = |algorithm: &str, encoded: &str| Digest::parse(&format!("{algorithm}:{encoded}")).is_ok();
-    // A second program that writes one blob appends its number.
+    // A second program that writes one blob appends a number.
     let is_unfinished = |name: &str| {
         let numbered = name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok());
-        let (algorithm, encoded) = numbered.map_or(name, |(blob, _)| blob).split_once('-').unwrap_or_default();
+        let name = numbered.map_or(name, |(name, _)| name);
+        let (algorithm, encoded) = name.split_once('-').unwrap_or_default();
         [INDEX_FILE, LAYOUT_FILE].contains(&name) || is_digest(algorithm, encoded)
     };
     match names.unwrap_or_default().as_slice() {
@@ -620,9 +638,9 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Removes what this program wrote in the directory beside an archive, and the directory if nothing else is in it.
-fn remove_own(parent: &Root, name: &Path) -> Result<(), FileError> {
-    let Some(beside) = parent.directory(name)? else { return Ok(()) };
+/// Removes what this program wrote in the directory beside an archive, and the directory if nothing else is in it. A directory
+/// that has its name by now is another's, and stays.
+fn remove_beside(beside: &Root, archive: &Archive, held: &Held) -> Result<(), FileError> {
     let entries = beside.walk("", &|path| is_own(path))?.collect::<Result<Vec<_>, _>>()?;
     for entry in entries.iter().rev().filter(|entry| is_own(&entry.path)) {
         match entry.status.kind() {
@@ -631,7 +649,11 @@ fn remove_own(parent: &Root, name: &Path) -> Result<(), FileError> {
             _ => drop(beside.remove_file(&entry.path)?),
         }
     }
-    parent.remove_directory(name)
+    let (_, name) = archive.place();
+    match held.parent.is_name_of(&name, &held.lock)? {
+        true => held.parent.remove_directory(name),
+        false => Ok(()),
+    }
 }
 
 /// Refuses links, and unfinished files of other users, in the places that are written to, before anything is written. (Each write
@@ -724,7 +746,7 @@ mod tests {
         let mut killed = writer.begin(&digest(b"blob")).unwrap();
         killed.write_all(b"bl").unwrap();
         // As if the process had been killed: no destructor runs, and the kernel closes the file and with it the lock.
-        let path = killed.path();
+        let path = killed.unfinished.path();
         let content = fs::read(&path).unwrap();
         drop(killed);
         assert!(!path.exists());
@@ -762,6 +784,127 @@ mod tests {
         one.write_all(b"ob").unwrap();
         one.commit().unwrap();
         assert_eq!(fs::read(directory.path().join(blob_path(&digest(b"blob")))).unwrap(), b"blob");
+    }
+
+    /// Each has its own file, however many they are, and whichever ends first.
+    #[test]
+    fn three_that_write_one_blob_do_not_meet() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = LayoutWriter::open(directory.path()).unwrap();
+        let (mut one, mut two) = (writer.begin(&digest(b"blob")).unwrap(), writer.begin(&digest(b"blob")).unwrap());
+        one.write_all(b"bl").unwrap();
+        two.write_all(b"blob").unwrap();
+        let mut three = writer.begin(&digest(b"blob")).unwrap();
+        three.write_all(b"evil").unwrap();
+        two.commit().unwrap();
+        assert_eq!(fs::read(directory.path().join(blob_path(&digest(b"blob")))).unwrap(), b"blob");
+        drop(three);
+        one.write_all(b"ob").unwrap();
+        one.commit().unwrap();
+        assert_eq!(fs::read(directory.path().join(blob_path(&digest(b"blob")))).unwrap(), b"blob");
+        drop(writer);
+        assert_eq!(names(directory.path()), ["blobs"]);
+    }
+
+    #[test]
+    fn what_stands_in_place_of_an_unfinished_blob_is_neither_committed_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = LayoutWriter::open(directory.path()).unwrap();
+        for is_committed in [true, false] {
+            let mut blob = writer.begin(&digest(b"blob")).unwrap();
+            blob.write_all(b"blob").unwrap();
+            let path = blob.unfinished.path();
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "evil").unwrap();
+            if is_committed {
+                let message = blob.commit().unwrap_err().to_string();
+                assert!(message.contains(&digest(b"blob").encoded().to_string()), "{message}");
+            } else {
+                drop(blob);
+            }
+            assert_eq!(fs::read(path).unwrap(), b"evil");
+            assert!(!directory.path().join(blob_path(&digest(b"blob"))).exists());
+        }
+    }
+
+    #[test]
+    fn many_that_write_the_same_blobs_to_one_layout_all_succeed() {
+        let directory = tempfile::tempdir().unwrap();
+        let write_all = || {
+            let writer = LayoutWriter::open(directory.path()).unwrap();
+            writer.prepare().unwrap();
+            (0..50_u8).for_each(|content| write(&writer, &[content]));
+            writer.finish(|entries| entries).unwrap();
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(write_all))));
+        for content in 0..50_u8 {
+            assert_eq!(fs::read(directory.path().join(blob_path(&digest(&[content])))).unwrap(), [content]);
+        }
+        assert_eq!(names(directory.path()), ["blobs", "index.json", "oci-layout"]);
+    }
+
+    fn entry(content: &[u8]) -> ValueText {
+        Descriptor::new("a/b", digest(content), content.len() as u64).text().clone()
+    }
+
+    /// Writes a blob and its entry, which is added to those of the archive.
+    fn add(writer: LayoutWriter, content: &[u8]) {
+        writer.prepare().unwrap();
+        write(&writer, content);
+        writer.finish(|entries| entries.into_iter().chain([entry(content)]).collect()).unwrap();
+    }
+
+    #[test]
+    fn what_another_program_adds_to_an_archive_before_the_lock_is_kept() {
+        // Given an archive, or none yet, that two programs look at.
+        for has_archive in [true, false] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("image.tar");
+            if has_archive {
+                add(LayoutWriter::open(&path).unwrap(), b"zero");
+            }
+            let late = LayoutWriter::open(&path).unwrap();
+            // When one has added its image before the other begins to write.
+            add(LayoutWriter::open(&path).unwrap(), b"one");
+            add(late, b"two");
+            // Then the archive has the images of both.
+            let layout = Layout::open(&path).unwrap();
+            let entries = layout.entries().unwrap();
+            let contents: Vec<_> = entries.iter().map(|entry| layout.read(entry).unwrap().unwrap().to_vec()).collect();
+            let expected: [&[u8]; 3] = [b"zero", b"one", b"two"];
+            assert_eq!(contents, expected[usize::from(!has_archive)..]);
+        }
+    }
+
+    #[test]
+    fn a_blob_of_an_archive_that_was_replaced_before_the_lock_does_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("image.tar"), directory.path().join("other.tar"));
+        add(LayoutWriter::open(&path).unwrap(), b"one");
+        add(LayoutWriter::open(&other).unwrap(), b"two");
+        let writer = LayoutWriter::open(&path).unwrap();
+        assert!(writer.has(&digest(b"one"), 3));
+        fs::rename(other, path).unwrap();
+        writer.prepare().unwrap();
+        assert!(!writer.has(&digest(b"one"), 3) && writer.has(&digest(b"two"), 3));
+    }
+
+    #[test]
+    fn a_directory_that_was_put_in_place_of_the_one_beside_an_archive_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (beside, elsewhere) = (directory.path().join(".image.tar.unfinished"), directory.path().join("elsewhere"));
+        let writer = LayoutWriter::open(&directory.path().join("image.tar")).unwrap();
+        writer.prepare().unwrap();
+        write(&writer, b"one");
+        // Given another layout under the name of the directory in which the archive is put together.
+        fs::rename(&beside, &elsewhere).unwrap();
+        let mine = LayoutWriter::open(&beside).unwrap();
+        add(mine, b"precious");
+        // When the writer ends, then it removes its own files.
+        drop(writer);
+        assert_eq!(names(&beside), ["blobs", "index.json", "oci-layout"]);
+        assert_eq!(fs::read(beside.join(blob_path(&digest(b"precious")))).unwrap(), b"precious");
+        assert!(names(&elsewhere).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FileType, Mode, fallocate};
 
-use crate::root::{FileError, Root};
+use crate::root::{FileError, Root, Taken};
 
 /// The lock file.
 pub const LOCK: &str = "lock";
@@ -33,23 +33,11 @@ const RESERVE_PER_DESCRIPTION: u64 = 16;
 
 /// Takes the lock if it is free.
 pub fn try_lock(private: &Root) -> Result<Option<File>, FileError> {
-    let file = match private.private_lock_file(LOCK) {
-        Ok(file) => file,
-        // A publisher that gave up has just removed the directory.
-        Err(error) if error.kind() == Some(std::io::ErrorKind::NotFound) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let fault = |action, source| FileError::Io { action, path: private.path().join(LOCK), source };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-        Err(std::fs::TryLockError::Error(source)) => return Err(fault("lock", source)),
-    }
-    // A publisher that gives up on a new site removes its lock file. A process that waited for that file holds a lock that no
-    // later publisher will see, so it has to be taken again.
-    let held = file.metadata().map_err(|source| fault("look at", source))?;
-    let is_current = private.status(LOCK)?.is_some_and(|found| found.is_of(&held));
-    Ok(is_current.then_some(file))
+    Ok(match private.take_lock_file(LOCK)? {
+        Taken::File(file) => Some(file),
+        // A publisher that gives up on a new site removes the directory and the lock file: it has to be taken again.
+        Taken::Busy | Taken::Gone => None,
+    })
 }
 
 /// Removes temporary files of processes that are gone: whoever holds the lock is alone.
