@@ -720,13 +720,22 @@ impl Root {
         Ok((file.into(), status, is_new))
     }
 
-    /// Whether a file or directory in this root is this user's, or, for root, of the user to whom this root belongs.
+    /// Refuses a file or directory in this root unless it is this user's, or, for root, of the user to whom this root belongs.
     pub fn refuse_foreign(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
         let (owner, user) = (status.0.st_uid, geteuid());
         let is_own = owner == user.as_raw() || (user.is_root() && owner == self.own_status()?.0.st_uid);
         match is_own {
             true => Ok(()),
             false => Err(FileError::Foreign { path: self.path.join(name), owner, user: user.as_raw() }),
+        }
+    }
+
+    /// [`Root::refuse_foreign`] for a file that is only read, replaced or removed: root may have used this user's state, and may
+    /// have left it.
+    pub fn refuse_foreign_file(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
+        match status.0.st_uid {
+            0 => Ok(()),
+            _ => self.refuse_foreign(name, status),
         }
     }
 

@@ -49,8 +49,10 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
     loop {
         // Opened again each time: another publisher may have written before.
         let site = super::open(place)?;
+        // What stands in the way of a note is refused before anything changes.
+        let begun = unfinished::read(&*site.own)?.unwrap_or_default();
         site.stores().try_for_each(Store::begin_removal)?;
-        let error = match remove_from(&site, &pages, &mut left, &mut removed) {
+        let error = match remove_from(&site, &pages, &begun, &mut left, &mut removed) {
             Ok(()) => return Ok(removed),
             Err(error) => error,
         };
@@ -68,12 +70,12 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
 fn remove_from(
     site: &Site,
     pages: &Pages,
+    begun: &Unfinished,
     left: &mut BTreeMap<ImageName, Vec<String>>,
     removed: &mut Removed,
 ) -> Result<(), MaintenanceError> {
-    let begun = unfinished::read(&*site.own)?.unwrap_or_default();
     let changes =
-        left.iter().map(|(image, refs)| Change::plan(site, image, refs, &begun)).collect::<Result<Vec<_>, _>>()?;
+        left.iter().map(|(image, refs)| Change::plan(site, image, refs, begun)).collect::<Result<Vec<_>, _>>()?;
     unfinished::begin(&*site.own, changes.iter().flat_map(Change::names))?;
     site.flush()?;
     let kept = changes.iter().filter(|change| !change.is_all());

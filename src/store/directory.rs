@@ -301,13 +301,19 @@ impl DirectoryStore {
     }
 
     /// An object that was found. None: it is missing, or only directories without files stand there, as a removal that was
-    /// killed leaves them.
+    /// killed leaves them. One of private state has to be this user's. (It may have two names: the second keeps its former
+    /// version.)
     fn found<T>(
         &self,
         path: &SitePath,
         find: impl FnOnce(&Root, &str) -> Result<Option<T>, FileError>,
     ) -> Result<Option<T>, StoreError> {
         let Some(root) = self.root()? else { return Ok(None) };
+        if Path::new(path.as_str()).starts_with(PRIVATE_DIRECTORY)
+            && let Some(status) = root.status(path.as_str())?
+        {
+            root.refuse_foreign_file(path.as_str(), &status)?;
+        }
         match find(&root, path.as_str()) {
             Err(FileError::InTheWay { found: DIRECTORY, .. }) if root.is_hollow(path.as_str()) => Ok(None),
             found => Ok(found?),
@@ -548,7 +554,7 @@ impl DirectoryStore {
         let Some(file) = private_state::try_lock(&private)? else { return Ok(None) };
         self.journal().is_locked = true;
         private_state::remove_leftovers(&private)?;
-        private_state::keep_reserve(&private, root.status(DESCRIPTION)?.map_or(0, |found| found.size()));
+        private_state::keep_reserve(&private, root.status(DESCRIPTION)?.map_or(0, |found| found.size()))?;
         Ok(Some(DirectoryLock { _file: file }))
     }
 }

@@ -40,12 +40,14 @@ pub fn try_lock(private: &Root) -> Result<Option<File>, FileError> {
     })
 }
 
-/// Removes temporary files of processes that are gone: whoever holds the lock is alone.
+/// Removes temporary files of processes that are gone: whoever holds the lock is alone. Files of other users stay.
 pub fn remove_leftovers(private: &Root) -> Result<(), FileError> {
     let Some(directory) = private.existing_private_directory(TEMPORARY)? else { return Ok(()) };
     for name in directory.names()? {
-        let is_file = || Ok(directory.status(&name)?.is_some_and(|found| found.kind() == FileType::RegularFile));
-        if name.to_str().is_some_and(is_temporary) && is_file()? {
+        let Some(found) = directory.status(&name)?.filter(|_| name.to_str().is_some_and(is_temporary)) else {
+            continue;
+        };
+        if found.kind() == FileType::RegularFile && directory.refuse_foreign_file(&name, &found).is_ok() {
             directory.remove_file(&name)?;
         }
     }
@@ -58,17 +60,25 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// Keeps space for a removal, as far as there is space. `description` is the size of the site's description.
-pub fn keep_reserve(private: &Root, description: u64) {
+///
+/// # Errors
+/// Something else than a reserve stands in its place.
+pub fn keep_reserve(private: &Root, description: u64) -> Result<(), FileError> {
     let bytes = MIN_RESERVE_BYTES.max(description.saturating_mul(RESERVE_PER_DESCRIPTION));
-    if matches!(private.status(RESERVE), Ok(Some(found)) if found.size() >= bytes) {
-        return;
+    if let Some(found) = private.file_status(RESERVE)? {
+        private.refuse_foreign_file(RESERVE, &found)?;
+        private.refuse_second_names(RESERVE, &found)?;
+        if found.size() >= bytes {
+            return Ok(());
+        }
     }
     // A smaller one may have no space behind it, as on a file system that cannot keep any.
     let _ = private.remove_file(RESERVE);
-    let Ok(file) = private.create_file(RESERVE, Some(Mode::RUSR | Mode::WUSR)) else { return };
+    let Ok(file) = private.create_file(RESERVE, Some(Mode::RUSR | Mode::WUSR)) else { return Ok(()) };
     if fallocate(&file, FallocateFlags::empty(), 0, bytes).is_err() {
         let _ = private.remove_file(RESERVE);
     }
+    Ok(())
 }
 
 /// A temporary file, or a second name of a file. Dropped, it is removed.

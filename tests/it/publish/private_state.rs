@@ -1,6 +1,6 @@
 //! The private state of a site (`.ocisite`): its owner's alone, whatever the umask, and no other user's is used.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -127,6 +127,99 @@ fn the_state_of_another_user_is_refused_by_name() {
             }
         }
     }
+}
+
+/// What may stand in place of a file of private state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Planted {
+    Link,
+    Fifo,
+    Foreign,
+    SecondName,
+}
+
+impl Planted {
+    fn put(self, at: &Path, victim: &Path) {
+        let _ = std::fs::remove_file(at);
+        match self {
+            Planted::Link => symlink(victim, at).unwrap(),
+            Planted::Fifo => assert!(Command::new("mkfifo").arg(at).status().unwrap().success()),
+            Planted::Foreign => {
+                std::fs::write(at, "foreign").unwrap();
+                chown(at, Some(SOMEONE), Some(SOMEONE)).unwrap();
+            }
+            Planted::SecondName => std::fs::hard_link(victim, at).unwrap(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Planted::Link => "is a symbolic link",
+            Planted::Fifo => "is a FIFO",
+            Planted::Foreign => "belongs to user",
+            Planted::SecondName => "is a hard link",
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_place_of_a_file_of_the_state_is_refused_by_name() {
+    let all = [Planted::Link, Planted::Fifo, Planted::Foreign, Planted::SecondName];
+    // A note gets a second name while it is replaced, so one with several names is none of others.
+    for (name, kinds) in [("lock", &all[..]), ("reserve", &all), ("unfinished.json", &all[..3])] {
+        for kind in kinds.iter().filter(|kind| **kind != Planted::Foreign || has_users()) {
+            let scene = scene();
+            publish(&scene.site, &[&scene.input("app")]);
+            let victim = scene.directory.path().join("victim");
+            std::fs::write(&victim, "precious").unwrap();
+            kind.put(&scene.site.join(".ocisite").join(name), &victim);
+            let before = Snapshot::of(&scene.site);
+            let site = text(&scene.site);
+            let more = scene.input("more");
+            let commands: [&[&str]; 2] = [&["publish", "--site", site, &more], &["remove", site, "example.com/app"]];
+            for command in commands {
+                let named = format!("{site}/.ocisite/{name} {}", kind.words());
+                fails(ocisite().args(command), &[&named]);
+                before.assert_unchanged(&scene.site);
+                assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_temporary_file_of_another_user_stays() {
+    if !has_users() {
+        return;
+    }
+    let scene = scene();
+    publish(&scene.site, &[&scene.input("app")]);
+    let [own, foreign] = [".tmpAAAAAA", ".tmpBBBBBB"].map(|name| scene.site.join(".ocisite/tmp").join(name));
+    std::fs::write(&own, "").unwrap();
+    Planted::Foreign.put(&foreign, Path::new(""));
+    publish(&scene.site, &[&scene.input("more")]);
+    assert_eq!(std::fs::read_to_string(foreign).unwrap(), "foreign");
+    assert!(!own.exists());
+}
+
+/// Root may have been killed, as in a container over a bind mount.
+#[test]
+fn the_owner_goes_on_with_what_root_left() {
+    if !has_users() {
+        return;
+    }
+    let scene = scene();
+    let publish = |name: &str| {
+        let input = scene.input(name);
+        as_user(&scene.directory, NOBODY).args(["publish", "--site", "site", &input]).assert().success();
+    };
+    publish("app");
+    for left in ["unfinished.json", "tmp/.tmpAAAAAA"] {
+        std::fs::write(scene.site.join(".ocisite").join(left), "{}").unwrap();
+    }
+    publish("more");
+    assert!(!scene.site.join(".ocisite/unfinished.json").exists());
+    assert!(!scene.site.join(".ocisite/tmp/.tmpAAAAAA").exists());
 }
 
 #[test]
