@@ -469,9 +469,7 @@ impl Drop for LayoutWriter {
         let _ = match &self.archive {
             // Without the lock it is another program's.
             Some(archive) => archive.held.get().map_or(Ok(()), |held| remove_beside(root, archive, held)),
-            None => {
-                root.remove_directory(Path::new(PRIVATE).join(UNFINISHED)).and_then(|()| root.remove_directory(PRIVATE))
-            }
+            None => remove_unfinished(root),
         };
     }
 }
@@ -605,14 +603,17 @@ fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
     }
 }
 
+/// The name of an unfinished file to which a second program appended a number, because the first was writing it.
+fn without_number(name: &str) -> Option<&str> {
+    name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok()).map(|(name, _)| name)
+}
+
 /// Whether this program writes something of that name in the directory in which an archive is put together.
 fn is_own(path: &Path) -> bool {
     let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
     let is_digest = |algorithm: &str, encoded: &str| Digest::parse(&format!("{algorithm}:{encoded}")).is_ok();
-    // A second program that writes one blob appends a number.
     let is_unfinished = |name: &str| {
-        let numbered = name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok());
-        let name = numbered.map_or(name, |(name, _)| name);
+        let name = without_number(name).unwrap_or(name);
         let (algorithm, encoded) = name.split_once('-').unwrap_or_default();
         [INDEX_FILE, LAYOUT_FILE].contains(&name) || is_digest(algorithm, encoded)
     };
@@ -636,6 +637,20 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
         }
     }
     Ok(())
+}
+
+/// Removes the directory of unfinished files, unless there are some. One with a number that no program is writing is removed: it
+/// is none with which a later program would begin.
+fn remove_unfinished(root: &Root) -> Result<(), FileError> {
+    let path = Path::new(PRIVATE).join(UNFINISHED);
+    let Some(directory) = root.directory(&path)? else { return Ok(()) };
+    for name in directory.names()?.iter().filter(|name| name.to_str().and_then(without_number).is_some()) {
+        if let Taken::File(file) = directory.take_file_to_continue(name)? {
+            directory.remove_open_file(&file, name)?;
+        }
+    }
+    root.remove_directory(path)?;
+    root.remove_directory(PRIVATE)
 }
 
 /// Removes what this program wrote in the directory beside an archive, and the directory if nothing else is in it. A directory
@@ -762,6 +777,24 @@ mod tests {
         assert!(writer.has(&digest(b"blob"), 4));
         drop(writer);
         assert_eq!(names(directory.path()), ["blobs"]);
+    }
+
+    #[test]
+    fn a_file_with_a_number_that_a_killed_program_left_is_removed_but_not_one_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, other) =
+            (LayoutWriter::open(directory.path()).unwrap(), LayoutWriter::open(directory.path()).unwrap());
+        let blobs = [(); 2].map(|()| other.begin(&digest(b"blob")).unwrap());
+        let unfinished = directory.path().join(".ocisite/unfinished");
+        let left = unfinished.join(format!("{}.7", unfinished_name(&digest(b"blob"))));
+        fs::write(&left, "bl").unwrap();
+        writer.layout().unwrap();
+        drop(writer);
+        assert!(!left.exists());
+        assert!(blobs.iter().all(|blob| blob.unfinished.path().exists()));
+        drop(blobs);
+        drop(other);
+        assert!(names(directory.path()).is_empty());
     }
 
     #[test]
