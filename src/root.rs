@@ -450,11 +450,19 @@ impl Root {
         enter: &'a dyn Fn(&Path) -> bool,
     ) -> Result<Walk<'a>, FileError> {
         let start = start.as_ref();
-        if !start.as_os_str().is_empty() && self.status(start)?.is_some_and(|status| status.kind() == FileType::Symlink)
+        if !start.as_os_str().is_empty()
+            && let Some(status) = self.status(start)?
+            && status.kind() != FileType::Directory
         {
-            return Err(self.link_in_the_way(start));
+            return Err(self.in_the_way(&Entry { path: start.into(), status }));
         }
         Ok(Walk { root: self, enter, current: None, todo: vec![start.into()] })
+    }
+
+    /// The error for something that [`Root::walk`] found and that does not belong there.
+    pub fn in_the_way(&self, Entry { path, status }: &Entry) -> FileError {
+        let (path, found) = (self.path.join(path), kind_name(status.kind()));
+        FileError::InTheWay { path, found, expected: "a file or a directory of the site, or nothing" }
     }
 
     /// The names in the directory itself.

@@ -29,7 +29,7 @@ use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
-use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace};
+use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace, each_object};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
 use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
@@ -247,9 +247,10 @@ impl Copy<'_> {
     /// All documents of the source, in the order of writing.
     fn read_documents(&self) -> Result<Vec<Compared>, MaintenanceError> {
         let mut paths = Vec::new();
-        self.from.own.list("", &mut |object| match self.from.map.kind_of(&object.path) {
-            Some(kind) if !kind.is_immutable() => paths.push((rank(&kind), object.path, kind)),
-            _ => {}
+        each_object(&*self.from.own, &self.from.map, None, &mut |kind, object| {
+            if !kind.is_immutable() {
+                paths.push((rank(&kind), object.path, kind));
+            }
         })?;
         paths.sort();
         let mut documents = self.read(paths)?;
@@ -336,9 +337,9 @@ impl Copy<'_> {
     fn list_blobs(&self) -> Result<Vec<Blob>, MaintenanceError> {
         let mut blobs = Vec::new();
         let map = &self.from.map;
-        self.from.own.list("", &mut |object| {
-            let kind = map.kind_of(&object.path).filter(Kind::is_immutable);
-            if let (Some(kind), Some(digest)) = (kind, map.digest_at(&object.path).or_else(|| digest_of(&object.path)))
+        each_object(&*self.from.own, map, None, &mut |kind, object| {
+            if kind.is_immutable()
+                && let Some(digest) = map.digest_at(&object.path).or_else(|| digest_of(&object.path))
             {
                 blobs.push(Blob { path: object.path, kind, digest, size: object.stat.size });
             }
@@ -602,8 +603,8 @@ impl Copy<'_> {
         let kept: BTreeSet<&SitePath> =
             documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path)).collect();
         let mut victims: BTreeMap<(std::cmp::Reverse<Rank>, SitePath), u64> = BTreeMap::new();
-        self.to.list("", &mut |object| {
-            if let Some(kind) = self.from.map.kind_of(&object.path).filter(|_| !kept.contains(&object.path)) {
+        each_object(self.to, &self.from.map, None, &mut |kind, object| {
+            if !kept.contains(&object.path) {
                 victims.insert((std::cmp::Reverse(rank(&kind)), object.path), object.stat.size);
             }
         })?;

@@ -28,7 +28,7 @@ use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
-use crate::store::site::{Site, SitePlace};
+use crate::store::site::{Site, SitePlace, each_object};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
 use crate::store::{Listed, Store, StoreError};
@@ -212,14 +212,8 @@ impl Gc<'_> {
     fn each(&self, visit: &mut dyn FnMut(Place, Kind, Listed)) -> Result<(), StoreError> {
         let origins = std::iter::once(None).chain((0..self.site.others.len()).map(Some));
         for origin in origins {
-            self.site.store(origin).list("", &mut |object| {
-                let kind = match origin {
-                    None => self.site.map.kind_of(&object.path),
-                    Some(_) => self.site.map.kind_in(origin, &object.path),
-                };
-                if let Some(kind) = kind {
-                    visit(Place { origin, path: object.path.clone() }, kind, object);
-                }
+            each_object(self.site.store(origin), &self.site.map, origin, &mut |kind, object| {
+                visit(Place { origin, path: object.path.clone() }, kind, object);
             })?;
         }
         Ok(())

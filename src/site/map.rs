@@ -346,6 +346,28 @@ impl SiteMap {
         is_marker.then_some(Kind::LayoutMarker)
     }
 
+    /// What lives at a path in the root of an origin, views included.
+    pub fn kind_at(&self, origin: Option<usize>, path: &SitePath) -> Option<Kind> {
+        if origin.is_none() { self.kind_of(path) } else { self.kind_in(origin, path) }
+    }
+
+    /// Whether objects of the site can live at a path in the root of an origin, or below it.
+    pub fn may_hold(&self, origin: Option<usize>, path: &SitePath) -> bool {
+        let views = self.settings.views;
+        let is_own = match path.top() {
+            path::WELL_KNOWN => oci_discovery::discovery::WELL_KNOWN_PATH.starts_with(path.as_str()),
+            registry::ROOT => views.registry,
+            catalogue::ROOT => views.catalogue,
+            _ => false,
+        };
+        let below = format!("{path}/");
+        let can_hold = |prefix: &str| prefix.starts_with(&below) || below.starts_with(prefix);
+        let mut patterns = [&self.index.pattern, &self.blob.pattern].into_iter();
+        (is_own && origin.is_none())
+            || self.kind_at(origin, path).is_some()
+            || patterns.any(|pattern| pattern.origin == origin && can_hold(pattern.static_prefix()))
+    }
+
     /// The digest of the blob that lives at a path, read from the path.
     pub fn digest_at(&self, path: &SitePath) -> Option<Digest> {
         let values = self.blob.parser.parse(path.as_str())?;

@@ -21,9 +21,7 @@ use rustix::fs::{FileType, Mode};
 use rustix::process::geteuid;
 
 use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
-use super::{
-    BlobSource, Content, Document, Expected, Link, Listed, Lock, Origin, Stat, Store, StoreError, Version, Written,
-};
+use super::{BlobSource, Content, Document, Expected, Link, Lock, Origin, Stat, Store, StoreError, Version, Written};
 use crate::layout::Blob;
 use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
@@ -499,7 +497,7 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
-    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &str, visit: &mut dyn FnMut(SitePath, Result<Stat, FileError>)) -> Result<(), StoreError> {
         let Some(root) = self.root()? else { return Ok(()) };
         // Below a directory whose name no object could have is no object.
         let has_objects = |path: &Path| {
@@ -507,10 +505,13 @@ impl Store for DirectoryStore {
         };
         for entry in root.walk(prefix.trim_end_matches('/'), &has_objects)? {
             let entry = entry?;
-            if entry.status.kind() == FileType::RegularFile
-                && let Some(Ok(path)) = entry.path.to_str().map(SitePath::new)
-            {
-                visit(Listed { path, stat: Stat { size: entry.status.size(), modified: entry.status.modified() } });
+            let Some(Ok(path)) = entry.path.to_str().map(SitePath::new) else { continue };
+            match entry.status.kind() {
+                FileType::Directory => {}
+                FileType::RegularFile => {
+                    visit(path, Ok(Stat { size: entry.status.size(), modified: entry.status.modified() }));
+                }
+                _ => visit(path, Err(root.in_the_way(&entry))),
             }
         }
         Ok(())

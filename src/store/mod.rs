@@ -153,9 +153,22 @@ pub trait Store: Send + Sync {
     /// them: another writer may have found the blobs and refer to them.
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError>;
 
-    /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order. Private state
-    /// is not listed.
-    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
+    /// Calls `visit` for every object below `prefix` (which ends in `/`, or is empty), in no particular order, and with an error for
+    /// each link, FIFO or device, which can hide objects. Private state is not listed.
+    fn scan(&self, prefix: &str, visit: &mut dyn FnMut(SitePath, Result<Stat, FileError>)) -> Result<(), StoreError>;
+
+    /// [`Store::scan`] below a prefix that belongs to the site alone.
+    ///
+    /// # Errors
+    /// Something there can hide objects, after all others were visited.
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        let mut obstacle = None;
+        self.scan(prefix, &mut |path, found| match found {
+            Ok(stat) => visit(Listed { path, stat }),
+            Err(error) => drop(obstacle.get_or_insert(error)),
+        })?;
+        obstacle.map_or(Ok(()), |error| Err(error.into()))
+    }
 
     /// Calls `visit` for the name of every object whose name is not a valid [`SitePath`]. Such objects are neither listed, copied nor
     /// removed. Only buckets can have them.

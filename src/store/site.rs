@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::change::PlannedDocument;
-use super::{Document, Location, Lock, Options, Store, StoreError};
+use super::{Document, Listed, Location, Lock, Options, Store, StoreError};
 use crate::shell;
 use crate::site::description::{Description, DescriptionError};
 use crate::site::map::{MapError, SiteMap};
@@ -250,6 +250,25 @@ pub fn lock_all(sites: &[Site], wait: Duration, locks: &mut Vec<Box<dyn Lock>>) 
         }
     }
     Ok(())
+}
+
+/// Calls `visit` for each object of a site in the root of an origin. Files of others beside them are ignored.
+///
+/// # Errors
+/// A link, a FIFO or a device stands where objects of the site can live: what it hides must not count as missing.
+pub fn each_object(
+    store: &dyn Store,
+    map: &SiteMap,
+    origin: Option<usize>,
+    visit: &mut dyn FnMut(Kind, Listed),
+) -> Result<(), StoreError> {
+    let mut obstacle = None;
+    store.scan("", &mut |path, found| match (found, map.kind_at(origin, &path)) {
+        (Ok(stat), Some(kind)) => visit(kind, Listed { path, stat }),
+        (Err(error), _) if map.may_hold(origin, &path) => drop(obstacle.get_or_insert(error)),
+        _ => {}
+    })?;
+    obstacle.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// What a site says of itself. None: there is no site yet.

@@ -64,11 +64,16 @@ impl Tree {
         }
     }
 
-    /// Calls `visit` for every object below a prefix. What is behind a link is not listed.
+    /// Calls `visit` for every object below a prefix. What a link or a FIFO hides is not listed: whatever asks for it finds out.
     pub fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
-        match self.store.list(prefix, visit) {
-            Err(StoreError::File(FileError::InTheWay { found: SYMBOLIC_LINK, .. })) => Ok(()),
-            listed => listed,
+        let scanned = self.store.scan(prefix, &mut |path, found| {
+            if let Ok(stat) = found {
+                visit(Listed { path, stat });
+            }
+        });
+        match scanned {
+            Err(StoreError::File(FileError::InTheWay { .. })) => Ok(()),
+            scanned => scanned,
         }
     }
 

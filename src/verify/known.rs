@@ -155,7 +155,7 @@ fn literal_host(template: &Template) -> Option<&str> {
 
 fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, StoreError> {
     let mut images = Vec::new();
-    files.own.store.list(map.index_pattern().static_prefix(), &mut |object| {
+    files.own.list(map.index_pattern().static_prefix(), &mut |object| {
         if map.kind_of(&object.path) == Some(Kind::Index) {
             images.extend(map.image_at(&object.path));
         }

@@ -43,8 +43,8 @@ use self::pages::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
-    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Link, Listed, Lock, MIN_PART_SIZE,
-    Options, Stat, Store, StoreError, Upload, Version, Written,
+    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Link, Lock, MIN_PART_SIZE, Options, Stat,
+    Store, StoreError, Upload, Version, Written,
 };
 use crate::outbound::object_store::{Budget, Unusable};
 use crate::root::FileError;
@@ -471,12 +471,12 @@ impl Store for BucketStore {
         Ok(())
     }
 
-    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &str, visit: &mut dyn FnMut(SitePath, Result<Stat, FileError>)) -> Result<(), StoreError> {
         self.each_page(prefix, &mut |result| {
             for meta in result.objects {
                 let Some(path) = self.path(meta.location.as_ref()) else { continue };
                 if path.top() != PRIVATE_DIRECTORY {
-                    visit(Listed { path, stat: stat(&meta) });
+                    visit(path, Ok(stat(&meta)));
                 }
             }
         })

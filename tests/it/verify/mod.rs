@@ -2,6 +2,7 @@
 
 mod broken_server;
 mod broken_site;
+mod copies;
 mod faults;
 mod full_disk;
 mod good_site;
