@@ -35,6 +35,9 @@ pub struct Args {
     /// Afterwards, remove all objects that the source does not have.
     #[arg(long)]
     delete: bool,
+    /// Copy even if the source is missing blobs, with a warning. Use it for a site that was published with --allow-missing.
+    #[arg(long)]
+    allow_missing: bool,
     /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does. Used if the destination
     /// keeps images of its own.
     #[arg(long, value_name = "DIR")]
@@ -70,6 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let options = Options {
         delete: args.delete,
+        allow_missing: args.allow_missing,
         dry_run: args.dry_run,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
@@ -77,6 +81,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let progress = progress::for_terminal(args.verbosity);
     let copied = copy::copy(&place(source), &place(destination), &options, &*progress)?;
+    if !copied.missing.is_empty() {
+        terminal::list(
+            format!("warning: {} objects are missing in {}", copied.missing.len(), args.source),
+            &copied.missing,
+        );
+    }
     if args.json {
         terminal::print_json(&copied)?;
     } else if !args.verbosity.quiet {

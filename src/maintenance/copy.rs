@@ -1,8 +1,8 @@
 //! A site to a site: a directory to a bucket, staging to production.
 //!
-//! Both may be in use. What keeps a reader safe is the same as in a publish: the documents of the source are read first, so
-//! that every blob they lead to is in the listing that follows; the blobs are copied before the documents, and the documents
-//! in the order in which a publish writes them. What the destination has and the source does not goes last, when nothing
+//! Both may be in use. What keeps a reader safe is the same as in a publish: the documents of the source are read first, and
+//! read again until every blob they lead to is in the listing that follows; the blobs are copied before the documents, and the
+//! documents in the order in which a publish writes them. What the destination has and the source does not goes last, when nothing
 //! leads to it any more.
 //!
 //! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
@@ -19,25 +19,25 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::MaintenanceError;
+use super::reached::{Images, MediaTypes, Missing, Reached, Reaching, path_key};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
+use crate::registry::plan::by_ref;
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index};
+use crate::site::index::Index;
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
 use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
 use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace, each_object};
-use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
 use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use oci_discovery::name::ImageName;
+use oci_discovery::oci::index;
 use oci_discovery::oci::referrers::is_fallback_list_tag;
-use oci_discovery::oci::{Descriptor, index, manifest, walk};
 use oci_discovery::parallel;
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -49,6 +49,8 @@ const LONGEST_DISAGREEMENT: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Whether what the source does not have is removed from the destination.
     pub delete: bool,
+    /// Whether objects to which documents lead may be missing in the source.
+    pub allow_missing: bool,
     /// Whether nothing is changed.
     pub dry_run: bool,
     /// How many things are worked on at once.
@@ -75,6 +77,8 @@ pub struct Copied {
     pub paths: Vec<String>,
     /// The paths of what was removed.
     pub removed_paths: Vec<String>,
+    /// What is missing in the source, although its documents lead there.
+    pub missing: Vec<String>,
 }
 
 /// Copies a site.
@@ -91,13 +95,10 @@ pub fn copy(
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
     refuse_other_templates(&from, &*to)?;
-    let mut copy = Copy { from: &from, to: &*to, options, media_types: MediaTypes::default() };
-    let documents = copy.read_documents()?;
-    if to.keeps_media_types() {
-        copy.media_types = copy.media_types(&documents)?;
-    }
-    let listing = copy.list_blobs()?;
-    let mut copied = Copied { dry_run: options.dry_run, ..Copied::default() };
+    let (from, Survey { documents, listing, reached }) = survey(source, &*to, options)?;
+    let missing = refuse_missing(&from, reached.missing, options.allow_missing)?;
+    let copy = Copy { from: &from, to: &*to, options, media_types: reached.media_types };
+    let mut copied = Copied { dry_run: options.dry_run, missing, ..Copied::default() };
     let mut gcs = Watch::begin(std::iter::once(&*to))?;
     copied.unchanged = copy.copy_blobs(&listing, progress, &mut copied)?;
     if !options.dry_run {
@@ -115,9 +116,35 @@ pub fn copy(
         unfinished::end(&*to)?;
     }
     if options.delete {
-        copy.delete(&documents, &listing, &mut copied)?;
+        copy.delete(&documents, &listing, &reached.paths, &mut copied)?;
     }
     Ok(copied)
+}
+
+/// Reads the source until what its documents lead to is in the listing that follows: a removal and a gc may come between.
+fn survey(source: &SitePlace, to: &dyn Store, options: &Options) -> Result<(Site, Survey), MaintenanceError> {
+    let mut retries = Retries::new(options.wait.min(LONGEST_DISAGREEMENT));
+    let mut before = None;
+    loop {
+        let from = super::open(source)?;
+        let survey = Copy { from: &from, to, options, media_types: MediaTypes::default() }.survey()?;
+        let missing = survey.reached.missing.clone();
+        let is_settled = missing.iter().all(|missing| missing.is_foreign) || before.as_ref() == Some(&missing);
+        if is_settled || !retries.pause() {
+            return Ok((from, survey));
+        }
+        before = Some(missing);
+    }
+}
+
+/// Gives the warnings about what is missing in the source and may be.
+fn refuse_missing(from: &Site, missing: Vec<Missing>, is_allowed: bool) -> Result<Vec<String>, MaintenanceError> {
+    if let Some(Missing { image, path, .. }) = missing.iter().find(|missing| !missing.is_foreign && !is_allowed) {
+        let (place, image, path) = (from.own.name(), image.clone(), path.clone());
+        return Err(MaintenanceError::Missing { place, path, image });
+    }
+    let warning = |Missing { image, path, .. }: &Missing| format!("{path}, to which {image} leads");
+    Ok(missing.iter().map(warning).collect())
 }
 
 /// A site's objects are where its templates say, so two sites with other templates have nothing in common.
@@ -144,35 +171,19 @@ struct Copy<'a> {
     media_types: MediaTypes,
 }
 
-/// The media types of blobs: one blob can be of two, in two images.
-#[derive(Debug, Default)]
-struct MediaTypes {
-    /// By the path of the image's name, which is its repository in the registry view.
-    by_image: HashMap<(String, Digest), String>,
-    /// For all images.
-    by_digest: HashMap<Digest, String>,
-}
-
-impl MediaTypes {
-    fn add(&mut self, image: &ImageName, digest: Digest, media_type: String) {
-        self.by_digest.entry(digest.clone()).or_insert_with(|| media_type.clone());
-        self.by_image.entry((image.path().to_string(), digest)).or_insert(media_type);
-    }
-
-    /// The media type of what lies at a path.
-    fn at(&self, path: &SitePath, digest: &Digest) -> Option<&String> {
-        let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
-        let own = repository.and_then(|name| self.by_image.get(&(name.to_string(), digest.clone())));
-        own.or_else(|| self.by_digest.get(digest))
-    }
-}
-
 /// A document of the source, and what the destination has in its place.
 struct Compared {
     path: SitePath,
     kind: Kind,
     bytes: Vec<u8>,
     there: Option<Document>,
+}
+
+/// The source, as it was read.
+struct Survey {
+    documents: Vec<Compared>,
+    listing: Vec<Blob>,
+    reached: Reached,
 }
 
 /// What indexes say of their refs, and so of the tags of the registry view.
@@ -194,13 +205,7 @@ struct Disagreement {
 
 impl Refs {
     fn add(&mut self, repository: &str, path: &SitePath, index: &Index) {
-        let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
-        for entry in index.entries() {
-            if let Some(reference) = entry.reference.as_deref() {
-                refs.entry(reference).or_default().push(entry);
-            }
-        }
-        for (reference, entries) in refs {
+        for (reference, entries) in by_ref(index.entries()) {
             let digest = match entries.as_slice() {
                 [entry] => entry.digest.clone(),
                 _ => registry::index_of_platforms(entries.iter().filter_map(|entry| entry.descriptor().ok())).0,
@@ -244,6 +249,25 @@ struct Blob {
 }
 
 impl Copy<'_> {
+    fn survey(&self) -> Result<Survey, MaintenanceError> {
+        let documents = self.read_documents()?;
+        let mut listing = self.list_blobs()?;
+        let mut reached = self.reach(&documents, &listing)?;
+        if self.to.keeps_media_types() {
+            add_own_media_types(&documents, &mut reached.media_types);
+            // What the documents do not reach nobody needs. It may belong to a publish that has not come to its indexes; copied
+            // without its media type, it would be taken for there when that has.
+            listing.retain_mut(|blob| match reached.media_types.at(&blob.path, &blob.digest) {
+                Some(media_type) => {
+                    blob.kind = blob.kind.clone().with_media_type(media_type);
+                    true
+                }
+                None => false,
+            });
+        }
+        Ok(Survey { documents, listing, reached })
+    }
+
     /// All documents of the source, in the order of writing.
     fn read_documents(&self) -> Result<Vec<Compared>, MaintenanceError> {
         let mut paths = Vec::new();
@@ -273,7 +297,12 @@ impl Copy<'_> {
         let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, MaintenanceError> {
             let limit = MAX_INDEX_BYTES.max(MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
-            let Some(document) = self.from.own.read_document(&path, limit)? else { return Ok(None) };
+            let document = match kind {
+                // As the source was opened, so that the indexes are those of its images.
+                Kind::Description => self.from.description.clone(),
+                _ => self.from.own.read_document(&path, limit)?,
+            };
+            let Some(document) = document else { return Ok(None) };
             if matches!(kind, Kind::RegistryTag(_)) {
                 self.refuse_damaged_tag(&path, &document.bytes)?;
             }
@@ -290,23 +319,13 @@ impl Copy<'_> {
         if !self.from.map.settings().views.registry {
             return Ok(refs);
         }
-        let images = self.images()?;
+        let images = Images::of(self.from)?;
         for Compared { path, bytes, .. } in documents.iter().filter(|document| document.kind == Kind::Index) {
-            if let (Some(image), Ok(index)) = (self.image_at(path, &images), Index::parse(bytes)) {
+            if let (Some(image), Ok(index)) = (images.at(path), Index::parse(bytes)) {
                 refs.add(image.path(), path, &index);
             }
         }
         Ok(refs)
-    }
-
-    /// The images by the paths of their indexes.
-    fn images(&self) -> Result<HashMap<SitePath, &ImageName>, MaintenanceError> {
-        let place = |image| Ok((self.from.map.index_place(image)?.path, image));
-        self.from.images.iter().map(place).collect()
-    }
-
-    fn image_at(&self, path: &SitePath, images: &HashMap<SitePath, &ImageName>) -> Option<ImageName> {
-        images.get(path).map(|image| ImageName::clone(image)).or_else(|| self.from.map.image_at(path))
     }
 
     /// A tag is a copy of a manifest of its repository, which is there under its digest, or of a list of referrers, which has no
@@ -345,80 +364,34 @@ impl Copy<'_> {
             }
         })?;
         blobs.sort_by_key(|blob| (map.digest_at(&blob.path).is_none(), blob.path.clone()));
-        if self.to.keeps_media_types() {
-            // What the documents do not reach nobody needs. It may belong to a publish that has not come to its indexes; copied
-            // without its media type, it would be taken for there when that has.
-            blobs.retain_mut(|blob| match self.media_types.at(&blob.path, &blob.digest) {
-                Some(media_type) => {
-                    blob.kind = blob.kind.clone().with_media_type(media_type);
-                    true
-                }
-                None => false,
-            });
-        }
         Ok(blobs)
     }
 
-    /// The media types of everything that the documents reach, as they were read. A directory has them nowhere but in the
-    /// graph.
-    fn media_types(&self, documents: &[Compared]) -> Result<MediaTypes, MaintenanceError> {
-        let mut media_types = MediaTypes::default();
-        let roots = self.roots(documents)?;
-        let found = parallel::map(&roots, self.options.jobs, |(image, roots)| self.reach(image, roots.clone()))?;
-        for ((image, _), found) in roots.iter().zip(found) {
-            found.into_iter().for_each(|(digest, media_type)| media_types.add(image, digest, media_type));
+    /// What the documents lead to, compared with what they and the listing have.
+    fn reach(&self, documents: &[Compared], listing: &[Blob]) -> Result<Reached, MaintenanceError> {
+        let (had, jobs) = (Seen::new(), self.options.jobs);
+        let paths = documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path));
+        for path in paths {
+            had.insert(path_key(path));
         }
-        // Indexes that were merged for a tag are in no graph; they say themselves what they are.
-        for document in documents.iter().filter(|document| matches!(document.kind, Kind::RegistryTag(_))) {
-            if let Some(media_type) = own_media_type(&document.bytes) {
-                let digest = Digest::of(Algorithm::Sha256, &document.bytes);
-                media_types.by_digest.entry(digest).or_insert(media_type);
+        let reaching = Reaching::new(self.from, had, self.to.keeps_media_types())?;
+        let of = |kind| documents.iter().enumerate().filter(move |(_, it)| it.kind == kind).collect::<Vec<_>>();
+        parallel::map(of(Kind::Index), jobs, |(position, index)| reaching.index(position, &index.path, &index.bytes))?;
+        // A referrer may itself be referred to, so this ends when nothing new was found.
+        let mut left = of(Kind::Referrers);
+        loop {
+            let (needed, rest): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, list)| reaching.needs_referrers(&list.path));
+            let is_last = needed.is_empty();
+            left = rest;
+            let lists = if is_last { std::mem::take(&mut left) } else { needed };
+            parallel::map(lists, jobs, |(position, list)| reaching.referrers(position, &list.path, &list.bytes))?;
+            if is_last {
+                break;
             }
         }
-        Ok(media_types)
-    }
-
-    /// Where graphs begin: in indexes, and in the registry view's lists of referrers.
-    fn roots(&self, documents: &[Compared]) -> Result<Vec<(ImageName, Vec<Descriptor>)>, MaintenanceError> {
-        let map = &self.from.map;
-        let images = self.images()?;
-        let mut roots = Vec::new();
-        for Compared { path, kind, bytes, .. } in documents {
-            match kind {
-                Kind::Index => {
-                    let Some(image) = self.image_at(path, &images) else { continue };
-                    let wrong = |source| SiteImageError::Index { path: path.clone(), image: image.clone(), source };
-                    let index = Index::parse(bytes).map_err(wrong)?;
-                    roots.push((image, index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect()));
-                }
-                Kind::Referrers => {
-                    let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { continue };
-                    let host = map.settings().hosts.first().map_or("example.com", String::as_str);
-                    let (Ok(image), Ok(referrers)) = (ImageName::new(host, name, None), index::descriptors(bytes))
-                    else {
-                        continue;
-                    };
-                    roots.push((image, referrers));
-                }
-                _ => {}
-            }
-        }
-        Ok(roots)
-    }
-
-    /// What descriptors reach, themselves included. Only manifests are read: what a layer is stands in what leads to it.
-    fn reach(&self, image: &ImageName, roots: Vec<Descriptor>) -> Result<Vec<(Digest, String)>, SiteImageError> {
-        let published = SiteImage { site: self.from, image };
-        let links = |descriptor: &Descriptor| match manifest::may_hold_descriptors(&descriptor.media_type) {
-            true => published.links(descriptor),
-            false => Ok(None),
-        };
-        let mut found = Vec::new();
-        walk::reach(&Seen::new(), roots, links, |descriptor, _| {
-            found.push((descriptor.digest.clone(), descriptor.media_type.clone()));
-            Ok::<_, SiteImageError>(())
-        })?;
-        Ok(found)
+        parallel::map(of(Kind::TagsList), jobs, |(_, list)| reaching.tags_list(&list.path, &list.bytes))?;
+        Ok(reaching.finish())
     }
 
     /// Copies the blobs that are not there. Gives the count of those that are.
@@ -598,13 +571,19 @@ impl Copy<'_> {
         Ok(self.to.flush()?)
     }
 
-    /// Removes what the source does not have, what leads to something before what it leads to.
-    fn delete(&self, documents: &[Compared], listing: &[Blob], copied: &mut Copied) -> Result<(), MaintenanceError> {
+    /// Removes what the source does not have and its documents do not lead to, what leads to something before what it leads to.
+    fn delete(
+        &self,
+        documents: &[Compared],
+        listing: &[Blob],
+        reached: &Seen,
+        copied: &mut Copied,
+    ) -> Result<(), MaintenanceError> {
         let kept: BTreeSet<&SitePath> =
             documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path)).collect();
         let mut victims: BTreeMap<(std::cmp::Reverse<Rank>, SitePath), u64> = BTreeMap::new();
         each_object(self.to, &self.from.map, None, &mut |kind, object| {
-            if !kept.contains(&object.path) {
+            if !kept.contains(&object.path) && !reached.contains(path_key(&object.path)) {
                 victims.insert((std::cmp::Reverse(rank(&kind)), object.path), object.stat.size);
             }
         })?;
@@ -644,6 +623,15 @@ fn digest_of(path: &SitePath) -> Option<Digest> {
             Digest::parse(reference).ok()
         }
         _ => None,
+    }
+}
+
+/// Indexes that were merged for a tag are in no graph; they say themselves what they are.
+fn add_own_media_types(documents: &[Compared], media_types: &mut MediaTypes) {
+    for document in documents.iter().filter(|document| matches!(document.kind, Kind::RegistryTag(_))) {
+        if let Some(media_type) = own_media_type(&document.bytes) {
+            media_types.add_own(&Digest::of(Algorithm::Sha256, &document.bytes), &media_type);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod copy;
 pub mod gc;
 pub mod list;
+mod reached;
 pub mod remove;
 
 use crate::catalogue::page::PageError;
@@ -71,6 +72,19 @@ pub enum MaintenanceError {
         path: SitePath,
         /// What the index says.
         expected: Digest,
+    },
+    /// An object that the source of a copy lacks.
+    #[error(
+        "{place}/{path} is missing, to which {image} leads; publish {image} there again, which restores it, or copy with \
+         --allow-missing if it was published so"
+    )]
+    Missing {
+        /// The source.
+        place: String,
+        /// The object.
+        path: SitePath,
+        /// The image.
+        image: ImageName,
     },
     /// A gc of the destination of a copy.
     #[error(

@@ -443,7 +443,7 @@ impl Repository {
 }
 
 /// The entries of an index by ref.
-fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
+pub fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
     let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in entries {
         if let Some(reference) = entry.reference.as_deref() {

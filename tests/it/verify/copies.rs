@@ -1,11 +1,16 @@
 //! `copy` from a site that lacks, hides or loses a part of what its documents lead to: the destination is complete, or unchanged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode};
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
-use crate::support::program::{Succeeds, fails, text};
+use super::program::verify;
+use crate::support::layout::{CONFIG, Layout, MANIFEST};
+use crate::support::program::{PATIENCE, PROGRAM, Succeeds, fails, text};
 use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, blob_file, entries};
 
@@ -83,4 +88,132 @@ fn links_beside_a_site_are_not_its_own() {
     scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
     scene.ocisite().args(["copy", "--delete", "site", "to"]).succeeds();
     assert_whole(&scene.path("to"));
+}
+
+#[test]
+fn a_source_that_lacks_a_blob_is_refused_before_anything_changes() {
+    let view = |scene: &Scene| PathBuf::from("v2/app/blobs").join(layer(scene, "app"));
+    let cas = |scene: &Scene| blob_file(Path::new(""), &layer(scene, "app"));
+    let manifest = |scene: &Scene| {
+        let digest = entries(&scene.site, "app")[0]["digest"].as_str().unwrap().to_string();
+        PathBuf::from(format!("v2/app/_manifests/{digest}.oci-manifest"))
+    };
+    let missing: [&dyn Fn(&Scene) -> PathBuf; 4] = [&cas, &view, &manifest, &|_| "oci-index/app".into()];
+    for missing in missing {
+        // Given: a site that lost an object to which its documents lead.
+        let scene = scene();
+        let path = missing(&scene);
+        std::fs::remove_file(scene.site.join(&path)).unwrap();
+        let before = Snapshot::of(scene.directory.path());
+        // When: it is copied, then: the image and the object are named, and nothing changes.
+        let words = ["example.com/app", text(&path), "missing", "publish"];
+        for args in [&["copy", "site", "to"][..], &["copy", "--delete", "site", "to"]] {
+            fails(scene.ocisite().args(args), &words);
+            before.assert_unchanged(scene.directory.path());
+        }
+        fails(scene.ocisite().args(["copy", "site", "new"]), &words);
+        let names: Vec<_> = scene.path("new").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [".ocisite"]);
+    }
+}
+
+#[test]
+fn a_blob_that_may_be_missing_stays_in_the_destination() {
+    // Given: a site that was published without a layer, and a destination that has the layer.
+    let scene = scene();
+    let digest = layer(&scene, "app");
+    std::fs::remove_file(blob_file(&scene.site, &digest)).unwrap();
+    std::fs::remove_file(scene.site.join("v2/app/blobs").join(&digest)).unwrap();
+    // When: it is copied so.
+    let said = scene.ocisite().args(["copy", "--allow-missing", "--delete", "site", "to"]).warns();
+    // Then: a warning says what is missing, and the destination keeps what its documents lead to.
+    assert!(said.contains("example.com/app") && said.contains(&digest[7..]), "{said}");
+    verify(&[text(&scene.path("to"))]).assert_clean();
+}
+
+#[test]
+fn a_foreign_layer_may_be_missing() {
+    // Given: a site without a layer that its descriptor says to get elsewhere.
+    let mut scene = Scene::new();
+    let config = scene.layout.document(CONFIG, &json!({"os": "windows", "architecture": "amd64"}));
+    let mut foreign = scene.layout.blob("application/vnd.oci.image.layer.nondistributable.v1.tar", "layer");
+    std::fs::remove_file(scene.layout.blob_file(&foreign)).unwrap();
+    foreign["urls"] = json!(["https://example.net/layer"]);
+    let image = scene.layout.document(MANIFEST, &json!({"config": config, "layers": [foreign]}));
+    scene.layout.add("1.0", image);
+    scene.publish().args(["--registry", "example.com/app=layout"]).succeeds();
+    // When: it is copied, then: it is the same site.
+    let said = scene.ocisite().args(["copy", "site", "to"]).warns();
+    assert!(said.contains(&foreign["digest"].as_str().unwrap()[7..]), "{said}");
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+}
+
+/// Waits for something that another process does.
+fn wait_for(what: &str, is_done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(begun.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a copy of `site` to `new` in one thread, which stops at the call of `getdents64` with this number.
+fn stopped_copy(scene: &Scene, stop: Option<usize>) -> (Command, PathBuf) {
+    let trace = scene.path("trace");
+    let mut command = Command::new("strace");
+    command.current_dir(&scene.directory).args(["-f", "-y", "-e", "trace=getdents64", "-o", text(&trace)]);
+    if let Some(call) = stop {
+        command.args(["-e", &format!("inject=getdents64:signal=STOP:when={call}")]);
+    }
+    command.args([PROGRAM, "copy", "--jobs", "1", "--quiet", "site", "new"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    (command, trace)
+}
+
+#[test]
+fn what_a_gc_removes_from_the_source_during_a_copy_is_noticed() {
+    // Given: a site with two images, and the number of the call with which a copy begins its second listing.
+    let scene = scene();
+    Layout::of_image(scene.path("other"), "other");
+    scene.publish().arg("example.com/other=other").succeeds();
+    let (mut copy, trace) = stopped_copy(&scene, None);
+    assert!(copy.status().expect("this test needs strace: scripts/test installs it").success());
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    let blobs = format!("{}>", text(&scene.site.join("oci-cas/sha256")));
+    let mut calls = lines.lines().filter(|line| line.contains("getdents64(")).enumerate();
+    let mut listings = calls.by_ref().filter(|(_, line)| line.contains(&blobs)).map(|(call, _)| call);
+    // The last call of the first listing of the blobs, and the first one of the second.
+    let (_, _, second) = (listings.next(), listings.next(), listings.next().unwrap());
+    std::fs::remove_dir_all(scene.path("new")).unwrap();
+    // When: an image and its blobs go between the two.
+    let (mut copy, trace) = stopped_copy(&scene, Some(second + 1));
+    let running = copy.spawn().unwrap();
+    let stopped = || std::fs::read_to_string(&trace).unwrap_or_default().contains("stopped by SIGSTOP");
+    wait_for("the copy to stop", stopped);
+    scene.ocisite().args(["remove", "site", "example.com/other"]).succeeds();
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    let process = lines.split_whitespace().next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(process).unwrap(), Signal::CONT).unwrap();
+    let output = running.wait_with_output().unwrap();
+    // Then: the copy reads the site again, and is complete.
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_whole(&scene.path("new"));
+    verify(&[text(&scene.path("new"))]).assert_clean();
+}
+
+#[test]
+fn a_source_that_lacks_a_layer_of_a_signature_is_refused() {
+    // Given: a site with a signature of its image, whose layer it lost.
+    let scene = scene();
+    let image = entries(&scene.site, "app")[0].clone();
+    let mut signatures = Layout::new(scene.path("signatures"));
+    let signature = signatures.artifact("signature", &image);
+    signatures.add_untagged(signature.clone());
+    scene.publish().args(["--append", "example.com/app=signatures"]).succeeds();
+    let manifest: Value = serde_json::from_slice(&std::fs::read(signatures.blob_file(&signature)).unwrap()).unwrap();
+    let digest = manifest["layers"][0]["digest"].as_str().unwrap().to_string();
+    std::fs::remove_file(blob_file(&scene.site, &digest)).unwrap();
+    // When: it is copied, then: the layer is named.
+    fails(scene.ocisite().args(["copy", "site", "to"]), &["example.com/app", &digest[7..], "missing"]);
 }

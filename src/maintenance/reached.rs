@@ -1,0 +1,293 @@
+//! What the documents of a site lead to, and whether the site has it.
+//!
+//! A copy reads the documents of a site and lists its objects while others publish to it and collect garbage. So the listing may
+//! lack what the documents lead to, which must not become a destination that leads to something missing, nor a reason to remove it
+//! there. Documents are worked on one by one, and of what they lead to only keys are kept: a site may have millions of blobs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+
+use super::MaintenanceError;
+use crate::registry::plan::by_ref;
+use crate::site::index::Index;
+use crate::site::map::{BlobPlaces, MapError};
+use crate::site::registry::{self, Endpoint};
+use crate::site::{SiteMap, SitePath};
+use crate::store::site::Site;
+use crate::store::site_image::{SiteImage, SiteImageError};
+use oci_discovery::digest::Digest;
+use oci_discovery::json;
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
+use oci_discovery::seen::{Key, Seen, key};
+
+/// The key of a path.
+pub fn path_key(path: &SitePath) -> Key {
+    key(&[path.as_str()])
+}
+
+/// The image of a repository of the registry view, which has one host.
+fn image_of(map: &SiteMap, repository: &str) -> Option<ImageName> {
+    let host = map.settings().hosts.first().map_or("example.com", String::as_str);
+    ImageName::new(host, repository, None).ok()
+}
+
+/// The images of a site, by the paths of their indexes.
+pub struct Images<'a> {
+    map: &'a SiteMap,
+    listed: HashMap<SitePath, &'a ImageName>,
+}
+
+impl<'a> Images<'a> {
+    /// Those that the site lists; others are found by the template.
+    pub fn of(site: &'a Site) -> Result<Images<'a>, MapError> {
+        let place = |image| Ok((site.map.index_place(image)?.path, image));
+        Ok(Images { map: &site.map, listed: site.images.iter().map(place).collect::<Result<_, MapError>>()? })
+    }
+
+    /// The image whose index has this path.
+    pub fn at(&self, path: &SitePath) -> Option<ImageName> {
+        self.listed.get(path).map(|image| ImageName::clone(image)).or_else(|| self.map.image_at(path))
+    }
+}
+
+/// The position of the document that leads to a blob, and the media type. The first document counts, whichever is read first.
+type DescribedType = (usize, Arc<str>);
+
+/// The media types of blobs: one blob can be of two, in two images.
+#[derive(Debug, Default)]
+pub struct MediaTypes {
+    texts: HashSet<Arc<str>>,
+    /// By the path of the image's name, which is its repository in the registry view.
+    by_image: HashMap<Key, DescribedType>,
+    /// For all images.
+    by_digest: HashMap<Key, DescribedType>,
+}
+
+impl MediaTypes {
+    /// Adds what a descriptor of an image says.
+    fn add(&mut self, places: &Places<'_>, digest: &Digest, media_type: &str) {
+        let described = (places.position, self.text(media_type));
+        for (map, key) in [
+            (&mut self.by_digest, key(&[digest.as_str()])),
+            (&mut self.by_image, key(&[places.image.path(), digest.as_str()])),
+        ] {
+            let known = map.entry(key).or_insert_with(|| described.clone());
+            if described.0 < known.0 {
+                *known = described.clone();
+            }
+        }
+    }
+
+    /// Adds what a document says of itself, unless a descriptor says it.
+    pub fn add_own(&mut self, digest: &Digest, media_type: &str) {
+        let text = self.text(media_type);
+        self.by_digest.entry(key(&[digest.as_str()])).or_insert((usize::MAX, text));
+    }
+
+    fn text(&mut self, media_type: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(media_type) {
+            return known.clone();
+        }
+        let text: Arc<str> = media_type.into();
+        self.texts.insert(text.clone());
+        text
+    }
+
+    /// The media type of what lies at a path.
+    pub fn at(&self, path: &SitePath, digest: &Digest) -> Option<&str> {
+        let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
+        let own = repository.and_then(|name| self.by_image.get(&key(&[name, digest.as_str()])));
+        own.or_else(|| self.by_digest.get(&key(&[digest.as_str()]))).map(|(_, text)| &**text)
+    }
+}
+
+/// An object to which the documents of an image lead, and which the site does not have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    pub image: ImageName,
+    pub path: SitePath,
+    /// Whether it is a layer that a site may lack, because its descriptor says where else to get it.
+    pub is_foreign: bool,
+}
+
+/// What documents lead to, as it is found.
+pub struct Reaching<'a> {
+    site: &'a Site,
+    images: Images<'a>,
+    /// The paths of what the site has.
+    had: Seen,
+    /// Whether media types are kept.
+    keeps_media_types: bool,
+    /// In the registry view: digests, by repository.
+    digests: Seen,
+    found: Mutex<Reached>,
+}
+
+/// What documents lead to.
+#[derive(Default)]
+pub struct Reached {
+    /// The paths.
+    pub paths: Seen,
+    pub media_types: MediaTypes,
+    /// In the order of image and path.
+    pub missing: Vec<Missing>,
+}
+
+/// The places of what an image leads to.
+struct Places<'a> {
+    image: &'a ImageName,
+    /// The position of the document that leads there.
+    position: usize,
+    blobs: BlobPlaces,
+    /// The repository of the registry view. None: the view omits the image.
+    repository: Option<&'a str>,
+    /// Whether what is missing is recorded.
+    is_needed: bool,
+}
+
+impl Places<'_> {
+    /// Where a blob is: in the CAS, and in the registry view.
+    fn of(&self, Descriptor { digest, media_type, .. }: &Descriptor) -> Result<Vec<SitePath>, MaintenanceError> {
+        let mut paths = vec![self.blobs.place(digest)?.path];
+        match self.repository {
+            None => {}
+            Some(name) if manifest::may_hold_descriptors(media_type) => {
+                paths.extend(registry::typed_manifest_path(name, digest.as_str(), media_type).transpose()?);
+                paths.push(registry::manifest_path(name, digest.as_str())?);
+            }
+            Some(name) => paths.push(registry::blob_path(name, digest)?),
+        }
+        Ok(paths)
+    }
+}
+
+impl<'a> Reaching<'a> {
+    /// Begins with the paths of what a site has, and the images that it lists.
+    pub fn new(site: &'a Site, had: Seen, keeps_media_types: bool) -> Result<Reaching<'a>, MaintenanceError> {
+        let images = Images::of(site)?;
+        let reaching = Reaching { site, images, had, keeps_media_types, digests: Seen::new(), found: Mutex::default() };
+        for (path, image) in &reaching.images.listed {
+            reaching.note(image, std::slice::from_ref(path), false);
+        }
+        Ok(reaching)
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Reached {
+        let mut reached = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        reached.missing.sort();
+        reached.missing.dedup();
+        reached
+    }
+
+    fn found(&self) -> MutexGuard<'_, Reached> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records paths of one object, and the first of them that is missing.
+    fn note(&self, image: &ImageName, paths: &[SitePath], is_foreign: bool) {
+        let missing = paths.iter().find(|path| !self.had.contains(path_key(path)));
+        let missing = missing.map(|path| Missing { image: image.clone(), path: path.clone(), is_foreign });
+        self.found().missing.extend(missing);
+    }
+
+    fn repository<'n>(&self, image: &'n ImageName) -> Option<&'n str> {
+        (self.site.map.settings().views.registry && registry::is_name(image.path())).then_some(image.path())
+    }
+
+    /// Goes through what an index leads to.
+    pub fn index(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+        let Some(image) = self.images.at(path) else { return Ok(()) };
+        let index = match Index::parse(bytes) {
+            Ok(index) => index,
+            Err(source) if self.images.listed.contains_key(path) => {
+                return Err(SiteImageError::Index { path: path.clone(), image, source }.into());
+            }
+            // A template may be so wide that any file stands where an index could; one that is no index leads to nothing.
+            Err(_) => return Ok(()),
+        };
+        let mut roots: Vec<Descriptor> = index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect();
+        if let Some(name) = self.repository(&image) {
+            for (reference, entries) in by_ref(index.entries()) {
+                let is_merged = entries.len() > 1 && registry::is_tag(reference);
+                if is_merged && self.had.contains(path_key(&registry::manifest_path(name, reference)?)) {
+                    let (digest, merged) =
+                        registry::index_of_platforms(entries.iter().filter_map(|entry| entry.descriptor().ok()));
+                    roots.push(Descriptor::new(media_type::INDEX, digest, merged.len() as u64));
+                }
+            }
+        }
+        self.graph(self.places(&image, position, true)?, roots)
+    }
+
+    /// Whether a list of referrers is of something that was reached. Others are leftovers, which a gc removes.
+    pub fn needs_referrers(&self, path: &SitePath) -> bool {
+        matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
+            if self.digests.contains(key(&[name, digest.as_str()])))
+    }
+
+    /// Goes through what a list of referrers leads to.
+    pub fn referrers(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+        let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
+        match (image_of(&self.site.map, name), index::descriptors(bytes)) {
+            (Some(image), Ok(referrers)) => {
+                self.graph(self.places(&image, position, self.needs_referrers(path))?, referrers)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks for the tags in a list of tags.
+    pub fn tags_list(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+        #[derive(Deserialize)]
+        struct List {
+            tags: Vec<String>,
+        }
+        let Some(Endpoint::TagsList { name }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
+        let (Some(image), Ok(list)) =
+            (image_of(&self.site.map, name), json::parse_as::<List>(bytes, json::MAX_VALUE_BYTES))
+        else {
+            return Ok(());
+        };
+        for tag in list.tags.iter().filter(|tag| registry::is_tag(tag)) {
+            self.note(&image, &[registry::manifest_path(name, tag)?], false);
+        }
+        Ok(())
+    }
+
+    fn places<'n>(&self, image: &'n ImageName, position: usize, is_needed: bool) -> Result<Places<'n>, MapError> {
+        let (blobs, repository) = (self.site.map.blob_places(image)?, self.repository(image));
+        Ok(Places { image, position, blobs, repository, is_needed })
+    }
+
+    /// Visits what descriptors reach, themselves included. Only manifests are read: the listing tells of layers.
+    fn graph(&self, places: Places<'_>, roots: Vec<Descriptor>) -> Result<(), MaintenanceError> {
+        let published = SiteImage { site: self.site, image: places.image };
+        let links = |descriptor: &Descriptor| match manifest::may_hold_descriptors(&descriptor.media_type) {
+            true => Ok(published.links(descriptor)?),
+            false => Ok(None),
+        };
+        walk::reach(&Seen::new(), roots, links, |descriptor, _| self.blob(&places, descriptor))
+    }
+
+    fn blob(&self, places: &Places<'_>, descriptor: &Descriptor) -> Result<(), MaintenanceError> {
+        let paths = places.of(descriptor)?;
+        if let Some(name) = places.repository.filter(|_| places.is_needed) {
+            self.digests.insert(key(&[name, descriptor.digest.as_str()]));
+        }
+        if self.keeps_media_types {
+            self.found().media_types.add(places, &descriptor.digest, &descriptor.media_type);
+        }
+        if places.is_needed {
+            self.note(places.image, &paths, descriptor.is_foreign());
+        }
+        let found = self.found();
+        for path in &paths {
+            found.paths.insert(path_key(path));
+        }
+        Ok(())
+    }
+}
