@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -39,10 +40,14 @@ use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::oci::index;
 use oci_discovery::oci::referrers::is_fallback_list_tag;
 use oci_discovery::parallel;
+use oci_discovery::pool::Pool;
 use oci_discovery::seen::{Key, Seen, key};
 
 /// So long a tag of the source may be newer than the index of its image: a publish writes the tags first.
 const LONGEST_DISAGREEMENT: Duration = Duration::from_secs(30);
+/// The most bytes of a document of a site: an index, or the description.
+const MAX_DOCUMENT_BYTES: u64 =
+    if MAX_INDEX_BYTES > MAX_DESCRIPTION_BYTES { MAX_INDEX_BYTES } else { MAX_DESCRIPTION_BYTES };
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -175,8 +180,15 @@ struct Copy<'a> {
 struct Compared {
     path: SitePath,
     kind: Kind,
-    bytes: Vec<u8>,
-    there: Option<Document>,
+    /// A great many tags may be copies of one manifest, which is in memory once.
+    bytes: Arc<[u8]>,
+    found: Found,
+}
+
+/// What the destination has in place of a document. Its bytes are not kept.
+struct Found {
+    expected: Expected,
+    is_same: bool,
 }
 
 /// The source, as it was read.
@@ -294,23 +306,31 @@ impl Copy<'_> {
     }
 
     fn read(&self, paths: Vec<(Rank, SitePath, Kind)>) -> Result<Vec<Compared>, MaintenanceError> {
+        let shared = Mutex::new(Pool::default());
         let read = |(_, path, kind): (_, SitePath, Kind)| -> Result<Option<Compared>, MaintenanceError> {
-            let limit = MAX_INDEX_BYTES.max(MAX_DESCRIPTION_BYTES);
             // Removed since it was listed: no longer a part of the site.
             let document = match kind {
                 // As the source was opened, so that the indexes are those of its images.
                 Kind::Description => self.from.description.clone(),
-                _ => self.from.own.read_document(&path, limit)?,
+                _ => self.from.own.read_document(&path, MAX_DOCUMENT_BYTES)?,
             };
             let Some(document) = document else { return Ok(None) };
             if matches!(kind, Kind::RegistryTag(_)) {
                 self.refuse_damaged_tag(&path, &document.bytes)?;
             }
-            let there = self.to.read_document(&path, limit)?;
-            Ok(Some(Compared { path, kind, bytes: document.bytes, there }))
+            let bytes = shared.lock().unwrap_or_else(PoisonError::into_inner).share(document.bytes);
+            let found = self.compare(&path, &bytes)?;
+            Ok(Some(Compared { path, kind, bytes, found }))
         };
         let documents = parallel::map(paths, self.options.jobs, read)?;
         Ok(documents.into_iter().flatten().collect())
+    }
+
+    /// What the destination has at a path, compared with what it should have.
+    fn compare(&self, path: &SitePath, bytes: &[u8]) -> Result<Found, MaintenanceError> {
+        let found = self.to.read_document(path, MAX_DOCUMENT_BYTES)?;
+        let is_same = found.as_ref().is_some_and(|found| found.bytes == bytes);
+        Ok(Found { expected: found.map_or(Expected::Absent, |found| Expected::Version(found.version)), is_same })
     }
 
     /// What the indexes say of refs, where the site has tags for them. A document that is no index says nothing.
@@ -495,26 +515,46 @@ impl Copy<'_> {
 
     /// Writes a document if it differs, again if another publisher came first. Gives its size if it was written.
     fn write_document(&self, document: &Compared) -> Result<Option<u64>, MaintenanceError> {
-        let mut there = document.there.clone();
-        let mut retries = Retries::new(self.options.wait);
-        let kind = self.kind_of(document);
+        let Compared { path, bytes, found, .. } = document;
+        if document.kind == Kind::Description && !self.options.delete {
+            return self.write_description(path);
+        }
+        let (mut expected, mut is_same) = (found.expected.clone(), found.is_same);
+        let (mut retries, kind) = (Retries::new(self.options.wait), self.kind_of(document));
         loop {
-            let bytes = match document.kind {
-                Kind::Description if !self.options.delete => self.merged_description(there.as_ref())?,
-                _ => document.bytes.clone(),
-            };
-            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+            if is_same {
                 return Ok(None);
             }
             if self.options.dry_run {
                 return Ok(Some(bytes.len() as u64));
             }
-            let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
-            match self.to.write_document(&document.path, &kind, &bytes, &expected) {
+            match self.to.write_document(path, &kind, bytes, &expected) {
                 Ok(()) => return Ok(Some(bytes.len() as u64)),
                 Err(StoreError::Conflict { .. }) if retries.pause() => {
-                    there = self.to.read_document(&document.path, MAX_DESCRIPTION_BYTES)?;
+                    Found { expected, is_same } = self.compare(path, bytes)?;
                 }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The same of the description, into which the destination's own is merged.
+    fn write_description(&self, path: &SitePath) -> Result<Option<u64>, MaintenanceError> {
+        let mut retries = Retries::new(self.options.wait);
+        loop {
+            let there = self.to.read_document(path, MAX_DESCRIPTION_BYTES)?;
+            let bytes = self.merged_description(there.as_ref())?;
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                return Ok(None);
+            }
+            let size = Some(bytes.len() as u64);
+            if self.options.dry_run {
+                return Ok(size);
+            }
+            let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
+            match self.to.write_document(path, &Kind::Description, &bytes, &expected) {
+                Ok(()) => return Ok(size),
+                Err(StoreError::Conflict { .. }) if retries.pause() => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::program::verify;
 use crate::support::layout::{CONFIG, Layout, MANIFEST};
+use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{PATIENCE, PROGRAM, Succeeds, fails, text};
 use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, blob_file, entries};
@@ -216,4 +217,26 @@ fn a_source_that_lacks_a_layer_of_a_signature_is_refused() {
     std::fs::remove_file(blob_file(&scene.site, &digest)).unwrap();
     // When: it is copied, then: the layer is named.
     fails(scene.ocisite().args(["copy", "site", "to"]), &["example.com/app", &digest[7..], "missing"]);
+}
+
+#[test]
+fn a_copy_holds_a_manifest_that_many_tags_share_once() {
+    // Given: a manifest of a mebibyte under sixty refs, each of which is two files of the registry view.
+    let mut scene = Scene::new();
+    let config = scene.layout.blob(CONFIG, "{}");
+    let annotations = json!({"a": "x".repeat(MIB as usize)});
+    let document =
+        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [], "annotations": annotations});
+    let manifest = scene.layout.document(MANIFEST, &document);
+    for number in 0..60 {
+        scene.layout.add(&number.to_string(), manifest.clone());
+    }
+    scene.publish().args(["--registry", "--no-catalogue", "example.com/app=layout"]).succeeds();
+    // When: the site is copied, twice, with half the memory that its tags take.
+    for _ in 0..2 {
+        let mut copy = ocisite_within(64 * MIB);
+        copy.current_dir(&scene.directory).args(["copy", "--jobs", "1", "site", "to"]).succeeds();
+    }
+    // Then: the copy is whole.
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
 }
