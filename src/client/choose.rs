@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::error::PullError;
 use super::manifests::{Found, SiteManifests};
+use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Remark, Remarks, Root};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
@@ -51,15 +52,13 @@ pub fn choose(
         Platforms::ThisMachine => this_machine(),
     };
     let expansion = Expansion { manifests, seen: Seen::new(), candidates: Mutex::default() };
-    walk(&expansion, entries.into_iter(), NonZeroUsize::MIN)?;
+    walk(&expansion, entries.into_iter().map(|found| Node { found, index: None }), NonZeroUsize::MIN)?;
     let candidates = expansion.candidates.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match one_platform(name, &wanted, platforms, candidates, manifests)? {
-        Candidate { found, platform: Some(platform) } if fit(&wanted, &platform).is_none() => {
-            remarks.push(Remark::OtherPlatform { found: platform, wanted });
-            Ok(vec![found])
-        }
-        Candidate { found, .. } => Ok(vec![found]),
+    let Candidate { node, platform } = one_platform(name, &wanted, platforms, candidates, manifests)?;
+    if let Some(found) = platform.filter(|platform| fit(&wanted, platform).is_none()) {
+        remarks.push(Remark::OtherPlatform { found, wanted });
     }
+    Ok(vec![node.into_entry()])
 }
 
 /// The distinct entries of the one ref that the name means. Referrers are not images and do not count.
@@ -81,12 +80,12 @@ fn entries_of_one_ref(
         .map(|root| &root.descriptor.digest)
         .collect();
     if refs.len() > 1 && digests.len() > 1 {
-        return Err(ambiguous(name, images.iter().map(|root| (&root.descriptor, root.descriptor.platform()))));
+        return Err(ambiguous(name, images.iter().map(|root| Choice::of_entry(&root.descriptor))));
     }
     let of_ref = images.iter().filter(|root| root.descriptor.ref_name() == refs.first().copied());
     let mut seen = BTreeSet::new();
     let distinct: Vec<&&Root> = of_ref.filter(|root| seen.insert(&root.descriptor.digest)).collect();
-    let ambiguous = || ambiguous(name, roots.iter().map(|root| (&root.descriptor, root.descriptor.platform())));
+    let ambiguous = || ambiguous(name, roots.iter().map(|root| Choice::of_entry(&root.descriptor)));
     if distinct.len() > MAX_CANDIDATES {
         return Err(ambiguous());
     }
@@ -110,10 +109,46 @@ fn entries_of_one_ref(
     }
 }
 
+/// An entry, or a descriptor in an index below one. The index is shared: what it says may be long, and its children many.
+#[derive(Clone, Debug)]
+struct Node {
+    found: Found,
+    index: Option<Arc<Node>>,
+}
+
+impl Node {
+    /// The node, and the indexes that lead to it, the entry last.
+    fn lineage(&self) -> impl Iterator<Item = &Node> {
+        std::iter::successors(Some(self), |node| node.index.as_deref())
+    }
+
+    /// The ref of the entry.
+    fn ref_name(&self) -> Option<&str> {
+        self.lineage().last()?.found.descriptor.ref_name()
+    }
+
+    /// The image as an entry. It stands in the place of the indexes above it, so it takes on their annotations, the nearest
+    /// first. The ref is that of the entry.
+    fn into_entry(self) -> Found {
+        let mut annotations = Map::new();
+        for node in self.lineage() {
+            let Some(Value::Object(of_node)) = node.found.descriptor.property("annotations") else { continue };
+            for (key, value) in of_node.into_iter().filter(|(key, _)| node.index.is_none() || key != REF_NAME) {
+                annotations.entry(key).or_insert(value);
+            }
+        }
+        let mut found = self.found;
+        if !annotations.is_empty() {
+            found.descriptor.edit(|properties| drop(properties.insert("annotations".into(), annotations.into())));
+        }
+        found
+    }
+}
+
 /// An image that may be the one, with the platform that its descriptor gives.
 #[derive(Clone, Debug)]
 struct Candidate {
-    found: Found,
+    node: Node,
     platform: Option<Platform>,
 }
 
@@ -125,52 +160,38 @@ struct Expansion<'a> {
 }
 
 impl Graph for Expansion<'_> {
-    type Node = Found;
+    type Node = Node;
     type Error = PullError;
 
-    fn identity<'n>(&'n self, found: &'n Found) -> Option<(&'n Seen, Key)> {
-        Some((&self.seen, key(&[found.descriptor.digest.as_str()])))
+    fn identity<'n>(&'n self, node: &'n Node) -> Option<(&'n Seen, Key)> {
+        Some((&self.seen, key(&[node.found.descriptor.digest.as_str()])))
     }
 
-    fn bytes(&self, found: &Found) -> u64 {
-        manifest_bytes(&found.descriptor)
+    fn bytes(&self, node: &Node) -> u64 {
+        manifest_bytes(&node.found.descriptor)
     }
 
-    fn visit(&self, found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
-        let platform = found.descriptor.platform();
+    fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), PullError> {
+        let platform = node.found.descriptor.platform();
         if platform.as_ref().is_some_and(is_attestation) {
             return Ok(());
         }
-        if media_type::is_index(&found.descriptor.media_type) {
-            for mut child in self.manifests.parse(&found, &mut Remarks::default())?.children {
-                inherit_annotations(&mut child.descriptor, &found.descriptor);
-                next.below(child);
-            }
+        if media_type::is_index(&node.found.descriptor.media_type) {
+            let children = self.manifests.parse(&node.found, &mut Remarks::default())?.children;
+            let index = Arc::new(node);
+            children.into_iter().for_each(|found| next.below(Node { found, index: Some(index.clone()) }));
             return Ok(());
         }
         let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         if candidates.len() >= MAX_CANDIDATES {
-            return Err(PullError::TooManyImages { digest: found.descriptor.digest, limit: MAX_CANDIDATES });
+            return Err(PullError::TooManyImages { digest: node.found.descriptor.digest, limit: MAX_CANDIDATES });
         }
-        candidates.push(Candidate { found, platform });
+        candidates.push(Candidate { node, platform });
         Ok(())
     }
 
-    fn refuse(&self, found: Found, limit: Limit, _next: &mut Next<Found>) -> Result<(), PullError> {
-        Err(TooLarge { digest: found.descriptor.digest, limit }.into())
-    }
-}
-
-/// An image taken out of an index stands in its place, so it takes on the index's annotations, its ref among them.
-fn inherit_annotations(child: &mut Descriptor, parent: &Descriptor) {
-    let annotations_of = |descriptor: &Descriptor| match descriptor.property("annotations") {
-        Some(Value::Object(annotations)) => annotations,
-        _ => Map::new(),
-    };
-    let mut annotations = annotations_of(parent);
-    annotations.extend(annotations_of(child).into_iter().filter(|(key, _)| key != REF_NAME));
-    if !annotations.is_empty() {
-        child.edit(|properties| drop(properties.insert("annotations".into(), annotations.into())));
+    fn refuse(&self, node: Node, limit: Limit, _next: &mut Next<Node>) -> Result<(), PullError> {
+        Err(TooLarge { digest: node.found.descriptor.digest, limit }.into())
     }
 }
 
@@ -182,7 +203,7 @@ fn one_platform(
     manifests: &SiteManifests<'_>,
 ) -> Result<Candidate, PullError> {
     for candidate in candidates.iter_mut().filter(|candidate| candidate.platform.is_none()) {
-        candidate.platform = manifests.platform_of(&candidate.found)?;
+        candidate.platform = manifests.platform_of(&candidate.node.found)?;
     }
     if let [only] = &candidates[..]
         && (*platforms == Platforms::ThisMachine || only.platform.is_none())
@@ -193,32 +214,45 @@ fn one_platform(
     let best = candidates.iter().filter_map(fit_of).min();
     let fitting: Vec<&Candidate> =
         candidates.iter().filter(|candidate| best.is_some() && fit_of(candidate) == best).collect();
-    let described = |candidate: &Candidate| (candidate.found.descriptor.clone(), candidate.platform.clone());
     match fitting[..] {
         [one] => Ok(one.clone()),
         [] => Err(PullError::NoPlatform {
             name: name.clone(),
             wanted: wanted.clone(),
-            choices: choices(name, candidates.iter().map(described)),
+            choices: choices(name, candidates.iter().map(Choice::of_candidate)),
         }),
-        _ => Err(ambiguous(
-            name,
-            fitting.iter().map(|candidate| (&candidate.found.descriptor, candidate.platform.clone())),
-        )),
+        _ => Err(ambiguous(name, fitting.into_iter().map(Choice::of_candidate))),
     }
 }
 
-fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = (&'d Descriptor, Option<Platform>)>) -> PullError {
-    let choices = choices(name, found.map(|(descriptor, platform)| (descriptor.clone(), platform)));
-    PullError::Ambiguous { name: name.clone(), choices }
+/// What tells an image from others.
+struct Choice<'d> {
+    reference: Option<&'d str>,
+    platform: Option<Platform>,
+    digest: &'d Digest,
+}
+
+impl<'d> Choice<'d> {
+    fn of_entry(entry: &'d Descriptor) -> Choice<'d> {
+        Choice { reference: entry.ref_name(), platform: entry.platform(), digest: &entry.digest }
+    }
+
+    fn of_candidate(candidate: &'d Candidate) -> Choice<'d> {
+        let Candidate { node, platform } = candidate;
+        Choice { reference: node.ref_name(), platform: platform.clone(), digest: &node.found.descriptor.digest }
+    }
+}
+
+fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = Choice<'d>>) -> PullError {
+    PullError::Ambiguous { name: name.clone(), choices: choices(name, found) }
 }
 
 /// One line for each choice: the name with its fragment, the platform, the digest.
-fn choices(name: &ImageName, found: impl Iterator<Item = (Descriptor, Option<Platform>)>) -> Vec<String> {
+fn choices<'d>(name: &ImageName, found: impl Iterator<Item = Choice<'d>>) -> Vec<String> {
     let (mut lines, mut seen) = (BTreeSet::new(), HashSet::new());
-    for (descriptor, platform) in found {
+    for Choice { reference, platform, digest } in found {
         let mut line = name.image().to_string();
-        match descriptor.ref_name() {
+        match reference {
             Some(reference) if is_fragment(reference) => line.push_str(&format!("#{reference}")),
             Some(reference) => line.push_str(&format!(" (ref {reference:?}, which no name can spell)")),
             None => {}
@@ -226,7 +260,7 @@ fn choices(name: &ImageName, found: impl Iterator<Item = (Descriptor, Option<Pla
         if let Some(platform) = platform {
             line.push_str(&format!(" {:?}", platform.to_string()).replace('"', ""));
         }
-        line.push_str(&format!(" {}", descriptor.digest));
+        line.push_str(&format!(" {digest}"));
         if seen.insert(key(&[&line])) && lines.insert(line) && lines.len() > LISTED_CHOICES {
             lines.pop_last();
         }

@@ -190,6 +190,34 @@ fn an_index_of_small_values_takes_little_memory() {
 }
 
 #[test]
+fn annotations_of_an_entry_take_their_memory_once() {
+    // Given an entry with a long annotation, for an index of many images.
+    let server = Server::start();
+    let image = server.image("linux/amd64", b"layer");
+    let others = (0..900).map(|number| {
+        let other = descriptor(MANIFEST, number.to_string().as_bytes());
+        images::for_platform(&other, &format!("linux/other{number}"))
+    });
+    let manifests: Vec<Value> = others.chain([images::for_platform(&image, "linux/amd64")]).collect();
+    let index = json!({"schemaVersion": 2, "manifests": manifests});
+    let index = server.blob(images::INDEX, index.to_string().as_bytes());
+    let annotations = json!({images::REF_NAME: "1.0", "long": "x".repeat(1 << 20)});
+    let entry = images::entry(&index, json!({"annotations": annotations}));
+    server.with_engines().with_index("app", &[entry]);
+    // When one of the images is pulled, with memory for the program and a few copies of the annotation.
+    let directory = TempDir::new().unwrap();
+    let layout = directory.path().join("layout");
+    let mut pull = ocisite_at_within(64 * MIB, &server, "pull");
+    pull.args(["--jobs", "1", "--platform", "linux/amd64", "--to", layout.to_str().unwrap(), "--json"]);
+    let pulled = json_of(pull.arg("example.com/app"));
+    // Then the image has the annotations of the index.
+    assert_eq!(pulled["entries"].as_array().unwrap().len(), 1);
+    let layout: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let entry = &layout["manifests"][0];
+    assert_eq!((&entry["digest"], &entry["annotations"]), (&image["digest"], &annotations));
+}
+
+#[test]
 fn what_is_said_of_an_index_takes_little_memory() {
     // Given a long URL of an index, whose entries have engines that are not used, each of them worth a warning.
     let server = Server::start();
