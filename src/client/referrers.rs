@@ -2,9 +2,9 @@
 //!
 //! A published index lists referrers as layouts do: without a ref, or under the tag that spells the digest of what they
 //! refer to (distribution-spec, "Referrers Tag Schema"; cosign adds `.sig` and the like). A referrer may itself be referred
-//! to, so the search goes on until nothing more is found.
+//! to, so the search goes on until nothing more is found. Each round looks up only what the round before it found.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 
 use super::error::PullError;
@@ -14,47 +14,44 @@ use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Index, Remark, Remarks};
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::oci::referrers::{fallback_stem, fallback_tag, is_fallback_tag};
+use oci_discovery::oci::walk::{Limit, MAX_DEPTH, TooLarge};
 use oci_discovery::parallel;
 use oci_discovery::seen::key;
 
-/// An entry that may be a referrer.
-struct Candidate {
-    found: Found,
-    /// What it refers to, where its manifest says so.
-    subject: Option<Digest>,
-}
+/// Entries that may be referrers, by the fallback tag of their subject, in the order of the indexes.
+type Waiting = HashMap<String, Vec<(usize, Found)>>;
 
-/// Walks everything in `indexes`, those of `name`, that refers to what the transfer has so far, and returns the entries.
-pub(super) fn referrers(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Result<Vec<Found>, PullError> {
-    let mut candidates = candidates(transfer, name, indexes);
+/// Walks everything in `indexes`, those of `name`, that refers to `manifests`, and what refers to that. Returns the entries.
+pub(super) fn referrers(
+    transfer: &Transfer<'_>,
+    name: &ImageName,
+    indexes: &[Index],
+    mut manifests: Vec<Digest>,
+) -> Result<Vec<Found>, PullError> {
+    let mut waiting = waiting(transfer, name, indexes);
     let mut chosen = Vec::new();
-    loop {
-        let known = transfer.manifests_so_far();
-        let tags: BTreeSet<String> = known.iter().map(fallback_tag).collect();
-        let (referring, others): (Vec<Candidate>, Vec<Candidate>) =
-            candidates.into_iter().partition(|candidate| candidate.refers_to(&tags, &known));
-        if referring.is_empty() {
-            return Ok(chosen);
+    for depth in 0.. {
+        let subjects = manifests.iter().map(fallback_tag);
+        let mut referring: Vec<(usize, Found)> =
+            subjects.filter_map(|subject| waiting.remove(&subject)).flatten().collect();
+        referring.sort_by_key(|(position, _)| *position);
+        let found: Vec<Found> = referring.into_iter().map(|(_, found)| found).collect();
+        match found.first() {
+            None => break,
+            Some(first) if depth > MAX_DEPTH => {
+                return Err(TooLarge { digest: first.descriptor.digest.clone(), limit: Limit::Depth }.into());
+            }
+            Some(_) => manifests = transfer.walk(&found)?,
         }
-        let found: Vec<Found> = referring.into_iter().map(|candidate| candidate.found).collect();
-        transfer.walk(&found)?;
         chosen.extend(found);
-        candidates = others;
     }
-}
-
-impl Candidate {
-    fn refers_to(&self, tags: &BTreeSet<String>, known: &BTreeSet<Digest>) -> bool {
-        let tag = self.found.descriptor.ref_name().map(|tag| tag.split_once('.').map_or(tag, |(digest, _)| digest));
-        let by_tag = tag.is_some_and(|tag| tags.contains(tag));
-        by_tag || self.subject.as_ref().is_some_and(|subject| known.contains(subject))
-    }
+    Ok(chosen)
 }
 
 /// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
 /// other image, as far as anyone can tell, so it does not stop this one.
-fn candidates(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Vec<Candidate> {
+fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Waiting {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     for index in indexes {
@@ -64,25 +61,33 @@ fn candidates(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> V
                 Some(reference) => key(&[entry.digest.as_str(), reference]),
                 None => key(&[entry.digest.as_str()]),
             });
-            if is_new && (entry.ref_name().is_some() || is_manifest(&entry)) {
+            let may_refer = entry.ref_name().map_or_else(|| is_manifest(&entry), is_fallback_tag);
+            if is_new && may_refer {
                 found.push(Found::entry(entry, &index.url, &outer, &mut Remarks::default()));
             }
         }
     }
-    let candidate = |found: Found| -> Result<_, Infallible> {
-        if found.descriptor.ref_name().is_some() {
-            return Ok(Some(Candidate { found, subject: None }));
+    let with_subject = |found: Found| Ok::<_, Infallible>((subject(transfer, &found), found));
+    let Ok(entries) = parallel::map(found, transfer.jobs, with_subject);
+    let mut waiting = Waiting::new();
+    for (position, (subject, found)) in entries.into_iter().enumerate() {
+        if let Some(subject) = subject {
+            waiting.entry(subject).or_default().push((position, found));
         }
-        match transfer.manifests.parse(&found, &mut Remarks::default()) {
-            Ok(manifest) => {
-                Ok(Some(Candidate { found, subject: manifest.links.subject.map(|subject| subject.digest) }))
-            }
-            Err(error) => {
-                transfer.remark([Remark::LeftOut(chain(&error))]);
-                Ok(None)
-            }
+    }
+    waiting
+}
+
+/// The fallback tag of what an entry refers to.
+fn subject(transfer: &Transfer<'_>, found: &Found) -> Option<String> {
+    if let Some(reference) = found.descriptor.ref_name() {
+        return fallback_stem(reference).map(str::to_string);
+    }
+    match transfer.manifests.parse(found, &mut Remarks::default()) {
+        Ok(manifest) => manifest.links.subject.map(|subject| fallback_tag(&subject.digest)),
+        Err(error) => {
+            transfer.remark([Remark::LeftOut(chain(&error))]);
+            None
         }
-    };
-    let Ok(candidates) = parallel::map(found, transfer.jobs, candidate);
-    candidates.into_iter().flatten().collect()
+    }
 }

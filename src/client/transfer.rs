@@ -1,6 +1,6 @@
 //! The blobs of an image on their way into a layout: manifests are walked, then all blobs are stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,8 @@ impl Count {
 struct Parts {
     /// The manifests.
     manifests: BTreeMap<Digest, Found>,
+    /// Those of the walk that is under way.
+    walked: Vec<Digest>,
     /// The other blobs.
     blobs: Vec<Found>,
     fetched: Count,
@@ -88,6 +90,7 @@ impl Graph for Transfer<'_> {
         let mut parts = self.parts();
         let count = if was_there { &mut parts.present } else { &mut parts.fetched };
         count.add(*size);
+        parts.walked.push(digest.clone());
         parts.manifests.insert(digest.clone(), found);
         manifest.children.into_iter().for_each(|child| next.below(child));
         Ok(())
@@ -125,14 +128,10 @@ impl<'a> Transfer<'a> {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(remarks);
     }
 
-    /// The manifests that are part of the image so far.
-    pub(super) fn manifests_so_far(&self) -> BTreeSet<Digest> {
-        self.parts().manifests.keys().cloned().collect()
-    }
-
-    /// Reads the manifests below `roots`, and notes the blobs that they name.
-    pub(super) fn walk(&self, roots: &[Found]) -> Result<(), PullError> {
-        walk(self, roots.iter().cloned(), self.jobs)
+    /// Reads the manifests below `roots`, and notes the blobs that they name. Returns the manifests that were not walked before.
+    pub(super) fn walk(&self, roots: &[Found]) -> Result<Vec<Digest>, PullError> {
+        walk(self, roots.iter().cloned(), self.jobs)?;
+        Ok(std::mem::take(&mut self.parts().walked))
     }
 
     /// Whether the layout has a blob already.

@@ -22,7 +22,7 @@ use crate::store::site_image::SiteImage;
 use crate::store::unfinished::{self, Unfinished};
 use crate::store::{Expected, Store};
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
+use oci_discovery::oci::referrers::{fallback_stem, fallback_tag};
 use oci_discovery::oci::{Descriptor, media_type, walk};
 use oci_discovery::seen::Seen;
 
@@ -221,8 +221,7 @@ fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Inde
     let (mut referrers, mut others) = (Vec::new(), Vec::new());
     for entry in after.entries() {
         let subject = match entry.reference.as_deref() {
-            Some(reference) if is_fallback_tag(reference) => Some(stem(reference).to_string()),
-            Some(_) => None,
+            Some(reference) => fallback_stem(reference).map(str::to_string),
             None => published.subject(entry)?.map(|subject| fallback_tag(&subject)),
         };
         match subject {
@@ -251,11 +250,6 @@ fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Inde
     let going: HashSet<Entry> = waiting.into_values().flatten().cloned().collect();
     after.retain(|entry| !going.contains(entry));
     Ok(())
-}
-
-/// A fallback tag without what cosign appends to it.
-fn stem(tag: &str) -> &str {
-    tag.split('.').next().unwrap_or(tag)
 }
 
 /// The manifests that entries reach: their own, and those that indexes list. Each is read once, whatever leads to it.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::images::*;
-use super::program::{fails, ocisite_at};
+use super::program::{fails, json_of, ocisite_at};
 use super::server::{Answer, INDEX as INDEX_TYPE, REF_ENGINES, Server, WELL_KNOWN};
 
 /// One way to misbehave, and what has to be said of it.
@@ -350,4 +350,27 @@ fn indexes_nested_beyond_reason_are_refused() {
         ocisite_at(&server, "pull").args(["--all-platforms", "example.com/app", "--to", target.to_str().unwrap()]),
         &["nested more than 32 levels deep"],
     );
+}
+
+/// A site with an image that is the first of a chain of so many referrers.
+fn with_chain(referrers: usize) -> Server {
+    let server = Server::start();
+    let mut chain = vec![tagged(&server.image("linux/amd64", b"layer"), "1.0")];
+    for number in 0..referrers {
+        let referrer = server.referrer(&chain[number], b"content");
+        chain.push(referrer);
+    }
+    server.with_engines().with_index("app", &chain);
+    server
+}
+
+#[test]
+fn referrers_to_referrers_beyond_reason_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("layout");
+    let args = ["--json", "--referrers", "example.com/app#1.0", "--to", target.to_str().unwrap()];
+    fails(ocisite_at(&with_chain(34), "pull").args(args), &["nested more than 32 levels deep: no image needs that"]);
+    assert_empty(directory.path(), "a long chain of referrers");
+    let pulled = json_of(ocisite_at(&with_chain(33), "pull").args(args));
+    assert_eq!(pulled["entries"].as_array().unwrap().len(), 34);
 }

@@ -29,12 +29,17 @@ pub fn is_fallback_list_tag(tag: &str) -> bool {
 
 /// Whether a tag is a fallback tag, or one of cosign's tags (`sha256-HEX.sig`), which extend fallback tags.
 pub fn is_fallback_tag(tag: &str) -> bool {
-    let stem = tag.split('.').next().unwrap_or_default();
-    stem.split_once('-').is_some_and(|(algorithm, encoded)| {
-        encoded.len() == FALLBACK_ENCODED
-            && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && algorithm.parse::<Algorithm>().is_ok()
-    })
+    fallback_stem(tag).is_some()
+}
+
+/// The fallback tag that a fallback tag, or one of cosign's tags, begins with. None for other tags.
+pub fn fallback_stem(tag: &str) -> Option<&str> {
+    let stem = tag.split('.').next()?;
+    let (algorithm, encoded) = stem.split_once('-')?;
+    let is_fallback = encoded.len() == FALLBACK_ENCODED
+        && encoded.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && algorithm.parse::<Algorithm>().is_ok();
+    is_fallback.then_some(stem)
 }
 
 #[cfg(test)]
@@ -47,6 +52,7 @@ mod tests {
         assert_eq!(fallback_tag(&digest).len(), "sha512-".len() + 64);
         assert!(is_fallback_tag(&fallback_tag(&digest)));
         assert!(is_fallback_tag(&format!("{}.sig", fallback_tag(&digest))));
+        assert_eq!(fallback_stem(&format!("{}.sig", fallback_tag(&digest))), Some(&*fallback_tag(&digest)));
         assert!(!is_fallback_tag("sha256-abc"));
         assert!(!is_fallback_tag("1.0"));
     }
