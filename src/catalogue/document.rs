@@ -4,10 +4,11 @@
 //! of a digest never change, so only manifests that are new to the image are read. Refs are many in images that live long,
 //! so all are summed up, and the newest are told in full.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,7 +23,7 @@ use oci_discovery::digest::Digest;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
-use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, manifest_bytes, walk};
+use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, descriptor_key, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -34,6 +35,11 @@ pub const MAX_DETAILED_REFS: usize = 100;
 pub const MAX_SHOWN_REFS: usize = MAX_DETAILED_REFS + 1000;
 /// So many manifests' facts are kept at hand while a document is made.
 const MAX_CACHED: usize = 1000;
+/// The bytes of what all refs of an image list together: two million manifests, with platforms of usual length. Refs may share
+/// the manifests of a few indexes, and the document names them again for each ref.
+const MAX_LISTED_BYTES: u64 = 2_000_000 * (LISTED_BYTES + 16);
+/// The bytes of a listed manifest, without its platform.
+const LISTED_BYTES: u64 = 128;
 /// A description in the list is cut to so many characters: two lines of a wide screen.
 const LISTED_DESCRIPTION: usize = 240;
 
@@ -376,7 +382,7 @@ pub fn build<M: Manifests<Node = Descriptor>>(
         manifests: BTreeMap::new(),
         referrers: BTreeMap::new(),
     });
-    let manifests = KnownFacts { known: old.manifests, found: Mutex::default(), manifests };
+    let manifests = KnownFacts::new(old.manifests, manifests);
     let mut known_refs: BTreeMap<Option<String>, Ref> =
         old.refs.into_iter().map(|known| (known.reference.clone(), known)).collect();
     let mut referrers = Referrers::new(old.referrers);
@@ -418,23 +424,39 @@ fn newest_first(one: &Ref, other: &Ref) -> std::cmp::Ordering {
 struct KnownFacts<'a, M> {
     known: BTreeMap<Digest, Facts>,
     found: Mutex<BTreeMap<Digest, Facts>>,
+    /// The facts that sums need, of every manifest that was read, so that none is read again for another ref.
+    briefs: Mutex<HashMap<Key, Option<Arc<Facts>>>>,
+    /// What is left of [`MAX_LISTED_BYTES`].
+    room: AtomicU64,
     manifests: &'a M,
 }
 
-impl<M: Manifests<Node = Descriptor>> KnownFacts<'_, M> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
+    fn new(known: BTreeMap<Digest, Facts>, manifests: &'a M) -> KnownFacts<'a, M> {
+        let (found, briefs) = Default::default();
+        KnownFacts { known, found, briefs, room: AtomicU64::new(MAX_LISTED_BYTES), manifests }
+    }
+
     fn facts(&self, descriptor: &Descriptor) -> Result<Option<Facts>, M::Error> {
+        // What the walk does not count is not read.
+        if !is_read(descriptor) {
+            return Ok(Some(facts::of_blob(descriptor)));
+        }
         let digest = &descriptor.digest;
         if let Some(known) = self.known.get(digest).filter(|facts| facts.is_complete()) {
             return Ok(Some(known.clone()));
         }
-        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = found().get(digest) {
+        if let Some(known) = lock(&self.found).get(digest) {
             return Ok(Some(known.clone()));
         }
         let Some(bytes) = self.manifests.read(descriptor)? else { return Ok(None) };
         let facts = facts::facts(descriptor, &bytes, |config| self.manifests.read(config))?;
         if let Some(facts) = &facts {
-            let mut found = found();
+            let mut found = lock(&self.found);
             if found.len() >= MAX_CACHED {
                 found.clear();
             }
@@ -443,9 +465,27 @@ impl<M: Manifests<Node = Descriptor>> KnownFacts<'_, M> {
         Ok(facts)
     }
 
+    /// Facts without details, which are kept; None is kept as well.
+    fn brief(&self, descriptor: &Descriptor) -> Result<Option<Arc<Facts>>, M::Error> {
+        let key = descriptor_key(descriptor);
+        if let Some(brief) = lock(&self.briefs).get(&key) {
+            return Ok(brief.clone());
+        }
+        let brief = self.facts(descriptor)?.map(|facts| Arc::new(facts.without_details()));
+        lock(&self.briefs).insert(key, brief.clone());
+        Ok(brief)
+    }
+
+    /// Takes the room of a listed manifest. Returns whether there was enough.
+    fn take_room(&self, platform: &str) -> bool {
+        let bytes = LISTED_BYTES + platform.len() as u64;
+        self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(bytes)).is_ok()
+    }
+
     fn sum_up(&self, reference: Option<&str>, entries: &[&Entry], known: Option<Ref>) -> Result<Ref, M::Error> {
         let listed: Vec<RefEntry> = entries.iter().map(|entry| ref_entry(entry)).collect();
-        if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete) {
+        let has_room = |known: &Ref| known.images.iter().all(|image| self.take_room(&image.platform));
+        if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete && has_room(known)) {
             return Ok(known);
         }
         let mut sum = Ref {
@@ -459,21 +499,26 @@ impl<M: Manifests<Node = Descriptor>> KnownFacts<'_, M> {
             incomplete: false,
         };
         let roots = entries.iter().filter_map(|entry| Some((entry.descriptor().ok()?, ref_entry(entry).platform)));
-        self.walk(roots, |descriptor, platform, facts| sum.add(descriptor, platform, facts))?;
+        let read = |(descriptor, platform): &Node| match self.take_room(platform.as_deref().unwrap_or_default()) {
+            true => self.brief(descriptor),
+            false => Ok(None),
+        };
+        self.walk(roots, read, |descriptor, platform, facts| sum.add(descriptor, platform, facts))?;
         sum.images.sort();
         sum.images.dedup();
         sum.images.shrink_to_fit();
         Ok(sum)
     }
 
-    /// Calls `visit` for manifests, each with its platform, and for all that they list, but for what only describes other manifests
-    /// of the list.
+    /// Calls `visit` for manifests, each with its platform and the facts that `read` gives, and for all that they list, but for
+    /// what only describes other manifests of the list.
     fn walk(
         &self,
-        roots: impl Iterator<Item = (Descriptor, Option<String>)> + Send,
+        roots: impl Iterator<Item = Node> + Send,
+        read: impl Fn(&Node) -> Result<Option<Arc<Facts>>, M::Error> + Sync,
         visit: impl FnMut(&Descriptor, Option<String>, Option<&Facts>) + Send,
     ) -> Result<(), M::Error> {
-        let listing = Listing { facts: self, seen: Seen::new(), visit: Mutex::new(visit) };
+        let listing = Listing { read, seen: Seen::new(), visit: Mutex::new(visit) };
         walk(&listing, roots, NonZeroUsize::MIN)
     }
 
@@ -484,52 +529,64 @@ impl<M: Manifests<Node = Descriptor>> KnownFacts<'_, M> {
         let mut told = BTreeMap::new();
         let wanted = entries.iter().filter(|entry| newest.contains(&entry.reference.as_deref()));
         let roots = wanted.filter_map(|entry| Some((entry.descriptor().ok()?, None)));
-        self.walk(roots, |descriptor, _, facts| {
+        let read = |(descriptor, _): &Node| Ok(self.facts(descriptor)?.map(Arc::new));
+        self.walk(roots, read, |descriptor, _, facts| {
+            let facts = facts.filter(|_| is_read(descriptor));
             told.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
         })?;
         Ok(told)
     }
 }
 
+/// A manifest, with its platform.
+type Node = (Descriptor, Option<String>);
+
 /// The manifests that refs lead to, through the indexes that list them.
-struct Listing<'a, M, V> {
-    facts: &'a KnownFacts<'a, M>,
+struct Listing<R, V> {
+    read: R,
     seen: Seen,
     visit: Mutex<V>,
 }
 
-impl<M, V> Graph for Listing<'_, M, V>
+impl<E, R, V> Graph for Listing<R, V>
 where
-    M: Manifests<Node = Descriptor>,
+    E: Send,
+    R: Fn(&Node) -> Result<Option<Arc<Facts>>, E> + Sync,
     V: FnMut(&Descriptor, Option<String>, Option<&Facts>) + Send,
 {
-    type Node = (Descriptor, Option<String>);
-    type Error = M::Error;
+    type Node = Node;
+    type Error = E;
 
-    fn identity<'n>(&'n self, (descriptor, platform): &'n Self::Node) -> Option<(&'n Seen, Key)> {
+    fn identity<'n>(&'n self, (descriptor, platform): &'n Node) -> Option<(&'n Seen, Key)> {
         Some((&self.seen, key(&[descriptor.digest.as_str(), platform.as_deref().unwrap_or_default()])))
     }
 
-    fn bytes(&self, (descriptor, _): &Self::Node) -> u64 {
+    fn bytes(&self, (descriptor, _): &Node) -> u64 {
         manifest_bytes(descriptor)
     }
 
-    fn visit(&self, (descriptor, platform): Self::Node, next: &mut Next<Self::Node>) -> Result<(), M::Error> {
-        let facts = self.facts.facts(&descriptor)?;
-        (self.visit.lock().unwrap_or_else(PoisonError::into_inner))(&descriptor, platform, facts.as_ref());
-        let Some(Facts::Index(index)) = facts else { return Ok(()) };
-        for listed in index.manifests.into_iter().filter(|listed| listed.about.is_none()) {
-            next.below((Descriptor::new(&listed.media_type, listed.digest, listed.size), listed.platform));
+    fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), E> {
+        let facts = (self.read)(&node)?;
+        let (descriptor, platform) = node;
+        lock(&self.visit)(&descriptor, platform, facts.as_deref());
+        let Some(Facts::Index(index)) = facts.as_deref() else { return Ok(()) };
+        for listed in index.manifests.iter().filter(|listed| listed.about.is_none()) {
+            let descriptor = Descriptor::new(&listed.media_type, listed.digest.clone(), listed.size);
+            next.below((descriptor, listed.platform.clone()));
         }
         Ok(())
     }
 
     /// The page says that something is missing. A publish has refused such an image long before.
-    fn refuse(&self, node: Self::Node, _limit: Limit, _next: &mut Next<Self::Node>) -> Result<(), M::Error> {
-        let (descriptor, platform) = node;
-        (self.visit.lock().unwrap_or_else(PoisonError::into_inner))(&descriptor, platform, None);
+    fn refuse(&self, (descriptor, platform): Node, _limit: Limit, _next: &mut Next<Node>) -> Result<(), E> {
+        lock(&self.visit)(&descriptor, platform, None);
         Ok(())
     }
+}
+
+/// Whether the facts of a blob are read from it; otherwise its descriptor says all.
+fn is_read(descriptor: &Descriptor) -> bool {
+    manifest_bytes(descriptor) > 0
 }
 
 fn ref_entry(entry: &Entry) -> RefEntry {
@@ -602,7 +659,7 @@ impl Referrers {
             return Ok(true);
         }
         let Ok(descriptor) = entry.descriptor() else { return Ok(false) };
-        let Some(facts) = manifests.facts(&descriptor)? else { return Ok(false) };
+        let Some(facts) = manifests.brief(&descriptor)? else { return Ok(false) };
         let Some(subject) = facts.subject() else { return Ok(false) };
         self.add(subject, referrer(&descriptor, &facts, true));
         Ok(true)
@@ -627,8 +684,8 @@ impl Referrers {
                 continue;
             }
             let Ok(descriptor) = entry.descriptor() else { continue };
-            let Some(facts) = manifests.facts(&descriptor)? else { continue };
-            let Facts::Index(index) = &facts else {
+            let Some(facts) = manifests.brief(&descriptor)? else { continue };
+            let Facts::Index(index) = &*facts else {
                 self.add(&subject, referrer(&descriptor, &facts, false));
                 continue;
             };
@@ -649,7 +706,7 @@ impl Referrers {
         M: Manifests<Node = Descriptor>,
     {
         let child = Descriptor::new(&listed.media_type, listed.digest.clone(), listed.size);
-        let mut found = match manifests.facts(&child)? {
+        let mut found = match manifests.brief(&child)? {
             Some(facts) => referrer(&child, &facts, facts.subject() == Some(subject)),
             None => {
                 let (digest, size) = (child.digest, child.size);
@@ -805,6 +862,54 @@ mod tests {
         let (document, _) = build_from(&blobs, &entries, None);
         assert_eq!((document.refs.len(), document.manifests.len()), (250, MAX_DETAILED_REFS));
         assert!(document.refs.iter().all(|one| one.size.is_some()));
+    }
+
+    /// So many refs, each of an index of its own that lists the same manifests.
+    fn refs_that_share(blobs: &mut Blobs, refs: usize, shared: &[Value]) -> Vec<Entry> {
+        let index = |n: usize| json!({"mediaType": media_type::INDEX, "manifests": shared, "n": n});
+        (0..refs).map(|n| entry(blobs, Some(&format!("1.{n}")), index(n))).collect()
+    }
+
+    #[test]
+    fn manifests_that_refs_share_are_read_once_to_sum_up_and_once_to_tell() {
+        // Given more manifests than the facts that are kept at hand, and one that is malformed.
+        let mut blobs = Blobs::new();
+        let artifact = |n| json!({"artifactType": "application/x-artifact", "layers": [], "n": n}).to_string();
+        let mut shared: Vec<Value> =
+            (0..MAX_CACHED).map(|n| put(&mut blobs, media_type::MANIFEST, artifact(n).into_bytes())).collect();
+        shared.insert(0, put(&mut blobs, media_type::MANIFEST, b"malformed".to_vec()));
+        let entries = refs_that_share(&mut blobs, 3, &shared);
+        // When the refs are summed up.
+        let (document, reads) = build_from(&blobs, &entries, None);
+        // Then each blob is read at most twice.
+        assert!(reads <= 2 * blobs.len(), "{reads} reads of {} blobs", blobs.len());
+        assert!(document.refs.iter().all(|one| one.incomplete && one.size.is_some()));
+    }
+
+    #[test]
+    fn a_blob_that_is_no_manifest_is_not_read() {
+        let mut blobs = Blobs::new();
+        let blob = put(&mut blobs, "application/x-blob", b"blob".to_vec());
+        let entries = refs_that_share(&mut blobs, 1, &[blob]);
+        let (document, reads) = build_from(&blobs, &entries, None);
+        assert_eq!(reads, 1, "the index");
+        let [one] = &document.refs[..] else { panic!("{:?}", document.refs) };
+        assert_eq!((one.artifact_type.as_deref(), one.size), (Some("application/x-blob"), Some(4)));
+    }
+
+    #[test]
+    fn all_refs_together_list_so_much_and_no_more() {
+        // Given two refs, and room for one: its index and its two images.
+        let mut blobs = Blobs::new();
+        let images = [1, 2].map(|n| image(&mut blobs, "", n)[0].descriptor().unwrap().to_value());
+        let entries = refs_that_share(&mut blobs, 2, &images);
+        let manifests = Counting { blobs: &blobs, reads: AtomicUsize::new(0) };
+        let facts =
+            KnownFacts { room: AtomicU64::new(3 * LISTED_BYTES), ..KnownFacts::new(BTreeMap::new(), &manifests) };
+        // When both are summed up, then the second one lacks what there is no room for, whether the first one was known or not.
+        let first = facts.sum_up(Some("1.0"), &[&entries[0]], None).unwrap();
+        let second = facts.sum_up(Some("1.1"), &[&entries[1]], None).unwrap();
+        assert_eq!([&first, &second].map(|one| (one.images.len(), one.incomplete)), [(2, false), (0, true)]);
     }
 
     #[test]

@@ -198,6 +198,25 @@ impl Facts {
         }
     }
 
+    /// What sums and lists of referrers need.
+    pub fn without_details(self) -> Facts {
+        let first = |layers: Vec<Layer>| layers.first().cloned().into_iter().collect();
+        match self {
+            Facts::Index(index) => Facts::Index(IndexFacts { annotations: BTreeMap::new(), ..index }),
+            Facts::Image(image) => Facts::Image(ImageFacts {
+                layers: first(image.layers),
+                annotations: BTreeMap::new(),
+                config: image.config.map(|_| Config::default()),
+                ..image
+            }),
+            Facts::Artifact(artifact) => Facts::Artifact(ArtifactFacts {
+                layers: first(artifact.layers),
+                annotations: BTreeMap::new(),
+                ..artifact
+            }),
+        }
+    }
+
     /// Whether nothing was missing when the facts were taken, so that they hold for good.
     pub fn is_complete(&self) -> bool {
         !matches!(self, Facts::Image(ImageFacts { config: None, .. }))
@@ -228,6 +247,12 @@ pub fn facts<E>(
         }
         _ => Ok(Some(Facts::Artifact(artifact_facts(descriptor, &links)))),
     }
+}
+
+/// The facts of a blob that is no manifest: its descriptor says all.
+pub fn of_blob(descriptor: &Descriptor) -> Facts {
+    let links = Links { artifact_type: Some(descriptor.media_type.clone()), ..Links::default() };
+    Facts::Artifact(artifact_facts(descriptor, &links))
 }
 
 fn index_facts(links: &Links) -> IndexFacts {
