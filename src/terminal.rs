@@ -89,14 +89,9 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// Prints lines to standard output. A reader that went away (`| head`) is no error.
+/// Prints lines to standard output, one after the other: they may be many and long. A reader that went away (`| head`) is no error.
 pub fn print<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), TerminalError> {
-    let mut text = String::new();
-    for line in lines {
-        text.push_str(&printable(line.as_ref()));
-        text.push('\n');
-    }
-    write_out(|stdout| stdout.write_all(text.as_bytes()))
+    write_out(|stdout| lines.into_iter().try_for_each(|line| writeln!(stdout, "{}", printable(line.as_ref()))))
 }
 
 /// Prints one JSON document to standard output, without making one text of it: it may be large.

@@ -1,5 +1,6 @@
 //! `ocisite list`.
 
+use std::iter;
 use std::process::ExitCode;
 
 use super::bucket::{BucketArgs, site_place};
@@ -40,21 +41,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// One line for each image, and below it one for each entry.
-fn table(images: &[Image]) -> Vec<String> {
+fn table(images: &[Image]) -> impl Iterator<Item = String> {
     let entries = || images.iter().flat_map(|image| &image.entries);
     let width = |text: fn(&ListedEntry) -> String| entries().map(|e| text(e).chars().count()).max().unwrap_or(0);
     let (ref_width, digest_width) = (width(reference).min(MAX_REF_WIDTH), width(digest));
-    let mut lines = Vec::new();
-    for image in images {
-        lines.push(image.name.to_string());
-        for entry in &image.entries {
-            let (reference, digest) = (reference(entry), digest(entry));
-            let line =
-                format!("  {reference:ref_width$}  {digest:digest_width$}  {:>12}  {}", bytes(entry.size), what(entry));
-            lines.push(line.trim_end().to_string());
-        }
-    }
-    lines
+    let line = move |entry| {
+        let (reference, digest, size, what) = (reference(entry), digest(entry), bytes(entry.size), what(entry));
+        let line = format!("  {reference:ref_width$}  {digest:digest_width$}  {size:>12}  {what}");
+        line.trim_end().to_string()
+    };
+    images.iter().flat_map(move |image| iter::once(image.name.to_string()).chain(image.entries.iter().map(line)))
 }
 
 fn reference(entry: &ListedEntry) -> String {

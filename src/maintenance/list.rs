@@ -1,7 +1,5 @@
 //! What a site has: its images, their refs, and what stands behind each.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -16,7 +14,6 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
 use oci_discovery::oci::recorded::{Reached, RecordedGraph};
 use oci_discovery::parallel;
-use oci_discovery::seen::Key;
 
 /// An image of a site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,15 +73,10 @@ fn list_image(site: &Site, name: &ImageName) -> Result<Image, MaintenanceError> 
     let roots = index.entries().iter().filter_map(|entry| entry.descriptor().ok());
     let too_much = |source| MaintenanceError::SharesTooMuch { image: name.clone(), source };
     published.reach(roots, |reached, links| graph.record(reached, links).map_err(too_much))?;
-    let mut known: HashMap<Key, Reached> = HashMap::new();
     let mut entries = Vec::with_capacity(index.entries().len());
     for entry in index.entries() {
         let descriptor = published.descriptor(entry)?;
-        // A great many entries may lead to the same.
-        let reached = match known.entry(descriptor.key()) {
-            Occupied(known) => known.get().clone(),
-            Vacant(unknown) => unknown.insert(graph.sum_up(&descriptor).map_err(too_much)?).clone(),
-        };
+        let reached = graph.sum_up(&descriptor).map_err(too_much)?;
         entries.push(listed(entry, descriptor, reached));
     }
     entries.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));

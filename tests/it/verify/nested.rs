@@ -13,7 +13,7 @@ use crate::client::images::{INDEX, for_platform, tagged};
 use crate::client::server::Server;
 use crate::support::layout::{Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
-use crate::support::program::publish;
+use crate::support::program::{fails, publish};
 use crate::support::site::{assert_whole, entries as site_entries};
 
 const LEVELS: usize = 28;
@@ -115,6 +115,48 @@ fn a_list_looks_once_at_what_entries_share() {
     for (entry, published) in entries.iter().zip(site_entries(&site, "app")) {
         assert_eq!(entry["size"], shared_size + published["size"].as_u64().unwrap());
         assert_eq!(entry["missing"], SHARED);
+    }
+}
+
+/// A site of so many refs of one index, whose platforms take a mebibyte.
+fn site_of_long_platforms(directory: &Path, refs: usize) -> PathBuf {
+    let mut layout = Layout::new(directory.join("layout"));
+    let image = |number| json!({"os": "o".repeat(2048), "architecture": format!("a{number:03}")});
+    let manifest = layout.image("content");
+    let index = layout.index_of(
+        &(0..512)
+            .map(|number| {
+                let mut manifest = manifest.clone();
+                manifest["digest"] = format!("sha256:{number:064x}").into();
+                manifest["platform"] = image(number);
+                manifest
+            })
+            .collect::<Vec<_>>(),
+    );
+    (0..refs).for_each(|number| layout.add_unwritten(&format!("{number:04}"), index.clone()));
+    layout.write_index();
+    let site = directory.join("site");
+    publish(&site, &["--no-catalogue", "--allow-missing", &format!("example.com/app={}", layout.arg())]);
+    site
+}
+
+#[test]
+fn a_list_of_long_platforms_is_printed_line_by_line() {
+    // Given refs whose lines together take 64 MiB.
+    let directory = tempfile::tempdir().unwrap();
+    let site = site_of_long_platforms(directory.path(), 64);
+    // Then 64 MiB of data are enough to list them.
+    assert_eq!(succeeds(&["list", text(&site)]).lines().count(), 65);
+}
+
+#[test]
+fn platforms_count_again_for_each_ref_that_lists_them() {
+    // Given refs of one descriptor whose lines together take 300 MiB.
+    let directory = tempfile::tempdir().unwrap();
+    let site = site_of_long_platforms(directory.path(), 300);
+    // Then a list is refused.
+    for list in [&["list"][..], &["list", "--json"]] {
+        fails(ocisite().args(list).arg(&site), &["example.com/app", "share so many manifests"]);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::seen::Key;
 
 /// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each
-/// byte of a platform that a root reaches. An image of 200,000 refs, each for twenty platforms with a dozen blobs,
+/// byte of a platform that a sum lists. An image of 200,000 refs, each for twenty platforms with a dozen blobs,
 /// takes half of it.
 pub const MAX_STEPS: u64 = 1 << 28;
 
@@ -56,8 +56,8 @@ pub struct RecordedGraph {
     /// The first is none.
     platforms: Vec<Arc<str>>,
     platform_positions: HashMap<Arc<str>, u32>,
-    /// How many roots were summed up.
-    sums: u32,
+    /// What the roots that were summed up reach.
+    known: HashMap<u32, Reached>,
     steps_left: u64,
 }
 
@@ -92,7 +92,7 @@ impl RecordedGraph {
             subjects: HashMap::new(),
             platforms: vec!["".into()],
             platform_positions: HashMap::new(),
-            sums: 0,
+            known: HashMap::new(),
             steps_left,
         }
     }
@@ -115,25 +115,34 @@ impl RecordedGraph {
         Ok(())
     }
 
-    /// Sums up what a recorded descriptor reaches, itself included.
+    /// Sums up what a recorded descriptor reaches, itself included. Links are followed for the first sum only; the
+    /// platforms count each time, because the caller shows them each time.
     pub fn sum_up(&mut self, root: &Descriptor) -> Result<Reached, SharesTooMuch> {
-        self.sums += 1;
         let root = self.position(root)?;
+        let reached = match self.known.get(&root) {
+            Some(known) => known.clone(),
+            None => self.visit(root)?,
+        };
+        self.step(reached.platforms.iter().map(|platform| platform.len()).sum())?;
+        self.known.insert(root, reached.clone());
+        Ok(reached)
+    }
+
+    fn visit(&mut self, root: u32) -> Result<Reached, SharesTooMuch> {
+        let sum = u32::try_from(self.known.len() + 1).map_err(|_| SharesTooMuch)?;
         let mut reached = Reached { subject: self.subjects.get(&root).cloned(), ..Reached::default() };
         let (mut platforms, mut listed) = (Vec::new(), HashSet::new());
         let mut stack = vec![Link { node: root, platform: 0 }];
         while let Some(Link { node, platform }) = stack.pop() {
             let node = &mut self.nodes[node as usize];
-            if std::mem::replace(&mut node.counted_in, self.sums) == self.sums {
+            if std::mem::replace(&mut node.counted_in, sum) == sum {
                 continue;
             }
             reached.size = reached.size.saturating_add(node.size);
             reached.missing += usize::from(node.is_missing);
             let links = node.links.clone();
             if platform > 0 && listed.insert(platform) {
-                let platform = self.platforms[platform as usize].clone();
-                self.step(platform.len())?;
-                platforms.push(platform);
+                platforms.push(self.platforms[platform as usize].clone());
             }
             self.step(links.len())?;
             // The newest is taken first, so what comes first is pushed last.
@@ -215,6 +224,18 @@ mod tests {
             assert_eq!((reached.size, reached.missing), (50, 1));
             assert_eq!(reached.platforms.iter().map(|it| &**it).collect::<Vec<_>>(), ["linux/b", "linux/a"]);
         }
+    }
+
+    #[test]
+    fn a_root_that_is_summed_up_again_takes_the_bytes_of_its_platforms_again() {
+        // Seven links are recorded, and the root reaches five of them once, and platforms of fourteen bytes twice.
+        let sum_up_twice = |steps| {
+            let (mut graph, [root, _]) = shared(steps)?;
+            Ok((graph.sum_up(&root)?, graph.sum_up(&root)?))
+        };
+        let (first, second) = sum_up_twice(7 + 5 + 2 * 14).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(sum_up_twice(7 + 5 + 2 * 14 - 1), Err(SharesTooMuch));
     }
 
     #[test]
