@@ -22,9 +22,9 @@ pub mod server_config;
 pub mod size;
 pub mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ContextValue;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
@@ -77,12 +77,14 @@ fn print_stop(stop: &clap::Error) -> ExitCode {
     u8::try_from(stop.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// What is wrong, in several lines. An argument, which may be the name of a file from elsewhere, cannot end one.
+/// What is wrong, in several lines. The arguments, which may be names of files from elsewhere, are parsed again in their printed
+/// form, so that none can end a line, wherever clap puts it.
 fn text_of(stop: &clap::Error) -> String {
-    stop.context().fold(stop.render().to_string(), |text, (_, value)| match value {
-        ContextValue::String(argument) => text.replace(argument, &terminal::printable(argument)),
-        _ => text,
-    })
+    let printable = |argument: OsString| terminal::printable(&argument.to_string_lossy()).into_owned();
+    match Cli::try_parse_from(std::env::args_os().map(printable)) {
+        Err(printed) if printed.kind() == stop.kind() => printed.render().to_string(),
+        _ => format!("error: {}", stop.kind()),
+    }
 }
 
 /// Runs the program with the process's arguments.

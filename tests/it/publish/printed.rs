@@ -209,6 +209,14 @@ fn arguments_that_are_none_are_printed_as_text() {
         &["publish", "--jobs", "\u{202e}\nforged"],
         &["publish", "--site", "site", "--link=\u{202e}\nforged"],
         &["resolve", "\u{202e}\nforged"],
+        // An escape sequence before the line feed, which clap drops from its message.
+        &["pull", "--to", "a", "--\u{202e}\u{1b}[m\nforged"],
+        &["\u{202e}\u{1b}[m\nforged"],
+        &["list", "site", "\u{202e}\u{1b}[m\nforged"],
+        &["publish", "--jobs", "\u{202e}\u{1b}[m\nforged"],
+        &["pull", "--to", "a", "--platform", "\u{202e}\u{1b}[m\nforged", "example.com/app"],
+        &["pull", "--max-size", "\u{202e}\u{1b}[m\nforged"],
+        &["publish", "--link", "\u{202e}\u{1b}[m\nforged"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
