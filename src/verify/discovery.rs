@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::rule;
 use super::source::{DeclaredType, Document, Source};
 use super::templates::{self, CasEngines, Setting};
@@ -29,7 +29,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Reads the object. `images` are tried with its templates. None: there is nothing to go on with.
-    pub fn read(source: &dyn Source, images: &[ImageName], findings: &mut Vec<Finding>) -> Option<Discovery> {
+    pub fn read(source: &dyn Source, images: &[ImageName], findings: &mut Collected) -> Option<Discovery> {
         // Of all images, one with a slash in its path tries the templates hardest.
         let image = images.iter().find(|image| image.path().contains('/')).or(images.first()).cloned();
         let image = &image.or_else(|| ImageName::parse("example.com/any").ok())?;
@@ -54,12 +54,12 @@ impl Discovery {
             }
         };
         let setting = Setting { source, document: &document.url, object: WELL_KNOWN_PATH, image };
-        let wrong = findings.len();
+        let before = findings.total();
         let index = templates::read(setting, object.get("refEngines"), "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
         let cas = templates::read(setting, object.get("casEngines"), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
         if index.is_empty() {
             // What is wrong with the engines it has says it already.
-            if findings.len() == wrong {
+            if findings.total() == before {
                 let expected = format!("a ref engine with the protocol {INDEX_TEMPLATE_PROTOCOL}");
                 findings.push(Finding::new(&rule::REF_ENGINE_MISSING, WELL_KNOWN_PATH, expected, "none"));
             }
@@ -82,7 +82,7 @@ impl Discovery {
     }
 
     /// Compares with what the site says of itself.
-    pub fn compare(&self, settings: &Settings, findings: &mut Vec<Finding>) {
+    pub fn compare(&self, settings: &Settings, findings: &mut Collected) {
         let cas = self.cas.first().is_none_or(|cas| *cas == settings.cas_template);
         for (is_same, found, expected) in [
             (self.index.first() == Some(&settings.index_template), self.index.first(), &settings.index_template),
@@ -101,7 +101,7 @@ fn chain_of(error: &json::JsonError) -> String {
 }
 
 /// Checks how a document of discovery is served.
-pub fn check_type(document: &Document, expected: &str, object: &str, findings: &mut Vec<Finding>) {
+pub fn check_type(document: &Document, expected: &str, object: &str, findings: &mut Collected) {
     let found = match &document.content_type {
         DeclaredType::Unavailable => return,
         DeclaredType::Missing => "no Content-Type".to_string(),

@@ -77,13 +77,13 @@ impl Serialize for Finding {
 #[derive(Debug, Default)]
 pub struct Findings(Mutex<Collected>);
 
-/// Findings in a fixed order, and how many more there were.
+/// The first findings of each rule, and how many more there were. Everything that checks pushes to one, because a site decides how
+/// many findings it has.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// The findings: those of the site first, then image by image, errors first.
-    pub findings: Vec<Finding>,
+    findings: Vec<Finding>,
     /// How many there were of each rule.
-    pub counts: BTreeMap<&'static str, usize>,
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl Findings {
@@ -97,10 +97,15 @@ impl Findings {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
+    /// Adds all that was collected.
+    pub fn merge(&self, collected: Collected) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(collected);
+    }
+
     /// Adds all that was collected of an image.
     pub fn add_image(&self, image: &str, mut collected: Collected) {
         collected.findings.iter_mut().for_each(|finding| finding.image = Some(image.into()));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(collected);
+        self.merge(collected);
     }
 
     /// All of them, sorted: the order in which threads found them leaves no trace.
@@ -149,6 +154,26 @@ impl Collected {
         }
     }
 
+    /// The first kept finding of a rule.
+    pub fn find_mut(&mut self, rule: &Rule) -> Option<&mut Finding> {
+        self.findings.iter_mut().find(|finding| finding.rule == rule)
+    }
+
+    /// The kept findings; of the whole site those of the site come first, then image by image, errors first.
+    pub fn into_findings(self) -> Vec<Finding> {
+        self.findings
+    }
+
+    /// How many are kept.
+    pub fn kept(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// How many were added.
+    pub fn total(&self) -> usize {
+        self.counts.values().sum()
+    }
+
     /// Whether there is an error among them.
     pub fn has_error(&self) -> bool {
         self.count(Severity::Error) > 0
@@ -162,7 +187,7 @@ impl Collected {
 
     /// How many were counted and not kept.
     pub fn left_out(&self) -> usize {
-        self.counts.values().sum::<usize>() - self.findings.len()
+        self.total() - self.kept()
     }
 }
 

@@ -139,9 +139,7 @@ impl Index<'_> {
             return engines.clone();
         }
         let setting = Setting { source: self.source, document: self.url, object: place, image: self.image };
-        let mut wrong = Vec::new();
-        let engines = self.engines.of_descriptor(setting, descriptor, &mut wrong);
-        findings.extend(wrong);
+        let engines = self.engines.of_descriptor(setting, descriptor, findings);
         if known.len() < REMEMBERED_ENGINES {
             known.insert(list, engines.clone());
         }

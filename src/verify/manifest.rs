@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::index::descriptor_finding;
 use super::rule;
 use oci_discovery::digest::Digest;
@@ -62,7 +62,7 @@ impl Described {
 }
 
 /// Checks a manifest. What it links to, and what is wrong with it short of that; or why it links to nothing.
-pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(Links, Vec<Finding>), Box<Finding>> {
+pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(Links, Collected), Box<Finding>> {
     let wrong = |expected: &str, found: String| Box::new(Finding::new(&rule::MANIFEST_FORM, object, expected, found));
     let links = manifest::links(&described.media_type, bytes).map_err(|error| match &error {
         ManifestError::Descriptor { field, source } => {
@@ -75,7 +75,7 @@ pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(L
         }
         ManifestError::Json(error) => wrong("a manifest", format!("none: {}", chain(error))),
     })?;
-    let mut findings = Vec::new();
+    let mut findings = Collected::default();
     if !media_type::holds_descriptors(&described.media_type) {
         return Ok((links, findings));
     }
@@ -86,7 +86,7 @@ pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(L
     let version = document.get("schemaVersion");
     if has_version && version.and_then(Value::as_u64) != Some(2) {
         let found = version.map_or("nothing".into(), Value::to_string);
-        findings.extend([*wrong("\"schemaVersion\" to be 2", found)]);
+        findings.push(*wrong("\"schemaVersion\" to be 2", found));
     }
     let own = document.get("mediaType").filter(|own| own.as_str() != Some(&described.media_type));
     if let Some(own) = own {

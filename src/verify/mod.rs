@@ -60,7 +60,7 @@ pub use request::{Directory, Options};
 use deep::Readings;
 use discovery::Discovery;
 use files::{Files, Tree};
-use finding::{Finding, Findings};
+use finding::{Collected, Finding, Findings};
 use known::{ResolvedSettings, Stop, unusable_description};
 use report::Report;
 use server::Server;
@@ -102,12 +102,12 @@ pub fn verify_directory(
         tree::look_at_files(root, map.as_ref().filter(|_| knows_cas), &findings).map_err(StoreError::from)?;
         tree::look_for_leftovers(root, &findings);
     }
-    let mut wrong = Vec::new();
+    let mut wrong = Collected::default();
     let discovery = Discovery::read(&files, &images, &mut wrong);
     if let (Some(discovery), Some(map), true) = (&discovery, &map, is_described) {
         discovery.compare(map.settings(), &mut wrong);
     }
-    findings.extend(wrong);
+    findings.merge(wrong);
     let Some(discovery) = discovery else { return Ok(Report::stopped(site, findings)) };
     let has_registry = is_described && map.as_ref().is_some_and(|map| map.settings().views.registry);
     if let Some(image) = images.first().filter(|_| has_registry) {
@@ -182,12 +182,12 @@ pub fn verify_url(
     };
     let mut server = Server::new(client_for(&images)?, url.clone());
     server.origins = origins;
-    let mut wrong = Vec::new();
+    let mut wrong = Collected::default();
     let discovery = Discovery::read(&server, &images, &mut wrong);
-    findings.extend(wrong);
+    findings.merge(wrong);
     let Some(discovery) = discovery else { return Ok(Report::stopped(url.to_string(), findings)) };
     let counts = walk(&server, &discovery, &findings, has_registry, &images, options, progress).counts;
-    findings.extend(probes::try_server(&server, &discovery, has_registry, &images));
+    findings.merge(probes::try_server(&server, &discovery, has_registry, &images));
     Ok(Report::new(url.to_string(), images, counts, options.deep, findings))
 }
 

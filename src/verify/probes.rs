@@ -29,8 +29,8 @@ const SHORTEST_BLOB_AGE: u64 = 24 * 60 * 60;
 const TRIED_IMAGES: usize = 10;
 
 /// Tries a server. Findings of one rule are told once, with all that they were found on.
-pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, images: &[ImageName]) -> Vec<Finding> {
-    let mut probe = Probe { server, findings: Vec::new() };
+pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, images: &[ImageName]) -> Collected {
+    let mut probe = Probe { server, findings: Collected::default() };
     if let Some(image) = images.first() {
         let subject =
             Subject::document("the ref-engines object", server.ref_engines_url(image), media_type::REF_ENGINES);
@@ -112,12 +112,12 @@ impl Subject {
 
 struct Probe<'a> {
     server: &'a Server,
-    findings: Vec<Finding>,
+    findings: Collected,
 }
 
 impl Probe<'_> {
     fn push(&mut self, rule: &'static Rule, label: &str, expected: impl Into<String>, found: impl Into<String>) {
-        match self.findings.iter_mut().find(|finding| finding.rule == rule) {
+        match self.findings.find_mut(rule) {
             Some(finding) => finding.object = format!("{}, {label}", finding.object),
             None => self.findings.push(Finding::new(rule, label, expected, found)),
         }

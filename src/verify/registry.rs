@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::rule;
 use super::source::{DeclaredType, Document, Fault, Source};
 use crate::site::path::PathError;
@@ -45,10 +45,10 @@ pub fn check_ping(source: &dyn Source, image: &ImageName) -> Option<Finding> {
 #[derive(Debug, Default)]
 pub struct Wrong {
     /// What is wrong in any case.
-    pub findings: Vec<Finding>,
+    pub findings: Collected,
     /// What is wrong if the site still lists the image: a removal takes the image out of the site's description, then the
     /// repository's documents away, and then the index.
-    pub if_listed: Vec<Finding>,
+    pub if_listed: Collected,
 }
 
 /// Why there are no tags.
@@ -167,7 +167,7 @@ impl<'a> Repository<'a> {
         }
     }
 
-    fn check_type(&self, document: &Document, object: &str, expected: &str, findings: &mut Vec<Finding>) {
+    fn check_type(&self, document: &Document, object: &str, expected: &str, findings: &mut Collected) {
         let found = match &document.content_type {
             DeclaredType::Unavailable => return,
             DeclaredType::Type(found) if found.media_type == expected => return,
@@ -178,7 +178,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Web servers learn a manifest's type from the name under which it lies a second time.
-    fn check_typed(&self, tag: &Tag, bytes: &[u8], findings: &mut Vec<Finding>) {
+    fn check_typed(&self, tag: &Tag, bytes: &[u8], findings: &mut Collected) {
         let Some(Ok(path)) = registry::typed_manifest_path(self.name(), &tag.name, &tag.media_type) else { return };
         let object = self.source.object(&self.url(&path));
         match self.read(&path, &tag.media_type, MAX_MANIFEST_BYTES) {
@@ -229,7 +229,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Checks that the list of what refers to a digest has these referrers.
-    pub fn check_referrers(&self, subject: &Digest, referrers: &BTreeSet<Digest>, findings: &mut Vec<Finding>) {
+    pub fn check_referrers(&self, subject: &Digest, referrers: &BTreeSet<Digest>, findings: &mut Collected) {
         let Ok(path) = registry::referrers_path(self.name(), subject) else { return };
         let object = self.source.object(&self.url(&path));
         let (listed, document) = match self.read(&path, media_type::INDEX, MAX_INDEX_BYTES) {

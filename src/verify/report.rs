@@ -56,7 +56,7 @@ impl Report {
             blobs: counts.blobs.load(Relaxed),
             bytes: counts.bytes.load(Relaxed),
             left_out: collected.left_out(),
-            findings: collected.findings,
+            findings: collected.into_findings(),
         }
     }
 

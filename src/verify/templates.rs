@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use url::Url;
 
-use super::finding::Finding;
+use super::finding::{Collected, Finding};
 use super::rule::{self, Rule};
 use super::source::Source;
 use oci_discovery::digest::{Algorithm, Digest};
@@ -35,7 +35,7 @@ pub fn read(
     list: Option<&Value>,
     field: &'static str,
     protocol: &str,
-    findings: &mut Vec<Finding>,
+    findings: &mut Collected,
 ) -> Vec<Template> {
     let mut remarks = Remarks::default();
     let engines = read_list(list, field, protocol, &Arc::new(setting.document.clone()), &mut remarks);
@@ -65,7 +65,7 @@ fn engine_finding(object: &str, remark: &Remark) -> Option<Finding> {
     }
 }
 
-fn parse(setting: Setting<'_>, field: &str, uri: Option<&Value>, findings: &mut Vec<Finding>) -> Option<Template> {
+fn parse(setting: Setting<'_>, field: &str, uri: Option<&Value>, findings: &mut Collected) -> Option<Template> {
     let object = format!("{}, {field}", setting.object);
     let wrong = |found| Finding::new(&rule::TEMPLATE_SYNTAX, object.clone(), "a URI template (RFC 6570)", found);
     let Some(Value::String(text)) = uri else {
@@ -86,7 +86,7 @@ fn parse(setting: Setting<'_>, field: &str, uri: Option<&Value>, findings: &mut 
 }
 
 /// What can be said of a template by itself, and by trying it.
-fn check(setting: Setting<'_>, object: &str, field: &str, template: &Template, findings: &mut Vec<Finding>) {
+fn check(setting: Setting<'_>, object: &str, field: &str, template: &Template, findings: &mut Collected) {
     let mut push = |rule: &'static Rule, expected: &str, found: String| {
         findings.push(Finding::new(rule, object, expected, found));
     };
@@ -161,7 +161,7 @@ impl CasEngines {
         self: &Arc<CasEngines>,
         setting: Setting<'_>,
         descriptor: &Descriptor,
-        findings: &mut Vec<Finding>,
+        findings: &mut Collected,
     ) -> Arc<CasEngines> {
         let Some(list) = descriptor.property("casEngines") else { return self.clone() };
         let templates = read(setting, Some(&list), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);

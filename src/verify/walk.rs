@@ -39,7 +39,8 @@ use oci_discovery::template::name_variables;
 
 /// How often an image is looked at again because it changed meanwhile.
 const MAX_ATTEMPTS: usize = 5;
-/// So many findings are held back before the description is read again. They take a few megabytes.
+/// So many findings are held back before the description is read again. They take a few megabytes, and of one image only the
+/// kept ones count.
 pub const MAX_HELD: usize = 16 * 1024;
 
 /// Walks a site.
@@ -64,7 +65,15 @@ pub struct Walk<'a> {
     /// Whether a part of a graph could not be followed, so that what was not reached may be needed still.
     pub is_incomplete: AtomicBool,
     /// Findings that count only if the site still lists their images.
-    pub held: Mutex<Vec<(ImageName, Finding)>>,
+    pub held: Mutex<Held>,
+}
+
+/// Findings that are held back, image by image.
+#[derive(Debug, Default)]
+pub struct Held {
+    images: Vec<(ImageName, Collected)>,
+    /// How many findings are kept in memory.
+    kept: usize,
 }
 
 /// How much was looked at.
@@ -87,7 +96,7 @@ pub struct Image {
     seen: Seen,
     findings: Mutex<Collected>,
     /// Findings that count only if the site still lists the image.
-    held: Mutex<Vec<Finding>>,
+    held: Mutex<Collected>,
     /// Its indexes, and what of their bytes tells a change.
     indexes: Mutex<Vec<(Url, Option<Key>)>>,
     entries: AtomicU64,
@@ -199,7 +208,7 @@ impl Walk<'_> {
         self.referrers(image);
         let mut findings = std::mem::take(&mut *lock(&image.findings));
         let held = std::mem::take(&mut *lock(&image.held));
-        if (findings.has_error() || !held.is_empty()) && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
+        if (findings.has_error() || held.total() > 0) && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
             next.root(Task::Image(image.name.clone(), image.attempt + 1));
             return;
         }
@@ -230,29 +239,32 @@ impl Walk<'_> {
     }
 
     /// Holds findings back until it is known whether the site still lists the image.
-    fn hold(&self, image: &ImageName, findings: Vec<Finding>) {
-        if findings.is_empty() {
+    fn hold(&self, image: &ImageName, findings: Collected) {
+        if findings.total() == 0 {
             return;
         }
         let mut held = lock(&self.held);
-        held.extend(findings.into_iter().map(|finding| (image.clone(), finding)));
-        if held.len() >= MAX_HELD {
+        held.kept += findings.kept();
+        held.images.push((image.clone(), findings));
+        if held.kept >= MAX_HELD {
             self.settle(&mut held);
         }
     }
 
     /// Reports those of the findings that were held back whose images the site lists still.
-    fn settle(&self, held: &mut Vec<(ImageName, Finding)>) {
-        let held = std::mem::take(held);
-        if held.is_empty() {
+    fn settle(&self, held: &mut Held) {
+        let Held { images, .. } = std::mem::take(held);
+        if images.is_empty() {
             return;
         }
         // Where the description cannot be read, nothing says that an image was removed.
         let description = self.source.description();
-        let listed = description.and_then(|text| listed_of(text, held.iter().map(|(image, _)| image)));
-        let is_listed = |image: &ImageName| listed.as_ref().is_none_or(|listed| listed.contains(image));
-        let counting = held.iter().filter(|(image, _)| is_listed(image));
-        self.findings.extend(counting.map(|(image, finding)| finding.clone().of(image.as_str())));
+        let listed = description.and_then(|text| listed_of(text, images.iter().map(|(image, _)| image)));
+        for (image, findings) in &images {
+            if listed.as_ref().is_none_or(|listed| listed.contains(image)) {
+                self.findings.add_image(image.as_str(), findings.clone());
+            }
+        }
     }
 
     /// Reads the indexes that the ref engines give for an image.
@@ -317,9 +329,9 @@ impl Walk<'_> {
     fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, next: &mut Next<Task>) {
         let object = self.source.object(&document.url);
         let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
-        let mut wrong = Vec::new();
+        let mut wrong = Collected::default();
         check_type(document, media_type::INDEX, &object, &mut wrong);
-        image.extend(wrong);
+        image.merge(wrong);
         let mut findings = Collected::default();
         let mut refs = self.repository(image).map(|repository| (repository, Refs::default()));
         index.read(&document.bytes, &mut findings, &mut |entry| {
@@ -335,7 +347,7 @@ impl Walk<'_> {
         if findings.has_error() {
             image.give_up_on_completeness();
         }
-        lock(&image.findings).merge(findings);
+        image.merge(findings);
         if let Some((repository, refs)) = refs {
             let mut wrong = Wrong::default();
             let listed = repository.check_list(&refs.names(), &mut wrong);
@@ -361,11 +373,11 @@ impl Walk<'_> {
     fn referrers(&self, image: &Image) {
         let referrers = std::mem::take(&mut *lock(&image.referrers));
         let Some(repository) = self.repository(image) else { return };
-        let mut wrong = Vec::new();
+        let mut wrong = Collected::default();
         for (subject, referrers) in &referrers {
             repository.check_referrers(subject, referrers, &mut wrong);
         }
-        image.extend(wrong);
+        image.merge(wrong);
     }
 
     fn node(&self, image: &Arc<Image>, node: Node, next: &mut Next<Task>) {
@@ -503,7 +515,7 @@ impl Walk<'_> {
         let Some(bytes) = self.bytes(image, node, url) else { return };
         match manifest::check(described, &object, &bytes) {
             Ok((links, findings)) => {
-                lock(&image.findings).extend(findings);
+                image.merge(findings);
                 self.descend(image, node, url, links, next);
             }
             Err(finding) => {
@@ -517,7 +529,7 @@ impl Walk<'_> {
         let object = self.source.object(url);
         let setting = Setting { source: self.source, document: url, object: &object, image: &image.name };
         let referrer = node.described.digest.to_string();
-        let mut findings = Vec::new();
+        let mut findings = Collected::default();
         let mut push = |descriptor: Descriptor, role| {
             let engines = node.engines.of_descriptor(setting, &descriptor, &mut findings);
             let described = Described::new(descriptor);
@@ -537,7 +549,7 @@ impl Walk<'_> {
             }
             push(subject, Role::Subject);
         }
-        lock(&image.findings).extend(findings);
+        image.merge(findings);
     }
 
     /// Compares an image's config with what the descriptor of its manifest says of the platform.
@@ -607,9 +619,13 @@ impl Image {
         lock(&self.findings).extend(findings);
     }
 
+    fn merge(&self, findings: Collected) {
+        lock(&self.findings).merge(findings);
+    }
+
     fn extend_with(&self, wrong: Wrong) {
-        self.extend(wrong.findings);
-        lock(&self.held).extend(wrong.if_listed);
+        self.merge(wrong.findings);
+        lock(&self.held).merge(wrong.if_listed);
     }
 
     /// One more task of the image.

@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::program::{Verified, ocisite};
-use crate::client::images::{cas_engine, descriptor, encoded, ref_engine, tagged};
+use crate::client::images::{self, cas_engine, descriptor, encoded, entry, ref_engine, tagged};
 use crate::client::server::{Answer, INDEX, REF_ENGINES, Server, WELL_KNOWN};
+use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::fails;
 
 /// A site with `example.com/app#1.0` at a server, and the manifest's place there.
@@ -150,4 +151,33 @@ fn wrong_entries_without_end_are_counted_and_not_listed() {
     let verified = Verified::of(ocisite().args(args(&server, "30")).arg("--json"));
     assert_eq!(verified.report["errors"], 100_001);
     assert_eq!(verified.report["leftOut"], 99_001);
+}
+
+/// A site whose blobs are below a long path, with an index of so many children; each child has sixteen entries in `casEngines`.
+fn with_engines_of_children(children: usize, engines: &Value) -> Server {
+    let server = Server::start();
+    let path = format!("/cas/{{encoded}}/{}", "x".repeat(900));
+    let object = json!({"refEngines": [ref_engine("/index/{+path}")], "casEngines": [cas_engine(&path)]});
+    server.answer(WELL_KNOWN, Answer::ref_engines(object));
+    let blob = |media_type, bytes: &[u8]| {
+        server.answer(&path.replace("{encoded}", &encoded(bytes)), Answer::blob(bytes));
+        descriptor(media_type, bytes)
+    };
+    let child = entry(&blob("a/b", b"child"), json!({"casEngines": engines}));
+    let index = json!({"schemaVersion": 2, "manifests": vec![child; children]});
+    let index = blob(images::INDEX, index.to_string().as_bytes());
+    server.with_index("app", &[tagged(&index, "1.0")]);
+    server
+}
+
+#[test]
+fn malformed_engines_without_end_are_counted_and_not_kept() {
+    // Given an index of many children, and nothing but malformed engines for each.
+    let server = with_engines_of_children(10_000, &vec![0; 16].into());
+    // When it is verified with memory for the program and a thousand findings.
+    let mut verify = ocisite_within(64 * MIB);
+    verify.args(args(&server, "30")).args(["--jobs", "1", "--json"]);
+    let verified = Verified::of(&mut verify);
+    // Then all are counted, and a thousand are kept.
+    assert_eq!(verified.report["leftOut"], 159_000);
 }
