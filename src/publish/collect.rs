@@ -462,17 +462,13 @@ fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> 
 
 /// Several entries may share a ref when each is for a platform of its own.
 fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(), CollectError> {
-    let mut refs: HashMap<&str, Vec<&PublishedEntry>> = HashMap::with_capacity(image.entries.len());
+    let mut refs: HashMap<&str, ByPlatform> = HashMap::with_capacity(image.entries.len());
     for entry in &image.entries {
         let Some(reference) = entry.reference.as_deref() else { continue };
         let others = refs.entry(reference).or_default();
-        let platform = entry.platform.as_ref();
-        let meets = |other: &&&PublishedEntry| {
-            let theirs = other.platform.as_ref();
-            other.digest != entry.digest && (platform.is_none() || theirs.is_none() || platform == theirs)
-        };
-        if let Some(other) = others.iter().find(meets) {
+        if let Some(other) = other_content(others, entry) {
             let path = |entry: &PublishedEntry| gathered.layouts[entry.layout].path().to_path_buf();
+            let platform = entry.platform.as_ref();
             return Err(CollectError::SameRef {
                 image: image.name.clone(),
                 reference: reference.into(),
@@ -483,9 +479,23 @@ fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(
                 second_digest: entry.digest.clone(),
             });
         }
-        others.push(entry);
+        others.entry(entry.platform.as_deref()).or_insert(entry);
     }
     Ok(())
+}
+
+/// The first entry of a ref for each platform; None: the entry for every platform.
+type ByPlatform<'a> = BTreeMap<Option<&'a Platform>, &'a PublishedEntry>;
+
+/// An entry with different content for the platform of an entry. Of the entries of one ref, the first one for every platform is
+/// compared with all others, and each further one with that.
+fn other_content<'a>(others: &ByPlatform<'a>, entry: &PublishedEntry) -> Option<&'a PublishedEntry> {
+    let differs = |other: &&PublishedEntry| other.digest != entry.digest;
+    let at = |platform| others.get(&platform).copied();
+    match (entry.platform.as_deref(), at(None)) {
+        (None, None) => others.values().copied().find(differs),
+        (platform, every) => every.into_iter().chain(at(platform)).find(differs),
+    }
 }
 
 #[cfg(test)]

@@ -360,6 +360,27 @@ fn the_same_ref_twice_with_different_content() {
 }
 
 #[test]
+fn a_ref_for_some_platforms_and_for_every_platform() {
+    let directory = TempDir::new().unwrap();
+    // Given images for two platforms, and an artifact, which is for every platform.
+    let entries = |layout: &Layout| {
+        let image =
+            |architecture| layout.image_with(architecture, json!({"os": "linux", "architecture": architecture}));
+        let config = layout.blob("application/x-config", "{}");
+        let artifact = layout.document(MANIFEST, &json!({"schemaVersion": 2, "config": config, "layers": []}));
+        [image("amd64"), image("arm64"), artifact]
+    };
+    for order in [[0, 1, 2], [2, 0, 1], [0, 2, 1]] {
+        let mut layout = Layout::new(directory.path().join("layout"));
+        let entries = entries(&layout);
+        // When they have one ref, in whatever order, then they are refused.
+        order.iter().for_each(|position| layout.add("1.0", entries[*position].clone()));
+        refuse(&layout.path, &["example.com/app#1.0", "twice with different content"]);
+        std::fs::remove_dir_all(&layout.path).unwrap();
+    }
+}
+
+#[test]
 fn a_ref_that_the_layout_does_not_have() {
     let directory = TempDir::new().unwrap();
     let mut layout = Layout::of_image(directory.path().join("layout"), "one");
