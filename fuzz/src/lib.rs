@@ -20,7 +20,7 @@ use oci_discovery::template::{Template, digest_variables, name_variables};
 use ocisite::layout::Layout;
 use ocisite::root::Root;
 use ocisite::serve::computed::Computations;
-use ocisite::serve::preview::Preview;
+use ocisite::serve::preview::{Preview, SharedMap};
 use ocisite::serve::range::{self, Range};
 use ocisite::serve::request_path;
 use ocisite::serve::respond::{Request, respond};
@@ -194,7 +194,7 @@ const SECRET: &[u8] = b"a secret beside the site";
 /// A site in a temporary directory.
 struct Served {
     root: Root,
-    map: SiteMap,
+    map: SharedMap,
     _directory: TempDir,
 }
 
@@ -218,6 +218,7 @@ fn served() -> Served {
     write("site/.well-known/oci-host-ref-engines", b"{}");
     std::os::unix::fs::symlink("../../secret", site.join("oci-index/link")).unwrap();
     let map = map(Preset::Cas.index_template(), Preset::Cas.cas_template(), "example.com").unwrap();
+    let map = SharedMap::new(map);
     Served { root: Root::open(&site).unwrap(), map, _directory: directory }
 }
 

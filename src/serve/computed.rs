@@ -21,6 +21,7 @@ use super::client::has_left;
 use super::file_reader::{self, FileReader};
 use oci_discovery::digest::{Algorithm, Hasher};
 use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::seen::Key;
 
 /// How many documents are kept. Each has an open file.
 pub const MAX_KEPT: usize = 32;
@@ -66,7 +67,7 @@ pub struct Computations {
 #[derive(Default)]
 struct State {
     /// Those in progress, those kept, and some that have ended.
-    jobs: HashMap<(Version, Vec<String>), Weak<Job>>,
+    jobs: HashMap<(Version, Key), Weak<Job>>,
     /// The latest at the back.
     kept: VecDeque<Arc<Job>>,
 }
@@ -89,11 +90,11 @@ impl fmt::Debug for Computations {
 }
 
 impl Computations {
-    /// The document that `write` computes from a file. `what` tells the document from all others of the file.
+    /// The document that `write` computes from a file. `what` is the key of all that it depends on besides.
     pub fn get(
         &self,
         file: &Arc<File>,
-        what: Vec<String>,
+        what: Key,
         client: Option<&TcpStream>,
         write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
     ) -> Result<Computed, ComputeError> {
@@ -261,7 +262,7 @@ mod tests {
     ) -> Result<Computed, ComputeError> {
         let file = Arc::new(tempfile::tempfile().unwrap());
         file.set_len(1 << 40).unwrap();
-        computations.get(&file, vec![], client, write)
+        computations.get(&file, 0, client, write)
     }
 
     #[test]

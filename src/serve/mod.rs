@@ -38,12 +38,14 @@ use crate::store::site::{self, SiteError};
 use client::Client;
 use computed::Computations;
 use gate::Gate;
-use preview::Preview;
+use preview::{Preview, SharedMap};
 use respond::{Request, Response};
 use workers::Workers;
 
 /// How long a server that was told to stop goes on sending what it has begun to send.
 const GRACE: Duration = Duration::from_secs(10);
+/// The most hosts of the site that a message names.
+const MAX_NAMED_HOSTS: usize = 8;
 
 /// Why a site cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +131,7 @@ struct ServedSite {
 #[derive(Clone)]
 struct Current {
     root: Arc<Root>,
-    map: Arc<SiteMap>,
+    map: SharedMap,
     /// When the description was written that the map was made from.
     modified: Option<SystemTime>,
 }
@@ -137,7 +139,7 @@ struct Current {
 impl ServedSite {
     fn open(path: &Path) -> Result<ServedSite, ServeError> {
         let root = Root::open(path).map_err(|_| ServeError::NotASite { path: path.into() })?;
-        let current = Current { modified: modified(&root), map: Arc::new(read_map(path)?), root: Arc::new(root) };
+        let current = Current { modified: modified(&root), map: read_map(path)?, root: Arc::new(root) };
         Ok(ServedSite { path: path.into(), current: Mutex::new(current), computations: Computations::default() })
     }
 
@@ -152,7 +154,7 @@ impl ServedSite {
         if now != current.modified
             && let Ok(map) = read_map(&self.path)
         {
-            (current.modified, current.map) = (now, Arc::new(map));
+            (current.modified, current.map) = (now, map);
         }
         current.clone()
     }
@@ -163,6 +165,7 @@ impl ServedSite {
         let hosts = &map.settings().hosts;
         match &request.host {
             Some(host) if is_local && !host::is_served(host, hosts) => {
+                let hosts = &hosts[..hosts.len().min(MAX_NAMED_HOSTS)];
                 let message = format!(
                     "this preview answers for localhost and for {}, not for {host:?}: open it under one of these names \
                      (a reverse proxy has to send one as Host)",
@@ -182,10 +185,10 @@ fn modified(root: &Root) -> Option<SystemTime> {
     Some(root.file_status(DESCRIPTION).ok()??.modified())
 }
 
-fn read_map(root: &Path) -> Result<SiteMap, ServeError> {
+fn read_map(root: &Path) -> Result<SharedMap, ServeError> {
     let store = DirectoryStore::new(root, LinkMode::Copy, true)?;
-    let description = site::description(&store)?.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
-    Ok(SiteMap::new(description.settings)?)
+    let settings = site::settings(&store)?.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
+    Ok(SharedMap::new(SiteMap::new(settings)?))
 }
 
 impl Server {

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use super::request_path::RequestPathError;
 use crate::root::{FileError, Root};
 use crate::site::path::{PRIVATE_DIRECTORY, PathError};
 use crate::site::{Kind, SiteMap, SitePath};
+use oci_discovery::seen::{Key, key};
 
 /// What can be sent: a file, and what identifies its bytes.
 #[derive(Debug)]
@@ -45,11 +47,35 @@ pub struct Preview<'a> {
     /// The site's directory.
     pub root: &'a Root,
     /// What lives where.
-    pub map: &'a SiteMap,
+    pub map: &'a SharedMap,
     /// Documents that are computed.
     pub computations: &'a Computations,
     /// The client. None: it cannot leave.
     pub client: Option<&'a TcpStream>,
+}
+
+/// The map of a site, shared by requests and by computations, with a key of its hosts: they may be too many to be copied or hashed
+/// for each request.
+#[derive(Clone, Debug)]
+pub struct SharedMap {
+    map: Arc<SiteMap>,
+    hosts_key: Key,
+}
+
+impl SharedMap {
+    /// Shares a map.
+    pub fn new(map: SiteMap) -> SharedMap {
+        let hosts: Vec<&str> = map.settings().hosts.iter().map(String::as_str).collect();
+        SharedMap { hosts_key: key(&hosts), map: Arc::new(map) }
+    }
+}
+
+impl Deref for SharedMap {
+    type Target = SiteMap;
+
+    fn deref(&self) -> &SiteMap {
+        &self.map
+    }
 }
 
 /// Why there is nothing to send.
@@ -98,22 +124,21 @@ impl Preview<'_> {
     /// A document with its templates made local.
     fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
         let Some(templates) = local::templates(&found.kind) else { return Ok(found) };
-        let hosts = self.map.settings().hosts.clone();
-        let what = [vec![format!("{:?}", found.kind)], hosts.clone()].concat();
-        let computed = self.compute(&found, what, move |source, out| {
-            local::write(&source, templates, &hosts, out).map(|()| String::new())
+        let (map, hosts) = (Arc::clone(&self.map.map), self.map.hosts_key.to_string());
+        let computed = self.compute(&found, &["local", &format!("{:?}", found.kind), &hosts], move |source, out| {
+            local::write(&source, templates, &map.settings().hosts, out).map(|()| String::new())
         })?;
         Ok(found.with(computed))
     }
 
-    /// What `write` computes from a file; see [`Computations::get`].
+    /// What `write` computes from a file. `what` says all that it depends on besides; see [`Computations::get`].
     pub fn compute(
         &self,
         found: &Representation,
-        what: Vec<String>,
+        what: &[&str],
         write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
     ) -> Result<Computed, ComputeError> {
-        self.computations.get(&found.file, what, self.client, write)
+        self.computations.get(&found.file, key(what), self.client, write)
     }
 
     /// Opens a regular file of the site. A site has no links, so none is followed.

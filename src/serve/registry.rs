@@ -78,7 +78,7 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
     };
     let digest = match Digest::parse(reference) {
         Ok(digest) => digest.to_string(),
-        Err(_) => preview.compute(&found, vec!["digest".into()], |source, _| digest_of(source))?.note,
+        Err(_) => preview.compute(&found, &["digest"], |source, _| digest_of(source))?.note,
     };
     found.etag = format!("\"{digest}\"");
     found.headers.push(("Docker-Content-Digest", digest));
@@ -108,8 +108,9 @@ fn tags(preview: &Preview, name: &str, query: &Query) -> Result<Representation, 
     }
     let max = query.n.unwrap_or(MAX_TAGS).min(MAX_TAGS);
     let page = TagsPage { empty: registry::tags_list(name, &[]), after: query.last.clone().unwrap_or_default(), max };
-    let what = vec!["tags".into(), name.into(), page.after.clone(), max.to_string()];
-    let computed = preview.compute(&found, what, move |source, out| page.write(source, out))?;
+    let (after, limit) = (page.after.clone(), max.to_string());
+    let computed =
+        preview.compute(&found, &["tags", name, &after, &limit], move |source, out| page.write(source, out))?;
     if !computed.note.is_empty() {
         let link = format!("</v2/{name}/tags/list?n={max}&last={}>; rel=\"next\"", computed.note);
         found.headers.push(("Link", link));
@@ -196,9 +197,9 @@ fn referrers(preview: &Preview, name: &str, digest: &Digest, query: &Query) -> R
         Err(_) => preview.open(&registry::no_referrers_path()?, Kind::Referrers)?,
     };
     let Some(wanted) = &query.artifact_type else { return Ok(found) };
-    let (what, wanted) = (vec!["referrers".into(), wanted.clone()], wanted.clone());
+    let (what, wanted) = (["referrers", wanted], wanted.clone());
     let computed = preview
-        .compute(&found, what, move |source, out| write_referrers(&source, &wanted, out).map(|()| String::new()))?;
+        .compute(&found, &what, move |source, out| write_referrers(&source, &wanted, out).map(|()| String::new()))?;
     found.headers.push(("OCI-Filters-Applied", "artifactType".into()));
     Ok(found.with(computed))
 }

@@ -198,6 +198,7 @@ mod tests {
     use super::*;
     use crate::root::Root;
     use crate::serve::computed::Computations;
+    use crate::serve::preview::SharedMap;
     use crate::site::{Preset, Settings, SiteMap, settings::Views};
     use oci_discovery::template::Template;
 
@@ -209,7 +210,7 @@ mod tests {
             origins: vec![],
             views: Views::default(),
         };
-        let map = SiteMap::new(settings).unwrap();
+        let map = SharedMap::new(SiteMap::new(settings).unwrap());
         let (root, computations) = (Root::open(root).unwrap(), Computations::default());
         respond(&Preview { root: &root, map: &map, computations: &computations, client: None }, request)
     }

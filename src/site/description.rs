@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufReader, Read};
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Settings;
@@ -44,7 +44,7 @@ pub enum DescriptionError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct Document<I = Vec<ImageName>> {
     ocisite: u32,
     hosts: Vec<String>,
     index_template: Template,
@@ -53,7 +53,36 @@ struct Document {
     origins: Vec<String>,
     #[serde(default, skip_serializing_if = "Views::is_none")]
     views: Views,
-    images: Vec<ImageName>,
+    images: I,
+}
+
+impl<I: DeserializeOwned> Document<I> {
+    fn parse(bytes: &[u8]) -> Result<(Settings, I), DescriptionError> {
+        let document: Document<I> = match json::parse_as(bytes, json::MAX_LIST_BYTES) {
+            Ok(document) => document,
+            // Parsed again only to say what it is instead, and never as a tree of values: a tree of small values takes many
+            // times the memory of its text.
+            Err(JsonError::Syntax(error)) => {
+                let version: Result<Version, _> = json::parse_as(bytes, json::MAX_LIST_BYTES);
+                return Err(match version.map(|version| version.ocisite) {
+                    Ok(Some(found)) if found > VERSION.into() => DescriptionError::Version { found },
+                    _ if error.is_data() => DescriptionError::Form(error),
+                    _ => JsonError::Syntax(error).into(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if document.ocisite > VERSION {
+            return Err(DescriptionError::Version { found: document.ocisite.into() });
+        }
+        let Document { hosts, index_template, cas_template, origins, views, images, .. } = document;
+        Ok((Settings { hosts, index_template, cas_template, origins, views }, images))
+    }
+}
+
+/// The settings in a description. The names of images, of which there may be very many, are not kept.
+pub fn settings(bytes: &[u8]) -> Result<Settings, DescriptionError> {
+    Document::<IgnoredAny>::parse(bytes).map(|(settings, _)| settings)
 }
 
 /// The version of a document of any form.
@@ -116,31 +145,7 @@ impl<'de> DeserializeSeed<'de> for &mut Search<'_> {
 impl Description {
     /// Reads the document.
     pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
-        let document: Document = match json::parse_as(bytes, json::MAX_LIST_BYTES) {
-            Ok(document) => document,
-            // Parsed again only to say what it is instead, and never as a tree of values: a tree of small values takes many
-            // times the memory of its text.
-            Err(JsonError::Syntax(error)) => {
-                let version: Result<Version, _> = json::parse_as(bytes, json::MAX_LIST_BYTES);
-                return Err(match version.map(|version| version.ocisite) {
-                    Ok(Some(found)) if found > VERSION.into() => DescriptionError::Version { found },
-                    _ if error.is_data() => DescriptionError::Form(error),
-                    _ => JsonError::Syntax(error).into(),
-                });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if document.ocisite > VERSION {
-            return Err(DescriptionError::Version { found: document.ocisite.into() });
-        }
-        let settings = Settings {
-            hosts: document.hosts,
-            index_template: document.index_template,
-            cas_template: document.cas_template,
-            origins: document.origins,
-            views: document.views,
-        };
-        let mut images = document.images;
+        let (settings, mut images) = Document::<Vec<ImageName>>::parse(bytes)?;
         // Somebody may have edited it.
         images.sort_unstable();
         images.dedup();

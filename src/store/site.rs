@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::change::PlannedDocument;
 use super::{Document, Listed, Location, Lock, Options, Store, StoreError};
 use crate::shell;
-use crate::site::description::{Description, DescriptionError};
+use crate::site::description::{self, Description, DescriptionError};
 use crate::site::map::{MapError, SiteMap};
 use crate::site::path::PathError;
 use crate::site::settings::Views;
@@ -274,6 +274,13 @@ pub fn each_object(
 /// What a site says of itself. None: there is no site yet.
 pub fn description(store: &dyn Store) -> Result<Option<Description>, SiteError> {
     parse_description(store, read_description(store)?.as_ref())
+}
+
+/// The settings in what a site says of itself, without its images. None: there is no site yet.
+pub fn settings(store: &dyn Store) -> Result<Option<Settings>, SiteError> {
+    let document = read_description(store)?;
+    let settings = document.map(|document| description::settings(&document.bytes)).transpose();
+    settings.map_err(|source| SiteError::Description { site: store.name(), source })
 }
 
 /// The description as it is stored. None: there is no site yet.

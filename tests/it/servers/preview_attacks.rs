@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::checks::{LARGE, add_large_blob};
 use crate::support::fixtures::{PROGRAM, Site};
 use crate::support::http::{Base, Connection, PATIENCE};
@@ -365,6 +367,43 @@ fn few_computed_documents_are_kept() {
         assert!(start.elapsed() < PATIENCE, "{} files are open, {before} were", server.open_files());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Changes a property of the description of a site.
+fn describe(site: &Site, property: &str, values: Vec<String>) {
+    let path = site.root().join("ocisite.json");
+    let mut description: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    description[property].as_array_mut().unwrap().extend(values.into_iter().map(Value::from));
+    std::fs::write(&path, serde_json::to_vec(&description).unwrap()).unwrap();
+}
+
+#[test]
+fn the_hosts_of_a_site_are_in_memory_once() {
+    // Given: a site of very many hosts, and more documents with templates than the preview keeps.
+    let site = Site::of_fixtures(&[]);
+    describe(&site, "hosts", (0..100_000).map(|number| format!("h{number}.example.com")).collect());
+    let index = site.root().join("oci-index/app");
+    for number in 0..40 {
+        std::fs::copy(&index, site.root().join(format!("oci-index/app{number}"))).unwrap();
+    }
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    // When: all are made local.
+    for number in 0..40 {
+        assert_eq!(server.get(&format!("/oci-index/app{number}")).status, 200);
+    }
+    // Then: the process has stayed small, and so has the answer that names the hosts.
+    assert!(server.request_to("evil.example", "GET", INDEX, &[]).body.len() < 1000);
+    assert_unharmed(&server);
+}
+
+#[test]
+fn the_images_of_a_site_are_not_kept() {
+    // Given: the preview of a site that gets very many images.
+    let (site, server) = start();
+    let name = |number| format!("example.com/{}/{number}", "x".repeat(64));
+    describe(&site, "images", (0..200_000).map(name).collect());
+    // Then: the preview reads the description again, and stays small.
+    assert_unharmed(&server);
 }
 
 #[test]

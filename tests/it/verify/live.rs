@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ocisite::root::Root;
 use ocisite::serve::computed::Computations;
-use ocisite::serve::preview::Preview;
+use ocisite::serve::preview::{Preview, SharedMap};
 use ocisite::serve::respond::{Request, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
@@ -94,7 +94,7 @@ fn answer(stream: &mut TcpStream, root: &Root, faults: Faults) {
     let asked = request.path.clone();
     (faults.request)(&mut request);
     let store = DirectoryStore::new(root.path(), LinkMode::Copy, true).unwrap();
-    let map = SiteMap::new(site::description(&store).unwrap().unwrap().settings).unwrap();
+    let map = SharedMap::new(SiteMap::new(site::settings(&store).unwrap().unwrap()).unwrap());
     let mut response =
         respond(&Preview { root, map: &map, computations: &Computations::default(), client: None }, &request);
     (faults.response)(&request, &mut response);
