@@ -1,5 +1,7 @@
 //! The ref-engines object: what leads to everything else.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::finding::{Collected, Finding};
@@ -20,7 +22,7 @@ use oci_discovery::template::Template;
 #[derive(Debug)]
 pub struct Discovery {
     /// Where a server has it, after redirects.
-    url: Url,
+    url: Arc<Url>,
     /// The templates of its ref engines.
     pub index: Vec<Template>,
     /// The templates of its CAS engines.
@@ -69,15 +71,15 @@ impl Discovery {
     }
 
     /// The URL of the object, as relative templates see it that are used for an image.
-    pub fn base(&self, source: &dyn Source, image: &ImageName) -> Url {
+    pub fn base(&self, source: &dyn Source, image: &ImageName) -> Arc<Url> {
         match source.is_live() {
             true => self.url.clone(),
-            false => source.ref_engines_url(image),
+            false => Arc::new(source.ref_engines_url(image)),
         }
     }
 
     /// The CAS engines for all that the ref engines lead to.
-    pub fn cas_engines(&self, source: &dyn Source, image: &ImageName) -> std::sync::Arc<CasEngines> {
+    pub fn cas_engines(&self, source: &dyn Source, image: &ImageName) -> Arc<CasEngines> {
         CasEngines::new(self.cas.clone(), &self.base(source, image), None)
     }
 

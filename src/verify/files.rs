@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -155,7 +156,7 @@ impl Source for Files {
     fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<Document, Fault> {
         let (root, path) = self.locate(url)?;
         let bytes = root.read(&path, limit)?;
-        Ok(Document { url: url.clone(), bytes, content_type: DeclaredType::Unavailable })
+        Ok(Document { url: Arc::new(url.clone()), bytes, content_type: DeclaredType::Unavailable })
     }
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {

@@ -26,7 +26,7 @@ pub struct Index<'a> {
     /// What is being verified.
     pub source: &'a dyn Source,
     /// Where the index is.
-    pub url: &'a Url,
+    pub url: &'a Arc<Url>,
     /// How a person would call it.
     pub object: &'a str,
     /// The name by which it was found; its fragment chooses entries.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use url::Url;
 
@@ -186,7 +186,7 @@ impl Source for Server {
             self.hear(url.host_str().unwrap_or_default(), Some(error));
         }
         let bytes = bytes.map_err(fault)?;
-        Ok(Document { url, bytes, content_type })
+        Ok(Document { url: Arc::new(url), bytes, content_type })
     }
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {

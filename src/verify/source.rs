@@ -4,6 +4,7 @@
 //! walk over a site, and what it finds means the same for both.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -53,7 +54,7 @@ pub trait Source: Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Where it is, after redirects.
-    pub url: Url,
+    pub url: Arc<Url>,
     /// Its bytes.
     pub bytes: Vec<u8>,
     pub content_type: DeclaredType,

@@ -21,8 +21,8 @@ use oci_discovery::template::{self, DIGEST_VARIABLES, NAME_VARIABLES, Template, 
 pub struct Setting<'a> {
     /// What is being verified.
     pub source: &'a dyn Source,
-    /// The document that has the list.
-    pub document: &'a Url,
+    /// The document that has the list. Its URL may be long and its lists many, so they share it.
+    pub document: &'a Arc<Url>,
     /// How a person would call the place: a path, or an entry of an index.
     pub object: &'a str,
     /// An image to try the templates with.
@@ -38,7 +38,7 @@ pub fn read(
     findings: &mut Collected,
 ) -> Vec<Template> {
     let mut remarks = Remarks::default();
-    let engines = read_list(list, field, protocol, &Arc::new(setting.document.clone()), &mut remarks);
+    let engines = read_list(list, field, protocol, setting.document, &mut remarks);
     findings.extend(remarks.iter().filter_map(|remark| engine_finding(setting.object, remark)));
     let spoken = engines.iter().filter(|engine| engine.protocol() == protocol);
     spoken.filter_map(|engine| parse(setting, field, engine.config.get("uri").as_ref(), findings)).collect()
@@ -143,13 +143,13 @@ pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Res
 #[derive(Debug, Default)]
 pub struct CasEngines {
     templates: Vec<Template>,
-    document: Option<Url>,
+    document: Option<Arc<Url>>,
     outer: Option<Arc<CasEngines>>,
 }
 
 impl CasEngines {
     /// The engines that stand in a document, in front of those that it inherits.
-    pub fn new(templates: Vec<Template>, document: &Url, outer: Option<Arc<CasEngines>>) -> Arc<CasEngines> {
+    pub fn new(templates: Vec<Template>, document: &Arc<Url>, outer: Option<Arc<CasEngines>>) -> Arc<CasEngines> {
         match outer {
             Some(outer) if templates.is_empty() => outer,
             outer => Arc::new(CasEngines { templates, document: Some(document.clone()), outer }),

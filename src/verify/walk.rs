@@ -527,7 +527,8 @@ impl Walk<'_> {
 
     fn descend(&self, image: &Arc<Image>, node: &Node, url: &Url, links: Links, next: &mut Next<Task>) {
         let object = self.source.object(url);
-        let setting = Setting { source: self.source, document: url, object: &object, image: &image.name };
+        let document = Arc::new(url.clone());
+        let setting = Setting { source: self.source, document: &document, object: &object, image: &image.name };
         let referrer = node.described.digest.to_string();
         let mut findings = Collected::default();
         let mut push = |descriptor: Descriptor, role| {

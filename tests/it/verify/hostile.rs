@@ -153,10 +153,10 @@ fn wrong_entries_without_end_are_counted_and_not_listed() {
     assert_eq!(verified.report["leftOut"], 99_001);
 }
 
-/// A site whose blobs are below a long path, with an index of so many children; each child has sixteen entries in `casEngines`.
-fn with_engines_of_children(children: usize, engines: &Value) -> Server {
+/// A site whose blobs have URLs of so many characters, with an index of ten thousand children, each with these `casEngines`.
+fn with_engines_of_children(url: usize, engines: &Value) -> Server {
     let server = Server::start();
-    let path = format!("/cas/{{encoded}}/{}", "x".repeat(900));
+    let path = format!("/cas/{{encoded}}/{}", "x".repeat(url));
     let object = json!({"refEngines": [ref_engine("/index/{+path}")], "casEngines": [cas_engine(&path)]});
     server.answer(WELL_KNOWN, Answer::ref_engines(object));
     let blob = |media_type, bytes: &[u8]| {
@@ -164,7 +164,7 @@ fn with_engines_of_children(children: usize, engines: &Value) -> Server {
         descriptor(media_type, bytes)
     };
     let child = entry(&blob("a/b", b"child"), json!({"casEngines": engines}));
-    let index = json!({"schemaVersion": 2, "manifests": vec![child; children]});
+    let index = json!({"schemaVersion": 2, "manifests": vec![child; 10_000]});
     let index = blob(images::INDEX, index.to_string().as_bytes());
     server.with_index("app", &[tagged(&index, "1.0")]);
     server
@@ -173,11 +173,23 @@ fn with_engines_of_children(children: usize, engines: &Value) -> Server {
 #[test]
 fn malformed_engines_without_end_are_counted_and_not_kept() {
     // Given an index of many children, and nothing but malformed engines for each.
-    let server = with_engines_of_children(10_000, &vec![0; 16].into());
+    let server = with_engines_of_children(900, &vec![0; 16].into());
     // When it is verified with memory for the program and a thousand findings.
     let mut verify = ocisite_within(64 * MIB);
     verify.args(args(&server, "30")).args(["--jobs", "1", "--json"]);
     let verified = Verified::of(&mut verify);
     // Then all are counted, and a thousand are kept.
     assert_eq!(verified.report["leftOut"], 159_000);
+}
+
+#[test]
+fn the_url_of_a_document_takes_its_memory_once() {
+    // Given an index with a long URL, whose many children have engines that are relative to it.
+    let server = with_engines_of_children(7_000, &json!([cas_engine("/cas/{encoded}")]));
+    // When it is verified with less memory than the URL takes for each child.
+    let mut verify = ocisite_within(64 * MIB);
+    verify.args(args(&server, "30")).args(["--jobs", "1", "--json"]);
+    // Then the child is reached once, at the URL that the outer engine gives.
+    let verified = Verified::of(&mut verify);
+    assert_eq!((&verified.report["errors"], &verified.report["blobs"]), (&json!(0), &json!(2)));
 }
