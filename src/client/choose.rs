@@ -122,9 +122,8 @@ impl Node {
         std::iter::successors(Some(self), |node| node.index.as_deref())
     }
 
-    /// The ref of the entry.
-    fn ref_name(&self) -> Option<&str> {
-        self.lineage().last()?.found.descriptor.ref_name()
+    fn entry(&self) -> &Descriptor {
+        &self.lineage().last().unwrap_or(self).found.descriptor
     }
 
     /// The image as an entry. It stands in the place of the indexes above it, so it takes on their annotations, the nearest
@@ -184,7 +183,7 @@ impl Graph for Expansion<'_> {
         }
         let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         if candidates.len() >= MAX_CANDIDATES {
-            return Err(PullError::TooManyImages { digest: node.found.descriptor.digest, limit: MAX_CANDIDATES });
+            return Err(PullError::TooManyImages { digest: node.entry().digest.clone(), limit: MAX_CANDIDATES });
         }
         candidates.push(Candidate { node, platform });
         Ok(())
@@ -239,7 +238,7 @@ impl<'d> Choice<'d> {
 
     fn of_candidate(candidate: &'d Candidate) -> Choice<'d> {
         let Candidate { node, platform } = candidate;
-        Choice { reference: node.ref_name(), platform: platform.clone(), digest: &node.found.descriptor.digest }
+        Choice { reference: node.entry().ref_name(), platform: platform.clone(), digest: &node.found.descriptor.digest }
     }
 }
 

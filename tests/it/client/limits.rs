@@ -218,6 +218,17 @@ fn annotations_of_an_entry_take_their_memory_once() {
 }
 
 #[test]
+fn an_index_of_too_many_images_is_refused_by_its_digest() {
+    let server = Server::start();
+    let images: Vec<Value> = (0..1001).map(|number| descriptor(MANIFEST, number.to_string().as_bytes())).collect();
+    let index = json!({"schemaVersion": 2, "manifests": images});
+    let index = server.blob(images::INDEX, index.to_string().as_bytes());
+    server.with_engines().with_index("app", &[tagged(&index, "1.0")]);
+    let message = format!("the index {} holds more than 1000 images", index["digest"].as_str().unwrap());
+    is_refused(&server, &[], 1, &[&message]);
+}
+
+#[test]
 fn what_is_said_of_an_index_takes_little_memory() {
     // Given a long URL of an index, whose entries have engines that are not used, each of them worth a warning.
     let server = Server::start();
