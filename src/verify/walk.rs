@@ -68,9 +68,12 @@ pub struct Walk<'a> {
     pub held: Mutex<Held>,
 }
 
-/// Findings that are held back, image by image.
+/// Findings that are held back.
 #[derive(Debug, Default)]
 pub struct Held {
+    /// Of images that have no more findings than are kept. A collection for each image would take several times this memory.
+    findings: Vec<(ImageName, Finding)>,
+    /// Of images that have more.
     images: Vec<(ImageName, Collected)>,
     /// How many findings are kept in memory.
     kept: usize,
@@ -245,7 +248,10 @@ impl Walk<'_> {
         }
         let mut held = lock(&self.held);
         held.kept += findings.kept();
-        held.images.push((image.clone(), findings));
+        match findings.left_out() {
+            0 => held.findings.extend(findings.into_findings().into_iter().map(|finding| (image.clone(), finding))),
+            _ => held.images.push((image.clone(), findings)),
+        }
         if held.kept >= MAX_HELD {
             self.settle(&mut held);
         }
@@ -253,17 +259,19 @@ impl Walk<'_> {
 
     /// Reports those of the findings that were held back whose images the site lists still.
     fn settle(&self, held: &mut Held) {
-        let Held { images, .. } = std::mem::take(held);
-        if images.is_empty() {
+        let Held { findings, images, .. } = std::mem::take(held);
+        if findings.is_empty() && images.is_empty() {
             return;
         }
         // Where the description cannot be read, nothing says that an image was removed.
         let description = self.source.description();
-        let listed = description.and_then(|text| listed_of(text, images.iter().map(|(image, _)| image)));
-        for (image, findings) in &images {
-            if listed.as_ref().is_none_or(|listed| listed.contains(image)) {
-                self.findings.add_image(image.as_str(), findings.clone());
-            }
+        let held = findings.iter().map(|(image, _)| image).chain(images.iter().map(|(image, _)| image));
+        let listed = description.and_then(|text| listed_of(text, held));
+        let is_listed = |image: &ImageName| listed.as_ref().is_none_or(|listed| listed.contains(image));
+        let counting = findings.iter().filter(|(image, _)| is_listed(image));
+        self.findings.extend(counting.map(|(image, finding)| finding.clone().of(image.as_str())));
+        for (image, findings) in images.iter().filter(|(image, _)| is_listed(image)) {
+            self.findings.add_image(image.as_str(), findings.clone());
         }
     }
 
