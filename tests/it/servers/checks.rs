@@ -41,7 +41,7 @@ fn blob(base: &Base) -> (String, Vec<u8>) {
     (consumer.blob_uri("team/app", digest).path().to_string(), bytes)
 }
 
-fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
+pub(super) fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
     assert_eq!(response.status, 200);
     assert_eq!(response.expect("Content-Type"), content_type);
     assert_eq!(response.expect("Cache-Control"), cache_control);
@@ -49,7 +49,7 @@ fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
 }
 
 /// An error is JSON of the distribution-spec's form, and no cache keeps it: what is missing now may be published next.
-fn assert_error(response: &Response, status: u16, code: &str) {
+pub(super) fn assert_error(response: &Response, status: u16, code: &str) {
     assert_eq!(response.status, status);
     assert_eq!(response.expect("Content-Type"), "application/json; charset=utf-8");
     assert_eq!(response.expect("Cache-Control"), "no-store");

@@ -5,8 +5,9 @@
 
 use serde_json::{Value, json};
 
+use super::checks::{assert_error, assert_served};
 use crate::support::fixtures::{self, PRESETS, Site};
-use crate::support::http::{Base, Response};
+use crate::support::http::Base;
 use crate::support::preview::Preview;
 use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
@@ -107,20 +108,6 @@ fn digest_of_tag(base: &Base, name: &str, tag: &str) -> String {
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn assert_served(response: &Response, content_type: &str, cache_control: &str) {
-    assert_eq!(response.status, 200);
-    assert_eq!(response.expect("Content-Type"), content_type);
-    assert_eq!(response.expect("Cache-Control"), cache_control);
-    assert_eq!(response.expect("X-Content-Type-Options"), "nosniff");
-}
-
-fn assert_error(response: &Response, status: u16, code: &str) {
-    assert_eq!(response.status, status);
-    assert_eq!(response.expect("Content-Type"), "application/json; charset=utf-8");
-    assert_eq!(response.expect("Cache-Control"), "no-store");
-    assert_eq!(response.json()["errors"][0]["code"], code);
 }
 
 /// The image name, a tag, and the media type of what it names.
