@@ -58,8 +58,8 @@ pub enum PageError {
     Path(#[from] PathError),
 }
 
-/// Writes a value into a page. Text is escaped for elements and for quoted attributes alike, and characters that nobody would see
-/// are shown as escapes. (minijinja's own formatter also escapes slashes, which makes paths unreadable and a list of ten thousand
+/// Writes a value into a page. Text is escaped for elements and for quoted attributes alike, and invisible characters appear as
+/// escapes. (minijinja's own formatter also escapes slashes, which makes paths unreadable and a list of ten thousand
 /// images a tenth larger.)
 fn write_escaped(out: &mut Output, state: &mut State, value: &TemplateValue) -> Result<(), minijinja::Error> {
     let is_text = value.as_str().is_some_and(|_| !value.is_safe());

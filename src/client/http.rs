@@ -320,7 +320,7 @@ impl HttpError {
         matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source))
     }
 
-    /// Whether a certificate was not trusted. Then somebody answered who may not be the host.
+    /// Whether a certificate was not trusted. Then the server that answered may not be the host.
     pub fn is_certificate(&self) -> bool {
         let HttpError::Exchange { source, .. } = self else { return false };
         let error = match &**source {

@@ -89,7 +89,7 @@ pub enum ManifestError {
 /// The media type of a document: its own `mediaType`, or else that of its descriptor (image-spec, manifest,
 /// `mediaType`).
 ///
-/// Layouts from before image-spec 1.0 have descriptors without a media type, and some tools describe a Docker manifest
+/// Layouts that are older than image-spec 1.0 have descriptors without a media type, and some tools describe a Docker manifest
 /// as an OCI manifest.
 ///
 /// ```
