@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -25,6 +25,7 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
 use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, descriptor_key, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
 
 /// So many refs, the newest, are told in full. A page of them is as long as a person reads.
@@ -429,10 +430,6 @@ struct KnownFacts<'a, M> {
     /// What is left of [`MAX_LISTED_BYTES`].
     room: AtomicU64,
     manifests: &'a M,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
@@ -864,7 +861,7 @@ mod tests {
         assert!(document.refs.iter().all(|one| one.size.is_some()));
     }
 
-    /// So many refs, each of an index of its own that lists the same manifests.
+    /// Entries of `refs` refs; each ref has an index of its own, and all indexes list the same manifests.
     fn refs_that_share(blobs: &mut Blobs, refs: usize, shared: &[Value]) -> Vec<Entry> {
         let index = |n: usize| json!({"mediaType": media_type::INDEX, "manifests": shared, "n": n});
         (0..refs).map(|n| entry(blobs, Some(&format!("1.{n}")), index(n))).collect()

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
@@ -19,6 +19,7 @@ use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
 use oci_discovery::oci::referrers::is_fallback_tag;
 use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
+use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
 /// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.
@@ -53,7 +54,7 @@ pub fn choose(
     };
     let expansion = Expansion { manifests, seen: Seen::new(), candidates: Mutex::default() };
     walk(&expansion, entries.into_iter().map(|found| Node { found, index: None }), NonZeroUsize::MIN)?;
-    let candidates = expansion.candidates.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let candidates = into_inner(expansion.candidates);
     let Candidate { node, platform } = one_platform(name, &wanted, platforms, candidates, manifests)?;
     if let Some(found) = platform.filter(|platform| fit(&wanted, platform).is_none()) {
         remarks.push(Remark::OtherPlatform { found, wanted });
@@ -181,7 +182,7 @@ impl Graph for Expansion<'_> {
             children.into_iter().for_each(|found| next.below(Node { found, index: Some(index.clone()) }));
             return Ok(());
         }
-        let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut candidates = lock(&self.candidates);
         if candidates.len() >= MAX_CANDIDATES {
             return Err(PullError::TooManyImages { digest: node.entry().digest.clone(), limit: MAX_CANDIDATES });
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::error::PullError;
 use super::fetch::{Begun, FetchError, Sink, fetch};
@@ -18,6 +18,7 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
 use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
 use oci_discovery::parallel;
+use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen};
 
 /// A number of blobs and their bytes.
@@ -116,16 +117,16 @@ impl<'a> Transfer<'a> {
 
     /// All remarks.
     pub(super) fn into_remarks(self) -> Remarks {
-        self.remarks.into_inner().unwrap_or_else(PoisonError::into_inner)
+        into_inner(self.remarks)
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.parts)
     }
 
     /// Adds remarks.
     pub(super) fn remark(&self, remarks: impl IntoIterator<Item = Remark>) {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(remarks);
+        lock(&self.remarks).extend(remarks);
     }
 
     /// Reads the manifests below `roots`, and notes the blobs that they name. Returns the manifests that were not walked before.

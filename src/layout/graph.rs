@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Layout, LayoutError, blob_path};
 use oci_discovery::digest::Digest;
 use oci_discovery::oci::manifest::{self, Links, ManifestError};
 use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::pool::Pool;
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -184,7 +185,7 @@ impl<'a> LayoutGraph<'a> {
 
     /// All that was found.
     pub fn into_found(self) -> Found {
-        self.found.into_inner().unwrap_or_else(PoisonError::into_inner)
+        into_inner(self.found)
     }
 
     /// Adds a referrer that only a fallback tag's index names.
@@ -205,7 +206,7 @@ impl<'a> LayoutGraph<'a> {
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 }
 

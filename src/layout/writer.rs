@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use rustix::fs::FileType;
 use serde::Serialize;
@@ -24,6 +24,7 @@ use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use oci_discovery::json::{self, ValueText};
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified, media_type};
+use oci_discovery::parallel::lock;
 
 /// The directory of blobs.
 const BLOBS: &str = "blobs";
@@ -260,11 +261,11 @@ impl LayoutWriter {
     }
 
     fn verified(&self) -> MutexGuard<'_, HashSet<Digest>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.verified)
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Whether a blob is there, with the right bytes: it is read whole, unless this program has written or read it.

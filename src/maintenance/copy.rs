@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,6 +40,7 @@ use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::oci::index;
 use oci_discovery::oci::referrers::is_fallback_list_tag;
 use oci_discovery::parallel;
+use oci_discovery::parallel::lock;
 use oci_discovery::pool::Pool;
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -318,7 +319,7 @@ impl Copy<'_> {
             if matches!(kind, Kind::RegistryTag(_)) {
                 self.refuse_damaged_tag(&path, &document.bytes)?;
             }
-            let bytes = shared.lock().unwrap_or_else(PoisonError::into_inner).share(document.bytes);
+            let bytes = lock(&shared).share(document.bytes);
             let found = self.compare(&path, &bytes)?;
             Ok(Some(Compared { path, kind, bytes, found }))
         };

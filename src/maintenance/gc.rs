@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -39,6 +39,7 @@ use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
 use oci_discovery::oci::{Descriptor, Verified, index, manifest};
 use oci_discovery::parallel;
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
 
 /// What is asked of a gc.
@@ -293,7 +294,7 @@ impl Gc<'_> {
             }
             next.root(Node::Blob(image.clone(), published.descriptor(entry)?));
         }
-        marks.repositories.lock().unwrap_or_else(PoisonError::into_inner).insert(image.path().to_string());
+        lock(&marks.repositories).insert(image.path().to_string());
         Ok(())
     }
 
@@ -461,9 +462,7 @@ impl Marks {
                 }
             }
             Endpoint::Blob { name, digest } | Endpoint::Referrers { name, digest } => has(name, digest),
-            Endpoint::TagsList { name } => {
-                self.repositories.lock().unwrap_or_else(PoisonError::into_inner).contains(*name)
-            }
+            Endpoint::TagsList { name } => lock(&self.repositories).contains(*name),
             Endpoint::TagsAfter { name, tag } => self.tags.contains(key(&[name, tag])),
         }
     }

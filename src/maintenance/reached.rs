@@ -5,7 +5,7 @@
 //! there. Documents are worked on one by one, and of what they lead to only keys are kept: a site may have millions of blobs.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
 
@@ -21,6 +21,7 @@ use oci_discovery::digest::Digest;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
+use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
 /// The key of a path.
@@ -177,14 +178,14 @@ impl<'a> Reaching<'a> {
 
     /// What was found.
     pub fn finish(self) -> Reached {
-        let mut reached = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut reached = into_inner(self.found);
         reached.missing.sort();
         reached.missing.dedup();
         reached
     }
 
     fn found(&self) -> MutexGuard<'_, Reached> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 
     /// Records paths of one object, and the first of them that is missing.

@@ -9,7 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use object_store::path::Path as Key;
 use quick_xml::events::Event;
 
 use super::proxy;
+use oci_discovery::parallel::lock;
 
 /// How long a connection may take to be made, unless the library says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,11 +53,11 @@ impl Budget {
     /// # Errors
     /// A body was too large, so nothing more is requested.
     fn left(&self) -> Result<u64, Oversized> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     fn set_left(&self, left: Result<u64, Oversized>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = left;
+        *lock(&self.0) = left;
     }
 }
 

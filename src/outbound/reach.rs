@@ -22,12 +22,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use url::Host;
 
 use super::address::{is_private, literal};
 use crate::shell;
+use oci_discovery::parallel::lock;
 
 /// What is known of the hosts that the user named, and what was left out of their answers and others'.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Reach {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

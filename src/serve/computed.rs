@@ -14,13 +14,14 @@ use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::client::has_left;
 use super::file_reader::{self, FileReader};
 use oci_discovery::digest::{Algorithm, Hasher};
 use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::Key;
 
 /// How many documents are kept. Each has an open file.
@@ -243,10 +244,6 @@ fn unwritten(error: io::Error) -> io::Error {
     io::Error::other(format!(
         "cannot write a temporary file below {directory}: {error}; set TMPDIR to another directory"
     ))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

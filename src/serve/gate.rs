@@ -17,7 +17,7 @@ use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -31,6 +31,7 @@ use super::head::{Head, Unread};
 use super::{http, respond};
 use crate::outbound::pace::Pace;
 use crate::terminal;
+use oci_discovery::parallel::lock;
 
 /// How long a head may take, from the beginning of the connection or the end of the previous answer. An idle connection is
 /// kept for as long.
@@ -201,10 +202,6 @@ fn linger(mut client: &TcpStream) -> io::Result<()> {
 /// Whether the system had no descriptor or memory for a connection, which passes.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

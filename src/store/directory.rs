@@ -14,7 +14,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode};
@@ -27,6 +27,7 @@ use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
+use oci_discovery::parallel::lock;
 
 /// The mode of every published file, whatever the umask and the source say.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -163,15 +164,15 @@ impl DirectoryStore {
     }
 
     fn handles(&self) -> MutexGuard<'_, Handles> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.handles)
     }
 
     fn known_directories(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.known_directories.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known_directories)
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.journal)
     }
 
     /// Makes the directory of an object, unless this process has made or seen it already.

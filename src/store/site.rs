@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::change::PlannedDocument;
@@ -15,6 +15,7 @@ use crate::site::settings::Views;
 use crate::site::{Kind, Place, Settings, SitePath};
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
+use oci_discovery::parallel::lock;
 
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
 pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
@@ -185,7 +186,7 @@ impl Site {
 
     /// Notes a blob that was written, for [`Site::rollback`].
     pub fn remember(&self, place: Place) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        lock(&self.written).push(place);
     }
 
     /// Puts everything back as it was.
@@ -193,7 +194,7 @@ impl Site {
     /// # Errors
     /// A document could not be put back. It refers to new blobs, so these stay, too.
     pub fn rollback(&self) -> Result<(), StoreError> {
-        let written = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let written = std::mem::take(&mut *lock(&self.written));
         // The site's own documents refer to what the other origins have, so it comes first.
         let origins: Vec<Option<usize>> = [None].into_iter().chain((0..self.others.len()).map(Some)).collect();
         origins.iter().map(|origin| self.store(*origin).restore()).fold(Ok(()), Result::and)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::change::PlannedDocument;
 use super::site::Site;
@@ -10,6 +10,7 @@ use super::{StoreError, Written};
 use crate::progress::Progress;
 use crate::site::Place;
 use oci_discovery::parallel;
+use oci_discovery::parallel::lock;
 use serde::Serialize;
 
 /// So many objects, and their bytes.
@@ -74,7 +75,7 @@ impl<'a> WriteLog<'a> {
         if is_written {
             self.tell(site, Written::Copied, &place);
         }
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut documents = lock(&self.documents);
         let known = documents.entry(place).or_default();
         *known = (known.0 || is_written, bytes);
     }
@@ -90,12 +91,12 @@ impl<'a> WriteLog<'a> {
 
     /// The documents, with whether they were written, and their size.
     pub fn documents(&self) -> BTreeMap<Place, (bool, u64)> {
-        self.documents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.documents).clone()
     }
 
     /// How many documents were written.
     pub fn count_written(&self) -> u64 {
-        let documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = lock(&self.documents);
         documents.values().filter(|(is_written, _)| *is_written).count() as u64
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use url::Url;
 
@@ -18,6 +18,7 @@ use super::source::{Fault, Source};
 use crate::progress::Progress;
 use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
 use oci_discovery::parallel;
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::Key;
 
 /// Blobs of this size and more wait. So many bytes to read outweigh what remembering one costs.
@@ -171,8 +172,4 @@ pub fn content_finding(object: String, error: &ContentError) -> Finding {
             Finding::new(&rule::BLOB_SIZE, object, format!("{expected} bytes"), format!("{found} bytes"))
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

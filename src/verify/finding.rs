@@ -1,12 +1,12 @@
 //! What a verification finds, and where it is collected.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
 use super::rule::{Rule, Severity};
 use crate::terminal;
+use oci_discovery::parallel::{into_inner, lock};
 
 /// So many findings of one rule are kept; the rest is counted. A damaged site of a million blobs is told by a few.
 const KEPT_PER_RULE: usize = 1000;
@@ -82,14 +82,15 @@ pub struct Findings(Mutex<Collected>);
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
     findings: Vec<Finding>,
-    /// How many there were of each rule.
-    counts: BTreeMap<&'static str, usize>,
+    /// How many there were of each rule. A list, because there may be a collection for each of a great many images, and a map takes
+    /// several times the memory of the one finding that most of them have.
+    counts: Vec<(&'static str, usize)>,
 }
 
 impl Findings {
     /// Adds one.
     pub fn push(&self, finding: Finding) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+        lock(&self.0).push(finding);
     }
 
     /// Adds several.
@@ -99,7 +100,7 @@ impl Findings {
 
     /// Adds all that was collected.
     pub fn merge(&self, collected: Collected) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(collected);
+        lock(&self.0).merge(collected);
     }
 
     /// Adds all that was collected of an image.
@@ -110,15 +111,13 @@ impl Findings {
 
     /// All of them, sorted: the order in which threads found them leaves no trace.
     pub fn finish(self) -> Collected {
-        let mut collected = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut collected = into_inner(self.0);
         collected.findings.sort_by(|a, b| a.order().cmp(&b.order()));
         // An image that was looked at twice has its findings twice.
         let Collected { findings, counts } = &mut collected;
         findings.dedup_by(|later, earlier| {
             let is_same = later == earlier;
-            if is_same && let Some(count) = counts.get_mut(later.rule.id) {
-                *count -= 1;
-            }
+            *count_of(counts, later.rule.id) -= usize::from(is_same);
             is_same
         });
         collected
@@ -128,7 +127,7 @@ impl Findings {
 impl Collected {
     /// Adds one, or counts it.
     pub fn push(&mut self, finding: Finding) {
-        let count = self.counts.entry(finding.rule.id).or_default();
+        let count = count_of(&mut self.counts, finding.rule.id);
         *count += 1;
         if *count <= KEPT_PER_RULE {
             self.findings.push(finding);
@@ -144,14 +143,18 @@ impl Collected {
     pub fn merge(&mut self, others: Collected) {
         let mut left_out = others.counts;
         for finding in others.findings {
-            if let Some(count) = left_out.get_mut(finding.rule.id) {
-                *count -= 1;
-            }
+            *count_of(&mut left_out, finding.rule.id) -= 1;
             self.push(finding);
         }
         for (rule, count) in left_out {
-            *self.counts.entry(rule).or_default() += count;
+            *count_of(&mut self.counts, rule) += count;
         }
+    }
+
+    /// Gives back the memory that it has for more, where it is kept for long.
+    pub fn shrink(&mut self) {
+        self.findings.shrink_to_fit();
+        self.counts.shrink_to_fit();
     }
 
     /// The first kept finding of a rule.
@@ -171,7 +174,7 @@ impl Collected {
 
     /// How many were added.
     pub fn total(&self) -> usize {
-        self.counts.values().sum()
+        self.counts.iter().map(|(_, count)| count).sum()
     }
 
     /// Whether there is an error among them.
@@ -181,14 +184,23 @@ impl Collected {
 
     /// How many there are of a severity, those not kept included.
     pub fn count(&self, severity: Severity) -> usize {
-        let rules = super::rule::ALL.iter().filter(|rule| rule.severity == severity);
-        rules.filter_map(|rule| self.counts.get(rule.id)).sum()
+        let is_of = |id: &str| super::rule::ALL.iter().any(|rule| rule.id == id && rule.severity == severity);
+        self.counts.iter().filter(|(id, _)| is_of(id)).map(|(_, count)| count).sum()
     }
 
     /// How many were counted and not kept.
     pub fn left_out(&self) -> usize {
         self.total() - self.kept()
     }
+}
+
+/// The count of a rule, which begins with 0.
+fn count_of<'c>(counts: &'c mut Vec<(&'static str, usize)>, rule: &'static str) -> &'c mut usize {
+    let position = counts.iter().position(|(id, _)| *id == rule).unwrap_or_else(|| {
+        counts.push((rule, 0));
+        counts.len() - 1
+    });
+    &mut counts[position].1
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use url::Url;
 
@@ -16,6 +16,7 @@ use oci_discovery::discovery::WELL_KNOWN_PATH;
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, key};
 
 /// A host that leaves so many requests in a row without an answer is not asked any more.
@@ -122,7 +123,7 @@ impl Server {
     }
 
     fn silent(&self) -> MutexGuard<'_, Silent> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.silent)
     }
 
     fn found(&self, request: &Request<'_>) -> Result<Response, Fault> {
@@ -191,7 +192,7 @@ impl Source for Server {
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {
         let key = self.key(url);
-        if let Some(size) = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(size) = lock(&self.sizes).get(&key) {
             return Ok(*size);
         }
         let size = match self.found(&Request::head(url)) {
@@ -200,7 +201,7 @@ impl Source for Server {
             Err(Fault::Status(405 | 501)) => None,
             Err(fault) => return Err(fault),
         };
-        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sizes = lock(&self.sizes);
         if sizes.len() < REMEMBERED_SIZES {
             sizes.insert(key, size);
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use url::Url;
 
@@ -34,6 +34,7 @@ use oci_discovery::oci::manifest::Links;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next};
 use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
 use oci_discovery::template::name_variables;
 
@@ -68,12 +69,9 @@ pub struct Walk<'a> {
     pub held: Mutex<Held>,
 }
 
-/// Findings that are held back.
+/// Findings that are held back, image by image.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// Of images that have no more findings than are kept. A collection for each image would take several times this memory.
-    findings: Vec<(ImageName, Finding)>,
-    /// Of images that have more.
     images: Vec<(ImageName, Collected)>,
     /// How many findings are kept in memory.
     kept: usize,
@@ -242,16 +240,14 @@ impl Walk<'_> {
     }
 
     /// Holds findings back until it is known whether the site still lists the image.
-    fn hold(&self, image: &ImageName, findings: Collected) {
+    fn hold(&self, image: &ImageName, mut findings: Collected) {
         if findings.total() == 0 {
             return;
         }
         let mut held = lock(&self.held);
         held.kept += findings.kept();
-        match findings.left_out() {
-            0 => held.findings.extend(findings.into_findings().into_iter().map(|finding| (image.clone(), finding))),
-            _ => held.images.push((image.clone(), findings)),
-        }
+        findings.shrink();
+        held.images.push((image.clone(), findings));
         if held.kept >= MAX_HELD {
             self.settle(&mut held);
         }
@@ -259,19 +255,17 @@ impl Walk<'_> {
 
     /// Reports those of the findings that were held back whose images the site lists still.
     fn settle(&self, held: &mut Held) {
-        let Held { findings, images, .. } = std::mem::take(held);
-        if findings.is_empty() && images.is_empty() {
+        let Held { images, .. } = std::mem::take(held);
+        if images.is_empty() {
             return;
         }
         // Where the description cannot be read, nothing says that an image was removed.
         let description = self.source.description();
-        let held = findings.iter().map(|(image, _)| image).chain(images.iter().map(|(image, _)| image));
-        let listed = description.and_then(|text| listed_of(text, held));
-        let is_listed = |image: &ImageName| listed.as_ref().is_none_or(|listed| listed.contains(image));
-        let counting = findings.iter().filter(|(image, _)| is_listed(image));
-        self.findings.extend(counting.map(|(image, finding)| finding.clone().of(image.as_str())));
-        for (image, findings) in images.iter().filter(|(image, _)| is_listed(image)) {
-            self.findings.add_image(image.as_str(), findings.clone());
+        let listed = description.and_then(|text| listed_of(text, images.iter().map(|(image, _)| image)));
+        for (image, findings) in &images {
+            if listed.as_ref().is_none_or(|listed| listed.contains(image)) {
+                self.findings.add_image(image.as_str(), findings.clone());
+            }
         }
     }
 
@@ -657,8 +651,4 @@ impl Node {
 fn version(document: &Document) -> Key {
     let digest = oci_discovery::digest::Digest::of(oci_discovery::digest::Algorithm::Sha256, &document.bytes);
     key(&[digest.as_str()])
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

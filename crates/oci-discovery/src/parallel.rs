@@ -16,6 +16,23 @@ pub fn default_jobs() -> NonZeroUsize {
     NonZeroUsize::new(cores.min(16)).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Locks a mutex, also one that a thread held when it panicked: the panic is reported where it happened, and one thread less is no
+/// reason to stop the others.
+///
+/// ```
+/// let numbers = std::sync::Mutex::new(vec![1]);
+/// oci_discovery::parallel::lock(&numbers).push(2);
+/// assert_eq!(oci_discovery::parallel::into_inner(numbers), [1, 2]);
+/// ```
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a mutex holds; see [`lock`].
+pub fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Calls `work` for each item on up to `jobs` threads and returns the results in the order of the items.
 ///
 /// # Errors
@@ -41,7 +58,7 @@ where
         return items.map(work).collect();
     }
     let items = Mutex::new(items.enumerate());
-    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || lock(&items).next();
     let failed = AtomicBool::new(false);
     // Separate from the results: an error takes many times the memory of a result, and there may be hundreds of
     // thousands of items.
@@ -54,7 +71,7 @@ where
                 Ok(result) => results.push((position, result)),
                 Err(error) => {
                     failed.store(true, Ordering::Relaxed);
-                    let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut first = lock(&failure);
                     if first.as_ref().is_none_or(|(other, _)| position < *other) {
                         *first = Some((position, error));
                     }
@@ -67,7 +84,7 @@ where
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    if let Some((_, error)) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some((_, error)) = into_inner(failure) {
         return Err(error);
     }
     results.sort_unstable_by_key(|(position, _)| *position);
@@ -98,7 +115,7 @@ impl<T> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The next item: the last one pushed, or else the next of `first`. None if no item is left and no thread can push
@@ -106,7 +123,7 @@ impl<T> Queue<T> {
     fn next(&self, first: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
         let mut state = self.lock();
         loop {
-            let next = state.stack.pop().or_else(|| first.lock().unwrap_or_else(PoisonError::into_inner).next());
+            let next = state.stack.pop().or_else(|| lock(first).next());
             if next.is_some() {
                 state.working += 1;
                 return next;

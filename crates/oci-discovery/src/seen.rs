@@ -4,8 +4,9 @@
 //! and their paths would take more memory than everything else. A [`Key`] is the beginning of a BLAKE3 hash. Publishers
 //! choose the texts, so the hash has to resist collisions; one takes 2^64 tries.
 
+use crate::parallel::lock;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// The beginning of the hash of a text.
 pub type Key = u128;
@@ -52,12 +53,12 @@ impl Seen {
 
     /// Adds a key, and returns whether the key is new.
     pub fn insert(&self, key: Key) -> bool {
-        self.part(key).lock().unwrap_or_else(PoisonError::into_inner).insert(key)
+        lock(self.part(key)).insert(key)
     }
 
     /// Whether a key was added.
     pub fn contains(&self, key: Key) -> bool {
-        self.part(key).lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+        lock(self.part(key)).contains(&key)
     }
 
     #[allow(clippy::indexing_slicing, reason = "the remainder is less than the number of parts")]

@@ -1,6 +1,5 @@
 //! The mark that a gc leaves in a bucket (see [`crate::store::gc_mark`]): a small private document.
 
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use super::{BucketStore, Stop, is_conflict, version};
 use crate::store::StoreError;
 use crate::store::gc_mark::{GcMark, LIFE};
 use oci_discovery::json;
+use oci_discovery::parallel::lock;
 
 /// Where it is.
 const MARK: &str = ".ocisite/gc.json";
@@ -57,7 +57,7 @@ impl BucketStore {
         };
         match self.put(&self.key(MARK)?, &Attributes::default(), &content(true), mode) {
             Ok(result) => {
-                *self.own_gc.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
+                *lock(&self.own_gc) = Some(result.into());
                 Ok(())
             }
             Err(stop) if is_conflict(&stop) => Err(StoreError::GcRunning { store: self.location.to_string() }),
@@ -67,7 +67,7 @@ impl BucketStore {
 
     /// Changes the mark of a gc that has ended; an interrupted one, too, so nothing interrupts this.
     pub(super) fn end_gc(&self) -> Result<(), StoreError> {
-        let Some(own) = self.own_gc.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let Some(own) = lock(&self.own_gc).take() else { return Ok(()) };
         let mode = if self.conditional { PutMode::Update(own) } else { PutMode::Overwrite };
         let (key, options) = (self.key(MARK)?, PutOptions { mode, ..PutOptions::default() });
         let put = self.client.objects.put_opts(&key, PutPayload::from_bytes(content(false)), options);

@@ -11,13 +11,14 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::manifest::{Links, may_hold_descriptors};
 use super::{Descriptor, Verified};
 use crate::digest::Digest;
 use crate::json::MAX_MANIFEST_BYTES;
 use crate::parallel;
+use crate::parallel::{into_inner, lock};
 use crate::seen::{Key, Seen, key};
 
 /// The most levels of a graph. BuildKit's attested multi-platform images, the deepest in use, have three.
@@ -183,7 +184,7 @@ pub fn walk<G: Graph>(
 ) -> Result<(), G::Error> {
     let root = |node| Step { node, depth: 0, spent: Arc::default() };
     let failure: Mutex<Option<G::Error>> = Mutex::new(None);
-    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = || lock(&failure);
     parallel::work(roots.map(root), jobs, |Step { node, depth, spent }, queue| {
         if failed().is_some() {
             return;
@@ -198,7 +199,7 @@ pub fn walk<G: Graph>(
         let below = |node| Step { node, depth: depth + 1, spent: spent.clone() };
         next.below.into_iter().rev().for_each(|node| queue.push(below(node)));
     });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    into_inner(failure).map_or(Ok(()), Err)
 }
 
 fn take<G: Graph>(
@@ -286,7 +287,7 @@ where
 
     fn visit(&self, node: Descriptor, next: &mut Next<Descriptor>) -> Result<(), E> {
         let links = (self.links)(&node)?;
-        (self.visit.lock().unwrap_or_else(PoisonError::into_inner))(&node, links.as_ref())?;
+        (lock(&self.visit))(&node, links.as_ref())?;
         links.into_iter().flat_map(|links| links.children).for_each(|child| next.below(child));
         Ok(())
     }
