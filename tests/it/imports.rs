@@ -13,8 +13,9 @@ use regex::Regex;
 
 /// The rooms, from the lowest level to the highest. A room imports rooms of lower levels only, so those of one level do not know
 /// each other.
-const LEVELS: [&[&str]; 13] = [
-    &["oci_discovery", "oci_discovery::error", "oci_discovery::parallel", "oci_discovery::pool", "oci_discovery::seen"],
+const LEVELS: [&[&str]; 14] = [
+    &["oci_discovery", "oci_discovery::error", "oci_discovery::parallel", "oci_discovery::pool"],
+    &["oci_discovery::seen"],
     &["oci_discovery::digest", "oci_discovery::json", "oci_discovery::rfc3986"],
     &["oci_discovery::name"],
     &["oci_discovery::template"],

@@ -27,8 +27,8 @@ const ATTESTATION: &str = "unknown/unknown";
 /// The roots share so much that what each reaches cannot be told in [`MAX_STEPS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its refs share too many manifests to add up the size of each ref: expected at most {MAX_STEPS} descriptors, counted again \
-     for each ref; no image needs more"
+    "its refs share so many manifests that what each reaches cannot be summed up: expected at most {MAX_STEPS} descriptors, \
+     counted again for each ref; no image needs that"
 )]
 pub struct SharesTooMuch;
 
