@@ -75,10 +75,11 @@ pub(super) fn sockets<'a>(
         }
     }
     for (address, port) in redirect.iter().flat_map(|redirect| addresses(&redirect.ports)) {
-        let socket = socket(&mut sockets, address, port);
-        if !socket.hosts.is_empty() {
-            return Err(HostError::SameAddress { address: socket.text() });
+        let redirect = Socket { address, port, hosts: vec![] };
+        if sockets.iter().any(|socket| !socket.hosts.is_empty() && socket.overlaps(&redirect)) {
+            return Err(HostError::SameAddress { address: redirect.text() });
         }
+        sockets.push(redirect);
     }
     Ok(sockets)
 }
@@ -87,7 +88,7 @@ fn addresses(ports: &[Port]) -> impl Iterator<Item = (&str, u16)> {
     ports.iter().flat_map(|group| group.addresses.iter().map(|address| (address.as_str(), group.port)))
 }
 
-/// The known socket, or a new one.
+/// The socket of a host: the known one, or a new one.
 fn socket<'s, 'a>(sockets: &'s mut Vec<Socket<'a>>, address: &'a str, port: u16) -> &'s mut Socket<'a> {
     let known = sockets.iter().position(|socket| (socket.address, socket.port) == (address, port));
     let position = known.unwrap_or_else(|| {
@@ -107,6 +108,14 @@ impl<'a> Socket<'a> {
         }
         self.hosts.push(host);
         Ok(())
+    }
+
+    /// Whether an address belongs to both. Servers disagree on which of two overlapping sockets answers there.
+    fn overlaps(&self, other: &Socket) -> bool {
+        let is_any = |socket: &Socket| matches!(socket.address, "0.0.0.0" | "[::]");
+        let is_version_6 = |socket: &Socket| socket.address.starts_with('[');
+        let is_same_address = self.address == other.address || is_any(self) || is_any(other);
+        self.port == other.port && is_version_6(self) == is_version_6(other) && is_same_address
     }
 
     fn text(&self) -> String {

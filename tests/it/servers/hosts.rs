@@ -103,6 +103,7 @@ fn two_meanings_of_one_address_are_refused() {
         (["--listen", "80", "--store", &store].as_slice(), ["example.com at 0.0.0.0:80", "--server-name"]),
         (&[&tls[..], &["--listen", "[::1]:81", "--listen-http", "[::1]:81"]].concat(), ["[::1]:81", "--listen-http"]),
         (&[&tls[..], &["--listen", "0.0.0.0:80"]].concat(), ["0.0.0.0:80", "--listen-http"]),
+        (&[&tls[..], &["--listen", "127.0.0.1:80"]].concat(), ["0.0.0.0:80", "--listen-http"]),
         (&["--listen", "[fe80::1%3]:80"], ["[fe80::1%3]:80", "scope"]),
     ] {
         for kind in KINDS {
