@@ -19,8 +19,8 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::platform;
 use oci_discovery::oci::{Descriptor, Platform};
 
-/// Parallel fetches: enough to use the bandwidth, few enough for any server.
-const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(6).unwrap();
+/// Parallel fetches: enough for small layers from a far server, few enough for any server.
+const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(12).unwrap();
 
 const EXAMPLES: &str = "Examples:
   ocisite pull example.com/app#1.0 --to app
