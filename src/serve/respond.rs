@@ -14,7 +14,11 @@ use super::range::{self, Range};
 use super::{registry, request_path};
 use crate::site::path::PathError;
 use crate::site::{SitePath, catalogue};
+use crate::terminal;
 use oci_discovery::json;
+
+/// The most characters of an error's message.
+const MAX_MESSAGE: usize = 1000;
 
 /// A request, as far as it matters here.
 #[derive(Clone, Debug, Default)]
@@ -180,9 +184,10 @@ fn wanted_range(request: &Request, etag: &str, modified: Option<SystemTime>, siz
     if is_current { range::parse(value, size) } else { Range::Whole }
 }
 
-/// An error in the form of the distribution-spec, which container clients show to people.
+/// An error in the form of the distribution-spec, which container clients show to people. Much of a request in a message is cut:
+/// escaped, it would take several times its memory for each client that does not read.
 pub fn error(status: u16, code: &str, message: &str) -> Response {
-    let body = json!({"errors": [{"code": code, "message": message}]});
+    let body = json!({"errors": [{"code": code, "message": terminal::cut(message, MAX_MESSAGE)}]});
     let headers = vec![
         ("Content-Type", "application/json; charset=utf-8".into()),
         ("Cache-Control", "no-store".into()),

@@ -9,6 +9,11 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+/// The default port of plain HTTP.
+pub(super) const HTTP: u16 = 80;
+/// The default port of HTTPS.
+pub(super) const HTTPS: u16 = 443;
+
 /// The longest host name (RFC 1035, section 2.3.4), in bytes.
 const MAX_NAME: usize = 253;
 /// The longest label of a host name, in bytes.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::address::{Listen, Port, ServerName};
+use super::address::{HTTPS, Listen, Port, ServerName};
 use super::registry::RegistryView;
 use super::rules::Rule;
 
@@ -29,12 +29,37 @@ pub(super) struct TlsFiles<'a> {
 /// From plain HTTP to HTTPS.
 #[derive(Debug, Serialize)]
 pub(super) struct Redirect {
-    pub names: Vec<ServerName>,
     pub listen: Vec<Listen>,
     /// The same, for servers whose virtual hosts have a port.
     pub ports: Vec<Port>,
+    /// In an order in which the first target with a matching name is the right one.
+    pub targets: Vec<Target>,
+}
+
+/// Where the names of a redirect have HTTPS.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Target {
+    pub names: Vec<ServerName>,
     /// None: the default port.
     pub port: Option<u16>,
+}
+
+impl Target {
+    /// The targets of all names of `hosts`. A name that several hosts have leads to the first.
+    pub fn of(hosts: &[VirtualHost]) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::new();
+        for host in hosts {
+            let port = host.ports.first().map(|group| group.port).filter(|port| *port != HTTPS);
+            let is_known = |name: &&ServerName| targets.iter().any(|target| target.names.contains(name));
+            let names: Vec<ServerName> = host.names.iter().filter(|name| !is_known(name)).cloned().collect();
+            match targets.last_mut() {
+                Some(last) if last.port == port => last.names.extend(names),
+                _ if names.is_empty() => {}
+                _ => targets.push(Target { names, port }),
+            }
+        }
+        targets
+    }
 }
 
 /// Why virtual hosts cannot be told apart.

@@ -26,9 +26,9 @@ use url::Url;
 use crate::site::SiteMap;
 use crate::site::path::PathError;
 use crate::terminal;
-use address::{AddressError, Listen, Port, ServerName};
+use address::{AddressError, HTTP, HTTPS, Listen, Port, ServerName};
 pub use hosts::HostError;
-use hosts::{Redirect, Socket, TlsFiles, VirtualHost};
+use hosts::{Redirect, Socket, Target, TlsFiles, VirtualHost};
 
 /// The web servers that there are configurations for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,18 +221,12 @@ fn listen(options: &Options, port: Option<u16>) -> Vec<Listen> {
     Listen::on_all(port.unwrap_or(if options.tls.is_some() { HTTPS } else { HTTP }))
 }
 
-/// The default ports of the two schemes.
-const HTTP: u16 = 80;
-const HTTPS: u16 = 443;
-
 fn redirect(options: &Options, hosts: &[VirtualHost]) -> Redirect {
     let listen = match options.listen_http.is_empty() {
         true => Listen::on_all(HTTP),
         false => options.listen_http.clone(),
     };
-    let port = options.listen.first().map(Listen::port).filter(|port| *port != HTTPS);
-    let names = hosts.iter().flat_map(|host| host.names.clone()).collect();
-    Redirect { names, ports: Port::group(&listen), listen, port }
+    Redirect { ports: Port::group(&listen), listen, targets: Target::of(hosts) }
 }
 
 /// The virtual host of an origin that holds a part of the site.

@@ -96,6 +96,38 @@ fn one_port_has_https_on_one_address_and_the_redirect_on_another() {
 }
 
 #[test]
+fn plain_http_leads_each_name_to_the_port_of_its_https() {
+    let directory = readable_directory();
+    let tls = certificate(directory.path());
+    // Caddy does not start with TLS on all addresses of both IP versions: HTTP/3 listens twice.
+    for kind in KINDS.iter().filter(|kind| kind.name != "caddy") {
+        eprintln!("{}", kind.name);
+        // Given: the site on the default port of HTTPS, and a store with a port of its own.
+        let (store_port, plain_port) = (port_without_443(), port_without_443());
+        let Split { site, store, .. } = split(&format!("https://cdn.example.net:{store_port}"));
+        let server = WebServer::start_with(kind, &site.root(), |state, port| {
+            let http = format!("127.0.0.1:{plain_port}");
+            let listen = ["--store", &store, "--listen-http", &http];
+            let args = [&tls.each_ref().map(String::as_str)[..], &listen].concat();
+            let file = write_config(kind, &site.root(), state, &args);
+            // A test may not listen on port 443.
+            let config = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, config.replace("443", &port.to_string())).unwrap();
+            file
+        });
+        let plain = Base { address: ([127, 0, 0, 1], plain_port).into(), ..(*server).clone() };
+        let location = |host| plain.request_to(host, "GET", "/a/b?c", &[]).expect("Location").to_string();
+        assert_eq!(location("example.com"), "https://example.com/a/b?c");
+        assert_eq!(location("cdn.example.net"), format!("https://cdn.example.net:{store_port}/a/b?c"));
+    }
+}
+
+/// A free port whose digits a replacement of the default port leaves alone.
+fn port_without_443() -> u16 {
+    std::iter::repeat_with(free_port).find(|port| !port.to_string().contains("443")).unwrap()
+}
+
+#[test]
 fn two_meanings_of_one_address_are_refused() {
     let Split { site, store, .. } = split("http://example.com:8081");
     let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];

@@ -192,20 +192,41 @@ fn one_client_that_reads_slowly_leaves_room_for_others() {
     drop(slow);
 }
 
-#[test]
-fn many_clients_that_read_slowly_give_way_to_another() {
-    let (_site, server) = start();
-    let large = add_large_blob(&server);
-    // Given: more connections than the preview takes, of several addresses. Each asks for a large blob and reads nothing.
-    let request = format!("GET {large} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let slow = (3..7).flat_map(|last| std::iter::repeat_n(Ipv4Addr::new(127, 0, 0, last), 64)).map(|address| {
+/// As many connections as the preview takes, of several addresses, each of which asks and reads no more than the beginning of
+/// the response.
+fn clients_that_do_not_read(server: &Base, request: &str) -> Vec<TcpStream> {
+    let addresses = (3..7).flat_map(|last| std::iter::repeat_n(Ipv4Addr::new(127, 0, 0, last), 64));
+    let clients = addresses.map(|address| {
         let mut client = connect_from(address, server.address);
         client.write_all(request.as_bytes()).unwrap();
         // Until its answer has begun, or is a refusal.
         client.read_exact(&mut [0; 8]).unwrap();
         client
     });
-    let slow: Vec<TcpStream> = slow.collect();
+    clients.collect()
+}
+
+#[test]
+fn an_error_repeats_little_of_a_large_request() {
+    let (_site, server) = start();
+    // Given: clients that send heads of the largest size, whose host doubles with each escape, and read no error.
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "\"".repeat(16_200));
+    let slow = clients_that_do_not_read(&server, &request.repeat(8));
+    // Then: the errors take little memory, and name the beginning of the host.
+    assert_unharmed(&server);
+    drop(slow);
+    let response = server.request_to(&"x".repeat(16_000), "GET", "/", &[]);
+    let message = response.json()["errors"][0]["message"].to_string();
+    assert!(message.len() < 1100 && message.contains("xxx") && message.contains("localhost"), "{message}");
+}
+
+#[test]
+fn many_clients_that_read_slowly_give_way_to_another() {
+    let (_site, server) = start();
+    let large = add_large_blob(&server);
+    // Given: more connections than the preview takes, of several addresses. Each asks for a large blob and reads nothing.
+    let request = format!("GET {large} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let slow = clients_that_do_not_read(&server, &request);
     // Then: clients of another address are answered, however often.
     for _ in 0..3 {
         assert_unharmed(&server);
