@@ -1,19 +1,38 @@
 //! Commands that are shown to be pasted into a shell. Names, refs and paths in them come from elsewhere, so each word is quoted
 //! here, wherever a command is shown: on pages, in results and in messages.
 
+use crate::terminal::is_printable;
+
 /// A command line of these words, for a POSIX shell.
 pub fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     words.into_iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
 /// A word as a POSIX shell reads it back unchanged. What is not plain is put in single quotes, in which nothing has a meaning
-/// but the quote itself.
+/// but the quote itself. The terminal replaces characters that are not printable: a word that has one is written with escapes
+/// (`$'…'` of POSIX.1-2024, section 2.2.4, which bash, zsh and ksh know).
 pub fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
         word.into()
-    } else {
+    } else if word.chars().all(is_pasted) {
         format!("'{}'", word.replace('\'', r"'\''"))
+    } else {
+        format!("$'{}'", word.chars().map(escaped).collect::<String>())
+    }
+}
+
+/// Whether a terminal shows a character as it is, and a shell takes it when it is pasted: a pasted tab completes a word.
+fn is_pasted(character: char) -> bool {
+    character != '\t' && is_printable(character)
+}
+
+/// A character between `$'` and `'`. Octal escapes end after three digits in every shell.
+fn escaped(character: char) -> String {
+    match character {
+        '\'' | '\\' => format!("\\{character}"),
+        _ if is_pasted(character) => character.into(),
+        _ => character.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}")).collect(),
     }
 }
 
@@ -25,6 +44,7 @@ pub fn path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::printable;
     use proptest::prelude::*;
 
     #[test]
@@ -35,10 +55,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_shell_reads_a_quoted_word_back(word in "[a-c #'\"$`\\\\!&;<>(){}*?~\n-]{1,12}") {
+        fn a_shell_reads_a_shown_word_back(word in "[a-c0-7 #'\"$`\\\\!&;<>(){}*?~\n\t\u{1b}\u{7f}\u{202e}\u{200d}é-]{1,12}") {
             let word = format!("x{word}");
             let script = format!("printf %s {}", quote(&word));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            let output = std::process::Command::new("bash").args(["-c", &printable(&script)]).output().unwrap();
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
         }
     }
