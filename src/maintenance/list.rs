@@ -12,7 +12,7 @@ use crate::store::site_image::SiteImage;
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
-use oci_discovery::oci::recorded::{Reached, RecordedGraph};
+use oci_discovery::oci::recorded::{Reached, RecordedGraph, Steps};
 use oci_discovery::parallel;
 
 /// An image of a site.
@@ -62,13 +62,15 @@ fn texts<S: Serializer>(texts: &[Arc<str>], serializer: S) -> Result<S::Ok, S::E
 /// Lists the images of a site, sorted by name.
 pub fn list(place: &SitePlace, jobs: NonZeroUsize) -> Result<Vec<Image>, MaintenanceError> {
     let site = super::open(place)?;
-    parallel::map(&site.images, jobs, |image| list_image(&site, image))
+    // All that is listed is in memory at one time, so all images share what they may take.
+    let steps = Steps::default();
+    parallel::map(&site.images, jobs, |image| list_image(&site, image, &steps))
 }
 
-fn list_image(site: &Site, name: &ImageName) -> Result<Image, MaintenanceError> {
+fn list_image(site: &Site, name: &ImageName, steps: &Steps) -> Result<Image, MaintenanceError> {
     let published = SiteImage { site, image: name };
     let index = published.index()?.map(|(index, _)| index).unwrap_or_default();
-    let mut graph = RecordedGraph::default();
+    let mut graph = RecordedGraph::new(steps);
     // One at a time: as trees of values, hundreds of thousands of descriptors would take a gigabyte.
     let roots = index.entries().iter().filter_map(|entry| entry.descriptor().ok());
     let too_much = |source| MaintenanceError::SharesTooMuch { image: name.clone(), source };

@@ -239,18 +239,19 @@ fn write_blobs(
     jobs: NonZeroUsize,
     tally: &mut Tally<'_>,
 ) -> Result<(), PublishError> {
-    let (mut present, mut absent) = which_are_there(site, plan, jobs)?;
+    let Presence { mut present, mut absent, wrong_size } = presence(site, plan, jobs)?;
     let damaged = if plan.recheck { take_damaged(site, plan, &mut present, jobs, tally.progress)? } else { vec![] };
     present.iter().for_each(|blob| tally.blobs.present.add(blob.size));
     damaged.iter().for_each(|blob| tally.blobs.repaired.add(blob.size));
-    // A blob that is repaired was there before, and stays when the publish fails.
-    let kept: HashSet<Place> = damaged.iter().map(|blob| plan.blobs.place(blob)).collect::<Result<_, _>>()?;
+    // What replaces a damaged blob stays when the publish fails: existing indexes may lead to the blob.
+    let replacing = damaged.iter().chain(&wrong_size);
+    let kept: HashSet<Place> = replacing.map(|blob| plan.blobs.place(blob)).collect::<Result<_, _>>()?;
     let remember = |place: Place| {
         if !kept.contains(&place) {
             site.remember(place);
         }
     };
-    absent.extend(damaged);
+    absent.extend(damaged.into_iter().chain(wrong_size));
     // The largest first: two workers that end with a large one each would wait for the slower.
     absent.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let (copies, links): (Vec<_>, Vec<_>) = absent.into_iter().partition(|blob| blob.same_as.is_none());
@@ -322,18 +323,24 @@ fn send_what_a_gc_removed(
     Ok(())
 }
 
-/// The blobs that are at their places with the right size, and the others.
-fn which_are_there<'a>(
-    site: &Site,
-    plan: &'a Plan,
-    jobs: NonZeroUsize,
-) -> Result<(Vec<&'a PlannedBlob>, Vec<&'a PlannedBlob>), PublishError> {
+/// The planned blobs, by what the site has at their places.
+#[derive(Default)]
+struct Presence<'a> {
+    /// Files of the right size.
+    present: Vec<&'a PlannedBlob>,
+    /// Nothing.
+    absent: Vec<&'a PlannedBlob>,
+    /// Files that were cut, or are no blobs.
+    wrong_size: Vec<&'a PlannedBlob>,
+}
+
+fn presence<'a>(site: &Site, plan: &'a Plan, jobs: NonZeroUsize) -> Result<Presence<'a>, PublishError> {
     let mut blobs: Vec<&PlannedBlob> = plan.blobs.all.iter().collect();
     // In the order of their paths, which is the order of listings: of a bucket, each chunk has to see only a part.
     if site.map.cas_is_shared() {
         blobs.sort_unstable_by_key(|blob| (blob.role, &blob.digest));
     }
-    let (mut present, mut absent) = (Vec::new(), Vec::new());
+    let mut presence = Presence::default();
     for chunk in blobs.chunks(PATHS_AT_ONCE) {
         let mut by_origin: BTreeMap<Option<usize>, (Vec<&PlannedBlob>, Vec<SitePath>)> = BTreeMap::new();
         for blob in chunk {
@@ -344,12 +351,16 @@ fn which_are_there<'a>(
         }
         for (origin, (blobs, paths)) in by_origin {
             for (blob, stat) in blobs.into_iter().zip(site.store(origin).stats(&paths, jobs)?) {
-                let list = if stat.is_some_and(|stat| stat.size == blob.size) { &mut present } else { &mut absent };
+                let list = match stat {
+                    None => &mut presence.absent,
+                    Some(stat) if stat.size == blob.size => &mut presence.present,
+                    Some(_) => &mut presence.wrong_size,
+                };
                 list.push(blob);
             }
         }
     }
-    Ok((present, absent))
+    Ok(presence)
 }
 
 /// Takes those blobs out of `present` that do not have their digests.

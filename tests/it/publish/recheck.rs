@@ -159,6 +159,20 @@ fn a_recheck_that_fails_takes_nothing_away() {
 }
 
 #[test]
+fn a_publish_that_fails_keeps_the_blobs_that_it_completed() {
+    // Given an image, one of whose layers was cut in the site, and a layout that shares the layer and has a damaged one.
+    let scene = published(&[]);
+    let shared = blob_file(&scene.site, scene.layout.blob("", "a layer that all share")["digest"].as_str().unwrap());
+    std::fs::write(&shared, "a layer").unwrap();
+    let other = Layout::of_image(scene.path("other"), "new");
+    std::fs::write(other.blob_file(&other.blob("", "new")), "NEW").unwrap();
+    // When the layout is published, after its larger blobs the damaged one is refused.
+    fails(scene.publish().args(["--jobs", "1", "example.com/other=other"]), &["the layout is damaged"]);
+    // Then the image that is there has all its blobs again.
+    assert_whole(&scene.site);
+}
+
+#[test]
 fn a_recheck_makes_a_damaged_index_anew() {
     // Given an image with two refs, whose index was damaged.
     let scene = published(&[]);

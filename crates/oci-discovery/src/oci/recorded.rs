@@ -4,11 +4,12 @@
 //! in common. So all of it is visited for each root. A thousand entries of an index that share an index of 50,000
 //! manifests would read that a thousand times; here each manifest is read once, by the one [walk](super::walk), and
 //! remembered as numbers, in less memory than its bytes take. To visit a link again takes some nanoseconds, and
-//! [`MAX_STEPS`] bounds what all roots take together.
+//! [`Steps`] bounds what all roots of all graphs take together.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Descriptor;
 use super::manifest::Links;
@@ -16,19 +17,43 @@ use super::walk::descriptor_key;
 use crate::digest::Digest;
 use crate::seen::Key;
 
-/// The most steps for all roots of a graph: one to record a link, one for each root that reaches it, and one for each
-/// byte of a platform that a sum lists. An image of 200,000 refs, each for twenty platforms with a dozen blobs,
-/// takes half of it.
-pub const MAX_STEPS: u64 = 1 << 28;
+/// The most steps: one to record a link, one for each root that reaches it, and one for each byte of a platform that a
+/// sum lists. An image of 200,000 refs, each for twenty platforms with a dozen blobs, takes half of it.
+const MAX_STEPS: u64 = 1 << 28;
+
+/// The steps that are left for some graphs together. Threads share it.
+///
+/// # Examples
+/// ```
+/// use oci_discovery::oci::recorded::{RecordedGraph, Steps};
+///
+/// let steps = Steps::default();
+/// let (first, second) = (RecordedGraph::new(&steps), RecordedGraph::new(&steps));
+/// ```
+#[derive(Debug)]
+pub struct Steps(AtomicU64);
+
+impl Default for Steps {
+    fn default() -> Steps {
+        Steps(MAX_STEPS.into())
+    }
+}
+
+impl Steps {
+    fn take(&self, steps: usize) -> Result<(), SharesTooMuch> {
+        let left = |left: u64| left.checked_sub(steps as u64);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).map(drop).map_err(|_| SharesTooMuch)
+    }
+}
 
 /// The platform that BuildKit gives attestations, which are for none.
 const ATTESTATION: &str = "unknown/unknown";
 
-/// The roots share so much that what each reaches cannot be told in [`MAX_STEPS`].
+/// The roots share more than [`Steps`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its refs share so many manifests that what each reaches cannot be summed up: expected at most {MAX_STEPS} descriptors, \
-     counted again for each ref; no image needs that"
+    "its refs, and those of the images before it, share so many manifests that what each reaches cannot be summed up: \
+     expected at most {MAX_STEPS} descriptors and bytes of platforms, counted again for each ref"
 )]
 pub struct SharesTooMuch;
 
@@ -47,7 +72,8 @@ pub struct Reached {
 
 /// A graph of which each manifest was read once.
 #[derive(Debug)]
-pub struct RecordedGraph {
+pub struct RecordedGraph<'a> {
+    steps: &'a Steps,
     positions: HashMap<Key, u32>,
     nodes: Vec<Node>,
     /// The links of all manifests, one manifest after the other.
@@ -58,7 +84,6 @@ pub struct RecordedGraph {
     platform_positions: HashMap<Arc<str>, u32>,
     /// What the roots that were summed up reach.
     known: HashMap<u32, Reached>,
-    steps_left: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -77,15 +102,11 @@ struct Link {
     platform: u32,
 }
 
-impl Default for RecordedGraph {
-    fn default() -> RecordedGraph {
-        RecordedGraph::with_steps(MAX_STEPS)
-    }
-}
-
-impl RecordedGraph {
-    fn with_steps(steps_left: u64) -> RecordedGraph {
+impl<'a> RecordedGraph<'a> {
+    /// A graph of which nothing is recorded yet.
+    pub fn new(steps: &'a Steps) -> RecordedGraph<'a> {
         RecordedGraph {
+            steps,
             positions: HashMap::new(),
             nodes: vec![],
             links: vec![],
@@ -93,7 +114,6 @@ impl RecordedGraph {
             platforms: vec!["".into()],
             platform_positions: HashMap::new(),
             known: HashMap::new(),
-            steps_left,
         }
     }
 
@@ -102,7 +122,7 @@ impl RecordedGraph {
         let position = self.position(descriptor)?;
         let start = self.links.len();
         for child in links.iter().flat_map(|links| &links.children) {
-            self.step(1)?;
+            self.steps.take(1)?;
             let link = Link { node: self.position(child)?, platform: self.platform(child)? };
             self.links.push(link);
         }
@@ -123,7 +143,7 @@ impl RecordedGraph {
             Some(known) => known.clone(),
             None => self.visit(root)?,
         };
-        self.step(reached.platforms.iter().map(|platform| platform.len()).sum())?;
+        self.steps.take(reached.platforms.iter().map(|platform| platform.len()).sum())?;
         self.known.insert(root, reached.clone());
         Ok(reached)
     }
@@ -144,17 +164,12 @@ impl RecordedGraph {
             if platform > 0 && listed.insert(platform) {
                 platforms.push(self.platforms[platform as usize].clone());
             }
-            self.step(links.len())?;
+            self.steps.take(links.len())?;
             // The newest is taken first, so what comes first is pushed last.
             stack.extend(self.links[links].iter().rev());
         }
         reached.platforms = platforms.into();
         Ok(reached)
-    }
-
-    fn step(&mut self, steps: usize) -> Result<(), SharesTooMuch> {
-        self.steps_left = self.steps_left.checked_sub(steps as u64).ok_or(SharesTooMuch)?;
-        Ok(())
     }
 
     fn position(&mut self, descriptor: &Descriptor) -> Result<u32, SharesTooMuch> {
@@ -203,10 +218,10 @@ mod tests {
     }
 
     /// Two roots that share an index of an image for two platforms, of which one is missing, and of an attestation.
-    fn shared(steps: u64) -> Result<(RecordedGraph, [Descriptor; 2]), SharesTooMuch> {
+    fn shared(steps: &Steps) -> Result<(RecordedGraph<'_>, [Descriptor; 2]), SharesTooMuch> {
         let (roots, index) = ([node("one", "a/a"), node("two", "a/a")], node("index", ""));
         let images = [node("b", "linux/b"), node("a", "linux/a"), node("attestation", ATTESTATION)];
-        let mut graph = RecordedGraph::with_steps(steps);
+        let mut graph = RecordedGraph::new(steps);
         graph.record(&roots[0], Some(&links(&[index.clone(), index.clone()])))?;
         graph.record(&index, Some(&links(&images)))?;
         graph.record(&images[0], Some(&links(&[])))?;
@@ -218,7 +233,8 @@ mod tests {
 
     #[test]
     fn what_roots_share_is_counted_once_for_each() {
-        let (mut graph, roots) = shared(MAX_STEPS).unwrap();
+        let steps = Steps::default();
+        let (mut graph, roots) = shared(&steps).unwrap();
         for root in &roots {
             let reached = graph.sum_up(root).unwrap();
             assert_eq!((reached.size, reached.missing), (50, 1));
@@ -230,7 +246,8 @@ mod tests {
     fn a_root_that_is_summed_up_again_takes_the_bytes_of_its_platforms_again() {
         // Seven links are recorded, and the root reaches five of them once, and platforms of fourteen bytes twice.
         let sum_up_twice = |steps| {
-            let (mut graph, [root, _]) = shared(steps)?;
+            let steps = Steps(AtomicU64::new(steps));
+            let (mut graph, [root, _]) = shared(&steps)?;
             Ok((graph.sum_up(&root)?, graph.sum_up(&root)?))
         };
         let (first, second) = sum_up_twice(7 + 5 + 2 * 14).unwrap();
@@ -239,10 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn graphs_share_their_steps() {
+        // The second graph records its seven links from what the first left.
+        let two = |steps| {
+            let steps = Steps(AtomicU64::new(steps));
+            shared(&steps).and_then(|_| shared(&steps).map(drop))
+        };
+        assert_eq!((two(14), two(13)), (Ok(()), Err(SharesTooMuch)));
+    }
+
+    #[test]
     fn all_roots_together_take_so_many_steps_and_no_more() {
         // Seven links are recorded; each root reaches five of them, and platforms of fourteen bytes.
         let sum_up = |steps| {
-            let (mut graph, roots) = shared(steps)?;
+            let steps = Steps(AtomicU64::new(steps));
+            let (mut graph, roots) = shared(&steps)?;
             roots.iter().map(|root| graph.sum_up(root)).collect::<Result<Vec<_>, _>>()
         };
         assert_eq!(sum_up(7 + 2 * (5 + 14)).unwrap().len(), 2);
