@@ -17,7 +17,7 @@ use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
 use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
 use oci_discovery::oci::referrers::is_fallback_tag;
-use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, manifest_bytes, walk};
+use oci_discovery::oci::walk::{Budget, Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
@@ -98,7 +98,7 @@ fn entries_of_one_ref(
     if refs.is_empty() && entries.len() > 1 {
         let mut without_subject = Vec::new();
         for entry in entries {
-            if manifests.parse(&entry, &mut Remarks::default())?.links.subject.is_none() {
+            if manifests.subject(&entry)?.is_none() {
                 without_subject.push(entry);
             }
         }
@@ -167,8 +167,14 @@ impl Graph for Expansion<'_> {
         Some((&self.seen, key(&[node.found.descriptor.digest.as_str()])))
     }
 
+    /// Indexes are read. Images are only noted.
     fn bytes(&self, node: &Node) -> u64 {
-        manifest_bytes(&node.found.descriptor)
+        let descriptor = &node.found.descriptor;
+        if media_type::is_index(&descriptor.media_type) { manifest_bytes(descriptor) } else { 0 }
+    }
+
+    fn budget(&self) -> Arc<Budget> {
+        self.manifests.budget.clone()
     }
 
     fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), PullError> {
@@ -177,7 +183,7 @@ impl Graph for Expansion<'_> {
             return Ok(());
         }
         if media_type::is_index(&node.found.descriptor.media_type) {
-            let children = self.manifests.parse(&node.found, &mut Remarks::default())?.children;
+            let children = self.manifests.children(&node.found, &mut Remarks::default())?;
             let index = Arc::new(node);
             children.into_iter().for_each(|found| next.below(Node { found, index: Some(index.clone()) }));
             return Ok(());

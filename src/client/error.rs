@@ -64,7 +64,10 @@ pub enum PullError {
         size: u64,
     },
     /// A graph that is larger than those of images.
-    #[error(transparent)]
+    #[error(
+        "the manifests of the image and of all that is pulled with it are too large together; to pull less, omit --referrers \
+         or --all-platforms, or name one image with #REF"
+    )]
     TooLarge(#[from] TooLarge),
     /// An index of more images than are looked at.
     #[error("the index {digest} holds more than {limit} images; name one with #REF")]
@@ -76,13 +79,13 @@ pub enum PullError {
     },
     /// More bytes than the user accepts.
     #[error(
-        "{name} has {size} bytes by its manifests: expected at most {limit}; a larger --max-size accepts more, and nothing \
-         was written"
+        "{name} has {size} bytes or more by its manifests: expected at most {limit}; a larger --max-size accepts more, and \
+         nothing was written"
     )]
     TooManyBytes {
         /// The name.
         name: ImageName,
-        /// The sum of the sizes of all blobs.
+        /// The sum of the sizes of the blobs that were found until it passed the limit.
         size: u64,
         /// The limit.
         limit: u64,

@@ -14,7 +14,7 @@ use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Remarks};
 use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest::{self, Links, may_hold_descriptors};
-use oci_discovery::oci::walk::Manifests;
+use oci_discovery::oci::walk::{Budget, Manifests};
 use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
 /// The bytes of small blobs that are kept in memory, so that what was read to choose an image is not fetched again with it.
@@ -38,19 +38,12 @@ impl Found {
     }
 }
 
-/// A manifest that was read, and what it holds.
-#[derive(Clone, Debug)]
-pub struct Manifest {
-    /// What it links to.
-    pub links: Links,
-    /// Its children, ready to be fetched.
-    pub children: Vec<Found>,
-}
-
-/// Reads manifests, and configs where a platform is asked for.
+/// Reads manifests, and configs where a platform is asked for, for one pull.
 pub struct SiteManifests<'a> {
-    http: &'a Http,
-    layout: &'a LayoutWriter,
+    pub(super) http: &'a Http,
+    pub(super) layout: &'a LayoutWriter,
+    /// What the walks of the pull may read together, because the pull keeps all that they reach.
+    pub(super) budget: Arc<Budget>,
     cache: Mutex<Cache>,
 }
 
@@ -63,11 +56,26 @@ struct Cache {
 impl<'a> SiteManifests<'a> {
     /// A reader over a site and a layout.
     pub fn new(http: &'a Http, layout: &'a LayoutWriter) -> SiteManifests<'a> {
-        SiteManifests { http, layout, cache: Mutex::new(Cache::default()) }
+        SiteManifests { http, layout, budget: Arc::default(), cache: Mutex::new(Cache::default()) }
     }
 
-    /// Reads and parses a manifest. Remarks on its engines go to `remarks`.
-    pub fn parse(&self, found: &Found, remarks: &mut Remarks) -> Result<Manifest, PullError> {
+    /// Reads the children of a manifest, ready to be fetched. Remarks on their engines go to `remarks`.
+    pub fn children(&self, found: &Found, remarks: &mut Remarks) -> Result<Vec<Found>, PullError> {
+        let (links, uri) = self.links(found)?;
+        let child = |child: Descriptor| Found {
+            engines: found.engines.with(&child, &uri, remarks),
+            descriptor: child,
+            uri: uri.clone(),
+        };
+        Ok(links.children.into_iter().map(child).collect())
+    }
+
+    /// Reads the subject of a manifest.
+    pub fn subject(&self, found: &Found) -> Result<Option<Digest>, PullError> {
+        Ok(self.links(found)?.0.subject.map(|subject| subject.digest))
+    }
+
+    fn links(&self, found: &Found) -> Result<(Links, Arc<Url>), PullError> {
         let descriptor = &found.descriptor;
         let (bytes, uri) = self.bytes(found)?;
         let links = manifest::links(&descriptor.media_type, &bytes).map_err(|source| PullError::Manifest {
@@ -75,19 +83,13 @@ impl<'a> SiteManifests<'a> {
             uri: (*uri).clone(),
             source,
         })?;
-        let children = links.children.iter().map(|child| Found {
-            descriptor: child.clone(),
-            engines: found.engines.with(child, &uri, remarks),
-            uri: uri.clone(),
-        });
-        Ok(Manifest { children: children.collect(), links })
+        Ok((links, uri))
     }
 
     /// The platform that an image is for, which its config says. None for what is no image.
     pub fn platform_of(&self, found: &Found) -> Result<Option<Platform>, PullError> {
-        let manifest = self.parse(found, &mut Remarks::default())?;
-        let config =
-            manifest.children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
+        let children = self.children(found, &mut Remarks::default())?;
+        let config = children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
         let Some(config) = config else { return Ok(None) };
         let (bytes, _) = self.bytes(&config)?;
         Ok(oci_discovery::json::parse(&bytes).ok().and_then(|config| Platform::from_value(&config)))

@@ -97,14 +97,14 @@ pub fn pull(
     }
     let manifests = SiteManifests::new(http, &layout);
     let chosen = choose(&request.name, &resolution.roots, &request.platforms, &manifests, &mut remarks)?;
-    let transfer = Transfer::new(http, &layout, manifests, request.jobs, remarks);
+    let transfer = Transfer::new(manifests, &request.name, request.max_size, request.jobs, remarks);
     let walked = transfer.walk(&chosen)?;
     let mut extra = Vec::new();
     if request.referrers {
         extra = referrers(&transfer, &request.name, &resolution.indexes, walked)?;
     }
     // Nothing is written before it is known what, and that there is room for it: what is refused leaves no trace.
-    transfer.check_size(&request.name, request.max_size)?;
+    transfer.check_room()?;
     layout.prepare()?;
     transfer.store_manifests()?;
     let (fetched, present) = transfer.fetch_all(progress)?;

@@ -83,8 +83,8 @@ fn subject(transfer: &Transfer<'_>, found: &Found) -> Option<String> {
     if let Some(reference) = found.descriptor.ref_name() {
         return fallback_stem(reference).map(str::to_string);
     }
-    match transfer.manifests.parse(found, &mut Remarks::default()) {
-        Ok(manifest) => manifest.links.subject.map(|subject| fallback_tag(&subject.digest)),
+    match transfer.manifests.subject(found) {
+        Ok(subject) => subject.as_ref().map(fallback_tag),
         Err(error) => {
             transfer.remark([Remark::LeftOut(chain(&error))]);
             None

@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::PullError;
 use super::fetch::{Begun, FetchError, Sink, fetch};
-use super::http::Http;
 use super::manifests::{Found, SiteManifests, is_manifest};
-use crate::layout::writer::{LayoutWriter, UnfinishedBlob};
+use crate::layout::writer::UnfinishedBlob;
 use crate::progress::Progress;
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{Remark, Remarks};
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
-use oci_discovery::oci::walk::{Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
+use oci_discovery::oci::walk::{Budget, Graph, Limit, Next, TooLarge, descriptor_key, manifest_bytes, walk};
 use oci_discovery::parallel;
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen};
@@ -46,6 +45,8 @@ struct Parts {
     walked: Vec<Digest>,
     /// The other blobs.
     blobs: Vec<Found>,
+    /// The sum of the sizes of all of them.
+    bytes: u64,
     fetched: Count,
     present: Count,
 }
@@ -53,9 +54,10 @@ struct Parts {
 /// The transfer of one image: its manifests and its other blobs, as far as they were walked, and the layout that gets
 /// them.
 pub(super) struct Transfer<'a> {
-    http: &'a Http,
-    layout: &'a LayoutWriter,
     pub(super) manifests: SiteManifests<'a>,
+    name: &'a ImageName,
+    /// The most bytes that all blobs together may have.
+    max_size: u64,
     /// How many requests at once.
     pub(super) jobs: NonZeroUsize,
     seen: Seen,
@@ -76,7 +78,12 @@ impl Graph for Transfer<'_> {
         manifest_bytes(&found.descriptor)
     }
 
+    fn budget(&self) -> Arc<Budget> {
+        self.manifests.budget.clone()
+    }
+
     fn visit(&self, mut found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
+        self.add_size(found.descriptor.size)?;
         if !is_manifest(&found.descriptor) {
             // To fetch it, no more is needed; there may be a great many.
             found.descriptor.edit(|properties| properties.retain(|property, _| property == "urls"));
@@ -84,16 +91,16 @@ impl Graph for Transfer<'_> {
             return Ok(());
         }
         let Descriptor { digest, size, .. } = &found.descriptor;
-        let was_there = self.layout.has(digest, *size);
+        let was_there = self.manifests.layout.has(digest, *size);
         let mut remarks = Remarks::default();
-        let manifest = self.manifests.parse(&found, &mut remarks)?;
+        let children = self.manifests.children(&found, &mut remarks)?;
         self.remark(remarks);
         let mut parts = self.parts();
         let count = if was_there { &mut parts.present } else { &mut parts.fetched };
         count.add(*size);
         parts.walked.push(digest.clone());
         parts.manifests.insert(digest.clone(), found);
-        manifest.children.into_iter().for_each(|child| next.below(child));
+        children.into_iter().for_each(|child| next.below(child));
         Ok(())
     }
 
@@ -103,16 +110,16 @@ impl Graph for Transfer<'_> {
 }
 
 impl<'a> Transfer<'a> {
-    /// A transfer of nothing yet, whose remarks follow `remarks`.
+    /// A transfer of nothing yet, for `name`, whose remarks follow `remarks`.
     pub(super) fn new(
-        http: &'a Http,
-        layout: &'a LayoutWriter,
         manifests: SiteManifests<'a>,
+        name: &'a ImageName,
+        max_size: u64,
         jobs: NonZeroUsize,
         remarks: Remarks,
     ) -> Transfer<'a> {
         let remarks = Mutex::new(remarks);
-        Transfer { http, layout, manifests, jobs, seen: Seen::new(), parts: Mutex::default(), remarks }
+        Transfer { manifests, name, max_size, jobs, seen: Seen::new(), parts: Mutex::default(), remarks }
     }
 
     /// All remarks.
@@ -135,29 +142,35 @@ impl<'a> Transfer<'a> {
         Ok(std::mem::take(&mut self.parts().walked))
     }
 
-    /// Whether the layout has a blob already.
-    fn has(&self, found: &Found) -> bool {
-        self.layout.has(&found.descriptor.digest, found.descriptor.size)
+    /// Adds the size of a blob, before it is read.
+    fn add_size(&self, bytes: u64) -> Result<(), PullError> {
+        let mut parts = self.parts();
+        parts.bytes = parts.bytes.saturating_add(bytes);
+        match parts.bytes > self.max_size {
+            true => Err(PullError::TooManyBytes { name: self.name.clone(), size: parts.bytes, limit: self.max_size }),
+            false => Ok(()),
+        }
     }
 
-    /// Checks that `name` has at most `limit` bytes, and that the file system has room for those that are missing.
-    pub(super) fn check_size(&self, name: &ImageName, limit: u64) -> Result<(), PullError> {
-        let parts = self.parts();
-        let (mut size, mut missing) = (0_u64, 0_u64);
+    /// Whether the layout has a blob already.
+    fn has(&self, found: &Found) -> bool {
+        self.manifests.layout.has(&found.descriptor.digest, found.descriptor.size)
+    }
+
+    /// Checks that the file system has room for the blobs that are missing.
+    pub(super) fn check_room(&self) -> Result<(), PullError> {
+        let (parts, layout) = (self.parts(), self.manifests.layout);
+        let mut missing = 0_u64;
         let all: Vec<&Found> = parts.manifests.values().chain(&parts.blobs).collect();
         let there = parallel::map(&all, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
         for (found, is_there) in all.iter().zip(there) {
             let Descriptor { digest, size: bytes, .. } = &found.descriptor;
-            size = size.saturating_add(*bytes);
             if !is_there {
                 // What a killed program left of it has its room already.
-                missing = missing.saturating_add(bytes - self.layout.unfinished(digest, *bytes));
+                missing = missing.saturating_add(bytes - layout.unfinished(digest, *bytes));
             }
         }
-        if size > limit {
-            return Err(PullError::TooManyBytes { name: name.clone(), size, limit });
-        }
-        Ok(self.layout.check_room(missing)?)
+        Ok(layout.check_room(missing)?)
     }
 
     /// Puts the manifests into the layout.
@@ -193,7 +206,7 @@ impl<'a> Transfer<'a> {
     fn fetch_blob(&self, found: &Found, progress: &dyn Progress) -> Result<Option<Remark>, PullError> {
         let descriptor = &found.descriptor;
         let part = progress.part(descriptor.digest.encoded(), descriptor.size);
-        let mut blob = self.layout.begin(&descriptor.digest)?;
+        let mut blob = self.manifests.layout.begin(&descriptor.digest)?;
         if let Some(bytes) = self.manifests.cached(&descriptor.digest) {
             let written = blob.restart().and_then(|()| blob.write_all(&bytes));
             written.map_err(|source| blob.error(source))?;
@@ -203,9 +216,9 @@ impl<'a> Transfer<'a> {
         }
         let (hasher, bytes) = blob.read_begun(descriptor.size)?;
         part.at(bytes);
-        self.layout.check_room(descriptor.size - bytes)?;
+        self.manifests.layout.check_room(descriptor.size - bytes)?;
         let begun = Some(Begun { hasher, bytes });
-        match fetch(self.http, descriptor, &found.engines, &mut blob, begun, &*part) {
+        match fetch(self.manifests.http, descriptor, &found.engines, &mut blob, begun, &*part) {
             Ok(_) => blob.commit()?,
             Err(error @ (FetchError::NoEngine { .. } | FetchError::Unavailable { .. })) if descriptor.is_foreign() => {
                 return Ok(Some(Remark::LeftOut(chain(&error))));

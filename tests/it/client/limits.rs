@@ -99,6 +99,55 @@ fn an_image_for_which_there_is_no_room_is_refused_before_anything_is_written() {
     is_refused(&server, &["--max-size", "16384TiB"], 2, &["bytes left", "more are needed", "make room"]);
 }
 
+#[test]
+fn manifests_of_an_image_larger_than_is_accepted_are_not_read() {
+    // Given an index of three images,
+    let server = Server::start();
+    let images = ["amd64", "arm64", "s390x"].map(|name| server.image(&format!("linux/{name}"), name.as_bytes()));
+    let index = json!({"schemaVersion": 2, "manifests": images}).to_string();
+    let entry = tagged(&server.blob(images::INDEX, index.as_bytes()), "1.0");
+    server.with_engines().with_index("app", &[entry]);
+    // when no more than its bytes are accepted,
+    let (limit, directory) = (index.len().to_string(), TempDir::new().unwrap());
+    let mut pull = ocisite_at(&server, "pull");
+    pull.args(["--all-platforms", "--max-size", &limit, "example.com/app", "--to"])
+        .arg(directory.path().join("layout"));
+    // then no blob below it is asked for.
+    fails(&mut pull, &[&format!("at most {limit}"), "--max-size"]);
+    let asked = server.asked();
+    let blobs: Vec<&String> = asked.iter().filter(|place| place.contains("/cas/")).collect();
+    assert_eq!(blobs, [&format!("example.com/cas/{}", encoded(index.as_bytes()))]);
+}
+
+/// Serves a manifest of nearly 4 MiB.
+fn large_manifest(server: &Server, number: usize, subject: &Value) -> Value {
+    let config = server.blob("a/config", b"{}");
+    let annotations = json!({"number": number.to_string(), "long": "x".repeat(4_000_000)});
+    let manifest =
+        json!({"schemaVersion": 2, "config": config, "subject": subject, "layers": [], "annotations": annotations});
+    server.blob(MANIFEST, manifest.to_string().as_bytes())
+}
+
+#[test]
+fn all_manifests_of_a_pull_together_have_one_limit() {
+    // Given an image with ten large referrers, and a ref of ten large manifests,
+    let server = Server::start();
+    let image = server.image("linux/amd64", b"layer");
+    let large: Vec<Value> = (0..10).map(|number| large_manifest(&server, number, &image)).collect();
+    server.with_engines().with_index("referrers", &[&[tagged(&image, "1.0")], &large[..]].concat());
+    server.with_index("images", &large.iter().map(|entry| tagged(entry, "1.0")).collect::<Vec<_>>());
+    let directory = TempDir::new().unwrap();
+    let layout = directory.path().join("layout");
+    for (name, option) in [("referrers", "--referrers"), ("images", "--all-platforms")] {
+        // when they are pulled,
+        let mut pull = ocisite_at(&server, "pull");
+        pull.args(["--jobs", "1", option, &format!("example.com/{name}#1.0"), "--to", layout.to_str().unwrap()]);
+        // then the pull is refused, and nothing is written.
+        fails(&mut pull, &["more than 32 MiB of manifests that are read together", "omit", option]);
+        assert!(!layout.exists());
+    }
+}
+
 /// Sixteen ref engines, each with an index of so many bytes, of which nearly all are one text.
 fn with_large_indexes(bytes: usize) -> (Server, Vec<Value>) {
     let server = Server::start();

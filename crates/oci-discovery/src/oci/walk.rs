@@ -2,9 +2,10 @@
 //!
 //! Manifests come from outside. They may nest without end, or share nested manifests so that a walk without memory
 //! visits one 10^28 times. Therefore only [`walk`] goes from a descriptor to those below, and has the limits: it visits
-//! each node once, a graph is at most [`MAX_DEPTH`] levels deep, and one root reaches at most [`MAX_STEPS`] descriptors
-//! and [`MAX_BYTES`] of manifests. A walk ends in time that grows with the bytes of the manifests, and keeps one key of
-//! sixteen bytes for each node.
+//! each node once, a graph is at most [`MAX_DEPTH`] levels deep, and one [`Budget`] is spent on at most [`MAX_STEPS`]
+//! descriptors and [`MAX_BYTES`] of manifests. Each root has a budget of its own, unless the caller keeps what several
+//! roots reach; then they share one. A walk ends in time that grows with the bytes of the manifests, and keeps one key
+//! of sixteen bytes for each node.
 //!
 //! A caller's [`Graph`] gives the identity of nodes, and what a visit reads. Callers that read manifests from one
 //! place, a [`Manifests`], need only [`reach`].
@@ -23,10 +24,10 @@ use crate::seen::{Key, Seen, key};
 
 /// The most levels of a graph. BuildKit's attested multi-platform images, the deepest in use, have three.
 pub const MAX_DEPTH: usize = 32;
-/// The most descriptors below one root; a descriptor counts once for each document that has it. An image for every
+/// The most descriptors for one budget; a descriptor counts once for each document that has it. An image for every
 /// platform, with attestations and a hundred layers each, has some thousands.
 pub const MAX_STEPS: usize = 1_000_000;
-/// The most bytes of manifests below one root: eight manifests of the largest size that registries accept. Their
+/// The most bytes of manifests for one budget: eight manifests of the largest size that registries accept. Their
 /// descriptors take about three times that in memory, until they are visited.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -87,6 +88,11 @@ pub trait Graph: Sync {
     /// The number of bytes that a visit reads into memory; 0 for a leaf.
     fn bytes(&self, node: &Self::Node) -> u64;
 
+    /// The budget of a root. A graph whose visits keep what they read gives one budget to all roots and walks.
+    fn budget(&self) -> Arc<Budget> {
+        Arc::default()
+    }
+
     /// Visits a node for the first time, and adds the next nodes.
     fn visit(&self, node: Self::Node, next: &mut Next<Self::Node>) -> Result<(), Self::Error>;
 
@@ -119,7 +125,7 @@ impl<N> Next<N> {
         !self.below.is_empty()
     }
 
-    /// Adds a node as the root of another graph, with its own limits.
+    /// Adds a node as the root of another graph.
     pub fn root(&mut self, node: N) {
         self.roots.push(node);
     }
@@ -132,10 +138,10 @@ pub enum Limit {
     #[error("nested more than {MAX_DEPTH} levels deep")]
     Depth,
     /// See [`MAX_STEPS`].
-    #[error("one of more than {MAX_STEPS} descriptors below one root")]
+    #[error("one of more than {MAX_STEPS} descriptors that are read together")]
     Steps,
     /// See [`MAX_BYTES`].
-    #[error("one of more than {} MiB of manifests below one root", MAX_BYTES / 1024 / 1024)]
+    #[error("one of more than {} MiB of manifests that are read together", MAX_BYTES / 1024 / 1024)]
     Bytes,
 }
 
@@ -149,14 +155,14 @@ pub struct TooLarge {
     pub limit: Limit,
 }
 
-/// The descriptors and bytes counted for one root.
+/// The descriptors and bytes that were read so far, of those that one root, or several roots together, may reach.
 #[derive(Debug, Default)]
-struct Spent {
+pub struct Budget {
     steps: AtomicUsize,
     bytes: AtomicU64,
 }
 
-impl Spent {
+impl Budget {
     fn step(&self) -> Option<Limit> {
         (self.steps.fetch_add(1, Relaxed) >= MAX_STEPS).then_some(Limit::Steps)
     }
@@ -169,7 +175,7 @@ impl Spent {
 struct Step<N> {
     node: N,
     depth: usize,
-    spent: Arc<Spent>,
+    budget: Arc<Budget>,
 }
 
 /// Visits each node that `roots` reach once, on up to `jobs` threads. With one thread the order is that of the
@@ -182,21 +188,21 @@ pub fn walk<G: Graph>(
     roots: impl Iterator<Item = G::Node> + Send,
     jobs: NonZeroUsize,
 ) -> Result<(), G::Error> {
-    let root = |node| Step { node, depth: 0, spent: Arc::default() };
+    let root = |node| Step { node, depth: 0, budget: graph.budget() };
     let failure: Mutex<Option<G::Error>> = Mutex::new(None);
     let failed = || lock(&failure);
-    parallel::work(roots.map(root), jobs, |Step { node, depth, spent }, queue| {
+    parallel::work(roots.map(root), jobs, |Step { node, depth, budget }, queue| {
         if failed().is_some() {
             return;
         }
         let mut next = Next { below: vec![], roots: vec![] };
-        if let Err(error) = take(graph, node, depth, &spent, &mut next) {
+        if let Err(error) = take(graph, node, depth, &budget, &mut next) {
             failed().get_or_insert(error);
             return;
         }
         // The queue takes the newest node first, so the first node is pushed last.
         next.roots.into_iter().rev().for_each(|node| queue.push(root(node)));
-        let below = |node| Step { node, depth: depth + 1, spent: spent.clone() };
+        let below = |node| Step { node, depth: depth + 1, budget: budget.clone() };
         next.below.into_iter().rev().for_each(|node| queue.push(below(node)));
     });
     into_inner(failure).map_or(Ok(()), Err)
@@ -206,16 +212,16 @@ fn take<G: Graph>(
     graph: &G,
     node: G::Node,
     depth: usize,
-    spent: &Spent,
+    budget: &Budget,
     next: &mut Next<G::Node>,
 ) -> Result<(), G::Error> {
-    if let Some(limit) = spent.step() {
+    if let Some(limit) = budget.step() {
         return graph.refuse(node, limit, next);
     }
     if graph.identity(&node).is_some_and(|(seen, key)| !seen.insert(key)) {
         return graph.pass(node, next);
     }
-    let limit = if depth > MAX_DEPTH { Some(Limit::Depth) } else { spent.read(graph.bytes(&node)) };
+    let limit = if depth > MAX_DEPTH { Some(Limit::Depth) } else { budget.read(graph.bytes(&node)) };
     match limit {
         Some(limit) => graph.refuse(node, limit, next),
         None => graph.visit(node, next),
@@ -325,6 +331,8 @@ mod tests {
     struct Numbers<F> {
         below: F,
         bytes: u64,
+        /// None: each root has its own.
+        budget: Option<Arc<Budget>>,
         seen: Seen,
         visits: AtomicUsize,
     }
@@ -341,6 +349,10 @@ mod tests {
             self.bytes
         }
 
+        fn budget(&self) -> Arc<Budget> {
+            self.budget.clone().unwrap_or_default()
+        }
+
         fn visit(&self, node: usize, next: &mut Next<usize>) -> Result<(), Limit> {
             self.visits.fetch_add(1, Relaxed);
             (self.below)(node).into_iter().for_each(|node| next.below(node));
@@ -354,7 +366,7 @@ mod tests {
 
     /// How many nodes are visited from these roots.
     fn visits(roots: &[usize], bytes: u64, below: impl Fn(usize) -> Vec<usize> + Sync) -> Result<usize, Limit> {
-        let graph = Numbers { below, bytes, seen: Seen::new(), visits: AtomicUsize::new(0) };
+        let graph = Numbers { below, bytes, budget: None, seen: Seen::new(), visits: AtomicUsize::new(0) };
         walk(&graph, roots.iter().copied(), NonZeroUsize::MIN)?;
         Ok(graph.visits.into_inner())
     }
@@ -395,6 +407,15 @@ mod tests {
     fn each_root_has_its_own_share() {
         let wide = |node| if node < 3 { (10 * node + 3..10 * node + 12).collect() } else { vec![] };
         assert_eq!(visits(&[0, 1, 2], MAX_BYTES / 10, wide), Ok(3 + 9 * 3));
+    }
+
+    #[test]
+    fn roots_and_walks_that_share_a_budget_have_one_share() {
+        let below = |_| vec![];
+        let budget = Some(Arc::default());
+        let graph = Numbers { below, bytes: MAX_BYTES / 10, budget, seen: Seen::new(), visits: AtomicUsize::new(0) };
+        let roots = |roots: std::ops::Range<usize>| walk(&graph, roots, NonZeroUsize::MIN);
+        assert_eq!((roots(0..5), roots(5..10), roots(10..11)), (Ok(()), Ok(()), Err(Limit::Bytes)));
     }
 
     #[test]
