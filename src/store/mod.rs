@@ -544,6 +544,17 @@ pub enum BucketProblem {
         /// What shows that it has none.
         sign: String,
     },
+    /// A listing of more keys than are read.
+    #[error(
+        "the listing has more than {limit} keys of up to {bytes} bytes, the most that are read of one listing; move objects that \
+         do not belong to the site elsewhere, or divide the site into several"
+    )]
+    TooManyKeys {
+        /// The most keys of a listing.
+        limit: usize,
+        /// The bytes for which a key counts once.
+        bytes: usize,
+    },
     /// A response larger than its declared length, or than its limit.
     #[error(
         "the response has more than {limit} bytes, its declared length or the limit for such responses; check the endpoint, or \

@@ -31,6 +31,11 @@ pub enum VerifyError {
         /// Whether knowing the host would do.
         host_helps: bool,
     },
+    /// A site without a description, with more indexes than are checked.
+    #[error(
+        "{site} has no {DESCRIPTION} to list its images, and more than {limit} indexes: give the names of the images to check"
+    )]
+    TooManyNames { site: String, limit: usize },
     /// A directory that cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

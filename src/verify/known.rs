@@ -9,9 +9,10 @@ use super::files::Files;
 use super::finding::Finding;
 use super::request::{Directory, Options};
 use super::rule;
+use super::tree;
 use crate::site::path::DESCRIPTION;
 use crate::site::settings::Views;
-use crate::site::{Kind, Preset, Settings, SiteMap, SitePath};
+use crate::site::{Preset, Settings, SiteMap, SitePath};
 use crate::store::StoreError;
 use crate::store::site::{self, SiteError};
 use oci_discovery::discovery::WELL_KNOWN_PATH;
@@ -21,6 +22,11 @@ use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::template::Template;
+
+/// The most images of a site that does not list them. A site decides how many indexes a listing has.
+const MAX_NAMES: usize = 1 << 21;
+/// A longer path counts as more images.
+const NAME_BYTES: usize = 128;
 
 /// The settings and images of a directory.
 pub struct ResolvedSettings {
@@ -88,7 +94,7 @@ impl ResolvedSettings {
         };
         let hosts = map.settings().hosts.iter().cloned().collect();
         let images = match options.names.is_empty() {
-            true => derive_images(files, &map).map_err(|error| Stop::Error(error.into()))?,
+            true => derive_images(files, &map).map_err(Stop::Error)?,
             false => vec![],
         };
         if images.is_empty() && options.names.is_empty() {
@@ -153,13 +159,18 @@ fn literal_host(template: &Template) -> Option<&str> {
     (!host.contains(['{', ':'])).then_some(host)
 }
 
-fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, StoreError> {
-    let mut images = Vec::new();
-    files.own.list(map.index_pattern().static_prefix(), &mut |object| {
-        if map.kind_of(&object.path) == Some(Kind::Index) {
-            images.extend(map.image_at(&object.path));
+/// The images that have an index.
+fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, VerifyError> {
+    let (mut images, mut bytes) = (Vec::new(), 0);
+    tree::each_index(&files.own, map, &mut |image, path| {
+        bytes += path.as_str().len().max(NAME_BYTES);
+        if bytes <= MAX_NAMES * NAME_BYTES {
+            images.push(image);
         }
     })?;
+    if bytes > MAX_NAMES * NAME_BYTES {
+        return Err(VerifyError::TooManyNames { site: files.own.store.name(), limit: MAX_NAMES });
+    }
     images.sort();
     images.dedup();
     Ok(images)

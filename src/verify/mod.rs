@@ -67,6 +67,10 @@ use server::Server;
 use source::Source;
 use walk::{Counts, Walk};
 
+/// So many images that the description does not list are checked; of the others, the findings are counted. A site decides how many
+/// there are.
+const MAX_UNLISTED: usize = 1000;
+
 /// Verifies the files of a directory, or the objects of a bucket.
 #[allow(clippy::disallowed_methods, reason = "the user names the directory")]
 pub fn verify_directory(
@@ -92,8 +96,9 @@ pub fn verify_directory(
     files.hosts = hosts;
     files.origins = map.iter().flat_map(|map| map.settings().origins.clone()).collect();
     let is_whole = options.names.is_empty();
+    let mut has_all = is_whole;
     if let Some(map) = map.as_ref().filter(|_| is_described && is_whole) {
-        add_unlisted(&files, map, &mut images, &findings)?;
+        has_all = add_unlisted(&files, map, &mut images, &findings)?;
     }
     if is_whole {
         tree::look_for_unusable_names(&files.own, &findings)?;
@@ -114,7 +119,7 @@ pub fn verify_directory(
         findings.extend(registry::check_ping(&files, image));
     }
     let walk = walk(&files, &discovery, &findings, has_registry, &images, options, progress);
-    let is_complete = is_whole && knows_cas && !walk.is_incomplete.load(Relaxed);
+    let is_complete = has_all && knows_cas && !walk.is_incomplete.load(Relaxed);
     if let Some(map) = map.filter(|_| is_complete) {
         tree::look_for_orphans(&files, &map, &walk.reached, &findings)?;
         if is_described && map.settings().views.catalogue {
@@ -134,22 +139,28 @@ fn compare_catalogue(directory: &Directory, findings: &Findings) {
     }
 }
 
-/// Adds the images that have an index and are not listed.
+/// Adds the images that have an index and are not listed, as many as are kept, and returns whether these are all.
 fn add_unlisted(
     files: &Files,
     map: &SiteMap,
     images: &mut Vec<ImageName>,
     findings: &Findings,
-) -> Result<(), VerifyError> {
-    let unlisted = tree::unlisted_images(&files.own, map, images)?;
-    for image in &unlisted {
-        let object = map.index_place(image).map_or(image.to_string(), |place| place.path.to_string());
+) -> Result<bool, VerifyError> {
+    let (mut unlisted, mut has_all) = (BTreeSet::new(), true);
+    tree::each_index(&files.own, map, &mut |image, path| {
+        if images.binary_search(&image).is_ok() || unlisted.contains(&image) {
+            return;
+        }
         let expected = format!("{image} in {DESCRIPTION}");
-        findings.push(Finding::new(&rule::INDEX_UNLISTED, object, expected, "no such name there"));
-    }
+        findings.push(Finding::new(&rule::INDEX_UNLISTED, path.as_str(), expected, "no such name there"));
+        match unlisted.len() < MAX_UNLISTED {
+            true => drop(unlisted.insert(image)),
+            false => has_all = false,
+        }
+    })?;
     images.extend(unlisted);
     images.sort();
-    Ok(())
+    Ok(has_all)
 }
 
 /// Verifies a live server. The client is set up anew when the names are known, so that the requests for all of their hosts go where

@@ -88,20 +88,15 @@ pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     }
 }
 
-/// The images whose indexes are there and which are not among `listed`, sorted.
-pub fn unlisted_images(root: &Tree, map: &SiteMap, listed: &[ImageName]) -> Result<Vec<ImageName>, StoreError> {
-    let mut found = Vec::new();
+/// Calls `visit` for each index, with the image that it is of.
+pub fn each_index(root: &Tree, map: &SiteMap, visit: &mut dyn FnMut(ImageName, &SitePath)) -> Result<(), StoreError> {
     root.list(map.index_pattern().static_prefix(), &mut |object| {
         if map.kind_of(&object.path) == Some(Kind::Index)
             && let Some(image) = map.image_at(&object.path)
-            && listed.binary_search(&image).is_err()
         {
-            found.push(image);
+            visit(image, &object.path);
         }
-    })?;
-    found.sort();
-    found.dedup();
-    Ok(found)
+    })
 }
 
 /// Names the objects that no path of a site can be.
@@ -153,22 +148,25 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
 
 /// A tag of the registry view may be an index that was made for it (see `registry::plan`); it lies in the CAS, too.
 fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
-    let mut tags = Vec::new();
-    files.own.list(&format!("{}/", registry::ROOT), &mut |object| {
-        if let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(object.path.as_str())
-            && is_tag(reference)
-        {
-            tags.push((name.to_string(), object.path.clone()));
-        }
-    })?;
     let Some(host) = map.settings().hosts.first() else { return Ok(()) };
-    for (name, path) in tags {
-        let Some(document) = files.own.store.read_document(&path, MAX_MANIFEST_BYTES)? else { continue };
+    let reach = |name: &str, path: &SitePath| -> Result<(), StoreError> {
+        let Some(document) = files.own.store.read_document(path, MAX_MANIFEST_BYTES)? else { return Ok(()) };
         let digest = Digest::of(oci_discovery::digest::Algorithm::Sha256, &document.bytes);
-        let place = ImageName::new(host, &name, None).ok().and_then(|image| map.blob_place(&image, &digest).ok());
+        let place = ImageName::new(host, name, None).ok().and_then(|image| map.blob_place(&image, &digest).ok());
         if let Some(place) = place.filter(|place| place.origin.is_none()) {
             reached.insert(place_key(&files.own, &place.path));
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    // Each tag is read while they are listed: there may be very many.
+    let mut outcome = Ok(());
+    files.own.list(&format!("{}/", registry::ROOT), &mut |object| {
+        if let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(object.path.as_str())
+            && is_tag(reference)
+            && outcome.is_ok()
+        {
+            outcome = reach(name, &object.path);
+        }
+    })?;
+    outcome
 }

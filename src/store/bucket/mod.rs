@@ -330,12 +330,13 @@ impl BucketStore {
         let (mut pages, mut page_token) = (Pages::default(), None);
         loop {
             let page = self.page(&start, None, page_token).map_err(|stop| self.stopped("list", prefix, stop))?;
-            let last = last_key(&page.result).map(str::to_string);
+            if page.page_token.is_some() {
+                pages.next(keys(&page.result)).map_err(|problem| self.endless(problem))?;
+            }
             visit(page.result);
             if page.page_token.is_none() {
                 return Ok(());
             }
-            pages.next(last.as_deref()).map_err(|problem| self.endless(problem))?;
             page_token = page.page_token;
         }
     }
@@ -484,11 +485,9 @@ impl Store for BucketStore {
 
     fn list_unusable(&self, visit: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
         self.each_page("", &mut |result| {
-            let unusable = result.extensions.get::<Unusable>().into_iter().flat_map(|Unusable(keys)| keys);
-            let keys = result.objects.iter().map(|meta| meta.location.as_ref());
-            let keys = unusable.map(String::as_str).chain(keys.filter(|key| self.path(key).is_none()));
             // A key that ends in a slash is how consoles show an empty directory, and holds nothing.
-            keys.filter(|key| !key.ends_with('/')).for_each(&mut *visit);
+            let is_told = |key: &&str| self.path(key).is_none() && !key.ends_with('/');
+            keys(&result).filter(is_told).for_each(&mut *visit);
         })
     }
 
@@ -599,10 +598,10 @@ fn stat(meta: &ObjectMeta) -> Stat {
     Stat { size: meta.size, modified: meta.last_modified.into() }
 }
 
-/// The last key of a page, whether or not the library can hold it.
-fn last_key(page: &ListResult) -> Option<&str> {
-    let unusable = || page.extensions.get::<Unusable>().and_then(|Unusable(keys)| keys.last());
-    page.objects.last().map(|meta| meta.location.as_ref()).or_else(|| unusable().map(String::as_str))
+/// The keys of a page, those that the library cannot hold first.
+fn keys(page: &ListResult) -> impl Iterator<Item = &str> {
+    let unusable = page.extensions.get::<Unusable>().into_iter().flat_map(|Unusable(keys)| keys);
+    unusable.map(String::as_str).chain(page.objects.iter().map(|meta| meta.location.as_ref()))
 }
 
 /// A version is what the store compares: an ETag, or on Google's store a generation. Kept as both, one a line.

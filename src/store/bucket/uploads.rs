@@ -58,12 +58,13 @@ impl BucketStore {
             let Some(page) = self.run(async || self.uploads_page(s3, &http, &markers).await).map_err(stopped)? else {
                 return Ok(None);
             };
-            let last = page.uploads.last().map(|entry| format!("{} {}", entry.key, entry.upload_id));
+            let entries: Vec<String> =
+                page.uploads.iter().map(|entry| format!("{} {}", entry.key, entry.upload_id)).collect();
             uploads.extend(page.uploads.into_iter().filter_map(|entry| self.old_upload(entry, before)));
             if !page.is_truncated {
                 return Ok(Some(uploads));
             }
-            pages.next(last.as_deref()).map_err(|problem| self.endless(problem))?;
+            pages.next(entries.iter().map(String::as_str)).map_err(|problem| self.endless(problem))?;
             markers = (page.next_key_marker, page.next_upload_id_marker);
         }
     }
