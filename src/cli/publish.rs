@@ -52,7 +52,8 @@ pub struct Args {
     /// A pair of templates, which decide the paths of indexes and blobs.
     #[arg(long, value_enum)]
     preset: Option<Preset>,
-    /// The URIs of indexes: an RFC 6570 template with the variables name, host and path.
+    /// The URIs of indexes: an RFC 6570 template with the variables name, host, path and fragment. With name or fragment, each ref
+    /// has an index of its own.
     #[arg(long, value_name = "TEMPLATE")]
     index_template: Option<String>,
     /// The URIs of blobs: an RFC 6570 template with the variables digest, algorithm and encoded; name, host and path are

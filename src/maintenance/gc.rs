@@ -251,7 +251,7 @@ impl Gc<'_> {
         let known: HashSet<&Place> = roots.iter().map(|(place, _)| place).collect();
         let unlisted: Vec<_> = listed.into_iter().filter(|place| !known.contains(place)).collect();
         roots.extend(unlisted.into_iter().map(|place| {
-            let image = self.site.map.image_at(&place.path);
+            let image = self.image_of_index(&place);
             (place, image)
         }));
         let roots = roots.into_iter().map(|(place, image)| Node::Index(place, image));
@@ -260,6 +260,12 @@ impl Gc<'_> {
             self.mark_registry(listing, &marks)?;
         }
         Ok(marks)
+    }
+
+    /// Whose an index is that is no listed image's: of one that is not listed, or of a ref.
+    fn image_of_index(&self, place: &Place) -> Option<ImageName> {
+        let named = self.site.map.name_at(&place.path).map(|name| name.image());
+        named.or_else(|| self.site.images.iter().find(|image| self.site.map.could_be_of(place, image)).cloned())
     }
 
     /// Marks what an index reaches. One that is missing, or is no index at all, reaches nothing.

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::Deserialize;
 
 use super::MaintenanceError;
-use crate::registry::plan::by_ref;
-use crate::site::index::Index;
+use crate::site::index::{Index, by_ref};
 use crate::site::map::{BlobPlaces, MapError};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{SiteMap, SitePath};
@@ -50,7 +49,10 @@ impl<'a> Images<'a> {
 
     /// The image whose index has this path.
     pub fn at(&self, path: &SitePath) -> Option<ImageName> {
-        self.listed.get(path).map(|image| ImageName::clone(image)).or_else(|| self.map.image_at(path))
+        self.listed
+            .get(path)
+            .map(|image| ImageName::clone(image))
+            .or_else(|| self.map.name_at(path).map(|name| name.image()))
     }
 }
 

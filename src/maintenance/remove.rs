@@ -4,6 +4,7 @@
 //! left to the gc. What refers to an image (its signatures, say) goes with its last ref.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange};
 use crate::site::path::DESCRIPTION;
 use crate::site::{Kind, SitePath};
+use crate::store::ref_indexes::RefIndexes;
 use crate::store::retry::Retries;
 use crate::store::site::{Site, SitePlace};
 use crate::store::site_image::SiteImage;
@@ -183,6 +185,12 @@ impl Change {
         if site.map.settings().views.registry && crate::site::registry::is_name(self.image.path()) {
             registry::removal::remove(site, &self.image, &self.index)?;
         }
+        let mut indexes = RefIndexes::default();
+        indexes.add(site, &self.image, &self.index, |_| false, NonZeroUsize::MIN)?;
+        for document in &indexes.documents {
+            document.write(site.store(document.place.origin))?;
+        }
+        indexes.removals.iter().try_for_each(|place| site.store(place.origin).delete(&place.path))?;
         let place = site.map.index_place(&self.image)?;
         let store = site.store(place.origin);
         if !self.is_all() {

@@ -197,11 +197,13 @@ pub fn execute(
     // done again. Without a lock it is what publishers compare, and nothing may follow from one that was never written.
     if site.stores().all(Store::has_lock) {
         plan.registry.write(site, &plan.blobs.images, jobs, &tally.log)?;
+        write_ref_indexes(site, plan, jobs, tally)?;
         tally.log.write_all(site, &plan.indexes, jobs)?;
     } else {
         tally.log.write_all(site, &plan.indexes, jobs)?;
         send_what_a_gc_removed(site, plan, layouts, jobs, tally)?;
         plan.registry.write(site, &plan.blobs.images, jobs, &tally.log)?;
+        write_ref_indexes(site, plan, jobs, tally)?;
     }
     tally.flush(site)?;
     for document in in_order(site, &plan.discovery) {
@@ -213,10 +215,17 @@ pub fn execute(
     Ok(unfinished::end(&*site.own)?)
 }
 
+fn write_ref_indexes(site: &Site, plan: &Plan, jobs: NonZeroUsize, tally: &mut Tally<'_>) -> Result<(), PublishError> {
+    tally.log.write_all(site, &plan.ref_indexes.documents, jobs)?;
+    let remove = |place: &Place| site.store(place.origin).remove_document(&place.path);
+    Ok(plan.ref_indexes.removals.iter().try_for_each(remove)?)
+}
+
 /// Whether there is anything to write but blobs.
 fn changes_documents(plan: &Plan) -> bool {
     let mut documents = plan.indexes.iter().chain(&plan.discovery).chain(plan.catalogue.documents());
     plan.registry.changes_something()
+        || plan.ref_indexes.changes_something()
         || documents.any(|document| document.new_bytes().is_some())
         || !plan.catalogue.removals.is_empty()
 }

@@ -10,13 +10,14 @@ use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedIm
 use crate::layout::LAYOUT_MARKER;
 use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryError, RegistryPlan};
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index, IndexChange, Published};
+use crate::site::index::{Entry, Index, IndexChange, Published, by_ref};
 use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
 use crate::store::blob_plan::BlobPlan;
 use crate::store::change::{Change, PlannedDocument};
+use crate::store::ref_indexes::RefIndexes;
 use crate::store::site::{Site, SiteError};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::{StoreError, unfinished};
@@ -35,7 +36,9 @@ pub struct Plan {
     pub markers: Vec<PlannedDocument>,
     /// Phase two: the registry view; its indexes of platforms go with the blobs.
     pub registry: RegistryPlan,
-    /// Phase two ends with the indexes. They say which refs there were, so that a publish that is killed before can be done
+    /// Phase two, too: the indexes of refs.
+    pub ref_indexes: RefIndexes,
+    /// Phase two ends with the indexes of images. They say which refs there were, so that a publish that is killed before can be done
     /// again.
     pub indexes: Vec<PlannedDocument>,
     /// Phase three: the description and the ref-engines object.
@@ -180,12 +183,16 @@ pub fn plan(
     let jobs = request.jobs;
     refuse_mixed_hosts(site, &images)?;
     refuse_collisions(site, &images)?;
-    images.iter().try_for_each(|image| site.map.refuse_hidden(&image.name))?;
+    images.iter().try_for_each(|image| site.map.refuse_unserved(&image.name))?;
     let mut plan = Plan { blobs: plan_blobs(site, &images)?, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
     let mut planner = has_catalogue.then(|| Planner::new(Catalogue { site, pages }, request.recheck)).transpose()?;
-    let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| {
-        plan_image(site, publication, image, blob_places, planner.as_ref())
+    let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| -> Result<PlannedImage, PlanError> {
+        let planned = plan_image(site, publication, image, blob_places, planner.as_ref())?;
+        if let Some((image, change)) = planned.changed.as_ref().filter(|_| site.map.has_ref_indexes()) {
+            refuse_refs_without_place(site, &plan.blobs.images, &image.name, &change.after)?;
+        }
+        Ok(planned)
     };
     let planned_images = parallel::map(images.into_iter().zip(plan.blobs.places()), jobs, work)?;
     let mut registry = RegistryPlanner::new(site, request.merge, &mut plan.blobs);
@@ -194,10 +201,14 @@ pub fn plan(
         plan.missing.extend(planned.missing);
         plan.warnings.extend(planned.warnings);
         plan.markers.extend(planned.marker);
-        if let Some((image, mut change)) = planned.for_registry {
+        if let Some((image, mut change)) = planned.changed {
             remember_entries(before, &image.name, &mut change);
             let Image { name, blobs, referrers, .. } = &image;
-            registry.add(PublishedImage { position, name, blobs, referrers }, &change)?;
+            let is_published = |reference: &str| request.recheck || planned.published.contains(reference);
+            plan.ref_indexes.add(site, name, &change, is_published, jobs)?;
+            if has_registry {
+                registry.add(PublishedImage { position, name, blobs, referrers }, &change)?;
+            }
         }
         if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
             planner.add(changed);
@@ -230,8 +241,11 @@ struct PlannedImage {
     warnings: Vec<String>,
     marker: Option<PlannedDocument>,
     index: PlannedDocument,
-    /// What the registry view is made from, where the site has it. Otherwise the image is let go of, for there may be many.
-    for_registry: Option<(Image, IndexChange)>,
+    /// The published refs.
+    published: BTreeSet<Arc<str>>,
+    /// What the registry view and the indexes of refs are made from, where the site has them. Otherwise the image is let go of, for
+    /// there may be many.
+    changed: Option<(Image, IndexChange)>,
     /// What becomes of its page, where the site has the catalogue.
     for_catalogue: Option<ChangedImage>,
 }
@@ -247,16 +261,17 @@ fn plan_image(
     let marker = site.map.layout_marker_place(&image.name, &place, blobs)?;
     let marker = marker.map(|place| site.planned(place, Kind::LayoutMarker, LAYOUT_MARKER.to_vec())).transpose()?;
     let refs = image.entries.len();
+    let published = image.entries.iter().filter_map(|entry| entry.reference.clone()).collect();
     let warnings = ending_warnings(site, &image, &place.path)?;
     image.warnings.extend(warnings);
     let (index, new) = plan_index(site, publication.request, &mut image, place, catalogue)?;
-    let published = |(planner, new): (&Planner, &NewIndex)| {
+    let for_planner = |(planner, new): (&Planner, &NewIndex)| {
         let layouts =
             image.blobs.iter().filter_map(|found| Some((&found.blob.digest, publication.layouts.get(found.layout)?)));
         planner.published(&image.name, &new.change.after, new.digest.clone(), layouts.collect())
     };
-    let for_catalogue = catalogue.zip(new.as_ref()).map(published).transpose()?;
-    let has_registry = site.map.settings().views.registry;
+    let for_catalogue = catalogue.zip(new.as_ref()).map(for_planner).transpose()?;
+    let is_kept = keeps_changes(site);
     if let Some(None) = for_catalogue {
         image.warnings.push(format!("{} is not in the catalogue: its name is too long for a page's path", image.name));
     }
@@ -266,7 +281,8 @@ fn plan_image(
         warnings: std::mem::take(&mut image.warnings),
         marker,
         index,
-        for_registry: new.filter(|_| has_registry).map(|new| (image, new.change)),
+        published,
+        changed: new.filter(|_| is_kept).map(|new| (image, new.change)),
         for_catalogue: for_catalogue.flatten(),
     })
 }
@@ -343,7 +359,8 @@ impl Plan {
     /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
         let registry = self.registry.indexes.iter().chain(&self.registry.lists);
-        self.markers.iter().chain(registry).chain(&self.indexes).chain(&self.discovery)
+        let indexes = self.ref_indexes.documents.iter().chain(&self.indexes);
+        self.markers.iter().chain(registry).chain(indexes).chain(&self.discovery)
     }
 }
 
@@ -372,10 +389,15 @@ struct NewIndex {
     digest: Digest,
 }
 
+/// Whether objects are planned from the entries of images, before and after.
+fn keeps_changes(site: &Site) -> bool {
+    site.map.settings().views.registry || site.map.has_ref_indexes()
+}
+
 /// Plans the index, which takes the image's entries. What changes is told where the site has a view that asks.
 ///
-/// An index that stays as it is need not be parsed, and can be large; only the registry view asks for its entries all the same,
-/// and a catalogue that was not made from it.
+/// An index that stays as it is need not be parsed, and can be large; only the registry view and the indexes of refs ask for its
+/// entries all the same, and a catalogue that was not made from it.
 fn plan_index(
     site: &Site,
     request: &Request,
@@ -391,7 +413,7 @@ fn plan_index(
         list.push(entry.with_cas_engine(&cas_engine));
     }
     let mut there = site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-    if !site.map.settings().views.registry
+    if !keeps_changes(site)
         && let Some(same) = there.take_if(|there| there.bytes == published.alone())
     {
         match catalogue.map_or(Ok(true), |catalogue| catalogue.is_current(&image.name, &same.bytes))? {
@@ -413,7 +435,7 @@ fn plan_index(
             return Err(SiteImageError::Index { path: place.path, image: image.name.clone(), source }.into());
         }
     };
-    let before = if site.map.settings().views.registry { index.entries().to_vec() } else { vec![] };
+    let before = if keeps_changes(site) { index.entries().to_vec() } else { vec![] };
     index.merge(published, request.merge, |entry| -> Result<bool, PlanError> {
         // Asked rarely: only for entries without a ref, when an image without a ref is published again.
         Ok((SiteImage { site, image: &image.name }).subject(entry)?.is_some())
@@ -481,19 +503,41 @@ fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
     if new.is_empty() {
         return Ok(());
     }
+    let places = site.images.iter().chain(new).map(|name| Ok((name.clone(), site.map.index_place(name)?)));
+    refuse_meeting(places.collect::<Result<Vec<_>, MapError>>()?)
+}
+
+/// Refuses refs whose indexes have no place, or one that could be of another image's.
+fn refuse_refs_without_place(
+    site: &Site,
+    published: &[ImageName],
+    image: &ImageName,
+    index: &Index,
+) -> Result<(), PlanError> {
+    let names = by_ref(index.entries()).into_keys().filter_map(|reference| site.map.ref_index_name(image, reference));
+    let mut places = vec![(image.clone(), site.map.index_place(image)?)];
+    for name in names {
+        site.map.refuse_unserved(&name)?;
+        let place = site.map.index_place(&name)?;
+        let mut others = site.images.iter().chain(published).filter(|other| *other != image);
+        if let Some(other) = others.find(|other| site.map.could_be_of(&place, other)) {
+            let (first, second, path) = (other.clone(), name, place.path);
+            return Err(PlanError::SamePath { first, second, path, only_case: false });
+        }
+        places.push((name, place));
+    }
+    refuse_meeting(places)
+}
+
+/// Looks for indexes that would meet among these.
+fn refuse_meeting(names: Vec<(ImageName, Place)>) -> Result<(), PlanError> {
     type FoldedPlace = (Option<usize>, Vec<String>);
-    let mut places: BTreeMap<FoldedPlace, (&ImageName, SitePath)> = BTreeMap::new();
-    for name in site.images.iter().chain(new) {
-        let place = site.map.index_place(name)?;
+    let mut places: BTreeMap<FoldedPlace, (ImageName, SitePath)> = BTreeMap::new();
+    for (name, place) in names {
         let folded: Vec<String> = place.path.folded().split('/').map(str::to_string).collect();
-        let same = places.insert((place.origin, folded), (name, place.path.clone()));
-        if let Some((other, other_path)) = same {
-            return Err(PlanError::SamePath {
-                first: other.clone(),
-                second: name.clone(),
-                only_case: other_path != place.path,
-                path: other_path,
-            });
+        let same = places.insert((place.origin, folded), (name.clone(), place.path.clone()));
+        if let Some((first, path)) = same {
+            return Err(PlanError::SamePath { first, second: name, only_case: path != place.path, path });
         }
     }
     // Sorted by segments, a path stands directly before the paths below it.

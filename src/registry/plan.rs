@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::layout::graph::FoundBlob;
-use crate::site::index::{Entry, IndexChange, Merge};
+use crate::site::index::{Entry, IndexChange, Merge, by_ref};
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::site::{Kind, Place, SitePath, registry};
@@ -440,17 +440,6 @@ impl Repository {
         }
         Ok(())
     }
-}
-
-/// The entries of an index by ref.
-pub fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
-    let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
-    for entry in entries {
-        if let Some(reference) = entry.reference.as_deref() {
-            refs.entry(reference).or_default().push(entry);
-        }
-    }
-    refs
 }
 
 /// Plans the tags of one image.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::computed::{Computations, ComputeError, Computed, Output, Source};
+use super::host::is_served;
 use super::local;
 use super::request_path::RequestPathError;
 use crate::root::{FileError, Root};
@@ -111,6 +112,12 @@ pub enum Refusal {
 impl Preview<'_> {
     /// Opens an object of the site.
     pub fn open(&self, path: &SitePath, kind: Kind) -> Result<Representation, Refusal> {
+        // `{name}` begins with the host of this machine for a consumer that asks a preview.
+        let own = match kind {
+            Kind::Index => self.map.index_of_only_host(path, |host| is_served(host, &[])),
+            _ => None,
+        };
+        let path = own.as_ref().unwrap_or(path);
         let (file, metadata) = self.open_file(path)?;
         let etag = match self.map.digest_at(path) {
             Some(digest) => format!("\"{digest}\""),

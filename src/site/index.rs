@@ -158,6 +158,11 @@ impl Index {
         Ok(())
     }
 
+    /// The canonical bytes of an index that has only these of its entries: the index of a ref.
+    pub fn bytes_of(&self, entries: &[&Entry]) -> Vec<u8> {
+        canonical_bytes(&self.others, entries)
+    }
+
     /// Takes out the entries of one ref (None: of all refs), and says how many there were.
     pub fn remove(&mut self, reference: Option<&str>) -> usize {
         let before = self.entries.len();
@@ -209,6 +214,17 @@ fn write_entries(entries: &[&Entry], bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(entry.json.as_bytes());
     }
     bytes.push(b']');
+}
+
+/// The entries of an index by ref.
+pub fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a str, Vec<&'a Entry>> {
+    let mut refs: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        if let Some(reference) = entry.reference.as_deref() {
+            refs.entry(reference).or_default().push(entry);
+        }
+    }
+    refs
 }
 
 /// What a publish brings into one index.

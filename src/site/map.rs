@@ -12,7 +12,7 @@ use url::Url;
 use super::catalogue;
 use super::object::Kind;
 use super::path::{self, PathError, SitePath};
-use super::pattern::{Marks, PathParser, PathPattern};
+use super::pattern::{Marks, Names, PathParser, PathPattern};
 use super::registry::{self, Endpoint};
 use super::settings::Settings;
 use crate::layout;
@@ -105,7 +105,8 @@ pub enum MapError {
     Relative { template: String },
     /// A URI with a query or a fragment.
     #[error(
-        "the {role} {template} gives {uri}, which has a {part}: a static site serves paths only; remove the {part}"
+        "the {role} {template} gives {uri}{}, which has a {part}: a static site serves paths of files only; choose a template \
+         without one", told(.name)
     )]
     NotAPath {
         /// Index or CAS.
@@ -113,19 +114,31 @@ pub enum MapError {
         template: String,
         /// What it expands to.
         uri: String,
-        /// `query`, `fragment`, `user name` or `password`.
+        /// None: it is so for every name.
+        name: Option<ImageName>,
+        /// `query`, `fragment`, `user name`, `password` or `slash at its end`.
         part: &'static str,
     },
     /// Text that is no http or https URI.
-    #[error("the {role} {template} gives {text:?}, which is not an http or https URI: {problem}")]
+    #[error(
+        "the {role} {template} gives {text:?}{}, which is not an http or https URI: {problem}{}", told(.name), hint(.name)
+    )]
     NotAUri {
         /// Index or CAS.
         role: Role,
         template: String,
         /// What it expands to.
         text: String,
+        /// None: it is so for every name.
+        name: Option<ImageName>,
         problem: String,
     },
+    /// A path that no server would be told of.
+    #[error(
+        "the index template {template} gives {name} the path {path}, which no rendered server configuration serves; choose \
+         another template"
+    )]
+    Unserved { template: String, name: ImageName, path: SitePath },
     /// A URI at an origin that no directory was given for.
     #[error(
         "the {role} {template} leads to {origin}, which is neither the image's host nor a known store: \
@@ -166,6 +179,30 @@ pub enum MapError {
         /// What lives there.
         owner: &'static str,
     },
+}
+
+fn told(name: &Option<ImageName>) -> String {
+    name.as_ref().map_or(String::new(), |name| format!(" for {name}"))
+}
+
+fn hint(name: &Option<ImageName>) -> &'static str {
+    match name {
+        Some(name) if name.host().starts_with('[') => {
+            "; consumers encode the brackets of an address where a template has {host}: use {+host}, or a template that begins \
+             with a slash"
+        }
+        _ => "",
+    }
+}
+
+impl MapError {
+    /// The same error, of one name.
+    fn of(mut self, of: &ImageName) -> MapError {
+        if let MapError::NotAPath { name, .. } | MapError::NotAUri { name, .. } = &mut self {
+            *name = Some(of.clone());
+        }
+        self
+    }
 }
 
 /// Top-level names that belong to no image, and what they belong to.
@@ -223,19 +260,62 @@ impl SiteMap {
         origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path))
     }
 
-    /// The URI of an image's index, as a consumer computes it.
-    pub fn index_uri(&self, image: &ImageName) -> Result<Url, MapError> {
-        let expanded = self.expand(Role::Index, &self.settings.index_template, &template::image_variables(image))?;
-        self.resolve(Role::Index, &well_known_uri(image.host()), &expanded)
+    /// Whether each ref has an index of its own, beside that of its image: the index template depends on the ref.
+    pub fn has_ref_indexes(&self) -> bool {
+        self.index.pattern.depends_on_ref()
     }
 
-    /// The place of an image's index.
+    /// The name by which a consumer asks for the index of a ref. None: the index of the image is the only one that has the ref,
+    /// because no index is of one ref, or because no name can end in this ref.
+    pub fn ref_index_name(&self, image: &ImageName, reference: &str) -> Option<ImageName> {
+        let is_asked_for = self.has_ref_indexes() && !reference.is_empty();
+        is_asked_for.then(|| image.with_fragment(Some(reference)).ok()).flatten()
+    }
+
+    /// Whether the index of a ref could be mistaken for that of another image, whatever refs that has. Not where the template
+    /// has the whole name: no path has a `#`, so that the name can be read back.
+    pub fn could_be_of(&self, place: &Place, other: &ImageName) -> bool {
+        let variables = self.settings.index_template.variables();
+        if !variables.contains("fragment") || variables.contains("name") {
+            return false;
+        }
+        let mut any = String::from("any");
+        while other.path().contains(&any) {
+            any.push('x');
+        }
+        let Ok(of_other) =
+            other.with_fragment(Some(&any)).map_err(drop).and_then(|name| self.index_place(&name).map_err(drop))
+        else {
+            return false;
+        };
+        let (path, other) = (place.path.as_str(), of_other.path.as_str());
+        let around = other.find(&any).zip(other.rfind(&any));
+        let around = around.and_then(|(first, last)| Some((other.get(..first)?, other.get(last + any.len()..)?)));
+        place.origin == of_other.origin
+            && match around {
+                Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
+                None => path == other,
+            }
+    }
+
+    /// The URI of the index that a consumer asks for who has this name.
+    pub fn index_uri(&self, name: &ImageName) -> Result<Url, MapError> {
+        let expanded = self.expand(Role::Index, &self.settings.index_template, &template::name_variables(name))?;
+        self.resolve(Role::Index, &well_known_uri(name.host()), &expanded).map_err(|error| error.of(name))
+    }
+
+    /// The place of the index of a name: of an image or, where refs have indexes of their own, of a ref.
     pub fn index_place(&self, image: &ImageName) -> Result<Place, MapError> {
         let wrong = |source| MapError::Path { subject: image.to_string(), source };
         // The name itself must be plain, whatever the template makes of it: `%2F` in a name and `%2F` that {path} writes for
         // a slash would otherwise meet in one file.
         SitePath::from_uri_path(image.path()).map_err(wrong)?;
         let uri = self.index_uri(image)?;
+        if uri.path().ends_with('/') {
+            let (template, part) = (self.settings.index_template.to_string(), "slash at its end");
+            let name = Some(image.clone());
+            return Err(MapError::NotAPath { role: Role::Index, template, uri: uri.into(), name, part });
+        }
         let place = self.place(Role::Index, &image.to_string(), Some(image.host()), &uri)?;
         refuse_reserved(&image.to_string(), &place, false)?;
         let is_other = |path: &SitePath| self.kind_of(path).is_some_and(|kind| kind != Kind::Index);
@@ -247,14 +327,20 @@ impl SiteMap {
         Ok(place)
     }
 
-    /// Refuses a name with a segment that begins with a dot. Only a publish asks: a site from before may have such a name, and
-    /// it can be removed.
-    pub fn refuse_hidden(&self, image: &ImageName) -> Result<(), MapError> {
-        let segments = std::iter::once(image.host()).chain(image.path().split('/'));
+    /// Refuses a name with a segment that begins with a dot, and one whose index has a path that servers do not take for an index.
+    /// Only a publish asks: a site from before may have such a name, and it can be removed.
+    pub fn refuse_unserved(&self, name: &ImageName) -> Result<(), MapError> {
+        let segments = std::iter::once(name.host()).chain(name.path().split('/'));
         let decode = |segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned();
-        match segments.map(decode).find(|segment| segment.starts_with('.')) {
-            Some(segment) => Err(MapError::Hidden { image: image.to_string(), segment }),
-            None => Ok(()),
+        if let Some(segment) = segments.map(decode).find(|segment| segment.starts_with('.')) {
+            return Err(MapError::Hidden { image: name.to_string(), segment });
+        }
+        let Place { origin, path } = self.index_place(name)?;
+        match self.kind_in(origin, &path) {
+            Some(Kind::Index) => Ok(()),
+            _ => {
+                Err(MapError::Unserved { template: self.settings.index_template.to_string(), name: name.clone(), path })
+            }
         }
     }
 
@@ -276,12 +362,12 @@ impl SiteMap {
     /// The places of the blobs of `image`.
     pub fn blob_places(&self, image: &ImageName) -> Result<BlobPlaces, MapError> {
         let template = self.published_cas_template(image)?;
-        let marks = Marks::new(&template).map_err(|source| MapError::Template {
+        let marks = Marks::new(&template, Names::Images).map_err(|source| MapError::Template {
             role: Role::Cas,
             template: template.to_string(),
             source,
         })?;
-        let uri = self.resolve(Role::Cas, &self.index_uri(image)?, &marks.expanded)?;
+        let uri = self.resolve(Role::Cas, &self.index_uri(&image.image())?, &marks.expanded)?;
         if let Some(used) = uri.host_str().and_then(|host| marks.find_in(host)) {
             let (variable, template) = (used.variable.clone(), template.to_string());
             let reason = "every host would have to be known, so a host cannot depend on the digest";
@@ -380,12 +466,21 @@ impl SiteMap {
         DIGEST_VARIABLES.iter().all(agrees).then_some(digest)
     }
 
-    /// The image whose index lives at a path of the site's own root, where the template tells.
-    pub fn image_at(&self, path: &SitePath) -> Option<ImageName> {
+    /// The name whose index lives at a path of the site's own root, where the template tells; with a fragment where the index is
+    /// that of a ref.
+    pub fn name_at(&self, path: &SitePath) -> Option<ImageName> {
         let values = self.index.parser.parse(path.as_str())?;
         let host = values.get("host").or(self.settings.hosts.first().map(String::as_str))?;
-        let image = ImageName::new(host, values.get("path")?, None).ok()?;
-        (self.index_place(&image).ok()?.path == *path).then_some(image)
+        let name = ImageName::new(host, values.get("path")?, values.reference()).ok()?;
+        (self.index_place(&name).ok()?.path == *path).then_some(name)
+    }
+
+    /// The same index under the site's host, where the site has only one and a path has another host. None: it is as it should be.
+    pub fn index_of_only_host(&self, path: &SitePath, is_other: impl Fn(&str) -> bool) -> Option<SitePath> {
+        let [host] = self.settings.hosts.as_slice() else { return None };
+        let name = self.name_at(path).filter(|name| name.host() != host && is_other(name.host()))?;
+        let name = ImageName::new(host, name.path(), name.fragment()).ok()?;
+        Some(self.index_place(&name).ok()?.path)
     }
 
     fn expand(&self, role: Role, template: &Template, variables: &Variables) -> Result<String, MapError> {
@@ -479,11 +574,7 @@ fn check_variables(settings: &Settings) -> Result<(), MapError> {
     let index = &settings.index_template;
     for variable in index.variables() {
         match variable {
-            "name" | "host" | "path" => {}
-            "fragment" => {
-                let reason = "an index serves all refs of its image, so its path cannot depend on the ref";
-                return refuse(Role::Index, index, variable, reason);
-            }
+            "name" | "host" | "path" | "fragment" => {}
             _ => {
                 let reason = "a consumer knows only name, host, path and fragment (oci-index-template-v1)";
                 return refuse(Role::Index, index, variable, reason);
@@ -519,8 +610,13 @@ fn check_one_path_per_digest(template: &Template) -> Result<(), MapError> {
 }
 
 fn resolve(role: Role, template: &Template, base: &Url, text: &str) -> Result<Url, MapError> {
-    let not_a_uri =
-        |problem: String| MapError::NotAUri { role, template: template.to_string(), text: text.into(), problem };
+    let not_a_uri = |problem: String| MapError::NotAUri {
+        role,
+        template: template.to_string(),
+        text: text.into(),
+        name: None,
+        problem,
+    };
     let uri = base.join(text).map_err(|error| not_a_uri(error.to_string()))?;
     if !matches!(uri.scheme(), "http" | "https") {
         return Err(not_a_uri(format!("its scheme is {}", uri.scheme())));
@@ -532,13 +628,14 @@ fn resolve(role: Role, template: &Template, base: &Url, text: &str) -> Result<Ur
         _ if uri.password().is_some() => "password",
         _ => return Ok(uri),
     };
-    Err(MapError::NotAPath { role, template: template.to_string(), uri: uri.into(), part })
+    Err(MapError::NotAPath { role, template: template.to_string(), uri: uri.into(), name: None, part })
 }
 
 /// Which root a URI falls into. The image's own host, and the hosts of the site, on their default port, are its own root.
 fn origin_of(settings: &Settings, role: Role, host: Option<&str>, uri: &Url) -> Result<Option<usize>, MapError> {
     let uri_host = uri.host_str().unwrap_or_default();
-    let is_own = host.is_some_and(|host| host.eq_ignore_ascii_case(uri_host))
+    // An address may be written in several ways, and URIs have it in one.
+    let is_own = host.is_some_and(|host| well_known_uri(host).host_str() == Some(uri_host))
         || settings.hosts.iter().any(|host| host == uri_host);
     if is_own && uri.port().is_none() {
         return Ok(None);
@@ -563,7 +660,8 @@ fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
         Role::Cas => &settings.cas_template,
     };
     let wrong = |source| MapError::Template { role, template: template.to_string(), source };
-    let marks = Marks::new(template).map_err(wrong)?;
+    let names = if role == Role::Index { Names::Refs } else { Names::Images };
+    let marks = Marks::new(template, names).map_err(wrong)?;
     let text = &marks.expanded;
     if role == Role::Cas && !text.starts_with('/') && !text.contains("://") {
         return Err(MapError::Relative { template: template.to_string() });
@@ -579,7 +677,7 @@ fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
         Ok(parser) => Ok(Paths { pattern, parser }),
         Err(error) => {
             let (template, text, problem) = (template.to_string(), text.clone(), error.to_string());
-            Err(MapError::NotAUri { role, template, text, problem })
+            Err(MapError::NotAUri { role, template, text, name: None, problem })
         }
     }
 }
@@ -633,10 +731,47 @@ mod tests {
             let image = name("example.com/team/app");
             let index_path = map.index_place(&image).unwrap().path;
             assert_eq!(map.kind_of(&index_path), Some(Kind::Index), "{index} {index_path}");
-            assert_eq!(map.image_at(&index_path), Some(image.clone()), "{index} {index_path}");
+            assert_eq!(map.name_at(&index_path), Some(image.clone()), "{index} {index_path}");
             let blob_path = map.blob_place(&image, &digest).unwrap().path;
             assert_eq!(map.kind_of(&blob_path), Some(Kind::Blob(None)), "{cas} {blob_path}");
             assert_eq!(map.digest_at(&blob_path), Some(digest.clone()), "{cas} {blob_path}");
+        }
+    }
+
+    #[test]
+    fn the_index_of_a_ref_is_recognised_as_its_own() {
+        for (index, path) in [
+            ("https://{host}/ref/{name}", "ref/example.com/team/app#1.0"),
+            ("/{name}/index.json", "example.com/team/app#1.0/index.json"),
+            ("https://{host}/i/{+path}.{fragment}", "i/team/app.1.0"),
+        ] {
+            let map = map(index, CAS).unwrap();
+            let (image, name) = (name("example.com/team/app"), name("example.com/team/app#1.0"));
+            assert_eq!(map.ref_index_name(&image, "1.0"), Some(name.clone()), "{index}");
+            assert_eq!((map.ref_index_name(&image, ""), map.ref_index_name(&image, "a b")), (None, None), "{index}");
+            for name in [image, name.clone()] {
+                let place = map.index_place(&name).unwrap();
+                assert_eq!(map.kind_of(&place.path), Some(Kind::Index), "{index} {}", place.path);
+                assert_eq!(map.name_at(&place.path), Some(name), "{index} {}", place.path);
+            }
+            assert_eq!(map.index_place(&name).unwrap().path.as_str(), path);
+        }
+        // By default an index has all refs of its image.
+        assert_eq!(map(INDEX, CAS).unwrap().ref_index_name(&name("example.com/app"), "1.0"), None);
+    }
+
+    #[test]
+    fn addresses_have_a_place_where_their_uri_is_one() {
+        let place = |index: &str, image: &str| map(index, CAS).unwrap().index_place(&name(image));
+        for image in ["192.0.2.1/app", "[2001:db8::1]/app", "[2001:DB8:0::1]/app"] {
+            for index in ["https://{+host}/oci-index/{+path}", "/oci-index/{+path}"] {
+                assert_eq!(place(index, image).unwrap().path.as_str(), "oci-index/app", "{index} {image}");
+            }
+        }
+        assert_eq!(place(INDEX, "192.0.2.1/app").unwrap().path.as_str(), "oci-index/app");
+        let message = place(INDEX, "[2001:db8::1]/app").unwrap_err().to_string();
+        for word in ["https://%5B2001%3Adb8%3A%3A1%5D/oci-index/app", "for [2001:db8::1]/app", "use {+host}"] {
+            assert!(message.contains(word), "{message}");
         }
     }
 
@@ -653,7 +788,7 @@ mod tests {
     #[test]
     fn templates_that_cannot_be_static_paths_are_refused_with_the_reason() {
         for (index, cas, reason) in [
-            ("https://{host}/i/{+path}{?fragment}", CAS, "{fragment}"),
+            ("https://{host}/i/{+path}{?fragment}", CAS, "query"),
             ("https://{host}/i/{+path}{?host}", CAS, "query"),
             ("https://{host}/i/{+path}?v=1", CAS, "query"),
             ("https://{host}/i/{#path}", CAS, "fragment"),
@@ -714,10 +849,10 @@ mod tests {
         }
         let map = map(INDEX, CAS).unwrap();
         for image in ["example.com/.htaccess", "example.com/a/.HTpasswd/b", "example.com/%2eenv", ".ht/app"] {
-            let refused = map.refuse_hidden(&name(image)).unwrap_err().to_string();
+            let refused = map.refuse_unserved(&name(image)).unwrap_err().to_string();
             assert!(refused.contains(image) && refused.contains("begins with a dot"), "{refused}");
         }
-        assert!(map.refuse_hidden(&name("example.com/a.b/c.")).is_ok());
+        assert!(map.refuse_unserved(&name("example.com/a.b/c.")).is_ok());
     }
 
     #[test]

@@ -10,10 +10,24 @@ use std::iter::zip;
 use oci_discovery::template::{Template, TemplateError, Variables};
 use regex::Regex;
 
+/// The end of a name: its fragment with the `#` before it, or nothing.
+const TAIL: &str = "tail";
+/// The uses that give each ref an index of its own.
+const OF_REFS: [&str; 2] = ["fragment", TAIL];
+
+/// The names that a template is expanded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Names of images, without a fragment.
+    Images,
+    /// Names of images and of their refs.
+    Refs,
+}
+
 /// One use of a variable in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The variable; a use of `name` counts as one of `host` and one of `path`.
+    /// The variable; a use of `name` counts as one of `host`, one of `path` and, where names have refs, one of [`TAIL`].
     pub variable: String,
     /// How many characters of its value are used; None: all.
     pub prefix: Option<u16>,
@@ -26,13 +40,14 @@ pub struct Marks {
     pub expanded: String,
     /// How each marker begins. No literal of the template has it.
     stem: String,
+    names: Names,
     uses: Vec<Use>,
 }
 
 impl Marks {
     /// Expands a template.
-    pub fn new(template: &Template) -> Result<Marks, TemplateError> {
-        let mut marks = Marks { expanded: String::new(), stem: stem(template), uses: vec![] };
+    pub fn new(template: &Template, names: Names) -> Result<Marks, TemplateError> {
+        let mut marks = Marks { expanded: String::new(), stem: stem(template), names, uses: vec![] };
         let mut values = Variables::new();
         let mut named = Vec::new();
         let mut marked = String::new();
@@ -63,12 +78,18 @@ impl Marks {
     /// Notes a use, and gives the value that stands for it.
     fn add(&mut self, variable: &str, prefix: Option<u16>) -> String {
         // A name is a host and a path. The URI parser must see the slash between them where the operator keeps it.
-        let variables: &[&str] = if variable == "name" { &["host", "path"] } else { &[variable] };
-        let markers = variables.iter().map(|variable| {
+        let (separators, variables): (&[&str], &[&str]) = match (variable, self.names) {
+            ("name", Names::Images) => (&["", "/"], &["host", "path"]),
+            ("name", Names::Refs) => (&["", "/", ""], &["host", "path", TAIL]),
+            _ => (&[""], &[variable]),
+        };
+        let mut value = String::new();
+        for (separator, variable) in zip(separators, variables) {
             self.uses.push(Use { variable: (*variable).into(), prefix });
-            self.marker(self.uses.len() - 1)
-        });
-        markers.collect::<Vec<_>>().join("/")
+            value.push_str(separator);
+            value.push_str(&self.marker(self.uses.len() - 1));
+        }
+        value
     }
 
     /// The use whose value stands in a part of the expansion.
@@ -142,6 +163,11 @@ impl PathPattern {
         self.uses().any(|used| used.variable == variable && used.prefix.is_none())
     }
 
+    /// Whether the path differs from one ref of an image to the next.
+    pub fn depends_on_ref(&self) -> bool {
+        self.uses().any(|used| OF_REFS.contains(&used.variable.as_str()))
+    }
+
     fn uses(&self) -> impl Iterator<Item = &Use> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Value(used) => Some(used),
@@ -168,13 +194,14 @@ impl PathPattern {
     pub fn regex(&self) -> String {
         let mut regex = String::from("^");
         let mut named = BTreeSet::new();
+        let names = if self.depends_on_ref() { Names::Refs } else { Names::Images };
         for (position, piece) in self.pieces.iter().enumerate() {
             match piece {
                 Piece::Literal(literal) => regex.push_str(&regex::escape(literal)),
                 Piece::Value(Use { variable, prefix }) => {
                     let is_first = prefix.is_none() && named.insert(variable);
                     let name = if is_first { variable.clone() } else { format!("{variable}_prefix{position}") };
-                    regex.push_str(&format!("(?<{name}>{})", value_pattern(variable, *prefix)));
+                    regex.push_str(&format!("(?<{name}>{})", value_pattern(variable, *prefix, names)));
                 }
             }
         }
@@ -195,9 +222,15 @@ fn cut(value: &str, prefix: Option<u16>) -> &str {
 
 /// The regular expression of a variable's value, without a group around it. No segment of a name begins with a dot: where names
 /// are at the root, what lies beside the site (`.git`, `.env`) is not of the site.
-fn value_pattern(variable: &str, prefix: Option<u16>) -> String {
+///
+/// A path takes as little as it can where a ref may follow: `{name}` ends in `app#1.0`, and the path is `app`.
+fn value_pattern(variable: &str, prefix: Option<u16>, names: Names) -> String {
     match (variable, prefix) {
+        ("fragment", None) => "(?:[^/.][^/]*(?:/[^/.][^/]*)*)?".into(),
+        (TAIL, None) => "(?:#[^/]*(?:/[^/.][^/]*)*)?".into(),
+        ("fragment" | TAIL, Some(length)) => format!(".{{0,{length}}}"),
         ("host", _) => "[^/.][^/]*".into(),
+        ("path", _) if names == Names::Refs => "[^/.][^/]*?(?:/[^/.][^/]*?)*?".into(),
         ("path", _) => "[^/.][^/]*(?:/[^/.][^/]*)*".into(),
         ("algorithm", None) => "[a-z0-9]+".into(),
         ("algorithm", Some(length)) => format!("[a-z0-9]{{1,{length}}}"),
@@ -236,6 +269,12 @@ impl PathParser {
 pub struct Values<'p>(Vec<(&'p Use, &'p str)>);
 
 impl Values<'_> {
+    /// The ref: the fragment, wherever it stands. None: the name has none.
+    pub fn reference(&self) -> Option<&str> {
+        let fragment = self.get("fragment").or_else(|| self.get(TAIL)?.strip_prefix('#'));
+        fragment.filter(|fragment| !fragment.is_empty())
+    }
+
     /// The value of a variable that stands in the path as a whole.
     pub fn get(&self, variable: &str) -> Option<&str> {
         let is_it = |used: &Use| used.variable == variable && used.prefix.is_none();

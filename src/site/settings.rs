@@ -9,7 +9,8 @@ use oci_discovery::template::Template;
 pub struct Settings {
     /// The hosts whose image names the site serves, sorted.
     pub hosts: Vec<String>,
-    /// The template of the ref engine (protocol `oci-index-template-v1`), over `name`, `host` and `path`.
+    /// The template of the ref engine (protocol `oci-index-template-v1`), over `name`, `host`, `path` and
+    /// `fragment`.
     pub index_template: Template,
     /// The template of the CAS engine (protocol `oci-cas-template-v1`), over the digest's variables, and the name's, which
     /// are expanded when publishing.

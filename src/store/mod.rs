@@ -13,6 +13,7 @@ pub mod directory;
 pub mod gc_mark;
 pub mod location;
 pub mod private_state;
+pub mod ref_indexes;
 pub mod retry;
 pub mod site;
 pub mod site_image;

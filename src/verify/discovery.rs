@@ -16,7 +16,7 @@ use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
-use oci_discovery::template::Template;
+use oci_discovery::template::{Template, name_variables};
 
 /// A ref-engines object, as far as it can be used.
 #[derive(Debug)]
@@ -76,6 +76,23 @@ impl Discovery {
             true => self.url.clone(),
             false => Arc::new(source.ref_engines_url(image)),
         }
+    }
+
+    /// The URLs of the indexes of a name.
+    pub fn index_urls(&self, source: &dyn Source, name: &ImageName) -> Vec<Url> {
+        let base = self.base(source, name);
+        let mut urls = Vec::new();
+        for template in &self.index {
+            // A template that leads nowhere has been reported with the ref-engines object.
+            let url = templates::expand(template, &base, &name_variables(name));
+            urls.extend(url.ok().filter(|url| !urls.contains(url)));
+        }
+        urls
+    }
+
+    /// Whether a ref may have an index of its own.
+    pub fn may_have_ref_indexes(&self) -> bool {
+        self.index.iter().any(|template| ["name", "fragment"].iter().any(|used| template.variables().contains(used)))
     }
 
     /// The CAS engines for all that the ref engines lead to.

@@ -173,5 +173,8 @@ fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, VerifyE
     }
     images.sort();
     images.dedup();
+    // Where an image has an index, that leads to those of its refs.
+    let whole: BTreeSet<ImageName> = images.iter().filter(|name| name.fragment().is_none()).cloned().collect();
+    images.retain(|name| name.fragment().is_none() || !whole.contains(&name.image()));
     Ok(images)
 }

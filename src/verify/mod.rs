@@ -121,6 +121,7 @@ pub fn verify_directory(
     let walk = walk(&files, &discovery, &findings, has_registry, &images, options, progress);
     let is_complete = has_all && knows_cas && !walk.is_incomplete.load(Relaxed);
     if let Some(map) = map.filter(|_| is_complete) {
+        tree::look_for_unlisted_refs(&files.own, &map, &walk.reached, &findings)?;
         tree::look_for_orphans(&files, &map, &walk.reached, &findings)?;
         if is_described && map.settings().views.catalogue {
             compare_catalogue(directory, &findings);
@@ -147,7 +148,8 @@ fn add_unlisted(
     findings: &Findings,
 ) -> Result<bool, VerifyError> {
     let (mut unlisted, mut has_all) = (BTreeSet::new(), true);
-    tree::each_index(&files.own, map, &mut |image, path| {
+    tree::each_index(&files.own, map, &mut |name, path| {
+        let image = name.image();
         if images.binary_search(&image).is_ok() || unlisted.contains(&image) {
             return;
         }

@@ -161,9 +161,13 @@ rules! {
         "publish the image again with --recheck, which creates the index again",
         r#"`oci-index/app`: expected "manifests" to be an array, found an object"#;
     INDEX_UNLISTED = "index-unlisted", Note, Directory,
-        "`ocisite.json` does not list an image that has an index: a publish or a removal was interrupted.",
+        "`ocisite.json` does not list an image that has an index, or the index of an image does not have a ref that has one: a publish or a removal was interrupted.",
         "publish the image again, or ocisite remove it",
         "`oci-index/team/app`: expected example.com/team/app in ocisite.json, found no such name there";
+    REF_INDEX_DIFFERS = "ref-index-differs", Warning, Site,
+        "The index of a ref does not have the entries that the index of its image has for it: a publish is running, or was interrupted.",
+        "publish the ref again",
+        "`ref/example.com/app#1.0`: expected the entries of 1.0 in the index of example.com/app, found others";
     INDEX_EMPTY = "index-empty", Warning, Site,
         "An index has no entries.",
         "publish the image again, or ocisite remove it",

@@ -88,13 +88,35 @@ pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     }
 }
 
-/// Calls `visit` for each index, with the image that it is of.
+/// Calls `visit` for each index, with its name: an image, or a ref of one.
 pub fn each_index(root: &Tree, map: &SiteMap, visit: &mut dyn FnMut(ImageName, &SitePath)) -> Result<(), StoreError> {
     root.list(map.index_pattern().static_prefix(), &mut |object| {
         if map.kind_of(&object.path) == Some(Kind::Index)
-            && let Some(image) = map.image_at(&object.path)
+            && let Some(name) = map.name_at(&object.path)
         {
-            visit(image, &object.path);
+            visit(name, &object.path);
+        }
+    })
+}
+
+/// Names the indexes of refs that the indexes of their images do not have, and that the walk therefore did not reach.
+pub fn look_for_unlisted_refs(
+    root: &Tree,
+    map: &SiteMap,
+    reached: &Seen,
+    findings: &Findings,
+) -> Result<(), StoreError> {
+    if !map.has_ref_indexes() || map.index_pattern().origin.is_some() {
+        return Ok(());
+    }
+    root.list(map.index_pattern().static_prefix(), &mut |object| {
+        if map.kind_of(&object.path) == Some(Kind::Index)
+            && let Some(name) = map.name_at(&object.path)
+            && let Some(reference) = name.fragment()
+            && !reached.contains(place_key(root, &object.path))
+        {
+            let expected = format!("{reference:?} in the index of {}", name.image());
+            findings.push(Finding::new(&rule::INDEX_UNLISTED, object.path.to_string(), expected, "no such ref there"));
         }
     })
 }

@@ -33,10 +33,9 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::manifest::Links;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::walk::{self, Graph, Limit, MAX_BYTES, MAX_DEPTH, MAX_STEPS, Next};
-use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
+use oci_discovery::oci::{Descriptor, Platform, Verified, index, media_type};
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
-use oci_discovery::template::name_variables;
 
 /// How often an image is looked at again because it changed meanwhile.
 const MAX_ATTEMPTS: usize = 5;
@@ -118,6 +117,15 @@ pub enum Task {
     Node(Arc<Image>, Node),
     /// A tag of an image in the registry view.
     Tag(Arc<Image>, Tag),
+    /// A ref of an image that may have an index of its own.
+    Ref(Arc<Image>, Ref),
+}
+
+/// A ref, as the index of its image has it.
+pub struct Ref {
+    name: ImageName,
+    /// The keys of its entries.
+    entries: BTreeSet<Key>,
 }
 
 /// A blob, as a document describes it.
@@ -146,14 +154,14 @@ impl Graph for Walk<'_> {
     fn identity<'n>(&'n self, task: &'n Task) -> Option<(&'n Seen, Key)> {
         match task {
             Task::Node(image, node) => Some((&image.seen, self.node_key(image, node))),
-            Task::Image(..) | Task::Tag(..) => None,
+            Task::Image(..) | Task::Tag(..) | Task::Ref(..) => None,
         }
     }
 
     fn bytes(&self, task: &Task) -> u64 {
         match task {
             Task::Node(_, Node { described, .. }) => walk::bytes_to_read(&described.media_type, described.size),
-            Task::Image(..) | Task::Tag(..) => 0,
+            Task::Image(..) | Task::Tag(..) | Task::Ref(..) => 0,
         }
     }
 
@@ -170,6 +178,10 @@ impl Graph for Walk<'_> {
             }
             Task::Tag(image, tag) => {
                 self.tag(&image, &tag);
+                image
+            }
+            Task::Ref(image, reference) => {
+                self.ref_index(&image, &reference);
                 image
             }
         };
@@ -271,20 +283,45 @@ impl Walk<'_> {
 
     /// Reads the indexes that the ref engines give for an image.
     fn image(&self, image: &Arc<Image>, next: &mut Next<Task>) {
-        let base = self.discovery.base(self.source, &image.name);
         let engines = self.discovery.cas_engines(self.source, &image.name);
-        let mut urls = Vec::new();
-        for template in &self.discovery.index {
-            // A template that leads nowhere has been reported with the ref-engines object.
-            let url = templates::expand(template, &base, &name_variables(&image.name));
-            urls.extend(url.ok().filter(|url| !urls.contains(url)));
-        }
+        let urls = self.discovery.index_urls(self.source, &image.name);
         let mut faults = Vec::new();
         for url in &urls {
             match self.index_document(image, url) {
                 Ok(document) => self.index(image, &document, engines.clone(), next),
                 Err(fault) => faults.push((url, fault)),
             }
+        }
+        if !faults.is_empty() && faults.len() == urls.len() {
+            self.no_index(image, &faults);
+        }
+    }
+
+    /// Compares the index of a ref with the entries that the index of the image has for it.
+    fn ref_index(&self, image: &Image, Ref { name, entries }: &Ref) {
+        let of_image = self.discovery.index_urls(self.source, &image.name);
+        let mut urls = self.discovery.index_urls(self.source, name);
+        urls.retain(|url| !of_image.contains(url));
+        let mut faults = Vec::new();
+        for url in &urls {
+            self.reached.insert(self.source.key(url));
+            let document = match self.index_document(image, url) {
+                Ok(document) => document,
+                Err(fault) => {
+                    faults.push((url, fault));
+                    continue;
+                }
+            };
+            let (object, mut findings) = (self.source.object(url), Collected::default());
+            check_type(&document, media_type::INDEX, &object, &mut findings);
+            let found: BTreeSet<Key> =
+                index::descriptors(&document.bytes).unwrap_or_default().iter().map(entry_key).collect();
+            if found != *entries {
+                let reference = name.fragment().unwrap_or_default();
+                let expected = format!("the entries of {reference} in the index of {}", image.name);
+                findings.push(Finding::new(&rule::REF_INDEX_DIFFERS, object, expected, "others"));
+            }
+            image.merge(findings);
         }
         if !faults.is_empty() && faults.len() == urls.len() {
             self.no_index(image, &faults);
@@ -336,10 +373,15 @@ impl Walk<'_> {
         image.merge(wrong);
         let mut findings = Collected::default();
         let mut refs = self.repository(image).map(|repository| (repository, Refs::default()));
+        let has_ref_indexes = self.discovery.may_have_ref_indexes() && image.name.fragment().is_none();
+        let mut by_ref: BTreeMap<String, BTreeSet<Key>> = BTreeMap::new();
         index.read(&document.bytes, &mut findings, &mut |entry| {
             image.entries.fetch_add(1, Relaxed);
             if let Some((_, refs)) = &mut refs {
                 refs.add(&entry.descriptor);
+            }
+            if let Some(reference) = entry.descriptor.ref_name().filter(|_| has_ref_indexes) {
+                by_ref.entry(reference.into()).or_default().insert(entry_key(&entry.descriptor));
             }
             let described = Described::new(entry.descriptor);
             let referrer = "the index".into();
@@ -350,6 +392,11 @@ impl Walk<'_> {
             image.give_up_on_completeness();
         }
         image.merge(findings);
+        for (reference, entries) in by_ref.into_iter().filter(|(reference, _)| !reference.is_empty()) {
+            if let Ok(name) = image.name.with_fragment(Some(&reference)) {
+                next.root(image.task(|image| Task::Ref(image, Ref { name, entries })));
+            }
+        }
         if let Some((repository, refs)) = refs {
             let mut wrong = Wrong::default();
             let listed = repository.check_list(&refs.names(), &mut wrong);
@@ -646,6 +693,10 @@ impl Node {
     fn expected(&self) -> String {
         format!("{} bytes, for {}", self.described.size, self.referrer)
     }
+}
+
+fn entry_key(entry: &Descriptor) -> Key {
+    key(&[&entry.to_json()])
 }
 
 fn version(document: &Document) -> Key {

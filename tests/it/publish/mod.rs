@@ -13,6 +13,7 @@ mod planted;
 mod printed;
 mod private_state;
 mod recheck;
+mod ref_indexes;
 mod reports;
 mod safety;
 mod selection;

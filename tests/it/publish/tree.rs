@@ -123,7 +123,7 @@ fn templates_of_ones_own_in_every_form() {
         ),
         ("../i/{+path}", "/b/{path}/{digest}", "i/team/app", "b/team/app/sha256:HEX", "/b/team%2Fapp/{digest}"),
         (
-            "https://{+name}/index.json",
+            "https://{host}/{+path}/index.json",
             "/cas.{+algorithm}/{+encoded}",
             "team/app/index.json",
             "cas.sha256/HEX",

@@ -272,6 +272,42 @@ fn ref_missing() {
 }
 
 #[test]
+fn ref_index_differs() {
+    // Given a site whose refs have indexes of their own.
+    let site = GoodSite::with(&["--index-template", "https://{host}/ref/{name}"]);
+    let rules = |site: &GoodSite| -> Vec<String> {
+        let verified = verify(&[&site.arg()]);
+        let mut rules: Vec<String> = verified.rules().into_iter().map(String::from).collect();
+        // On a live server this is tried instead.
+        rules.retain(|rule| rule != "template-encoded-slash");
+        rules
+    };
+    assert_eq!(rules(&site), [""; 0]);
+    // When the index of a ref has other entries, or is missing, that is found, and publishing it again helps.
+    let other = std::fs::read(site.root().join("ref/example.com/app#2.0")).unwrap();
+    site.write("ref/example.com/app#1.0", other);
+    let verified = verify(&[&site.arg()]);
+    verified.assert_example_of("ref-index-differs");
+    assert_eq!(rules(&site), ["ref-index-differs"]);
+    site.publish(&[]);
+    site.remove("ref/example.com/app#3.0");
+    assert_eq!(rules(&site), ["index-missing"]);
+    site.publish(&[]);
+    // And an index of a ref that its image does not have.
+    site.write("ref/example.com/app#4.0", r#"{"schemaVersion": 2, "manifests": []}"#);
+    assert_eq!(rules(&site), ["index-unlisted"]);
+    // A site without a description is checked by the names that its files give.
+    site.remove("ref/example.com/app#4.0");
+    site.remove("ocisite.json");
+    let verified = verify(&[&site.arg(), "--host", "example.com"]);
+    assert_eq!(verified.report["images"], json!(["example.com/app", "example.com/team/app"]));
+    site.remove("ref/example.com/team/app");
+    let verified = verify(&[&site.arg(), "--host", "example.com"]);
+    assert_eq!(verified.report["images"], json!(["example.com/app", "example.com/team/app#2.0"]));
+    assert_eq!(verified.code, 0, "{:#}", verified.report);
+}
+
+#[test]
 fn blob_elsewhere() {
     // Given a site that keeps its blobs at another origin.
     let cdn = tempfile::tempdir().unwrap();
@@ -304,7 +340,8 @@ fn a_good_site_has_no_finding() {
 fn every_rule_has_a_test() {
     // Keys that are no paths are in buckets alone: tests/it/bucket/hostile.rs.
     let elsewhere =
-        ["blob-digest", "ref-missing", "blob-elsewhere", "catalogue-differs", "name-unusable"].map(String::from);
+        ["blob-digest", "ref-missing", "ref-index-differs", "blob-elsewhere", "catalogue-differs", "name-unusable"]
+            .map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
     tested.extend(OF_REGISTRY.iter().map(|name| name.replace('_', "-")));
     tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));

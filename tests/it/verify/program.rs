@@ -71,6 +71,11 @@ impl Verified {
         self.assert_example(rule);
     }
 
+    /// A finding of a rule is the rule's example.
+    pub fn assert_example_of(&self, id: &str) {
+        self.assert_example(rule::find(id).unwrap());
+    }
+
     fn assert_example(&self, rule: &Rule) {
         let sentences: Vec<String> = self.findings().iter().map(sentence).collect();
         assert!(sentences.iter().any(|sentence| sentence == rule.example), "EXAMPLE {} {sentences:?}", rule.id);
