@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 
-use super::outbound::OutboundArgs;
+use super::outbound::{OutboundArgs, Protocol};
 use super::output::Verbosity;
 use crate::client::Http;
 use crate::outbound::address::canonical;
@@ -15,15 +15,6 @@ use crate::terminal;
 use oci_discovery::discovery::{self, Settings};
 use oci_discovery::discovery::{Remark, xdg};
 use oci_discovery::name::ImageName;
-
-/// A protocol for requests to well-known URIs.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Protocol {
-    /// HTTP over TLS.
-    Https,
-    /// Plain HTTP.
-    Http,
-}
 
 impl From<Protocol> for discovery::Protocol {
     fn from(protocol: Protocol) -> discovery::Protocol {
@@ -58,7 +49,7 @@ impl Discovery {
         let named: BTreeSet<Vec<String>> = names.iter().map(with_ancestors).collect();
         let hosts: BTreeSet<String> = named.iter().flatten().cloned().collect();
         let configured = settings.configuration.hosts().into_iter().map(|host| vec![host]);
-        let options = self.outbound.options(verbosity);
+        let options = self.outbound.options(self.protocol == [Protocol::Http], verbosity);
         let reach = options.reach(named.into_iter().chain(configured));
         Http::new(&options, hosts.into_iter().collect(), reach)
     }

@@ -16,11 +16,20 @@ use crate::terminal;
 /// The largest --timeout: a year.
 const MAX_SECONDS: u64 = 365 * 24 * 3600;
 
+/// A protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// HTTP over TLS.
+    Https,
+    /// Plain HTTP.
+    Http,
+}
+
 /// Options for requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OutboundArgs {
-    /// Send the requests for the hosts of the names or of the site, and for their ancestors in DNS, to this address. For a
-    /// preview or a staging server.
+    /// Send the requests for the hosts of the names or of the site, and for their ancestors in DNS, to this address; with
+    /// --protocol http in plain http, also where documents lead to https. For a preview or a staging server.
     #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<Address>,
     /// Permit private addresses for this host when a site names it, even if the host has public addresses, too. Repeat for
@@ -36,11 +45,12 @@ pub struct OutboundArgs {
 }
 
 impl OutboundArgs {
-    /// The options of the client.
-    pub fn options(&self, verbosity: Verbosity) -> Options {
+    /// The options of the client. With `is_plain`, the server of --connect-to has no TLS.
+    pub fn options(&self, is_plain: bool, verbosity: Verbosity) -> Options {
         let observer: Option<Arc<dyn Observer>> = verbosity.verbose.then(|| Arc::new(Requests) as _);
         let pace = Pace { time: Duration::from_secs(self.timeout), speed: self.speed_limit };
-        Options { pace, connect_to: self.connect_to.clone(), permitted: self.allow_private.clone(), observer }
+        let (connect_to, permitted) = (self.connect_to.clone(), self.allow_private.clone());
+        Options { pace, connect_to, is_plain, permitted, observer }
     }
 }
 

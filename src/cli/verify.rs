@@ -9,7 +9,7 @@ use anyhow::Context;
 use url::Url;
 
 use super::bucket::{BucketArgs, site_place};
-use super::outbound::OutboundArgs;
+use super::outbound::{OutboundArgs, Protocol};
 use super::output::{Verbosity, bytes};
 use super::{FOUND_PROBLEMS, progress};
 use crate::terminal;
@@ -22,7 +22,8 @@ const EXAMPLES: &str = "Examples:
   ocisite verify site
   ocisite verify site --deep --strict
   ocisite verify https://example.com
-  ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443";
+  ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443
+  ocisite verify https://example.com --connect-to 127.0.0.1:8080 --protocol http";
 
 /// Check a site, in a directory, a bucket or on a live server, as the strictest consumer would.
 ///
@@ -60,6 +61,9 @@ pub struct Args {
     /// Print all rules as a Markdown table, without checking a site.
     #[arg(long)]
     rules: bool,
+    /// The protocol of the server at --connect-to [default: that of each URL].
+    #[arg(long, value_enum, value_name = "PROTOCOL", requires = "connect_to")]
+    protocol: Option<Protocol>,
     #[command(flatten)]
     outbound: OutboundArgs,
     #[command(flatten)]
@@ -102,5 +106,6 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
     }
     let url: Url = site.parse().with_context(|| format!("{site} is not a URL"))?;
-    Ok(verify::verify_url(&url, &args.outbound.options(args.verbosity), &options, &*progress)?)
+    let client = args.outbound.options(args.protocol == Some(Protocol::Http), args.verbosity);
+    Ok(verify::verify_url(&url, &client, &options, &*progress)?)
 }

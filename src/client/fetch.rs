@@ -13,7 +13,7 @@ use super::http::{Http, HttpError, Request, Response, body_error};
 use crate::outbound::pace;
 use crate::progress::Part;
 use oci_discovery::digest::{ContentError, Digest, Hasher};
-use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, CasEngines, EngineError};
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, CasEngines, EngineError, meaning};
 use oci_discovery::error::chain;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::{Descriptor, Verified};
@@ -133,7 +133,7 @@ pub enum AttemptError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The server does not have it, or does not give it.
-    #[error("{url} answered with status {status}, expected 200")]
+    #[error("{url} answered with status {status}{}, expected 200", meaning(*.status))]
     Status {
         /// The URL.
         url: Url,

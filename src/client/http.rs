@@ -44,6 +44,8 @@ pub struct Options {
     pub pace: Pace,
     /// Where the requests for the hosts of names really go.
     pub connect_to: Option<Address>,
+    /// Whether the server there has no TLS.
+    pub is_plain: bool,
     /// Hosts whose private addresses are permitted, as [`canonical`](crate::outbound::address::canonical) writes them.
     pub permitted: Vec<String>,
     /// Hears of every request and its outcome.
@@ -349,7 +351,8 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 fn hint(error: &ureq::Error) -> &'static str {
     match is_about_tls(error) {
         true => {
-            " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs --protocol http)"
+            " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs --protocol http, and \
+             --connect-to where documents lead to https)"
         }
         false => "",
     }
@@ -362,6 +365,7 @@ fn told(left_out: &Option<OutOfReach>) -> String {
 /// The client. Cheap to share between threads by reference; connections are kept open and used again.
 pub struct Http {
     agents: Agents,
+    connect_to: Option<ConnectTo>,
     pace: Pace,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -404,9 +408,9 @@ impl Http {
     /// # Errors
     /// The environment names certificates or a proxy that cannot be used.
     pub fn new(options: &Options, hosts: Vec<String>, reach: Arc<Reach>) -> Result<Http, SetupError> {
-        let Options { pace, connect_to, permitted: _, observer } = options.clone();
-        let connect_to = connect_to.map(|address| ConnectTo { hosts, address });
-        Ok(Http { agents: Agents::new(pace, connect_to, reach)?, pace, observer })
+        let Options { pace, connect_to, is_plain, permitted: _, observer } = options.clone();
+        let connect_to = connect_to.map(|address| ConnectTo { hosts, address, is_plain });
+        Ok(Http { agents: Agents::new(pace, connect_to.clone(), reach)?, connect_to, pace, observer })
     }
 
     /// How slow a server may be.
@@ -436,9 +440,10 @@ impl Http {
     fn exchange(&self, request: &Request<'_>, url: &Url, deadline: Instant) -> Result<Response, HttpError> {
         let failed = |source: ureq::Error| self.failed(url, source);
         let agent = self.agents.of(url).map_err(failed)?;
+        let sent = self.connect_to.as_ref().map_or_else(|| url.clone(), |connect_to| connect_to.sent(url));
         let mut builder = match request.method {
-            Method::Get => agent.get(url.as_str()),
-            Method::Head => agent.head(url.as_str()),
+            Method::Get => agent.get(sent.as_str()),
+            Method::Head => agent.head(sent.as_str()),
         };
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);

@@ -40,6 +40,8 @@ pub struct ConnectTo {
     pub hosts: Vec<String>,
     /// Where to connect instead.
     pub address: Address,
+    /// Whether the server there has no TLS, so that requests for https URLs are sent in plain http.
+    pub is_plain: bool,
 }
 
 /// A host and a port to connect to: `127.0.0.1:8080`, `[::1]:8080`, `staging.example.com:443`.
@@ -92,6 +94,18 @@ pub struct Agents {
 impl fmt::Debug for Agents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agents").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+impl ConnectTo {
+    /// The URL as it is sent.
+    pub fn sent(&self, url: &Url) -> Url {
+        let mut sent = url.clone();
+        if self.is_plain && url.host_str().is_some_and(|host| self.hosts.iter().any(|known| known == host)) {
+            // From one web scheme to another is always possible.
+            let _ = sent.set_scheme("http");
+        }
+        sent
     }
 }
 

@@ -6,13 +6,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::outbound::address::is_localhost;
+use crate::outbound::address::{canonical, is_localhost};
 
 /// Whether an authority (`localhost:8000`) names this machine or one of the site's hosts, on any port.
 pub fn is_served(authority: &str, site_hosts: &[String]) -> bool {
     let host = without_port(authority).to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);
-    is_loopback(host) || site_hosts.iter().any(|known| known == host)
+    // A name may have an address in another form than the one that clients send.
+    let is_same = |known: &String| known == host || (known.starts_with('[') && canonical(known) == canonical(host));
+    is_loopback(host) || site_hosts.iter().any(is_same)
 }
 
 /// The host of an authority. An IPv6 address keeps its brackets, as in the names of images.
@@ -36,7 +38,7 @@ mod tests {
 
     #[test]
     fn local_names_and_the_sites_hosts_are_served_on_any_port() {
-        let hosts = ["example.com".to_string(), "[2001:db8::1]".to_string()];
+        let hosts = ["example.com".to_string(), "[2001:db8:0::1]".to_string()];
         for (authority, is_served_here) in [
             ("localhost", true),
             ("localhost:", true),

@@ -10,6 +10,7 @@ use super::finding::Finding;
 use super::request::{Directory, Options};
 use super::rule;
 use super::tree;
+use crate::outbound::address::canonical;
 use crate::site::path::DESCRIPTION;
 use crate::site::settings::Views;
 use crate::site::{Preset, Settings, SiteMap, SitePath};
@@ -55,7 +56,7 @@ impl ResolvedSettings {
     pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<ResolvedSettings, Stop> {
         let mut known = match site::description(&*files.own.store) {
             Ok(Some(description)) => ResolvedSettings {
-                hosts: description.settings.hosts.iter().cloned().collect(),
+                hosts: description.settings.hosts.iter().map(|host| canonical(host)).collect(),
                 map: SiteMap::new(description.settings).ok(),
                 is_described: true,
                 knows_cas: true,
@@ -73,7 +74,7 @@ impl ResolvedSettings {
             known.images.sort();
             known.images.dedup();
         }
-        known.hosts.extend(known.images.iter().map(|image| image.host().to_string()));
+        known.hosts.extend(known.images.iter().map(|image| canonical(image.host())));
         Ok(known)
     }
 

@@ -130,7 +130,7 @@ rules! {
         "A template has a variable that consumers do not know and expand to nothing.",
         "publish the site again; by hand, use name, host, path and fragment for an index, and digest, algorithm and encoded for a blob",
         "`.well-known/oci-host-ref-engines, casEngines`: expected only digest, algorithm, encoded, found {tag} in /oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}";
-    TEMPLATE_NAME_IN_CAS = "template-name-in-cas", Error, Site,
+    TEMPLATE_NAME_IN_CAS = "template-name-in-cas", Warning, Site,
         "A CAS template has a variable of the image's name, which a strict consumer expands to nothing.",
         "publish the site again; by hand, write the name itself in the casEngines of each index entry",
         "`.well-known/oci-host-ref-engines, casEngines`: expected digest, algorithm and encoded only, found {fragment} in /{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}";

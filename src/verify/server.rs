@@ -220,7 +220,9 @@ impl Source for Server {
     }
 
     fn object(&self, url: &Url) -> String {
-        match url.origin() == self.root.origin() {
+        // A server without TLS may be asked for the https URLs of its documents.
+        let authority = |url: &Url| (url.host_str().map(str::to_string), url.port());
+        match authority(url) == authority(&self.root) {
             true => url.path().trim_start_matches('/').to_string(),
             false => url.to_string(),
         }

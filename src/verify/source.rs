@@ -10,7 +10,7 @@ use url::Url;
 
 use super::finding::Finding;
 use super::rule::{self, Rule};
-use oci_discovery::discovery::ContentType;
+use oci_discovery::discovery::{ContentType, meaning};
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Key;
 
@@ -102,7 +102,7 @@ impl std::fmt::Display for Fault {
             Fault::NotAFile(what) => f.write_str(what),
             Fault::TooLarge { limit } => write!(f, "more than {limit} bytes"),
             Fault::Encoding(encoding) => write!(f, "Content-Encoding: {encoding}"),
-            Fault::Status(status) => write!(f, "status {status}"),
+            Fault::Status(status) => write!(f, "status {status}{}", meaning(*status)),
             Fault::Redirect(problem) | Fault::Tls(problem) | Fault::Unreadable(problem) => f.write_str(problem),
         }
     }

@@ -7,6 +7,7 @@ mod hostile;
 pub mod images;
 mod limits;
 mod network;
+mod plain;
 mod planted;
 mod printed;
 mod private_networks;

@@ -7,6 +7,7 @@ use crate::support::fixtures::{self, EXAMPLES, IMAGES, PRESETS, Site};
 use crate::support::http::Base;
 use crate::support::nginx::Nginx;
 use crate::support::preview::Preview;
+use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
 /// Resolves every image with and without a ref, and compares all bytes with the layouts'.
 fn assert_everything_is_there(base: &Base) {
@@ -52,8 +53,20 @@ fn from_both_servers_for_the_templates_of_the_specification() {
 }
 
 #[test]
+fn from_all_servers_for_a_template_with_the_whole_name() {
+    let template = ["--index-template", "https://{host}/ref/{name}"];
+    let site = Site::of_fixtures(&template);
+    for kind in [&NGINX, &APACHE, &CADDY, &LIGHTTPD] {
+        eprintln!("{}", kind.name);
+        assert_everything_is_there(&WebServer::start(kind, &site.root(), &[]));
+    }
+    // A preview answers for the host of the name that is asked for.
+    assert_everything_is_there(&Preview::start(&site.root()));
+}
+
+#[test]
 fn from_templates_that_leave_no_prefix_to_images() {
-    let site = Site::of_fixtures(&["--index-template", "https://{+name}.json", "--cas-template", "{/digest}"]);
+    let site = Site::of_fixtures(&["--index-template", "https://{host}/{+path}.json", "--cas-template", "{/digest}"]);
     assert_everything_is_there(&Nginx::start(&site.root(), &[]));
 }
 

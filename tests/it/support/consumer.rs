@@ -38,23 +38,33 @@ impl<'a> Consumer<'a> {
 
     /// Where the index of an image is.
     pub fn index_uri(&self, path: &str) -> Url {
+        self.index_uri_of(path, None)
+    }
+
+    /// Where the index of an image, or of a ref of it, is.
+    fn index_uri_of(&self, path: &str, fragment: Option<&str>) -> Url {
         let engines = self.discover();
         let template = engine(&engines.value["refEngines"], "oci-index-template-v1").expect("a ref engine");
-        let variables =
-            [("name", format!("{}/{path}", self.base.host)), ("host", self.base.host.clone()), ("path", path.into())];
+        let image = format!("{}/{path}", self.base.host);
+        let variables = [
+            ("name", fragment.map_or(image.clone(), |fragment| format!("{image}#{fragment}"))),
+            ("host", self.base.host.clone()),
+            ("path", path.into()),
+            ("fragment", fragment.unwrap_or_default().into()),
+        ];
         engines.uri.join(&expand(template, &variables)).unwrap()
     }
 
     /// Where a blob is that an entry of an image's index describes.
     pub fn blob_uri(&self, path: &str, digest: &str) -> Url {
-        let index = self.index(path);
+        let index = self.index(path, None);
         let entry = index.value["manifests"].as_array().unwrap().first().expect("an entry").clone();
         self.cas(&index, &entry)(digest)
     }
 
     /// Resolves an image name, and fetches everything below it.
     pub fn walk(&self, path: &str, fragment: Option<&str>) -> Blobs {
-        let index = self.index(path);
+        let index = self.index(path, fragment);
         assert_eq!(index.value["schemaVersion"], 2);
         let entries = index.value["manifests"].as_array().expect("manifests");
         let selected = entries.iter().filter(|entry| match fragment {
@@ -75,8 +85,8 @@ impl<'a> Consumer<'a> {
         self.document(Url::parse(&uri).unwrap(), REF_ENGINES)
     }
 
-    fn index(&self, path: &str) -> Document {
-        self.document(self.index_uri(path), INDEX)
+    fn index(&self, path: &str, fragment: Option<&str>) -> Document {
+        self.document(self.index_uri_of(path, fragment), INDEX)
     }
 
     /// The CAS engine of an index entry: its own, or else its host's.
@@ -156,7 +166,7 @@ fn children(media_type: &str, bytes: &[u8]) -> Vec<Value> {
 
 /// RFC 6570, as far as templates in use go: `{x}`, `{+x}`, `{/x}`, lists of variables, prefixes. Unknown variables expand to
 /// nothing, as the RFC says; an operator beyond these fails the test.
-fn expand(template: &str, variables: &[(&str, String)]) -> String {
+pub fn expand(template: &str, variables: &[(&str, String)]) -> String {
     let mut expanded = String::new();
     let mut rest = template;
     while let Some((literal, after)) = rest.split_once('{') {

@@ -6,6 +6,18 @@ use super::fetch::{FetchError, FetchErrorKind};
 use crate::json::JsonError;
 use crate::template::TemplateError;
 
+/// What a status says beside its number (RFC 9110, 15.5.20): for messages, behind the number.
+///
+/// ```
+/// use oci_discovery::discovery::meaning;
+///
+/// assert_eq!(format!("status 421{}", meaning(421)), "status 421: the server does not answer for this host");
+/// assert_eq!(meaning(404), "");
+/// ```
+pub fn meaning(status: u16) -> &'static str {
+    if status == 421 { ": the server does not answer for this host" } else { "" }
+}
+
 /// Why a document was not fetched, or is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
@@ -13,7 +25,7 @@ pub enum DocumentError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A status other than 200.
-    #[error("{url} answered with status {status}, expected 200")]
+    #[error("{url} answered with status {status}{}, expected 200", meaning(*.status))]
     Status {
         /// The URL.
         url: Url,
@@ -47,6 +59,13 @@ pub enum DocumentError {
         #[source]
         source: JsonError,
     },
+}
+
+fn hint(reference: &str) -> &'static str {
+    match reference.to_ascii_uppercase().contains("//%5B") {
+        true => "; {host} encodes the brackets of an address, as RFC 6570 says: the site needs {+host} there",
+        false => "",
+    }
 }
 
 impl DocumentError {
@@ -87,7 +106,7 @@ pub enum EngineError {
         source: TemplateError,
     },
     /// The template expands to a malformed URL.
-    #[error("{template:?} in {uri} expands to {reference:?}, which is not a URL ({problem})")]
+    #[error("{template:?} in {uri} expands to {reference:?}, which is not a URL ({problem}){}", hint(.reference))]
     NotAUrl {
         /// The document.
         uri: Url,

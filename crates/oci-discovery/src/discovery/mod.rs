@@ -86,7 +86,7 @@ pub mod xdg;
 pub use cas_engines::CasEngines;
 pub use document::ContentType;
 pub use engine::Engine;
-pub use error::{DocumentError, EngineError};
+pub use error::{DocumentError, EngineError, meaning};
 pub use fetch::{Fetch, FetchError, FetchErrorKind, ReadBody, Response};
 pub use protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL, REF_ENGINES, WELL_KNOWN_PATH};
 pub use ref_engines::RefEngines;
