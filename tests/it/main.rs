@@ -11,6 +11,7 @@ mod bucket;
 mod catalogue;
 mod client;
 mod clients;
+mod documents;
 mod fuzz;
 mod imports;
 mod publish;

@@ -11,7 +11,7 @@ mod plain;
 mod planted;
 mod printed;
 mod private_networks;
-mod program;
+pub mod program;
 mod proxies;
 mod pull;
 mod rates;

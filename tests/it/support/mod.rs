@@ -9,6 +9,7 @@ pub mod namespace;
 pub mod nginx;
 pub mod preview;
 pub mod program;
+pub mod resolvers;
 pub mod scene;
 pub mod site;
 pub mod soak;

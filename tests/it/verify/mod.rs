@@ -12,7 +12,7 @@ mod live;
 mod maintenance;
 mod memory;
 mod nested;
-mod program;
+pub mod program;
 mod races;
 mod reports;
 mod seed;

@@ -2,15 +2,13 @@
 //! that it gives: it resolves, and what it names and does not have are the only errors.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use sha2::Digest;
 use tempfile::TempDir;
 
 use super::program::{Verified, ocisite, verify};
+use crate::documents::nginx;
 use crate::support::fixtures::readable_directory;
-use crate::support::nginx::Nginx;
-use crate::support::web_server::free_port;
 
 const REF_ENGINES: &str = r#"{
   "refEngines": [
@@ -74,45 +72,6 @@ const MANIFEST: &str = r#"{
 }
 "#;
 
-/// The example's own configuration; the ports, the paths and what nginx needs to run as nobody in particular are filled in.
-const NGINX: &str = r#"
-pid STATE/nginx.pid;
-error_log STATE/error.log;
-events {
-  worker_connections 1024;
-}
-http {
-  access_log off;
-  client_body_temp_path STATE/client_temp;
-  proxy_temp_path STATE/proxy_temp;
-  fastcgi_temp_path STATE/fastcgi_temp;
-  scgi_temp_path STATE/scgi_temp;
-  uwsgi_temp_path STATE/uwsgi_temp;
-  server {
-    listen 127.0.0.1:PLAIN;
-    server_name example.com;
-    location / {
-      return 301 https://$host$request_uri;
-    }
-  }
-  server {
-    listen 127.0.0.1:PORT ssl;
-    server_name example.com;
-    ssl_certificate TLS/server.pem;
-    ssl_certificate_key TLS/server.key;
-    root ROOT;
-    location /.well-known/oci-host-ref-engines {
-      types {}
-      default_type application/vnd.oci.ref-engines.v1+json;
-    }
-    location /oci-index {
-      types {}
-      default_type application/vnd.oci.image.index.v1+json;
-    }
-  }
-}
-"#;
-
 /// Where the manifest is, and the four blobs that it names.
 const MANIFEST_PATH: &str = "oci-cas/sha256/e9/e9770a03fbdccdd4632895151a93f9af58bbe2c91fdfaaf73160648d250e6ec3";
 const MISSING: [&str; 4] = [
@@ -133,25 +92,6 @@ fn example() -> TempDir {
     write("oci-index/app", INDEX);
     write(MANIFEST_PATH, MANIFEST);
     root
-}
-
-/// The certificates of the client's tests, for `example.com`.
-fn tls(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/client/tls").join(name)
-}
-
-fn nginx(root: &Path) -> Nginx {
-    Nginx::start_with(root, |state, port| {
-        let config = NGINX
-            .replace("STATE", state.to_str().unwrap())
-            .replace("TLS", tls("").to_str().unwrap().trim_end_matches('/'))
-            .replace("ROOT", root.to_str().unwrap())
-            .replace("PLAIN", &free_port().to_string())
-            .replace("PORT", &port.to_string());
-        let file = state.join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        file
-    })
 }
 
 fn assert_only_the_missing_blobs_are_errors(verified: &Verified) {
@@ -181,11 +121,11 @@ fn as_a_directory_it_lacks_its_config_and_layers_and_nothing_else() {
 #[test]
 fn behind_nginx_it_resolves() {
     let root = example();
-    let nginx = nginx(root.path());
+    let server = nginx::serve(root.path());
     let output = ocisite()
         .args(["resolve", "--no-xdg", "--protocol", "https", "example.com/app#1.0"])
-        .args(["--connect-to", &nginx.address.to_string()])
-        .env("SSL_CERT_FILE", tls("authority.pem"))
+        .args(["--connect-to", &server.address.to_string()])
+        .env("SSL_CERT_FILE", nginx::certificate("authority.pem"))
         .assert()
         .success()
         .get_output()
@@ -198,10 +138,10 @@ fn behind_nginx_it_resolves() {
 #[test]
 fn behind_nginx_it_lacks_its_config_and_layers_and_nothing_else_is_an_error() {
     let root = example();
-    let nginx = nginx(root.path());
-    let address = nginx.address.to_string();
+    let server = nginx::serve(root.path());
+    let address = server.address.to_string();
     let mut command = ocisite();
-    command.env("SSL_CERT_FILE", tls("authority.pem"));
+    command.env("SSL_CERT_FILE", nginx::certificate("authority.pem"));
     command.args(["verify", "https://example.com", "example.com/app", "--json", "--connect-to", &address]);
     let verified = Verified::of(&mut command);
     assert_only_the_missing_blobs_are_errors(&verified);
