@@ -191,9 +191,6 @@ impl Config {
     fn resolve_paths(&mut self, base: &Path) {
         self.template_dir = self.template_dir.take().map(|directory| base.join(directory));
         self.folders.iter_mut().for_each(|folder| *folder = base.join(&*folder));
-        for image in &mut self.images {
-            image.layout = base.join(&image.layout).to_string_lossy().into_owned();
-        }
     }
 
     /// The images and folders to publish.
@@ -202,7 +199,7 @@ impl Config {
         for image in &self.images {
             let name =
                 ImageName::parse(&image.name).map_err(|source| ConfigError::Name { path: path.into(), source })?;
-            let (layout, reference) = split_reference(&image.layout);
+            let (layout, reference) = split_reference(path.parent().unwrap_or(Path::new("")), &image.layout);
             inputs.push(Input::Image { name, layout, reference });
         }
         Ok(inputs)

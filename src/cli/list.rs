@@ -12,7 +12,7 @@ use oci_discovery::parallel;
 /// Hexadecimal digits shown of a digest, enough to tell the digests of a site apart; `--json` has all of them.
 const SHOWN_DIGITS: usize = 12;
 
-/// Refs longer than this, such as fallback tags, do not widen the column.
+/// Refs longer than this, such as fallback tags, do not widen the column: they take a line of their own.
 const MAX_REF_WIDTH: usize = 24;
 
 /// List the images of a site.
@@ -47,10 +47,12 @@ fn table(images: &[Image]) -> impl Iterator<Item = String> {
     let (ref_width, digest_width) = (width(reference).min(MAX_REF_WIDTH), width(digest));
     let line = move |entry| {
         let (reference, digest, size, what) = (reference(entry), digest(entry), bytes(entry.size), what(entry));
-        let line = format!("  {reference:ref_width$}  {digest:digest_width$}  {size:>12}  {what}");
-        line.trim_end().to_string()
+        let is_long = reference.chars().count() > ref_width;
+        let (above, beside) = if is_long { (Some(format!("  {reference}")), "") } else { (None, &*reference) };
+        let line = format!("  {beside:ref_width$}  {digest:digest_width$}  {size:>12}  {what}");
+        above.into_iter().chain([line.trim_end().to_string()])
     };
-    images.iter().flat_map(move |image| iter::once(image.name.to_string()).chain(image.entries.iter().map(line)))
+    images.iter().flat_map(move |image| iter::once(image.name.to_string()).chain(image.entries.iter().flat_map(line)))
 }
 
 fn reference(entry: &ListedEntry) -> String {

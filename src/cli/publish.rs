@@ -36,7 +36,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts. In a folder, the path of a layout becomes the path of the
+    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts. A layout is a directory or a tar archive, or is written as
+    /// skopeo writes it (`oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`). In a folder, the path of a layout becomes the path of the
     /// image's name; --host gives the host.
     #[arg(value_name = "IMAGE|FOLDER")]
     inputs: Vec<String>,

@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(value_name = "NAME")]
     name: ImageName,
     /// The layout: a directory, or an archive if the name ends in .tar. Other images in the layout are kept. REF is the ref of the
-    /// image in the layout [default: the ref on the site].
+    /// image in the layout [default: the ref on the site]. `oci:DIR[:REF]` and `oci-archive:FILE[:REF]` are possible, too.
     #[arg(long, value_name = "LAYOUT[:REF]")]
     to: Target,
     /// The platform to pull from a multi-platform image [default: this machine's].

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::FOUND_PROBLEMS;
 use super::discovery::{Discovery, print_remarks};
 use super::output::Verbosity;
+use crate::client::error::did_you_mean;
 use crate::terminal;
 use oci_discovery::discovery::Keep;
 use oci_discovery::discovery::{Root, resolve};
@@ -50,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             print_remarks(&resolution.remarks, Some(text));
         }
         if resolution.roots.is_empty() {
-            terminal::message(format_args!("{text} resolves to nothing"));
+            terminal::message(format_args!("{text} resolves to nothing{}", did_you_mean(name)));
         }
         resolved.insert(text, resolution.roots);
     }

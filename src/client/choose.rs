@@ -81,14 +81,13 @@ fn entries_of_one_ref(
         .map(|root| &root.descriptor.digest)
         .collect();
     if refs.len() > 1 && digests.len() > 1 {
-        return Err(ambiguous(name, images.iter().map(|root| Choice::of_entry(&root.descriptor))));
+        return Err(several_refs(name, &images));
     }
     let of_ref = images.iter().filter(|root| root.descriptor.ref_name() == refs.first().copied());
     let mut seen = BTreeSet::new();
     let distinct: Vec<&&Root> = of_ref.filter(|root| seen.insert(&root.descriptor.digest)).collect();
-    let ambiguous = || ambiguous(name, roots.iter().map(|root| Choice::of_entry(&root.descriptor)));
     if distinct.len() > MAX_CANDIDATES {
-        return Err(ambiguous());
+        return Err(ambiguous(name, roots.iter().map(|root| Choice::of_entry(&root.descriptor))));
     }
     let mut entries: Vec<Found> = Vec::new();
     for root in distinct {
@@ -105,7 +104,7 @@ fn entries_of_one_ref(
         entries = without_subject;
     }
     match entries.is_empty() {
-        true => Err(ambiguous()),
+        true => Err(several_refs(name, &roots.iter().collect::<Vec<_>>())),
         false => Ok(entries),
     }
 }
@@ -247,6 +246,11 @@ impl<'d> Choice<'d> {
         let Candidate { node, platform } = candidate;
         Choice { reference: node.entry().ref_name(), platform: platform.clone(), digest: &node.found.descriptor.digest }
     }
+}
+
+fn several_refs(name: &ImageName, roots: &[&Root]) -> PullError {
+    let choices = choices(name, roots.iter().map(|root| Choice::of_entry(&root.descriptor)));
+    PullError::SeveralRefs { name: name.clone(), choices }
 }
 
 fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = Choice<'d>>) -> PullError {

@@ -16,15 +16,23 @@ use oci_discovery::oci::walk::TooLarge;
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The name means nothing.
-    #[error("{name} resolves to nothing")]
+    #[error("{name} resolves to nothing{}", did_you_mean(.name))]
     NoRoot {
         /// The name.
         name: ImageName,
         /// What was found on the way.
         remarks: Remarks,
     },
-    /// The name means several images.
-    #[error("{name} is ambiguous; choose with #REF, --platform or --all-platforms")]
+    /// The name has several refs, with different content.
+    #[error("{name} is ambiguous; choose with #REF")]
+    SeveralRefs {
+        /// The name.
+        name: ImageName,
+        /// One line for each.
+        choices: Vec<String>,
+    },
+    /// One ref means several images.
+    #[error("{name} is ambiguous; choose with --platform, or pull all with --all-platforms")]
     Ambiguous {
         /// The name.
         name: ImageName,
@@ -95,6 +103,11 @@ pub enum PullError {
     Write(#[from] WriteError),
 }
 
+/// What to ask about a name that resolves to nothing and looks like one with a tag.
+pub fn did_you_mean(name: &ImageName) -> String {
+    name.with_tag_as_fragment().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default()
+}
+
 impl PullError {
     /// Whether the site or the name is at fault, rather than this machine.
     pub fn is_about_site(&self) -> bool {
@@ -107,7 +120,9 @@ impl PullError {
             PullError::NoRoot { remarks, .. } => {
                 remarks.iter().map(|remark| format!("{}: {remark}", remark.severity())).collect()
             }
-            PullError::Ambiguous { choices, .. } | PullError::NoPlatform { choices, .. } => choices.clone(),
+            PullError::SeveralRefs { choices, .. }
+            | PullError::Ambiguous { choices, .. }
+            | PullError::NoPlatform { choices, .. } => choices.clone(),
             _ => vec![],
         }
     }

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::choose::{Platforms, choose};
 use super::error::PullError;
@@ -19,6 +19,7 @@ use super::manifests::SiteManifests;
 use super::referrers::referrers;
 use super::transfer::{Count, Transfer};
 use crate::layout::writer::LayoutWriter;
+use crate::layout::{ARCHIVE_TRANSPORT, after_transport};
 use crate::progress::Progress;
 use oci_discovery::discovery::{Keep, Remarks, Settings, resolve};
 use oci_discovery::json::ValueText;
@@ -57,12 +58,18 @@ impl std::str::FromStr for Target {
 
     /// Splits at the first colon, as skopeo does, because a ref may have colons.
     fn from_str(text: &str) -> Result<Target, String> {
-        let (layout, reference) = match text.split_once(':') {
+        let argument = after_transport("".as_ref(), text);
+        let place = argument.unwrap_or(text);
+        let (layout, reference) = match place.split_once(':') {
             Some((layout, reference)) => (layout, Some(reference)),
-            None => (text, None),
+            None => (place, None),
         };
         if layout.is_empty() || reference == Some("") {
             return Err("expected LAYOUT or LAYOUT:REF, such as images/app or app.tar:1.0".into());
+        }
+        let is_archive = Path::new(layout).extension().is_some_and(|end| end == "tar");
+        if argument.is_some() && is_archive != text.starts_with(ARCHIVE_TRANSPORT) {
+            return Err("expected oci:DIR[:REF], or oci-archive:FILE[:REF] with a FILE that ends in .tar".into());
         }
         Ok(Target { layout: layout.into(), reference: reference.map(str::to_string) })
     }

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use self::archive::{ArchiveError, Found, Members};
 use crate::root::{FileError, Root};
+use crate::shell;
 use oci_discovery::digest::{ContentError, Digest};
 use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, ValueText};
 use oci_discovery::oci::index::{EntryError, IndexText};
@@ -34,6 +35,19 @@ pub const LAYOUT_FILE: &str = "oci-layout";
 pub const INDEX_FILE: &str = "index.json";
 /// The bytes of `oci-layout` in a layout of version 1.
 pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// How skopeo and podman write a layout directory as an argument: `oci:DIR[:TAG]`.
+const TRANSPORT: &str = "oci:";
+/// The same for an archive: `oci-archive:FILE[:TAG]`.
+pub const ARCHIVE_TRANSPORT: &str = "oci-archive:";
+
+/// What follows the transport of an argument as skopeo and podman write it, `PATH[:TAG]`. None: the argument has no transport,
+/// or begins with the name of a file or directory that exists below `base`.
+pub fn after_transport<'t>(base: &Path, text: &'t str) -> Option<&'t str> {
+    let transport = [TRANSPORT, ARCHIVE_TRANSPORT].into_iter().find(|transport| text.starts_with(transport))?;
+    let is_path = base.join(transport.trim_end_matches(':')).exists() || base.join(text).exists();
+    text.strip_prefix(transport).filter(|_| !is_path)
+}
 
 /// An opened layout.
 #[derive(Debug)]
@@ -459,12 +473,12 @@ fn kind_of(metadata: &Metadata) -> &'static str {
     }
 }
 
-/// The first bytes of compressed files, what they are, and the command that unpacks them.
+/// The first bytes of compressed files, what they are, and the program that unpacks them.
 const COMPRESSED: [(&[u8], &str, &str); 4] = [
-    (b"\x1f\x8b", "gzip-compressed", "gzip -d"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "zstd -d"),
-    (b"\xfd7zXZ\x00", "xz-compressed", "xz -d"),
-    (b"BZh", "bzip2-compressed", "bzip2 -d"),
+    (b"\x1f\x8b", "gzip-compressed", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "zstd"),
+    (b"\xfd7zXZ\x00", "xz-compressed", "xz"),
+    (b"BZh", "bzip2-compressed", "bzip2"),
 ];
 
 fn index_archive(path: &Path) -> Result<Members, LayoutError> {
@@ -484,11 +498,23 @@ fn refuse_compressed(path: &Path, file: &File) -> Result<(), LayoutError> {
     let fault = |source| read_error(path, source);
     let mut start = Vec::new();
     file.take(8).read_to_end(&mut start).map_err(fault)?;
-    for (magic, format, command) in COMPRESSED {
+    for (magic, format, program) in COMPRESSED {
         if start.starts_with(magic) {
-            let command = format!("{command} {}", path.display());
+            let command = unpack_command(program, path);
             return Err(LayoutError::Compressed { path: path.into(), format, command });
         }
     }
     Ok(())
+}
+
+/// The programs that unpack a file take it only under a name that ends as theirs do; a `.tar` is sent through a pipe.
+fn unpack_command(program: &'static str, path: &Path) -> String {
+    let text = path.display().to_string();
+    match path.extension().is_some_and(|end| end == "tar") {
+        true => {
+            let unpacked = path.with_extension("unpacked.tar").display().to_string();
+            format!("{program} -dc < {} > {}", shell::quote(&text), shell::quote(&unpacked))
+        }
+        false => shell::command([program, "-d", &shell::path(&text)]),
+    }
 }

@@ -31,7 +31,7 @@ pub struct ListedEntry {
     /// Its ref; None: it has none.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
-    /// The platforms it is for, in the order of its manifests.
+    /// The platforms it is for, sorted.
     #[serde(serialize_with = "texts")]
     pub platforms: Arc<[Arc<str>]>,
     /// The digest it points to.
@@ -81,7 +81,8 @@ fn list_image(site: &Site, name: &ImageName, steps: &Steps) -> Result<Image, Mai
         let reached = graph.sum_up(&descriptor).map_err(too_much)?;
         entries.push(listed(entry, descriptor, reached));
     }
-    entries.sort_by(|a, b| (&a.reference, &a.digest).cmp(&(&b.reference, &b.digest)));
+    let order = |entry: &ListedEntry| (entry.reference.clone(), entry.platforms.clone(), entry.digest.clone());
+    entries.sort_by_cached_key(order);
     Ok(Image { name: name.clone(), entries })
 }
 

@@ -14,7 +14,7 @@ use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::registry;
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index, IndexChange};
+use crate::site::index::{Entry, Index, IndexChange, list_refs};
 use crate::site::path::DESCRIPTION;
 use crate::site::{Kind, SitePath};
 use crate::store::ref_indexes::RefIndexes;
@@ -165,7 +165,8 @@ impl Change {
         for reference in refs {
             if after.remove(Some(reference)) == 0 && !is_begun {
                 let (image, reference) = (image.clone(), reference.clone());
-                return Err(MaintenanceError::NoSuchRef { image, reference, found: refs_of(&before) });
+                let found = list_refs(before.iter().filter_map(|entry| entry.reference.as_deref().map(str::to_string)));
+                return Err(MaintenanceError::NoSuchRef { image, reference, found });
             }
         }
         remove_referrers(published, &before, &mut after)?;
@@ -215,12 +216,6 @@ fn names(image: &ImageName, refs: &[String]) -> Vec<ImageName> {
         [] => vec![image.clone()],
         refs => refs.iter().filter_map(|reference| image.with_fragment(Some(reference)).ok()).collect(),
     }
-}
-
-fn refs_of(entries: &[Entry]) -> String {
-    let mut refs: Vec<&str> = entries.iter().filter_map(|entry| entry.reference.as_deref()).collect();
-    refs.dedup();
-    if refs.is_empty() { "only entries without a ref".into() } else { refs.join(", ") }
 }
 
 /// Takes out what referred to manifests that are not reached any more: entries without a ref that have a subject, and those under

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::layout::graph::{Found, FoundBlob, GraphError, LayoutGraph, Missing, read_links};
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::publish::input::{Gathered, Source};
-use crate::site::index::Entry;
+use crate::site::index::{Entry, list_refs};
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::CAS_ENGINES;
 use oci_discovery::json;
@@ -166,6 +166,26 @@ pub enum CollectError {
         /// What it has under the ref.
         second_digest: Digest,
     },
+    /// One ref for two things in one layout, which no selection by ref tells apart.
+    #[error(
+        "{image}#{reference} is given twice with different content: {} has the ref twice, for {first_digest} and \
+         {second_digest}, both for {platform}; remove one of these entries from its index.json, or give it another ref there",
+        .layout.display()
+    )]
+    SameRefInLayout {
+        /// The image.
+        image: ImageName,
+        /// The ref.
+        reference: String,
+        /// The platform both are for.
+        platform: String,
+        /// The layout.
+        layout: PathBuf,
+        /// What it has under the ref.
+        first_digest: Digest,
+        /// What it has under the ref as well.
+        second_digest: Digest,
+    },
     /// A layout without entries.
     #[error("{} has no entries: there is nothing to publish in the layout", .layout.join(INDEX_FILE).display())]
     Empty {
@@ -192,7 +212,10 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
             }
         }
     }
-    images.values().try_for_each(|image| refuse_one_ref_for_two_things(gathered, image))?;
+    for image in images.values_mut() {
+        refuse_one_ref_for_two_things(gathered, image)?;
+        image.warnings.extend(tag_in_path(&image.name));
+    }
     Ok(images.into_values().collect())
 }
 
@@ -234,10 +257,7 @@ fn select(layout: &Layout, wanted: &str) -> Result<(Vec<Descriptor>, Vec<Descrip
     let entries = layout.entries()?;
     let is_wanted = |entry: &Descriptor| entry.ref_name() == Some(wanted) || tag(entry).as_deref() == Some(wanted);
     if !entries.is_empty() && !entries.iter().any(is_wanted) {
-        let mut refs: Vec<String> = entries.iter().filter_map(tag).collect();
-        refs.sort();
-        refs.dedup();
-        let available = if refs.is_empty() { "only entries without a ref".into() } else { refs.join(", ") };
+        let available = list_refs(entries.iter().filter_map(tag));
         let (layout, reference) = (layout.path().into(), wanted.into());
         return Err(CollectError::NoSuchRef { layout, reference, available });
     }
@@ -460,6 +480,13 @@ fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> 
     })
 }
 
+fn tag_in_path(image: &ImageName) -> Option<String> {
+    let meant = image.with_tag_as_fragment()?;
+    Some(format!(
+        "{image} has no ref, because a ref follows a `#`, and a colon is part of the path; did you mean {meant}?"
+    ))
+}
+
 /// Several entries may share a ref when each is for a platform of its own.
 fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(), CollectError> {
     let mut refs: HashMap<&str, ByPlatform> = HashMap::with_capacity(image.entries.len());
@@ -467,21 +494,26 @@ fn refuse_one_ref_for_two_things(gathered: &Gathered, image: &Image) -> Result<(
         let Some(reference) = entry.reference.as_deref() else { continue };
         let others = refs.entry(reference).or_default();
         if let Some(other) = other_content(others, entry) {
-            let path = |entry: &PublishedEntry| gathered.layouts[entry.layout].path().to_path_buf();
-            let platform = entry.platform.as_ref();
-            return Err(CollectError::SameRef {
-                image: image.name.clone(),
-                reference: reference.into(),
-                platform: platform.map_or("every platform".into(), |platform| platform.to_string()),
-                first: path(other),
-                first_digest: other.digest.clone(),
-                second: path(entry),
-                second_digest: entry.digest.clone(),
-            });
+            return Err(same_ref(gathered, &image.name, other, entry));
         }
         others.entry(entry.platform.as_deref()).or_insert(entry);
     }
     Ok(())
+}
+
+fn same_ref(gathered: &Gathered, image: &ImageName, one: &PublishedEntry, other: &PublishedEntry) -> CollectError {
+    let image = image.clone();
+    let reference = other.reference.as_deref().unwrap_or_default().to_string();
+    let platform = other.platform.as_ref().map_or("every platform".into(), |platform| platform.to_string());
+    let path = |entry: &PublishedEntry| gathered.layouts[entry.layout].path().to_path_buf();
+    let (first_digest, second_digest) = (one.digest.clone(), other.digest.clone());
+    let (first, second) = (path(one), path(other));
+    match one.layout == other.layout {
+        true => {
+            CollectError::SameRefInLayout { image, reference, platform, layout: first, first_digest, second_digest }
+        }
+        false => CollectError::SameRef { image, reference, platform, first, first_digest, second, second_digest },
+    }
 }
 
 /// The first entry of a ref for each platform; None: the entry for every platform.

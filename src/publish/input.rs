@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Layout, LayoutError, after_transport};
 use crate::shell;
 use oci_discovery::name::{ImageName, NameError};
 use oci_discovery::parallel;
@@ -140,33 +140,46 @@ pub struct Gathered {
 
 impl Input {
     /// Reads a command-line argument.
+    ///
+    /// A name and a path may have equals signs. The layout follows the first one behind which a layout exists, or else the
+    /// first one behind a name.
     pub fn parse(text: &str) -> Result<Input, InputError> {
-        let is_folder = || Path::new(text).is_dir();
-        let Some((name, layout)) = text.split_once('=') else {
-            return match Path::new(text).exists() || !text.contains('#') {
+        let is_path = Path::new(text).exists();
+        let Some((first, _)) = text.split_once('=') else {
+            return match is_path || !text.contains('#') {
                 true => Ok(Input::Folder(text.into())),
                 false => Err(InputError::Argument { text: text.into(), source: None }),
             };
         };
-        match ImageName::parse(name) {
-            Ok(_) if layout.is_empty() => Err(InputError::EmptyLayout { text: text.into() }),
-            Ok(name) => {
-                let (layout, reference) = split_reference(layout);
-                Ok(Input::Image { name, layout, reference })
+        let splits = text.match_indices('=').map(|(at, _)| (&text[..at], &text[at + 1..]));
+        let named = splits.filter_map(|(name, layout)| Some((ImageName::parse(name).ok()?, layout)));
+        let named: Vec<(ImageName, &str)> = named.collect();
+        let exists =
+            |(_, layout): &&(ImageName, &str)| !layout.is_empty() && split_reference("".as_ref(), layout).0.exists();
+        match named.iter().find(exists).or(named.first()) {
+            _ if is_path && !named.iter().any(|split| exists(&split)) => Ok(Input::Folder(text.into())),
+            Some((_, "")) => Err(InputError::EmptyLayout { text: text.into() }),
+            Some((name, layout)) => {
+                let (layout, reference) = split_reference("".as_ref(), layout);
+                Ok(Input::Image { name: name.clone(), layout, reference })
             }
-            Err(_) if is_folder() => Ok(Input::Folder(text.into())),
-            Err(source) => Err(InputError::Argument { text: text.into(), source: Some(source) }),
+            None => Err(InputError::Argument { text: text.into(), source: ImageName::parse(first).err() }),
         }
     }
 }
 
-/// Splits `LAYOUT[:REF]`. A path that exists as it stands is a path, colons and all.
-pub fn split_reference(text: &str) -> (PathBuf, Option<String>) {
-    match text.rsplit_once(':') {
-        Some((path, reference)) if !Path::new(text).exists() && !path.is_empty() && !reference.contains('/') => {
-            (path.into(), Some(reference.into()))
+/// Splits `LAYOUT[:REF]`, also behind a transport as skopeo writes it, and takes a relative path as one below `base`. A path
+/// that exists as it stands is a path, colons and all.
+pub fn split_reference(base: &Path, text: &str) -> (PathBuf, Option<String>) {
+    let (path, reference) = match after_transport(base, text) {
+        Some(text) => text.split_once(':').unzip(),
+        None => text.rsplit_once(':').unzip(),
+    };
+    match path.zip(reference) {
+        Some((path, reference)) if !base.join(text).exists() && !path.is_empty() && !reference.contains('/') => {
+            (base.join(path), Some(reference.into()))
         }
-        _ => (text.into(), None),
+        _ => (base.join(after_transport(base, text).unwrap_or(text)), None),
     }
 }
 

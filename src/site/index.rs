@@ -11,6 +11,7 @@ use std::sync::Arc;
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{self, JsonError};
 use oci_discovery::oci::index::{self, EntryError, IndexText};
+use oci_discovery::oci::referrers::is_fallback_tag;
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::pool::Pool;
 
@@ -181,6 +182,21 @@ impl Index {
     }
 }
 
+/// The most refs that a message lists.
+const LISTED_REFS: usize = 20;
+
+/// Refs as a message lists what there is: sorted, each once, fallback tags last, and counted beyond [`LISTED_REFS`].
+pub fn list_refs(refs: impl Iterator<Item = String>) -> String {
+    let refs: BTreeSet<(bool, String)> = refs.map(|reference| (is_fallback_tag(&reference), reference)).collect();
+    if refs.is_empty() {
+        return "only entries without a ref".into();
+    }
+    let listed: Vec<&str> = refs.iter().take(LISTED_REFS).map(|(_, reference)| reference.as_str()).collect();
+    let more = refs.len().saturating_sub(LISTED_REFS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", listed.join(", "))
+}
+
 /// The canonical bytes of an index of these entries and these other properties.
 fn canonical_bytes(others: &BTreeMap<String, Box<str>>, entries: &[&Entry]) -> Vec<u8> {
     let mut properties: BTreeMap<&str, Option<&str>> =
@@ -305,6 +321,16 @@ mod tests {
         let written = Index::parse(text).unwrap().to_bytes();
         assert!(!written.contains(&b'<'), "{}", String::from_utf8_lossy(&written));
         assert_eq!(json::parse(&written).unwrap()["<a>"], "<");
+    }
+
+    #[test]
+    fn refs_are_listed_in_order_up_to_a_number_with_fallback_tags_last() {
+        let list = |refs: &[&str]| list_refs(refs.iter().map(|reference| reference.to_string()));
+        let fallback = format!("sha256-{}", "a".repeat(64));
+        assert_eq!(list(&["v2", &fallback, "v1", "v2"]), format!("v1, v2, {fallback}"));
+        assert_eq!(list(&[]), "only entries without a ref");
+        let many = list_refs((10..40).map(|number| number.to_string()));
+        assert!(many.starts_with("10, 11, ") && many.ends_with(", 29 and 10 more"), "{many}");
     }
 
     #[test]

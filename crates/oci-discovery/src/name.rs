@@ -153,6 +153,23 @@ impl ImageName {
         Self::new(self.host(), self.path(), fragment)
     }
 
+    /// The name with the tag as its fragment, where the path ends in what other programs write for a tag: `app:1.0`. A colon
+    /// is a character like others in a path, so this is only a suggestion.
+    ///
+    /// ```
+    /// use oci_discovery::name::ImageName;
+    ///
+    /// let name = ImageName::parse("example.com/app:1.0")?;
+    /// assert_eq!(name.with_tag_as_fragment(), Some(ImageName::parse("example.com/app#1.0")?));
+    /// # Ok::<(), oci_discovery::name::NameError>(())
+    /// ```
+    pub fn with_tag_as_fragment(&self) -> Option<Self> {
+        let (host, path, None) = self.parts() else { return None };
+        let (path, tag) = path.rsplit_once(':')?;
+        let is_tag = !path.is_empty() && !path.ends_with('/') && !tag.is_empty() && !tag.contains('/');
+        Self::new(host, path, Some(tag)).ok().filter(|_| is_tag)
+    }
+
     /// The hosts that are asked for a ref-engines object, in order: the name's own, then its DNS ancestors down to two
     /// labels (well-known-uri-ref-engine-discovery, "Images associated with a host's `oci-host-ref-engines`").
     ///

@@ -158,6 +158,8 @@ fn a_name_that_stays_ambiguous_is_an_error_that_lists_the_choices() {
     let mut by_ref = ocisite_at(&server, "pull");
     by_ref.args(["example.com/refs", "--to", text(&layout)]);
     fails(&mut by_ref, &["is ambiguous", "example.com/refs#1.0 sha256:", "example.com/refs#2.0 sha256:"]);
+    let said = fails(by_ref.arg("--all-platforms"), &["is ambiguous; choose with #REF:\n"]);
+    assert!(!said.contains("--all-platforms"), "{said}");
     let mut by_platform = ocisite_at(&server, "pull");
     by_platform.args(["example.com/platforms#1.0", "--platform", "linux/amd64", "--to", text(&layout)]);
     let said = fails(&mut by_platform, &["is ambiguous"]);
@@ -470,5 +472,36 @@ fn every_fixture_survives_the_way_through_a_site() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_name_with_a_tag_resolves_to_nothing_and_is_asked_about() {
+    let server = Server::start();
+    server.with_engines().with_index("app", &[tagged(&server.image("linux/amd64", b"x"), "1.0")]);
+    let (_directory, layout) = target();
+    let mut pull = ocisite_at(&server, "pull");
+    pull.args(["example.com/app:1.0", "--to", text(&layout)]);
+    fails(&mut pull, &["resolves to nothing; did you mean example.com/app#1.0?"]);
+    let output = ocisite_at(&server, "resolve").arg("example.com/app:1.0").output().unwrap();
+    assert!(messages(&output).contains("did you mean example.com/app#1.0?"), "{}", messages(&output));
+}
+
+#[test]
+fn a_target_is_given_as_skopeo_writes_it_too() {
+    let server = Server::start();
+    server.with_engines().with_index("app", &[tagged(&server.image("linux/amd64", b"x"), "1.0")]);
+    let (directory, layout) = target();
+    let archive = directory.path().join("app.tar");
+    for (target, made) in [("oci:layout:a:b", &layout), ("oci-archive:app.tar:a", &archive)] {
+        let mut pull = ocisite_at(&server, "pull");
+        pull.current_dir(&directory).args(["example.com/app#1.0", "--to", target]).assert().success();
+        assert!(made.exists(), "{target}");
+    }
+    assert_eq!(entries(&layout)[0]["annotations"]["org.opencontainers.image.ref.name"], "a:b");
+    for target in ["oci-archive:app", "oci:app.tar"] {
+        let mut pull = ocisite_at(&server, "pull");
+        pull.current_dir(&directory).args(["example.com/app#1.0", "--to", target]);
+        pull.assert().code(2);
     }
 }

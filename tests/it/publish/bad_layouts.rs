@@ -73,6 +73,25 @@ fn a_compressed_archive_gets_the_command_that_unpacks_it() {
 }
 
 #[test]
+fn a_compressed_archive_that_is_called_tar_gets_a_command_that_unpacks_it() {
+    // Given an archive under a name for which gzip knows no name of its own to give.
+    let directory = TempDir::new().unwrap();
+    let layout = Layout::of_image(directory.path().join("layout"), "one");
+    let archive = directory.path().join("my app.tar");
+    layout.archive(&archive);
+    assert!(Command::new("gzip").arg(&archive).status().unwrap().success());
+    std::fs::rename(archive.with_extension("tar.gz"), &archive).unwrap();
+    // When it is refused, and the command of the message is run.
+    let (site, input) = (directory.path().join("site"), format!("example.com/app={}", text(&archive)));
+    let message = refused(&site, &[&input], &["gzip-compressed", "unpack it first with `gzip -dc < "]);
+    let command = message.split('`').nth(1).unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    // Then there is an archive that can be published.
+    let input = format!("example.com/app={}", text(&directory.path().join("my app.unpacked.tar")));
+    publish(&site, &[&input]);
+}
+
+#[test]
 fn a_damaged_archive() {
     let directory = TempDir::new().unwrap();
     let archive = directory.path().join("cut.tar");
@@ -351,6 +370,7 @@ fn the_same_ref_twice_with_different_content() {
     let digest = other["digest"].as_str().unwrap().to_string();
     layout.add("1.0", other);
     refuse(&layout.path, &["example.com/app#1.0", "twice with different content", &digest, "layout", "linux/amd64"]);
+    refuse(&layout.path, &["layout has the ref twice", "remove one of these entries from its index.json"]);
 
     let first = Layout::of_image(directory.path().join("first"), "one");
     let second = Layout::of_image(directory.path().join("second"), "two");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::layout::{Layout, REF_NAME};
-use crate::support::program::{Succeeds, text};
+use crate::support::program::{Succeeds, ocisite, text};
 use crate::support::scene::Scene;
 use crate::support::site::{assert_whole, blob_file, digest_like, entries, json as json_at, refs};
 
@@ -210,4 +210,67 @@ fn a_path_with_colons_or_equals_signs_is_a_path() {
     assert_eq!(refs(&scene.site, "app").len(), 3);
     scene.publish().args(["--replace", "example.com/app=a:b=c:1.0:2.0"]).succeeds();
     assert_eq!(refs(&scene.site, "app"), ["2.0"]);
+}
+
+#[test]
+fn a_name_and_a_path_may_have_equals_signs() {
+    // Given layouts at paths with equals signs.
+    let scene = Scene::of_image("one");
+    Layout::of_image(scene.path("arch=amd64/v=1"), "two");
+    Layout::of_image(scene.path("example.com/k=v"), "three");
+    // When they are published, one under a name with an equals sign, too, and one in a folder.
+    let names = ["example.com/app=arch=amd64/v=1", "example.com/k=v=layout", "example.com/k=v=layout:1.0"];
+    scene.publish().args(names).succeeds();
+    assert_eq!(json_at(&scene.site, "ocisite.json")["images"], json!(["example.com/app", "example.com/k=v"]));
+    scene.publish().args(["--host", "example.com", "example.com"]).succeeds();
+    // Then each has its name, and what is no layout is refused by its first equals sign.
+    assert_eq!(refs(&scene.site, "k=v"), ["1.0"]);
+    scene.refused(&["example.com/app=missing=1"], &["cannot read missing=1"]);
+    scene.refused(&["example.com/app="], &["gives no layout"]);
+}
+
+#[test]
+fn a_folder_with_an_equals_sign_is_a_folder() {
+    let scene = Scene::new();
+    Layout::of_image(scene.path("example.com/v=1/app"), "one");
+    scene.publish().args(["--host", "example.com", "example.com/v=1"]).succeeds();
+    assert_eq!(refs(&scene.site, "app"), ["1.0"]);
+}
+
+#[test]
+fn a_name_that_ends_in_a_tag_is_published_with_a_question() {
+    let scene = Scene::of_image("one");
+    for name in ["example.com/app:1.0", "example.com/team/app:1.0"] {
+        let warning = scene.publish().arg(format!("{name}=layout")).warns();
+        assert!(warning.contains(&format!("did you mean {}?", name.replace(':', "#"))), "{warning}");
+    }
+    for name in ["example.com/app#1.0", "example.com/a:b/app", "example.com/:1.0"] {
+        assert_eq!(scene.publish().arg(format!("{name}=layout")).warns(), "", "{name}");
+    }
+}
+
+#[test]
+fn layouts_are_given_as_skopeo_writes_them_too() {
+    let scene = three_entries();
+    scene.layout.archive(&scene.path("archive.tar"));
+    let inputs = [
+        ("example.com/directory=oci:layout", &["-", "1.0", "2.0"][..]),
+        ("example.com/tag=oci:layout:2.0", &["2.0"]),
+        ("example.com/archive=oci-archive:archive.tar", &["-", "1.0", "2.0"]),
+        ("example.com/archive-tag#x=oci-archive:archive.tar:1.0", &["x"]),
+    ];
+    for (input, expected) in inputs {
+        let (image, _) = input.trim_start_matches("example.com/").split_once(['=', '#']).unwrap();
+        scene.publish().arg(input).succeeds();
+        assert_eq!(refs(&scene.site, image), expected, "{input}");
+    }
+    // The same in a file of options, relative to the file.
+    let config = "site = 'site'\n[[image]]\nname = 'example.com/config'\nlayout = 'oci:layout:1.0'\n";
+    std::fs::write(scene.path("ocisite.toml"), config).unwrap();
+    ocisite().args(["publish", "--config"]).arg(scene.path("ocisite.toml")).succeeds();
+    assert_eq!(refs(&scene.site, "config"), ["1.0"]);
+    // A directory that has the name of a transport is a directory.
+    Layout::of_image(scene.path("oci"), "four");
+    scene.publish().arg("example.com/named=oci:1.0").succeeds();
+    assert_eq!(refs(&scene.site, "named"), ["1.0"]);
 }

@@ -1,5 +1,6 @@
 //! `list`, `remove` and `gc`: what they change, and what they leave.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use super::good_site::{APP, GoodSite};
 use super::program::{ocisite, verify};
 use crate::support::layout::Layout;
 use crate::support::program::{fails, publish, publish_json, text};
+use crate::support::scene::Scene;
 use crate::support::site::{self, Snapshot};
 
 /// A subcommand that has to succeed; gives what it printed.
@@ -311,4 +313,38 @@ fn gc_beside_a_publish_loses_nothing_and_nobody_sees_an_error() {
     let verified = verify(&[text(&root), "--deep"]);
     verified.assert_clean();
     assert_eq!(verified.report["images"].as_array().unwrap().len(), 1 + ROUNDS);
+}
+
+#[test]
+fn a_list_has_its_platforms_in_order_and_its_columns_below_each_other() {
+    // Given an index of platforms out of order, a ref of an entry for each of them, and a long ref.
+    let mut scene = Scene::of_image("one");
+    let platforms = ["arm64", "amd64", "arm"];
+    let images = platforms.map(|architecture| {
+        let platform = json!({"os": "linux", "architecture": architecture});
+        let mut image = scene.layout.image_with(architecture, platform.clone());
+        image["platform"] = platform;
+        image
+    });
+    let index = scene.layout.index_of(&images);
+    scene.layout.add("index", index);
+    images.iter().for_each(|image| scene.layout.add("platforms", image.clone()));
+    let long = "a-ref-that-is-longer-than-its-column";
+    scene.layout.add(long, images[0].clone());
+    // When it is published and listed.
+    scene.publish().arg("example.com/app=layout").assert().success();
+    let list = run("list", &scene.site, &[]);
+    // Then the list and the catalogue have the platforms in the same order, and the long ref has a line.
+    assert!(list.contains("linux/amd64, linux/arm, linux/arm64"), "{list}");
+    let of_ref = list.lines().filter(|line| line.contains("  platforms"));
+    let of_ref: Vec<&str> = of_ref.map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(of_ref, ["linux/amd64", "linux/arm", "linux/arm64"]);
+    let document = site::json(&scene.site, "catalogue/images/example.com/app.json");
+    let index = document["refs"].as_array().unwrap().iter().find(|known| known["ref"] == "index").unwrap();
+    let platforms: Vec<&Value> = index["images"].as_array().unwrap().iter().map(|image| &image["platform"]).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm", "linux/arm64"]);
+    assert!(list.contains(&format!("  {long}\n")), "{list}");
+    let columns: BTreeSet<Option<usize>> =
+        list.lines().filter(|line| line.contains("sha256:")).map(|line| line.find("sha256:")).collect();
+    assert_eq!(columns.len(), 1, "{list}");
 }

@@ -66,7 +66,7 @@ pub struct Reached {
     pub size: u64,
     /// How many of these are missing.
     pub missing: usize,
-    /// The platforms of the manifests below the root, each once, in the order of the documents.
+    /// The platforms of the manifests below the root, sorted, each once.
     pub platforms: Arc<[Arc<str>]>,
 }
 
@@ -168,6 +168,7 @@ impl<'a> RecordedGraph<'a> {
             // The newest is taken first, so what comes first is pushed last.
             stack.extend(self.links[links].iter().rev());
         }
+        platforms.sort_unstable();
         reached.platforms = platforms.into();
         Ok(reached)
     }
@@ -238,7 +239,7 @@ mod tests {
         for root in &roots {
             let reached = graph.sum_up(root).unwrap();
             assert_eq!((reached.size, reached.missing), (50, 1));
-            assert_eq!(reached.platforms.iter().map(|it| &**it).collect::<Vec<_>>(), ["linux/b", "linux/a"]);
+            assert_eq!(reached.platforms.iter().map(|it| &**it).collect::<Vec<_>>(), ["linux/a", "linux/b"]);
         }
     }
 
