@@ -21,7 +21,7 @@ use ocisite::layout::Layout;
 use ocisite::root::Root;
 use ocisite::serve::computed::Computations;
 use ocisite::serve::preview::{Preview, SharedMap};
-use ocisite::serve::range::{self, Range};
+use ocisite::serve::range::{self, Ranges};
 use ocisite::serve::request_path;
 use ocisite::serve::respond::{Request, respond};
 use ocisite::site::description::Description;
@@ -183,9 +183,9 @@ pub fn range(bytes: &[u8]) {
     let Some((size, value)) = bytes.split_first_chunk::<8>() else { return };
     let size = u64::from_le_bytes(*size);
     let Ok(value) = std::str::from_utf8(value) else { return };
-    if let Range::Part { start, end } = range::parse(value, size) {
-        assert!(start <= end && end < size, "{value:?} of {size}: {start}-{end}");
-    }
+    let Ranges::Parts(parts) = range::parse(value, size) else { return };
+    assert!(parts.iter().all(|part| part.start <= part.end && part.end < size), "{value:?} of {size}: {parts:?}");
+    assert!(parts.iter().map(|part| part.length()).sum::<u64>() <= size, "{value:?} of {size}: {parts:?}");
 }
 
 /// What stands beside the site that requests are sent to, and must not be read.

@@ -15,6 +15,7 @@ pub mod host;
 pub mod http;
 pub mod json_scan;
 pub mod local;
+pub mod multipart;
 pub mod preview;
 pub mod range;
 pub mod registry;

@@ -1,42 +1,70 @@
-//! The `Range` header (RFC 9110, section 14): single ranges of bytes.
+//! The `Range` header (RFC 9110, section 14): ranges of bytes.
+
+use crate::site::object::MAX_RANGES;
 
 /// What a `Range` header asks of a representation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
-    /// Nothing that is understood here, so all of it: other units, several ranges, or wrong syntax (section 14.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// Nothing that is understood here, so all of it: other units, wrong syntax (section 14.2), too many ranges, or ranges that
+    /// have more bytes together than there are.
     Whole,
-    /// The bytes from `start` to `end`, both included.
-    Part {
-        /// The first byte.
-        start: u64,
-        /// The last byte.
-        end: u64,
-    },
-    /// A range that begins behind the end.
+    /// These parts, one at least.
+    Parts(Vec<Part>),
+    /// Ranges that all begin behind the end.
     Unsatisfiable,
 }
 
-/// Reads a header's value for a representation of `size` bytes.
-pub fn parse(value: &str, size: u64) -> Range {
-    let Some((unit, spec)) = value.split_once('=') else { return Range::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Range::Whole };
-    if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
-        return Range::Whole;
+/// A part of a representation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The first byte.
+    pub start: u64,
+    /// The last byte.
+    pub end: u64,
+}
+
+impl Part {
+    /// `Content-Range`, of a representation of `size` bytes.
+    pub fn content_range(self, size: u64) -> String {
+        format!("bytes {}-{}/{size}", self.start, self.end)
     }
-    match (number(first), number(last)) {
-        (Some(Some(start)), Some(Some(end))) if start <= end => part(start, end, size),
-        (Some(Some(start)), Some(None)) => part(start, u64::MAX, size),
-        (Some(None), Some(Some(length))) if length > 0 && size > 0 => part(size.saturating_sub(length), u64::MAX, size),
-        (Some(None), Some(Some(_))) => Range::Unsatisfiable,
-        _ => Range::Whole,
+
+    /// How many bytes it has.
+    pub fn length(self) -> u64 {
+        self.end - self.start + 1
     }
 }
 
-fn part(start: u64, end: u64, size: u64) -> Range {
-    match start < size {
-        true => Range::Part { start, end: end.min(size - 1) },
-        false => Range::Unsatisfiable,
+/// Reads a header's value for a representation of `size` bytes.
+pub fn parse(value: &str, size: u64) -> Ranges {
+    let Some((unit, specs)) = value.split_once('=') else { return Ranges::Whole };
+    // A list may have empty elements (section 5.6.1.2).
+    let specs = specs.split(',').map(str::trim).filter(|spec| !spec.is_empty());
+    let parts: Option<Vec<Option<Part>>> = specs.take(MAX_RANGES + 1).map(|spec| part(spec, size)).collect();
+    let Some(parts) = parts.filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else { return Ranges::Whole };
+    if parts.is_empty() || parts.len() > MAX_RANGES {
+        return Ranges::Whole;
     }
+    let parts: Vec<Part> = parts.into_iter().flatten().collect();
+    let bytes = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.length()));
+    match parts.is_empty() {
+        true => Ranges::Unsatisfiable,
+        false if bytes > size => Ranges::Whole,
+        false => Ranges::Parts(parts),
+    }
+}
+
+/// The part that a range means. Some(None): it begins behind the end; None: it is malformed.
+fn part(spec: &str, size: u64) -> Option<Option<Part>> {
+    let (first, last) = spec.split_once('-')?;
+    let (start, end) = match (number(first)?, number(last)?) {
+        (Some(start), Some(end)) if start <= end => (start, end),
+        (Some(start), None) => (start, u64::MAX),
+        (None, Some(length)) if length > 0 => (size.saturating_sub(length), u64::MAX),
+        (None, Some(_)) => return Some(None),
+        _ => return None,
+    };
+    Some((start < size).then(|| Part { start, end: end.min(size - 1) }))
 }
 
 /// A position: absent, a number, or (None) no position at all. One too large for 64 bits is behind every end.
@@ -53,31 +81,56 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn one(start: u64, end: u64) -> Ranges {
+        Ranges::Parts(vec![Part { start, end }])
+    }
+
     #[test]
     fn single_ranges_are_cut_to_the_size() {
-        assert_eq!(parse("bytes=0-0", 10), Range::Part { start: 0, end: 0 });
-        assert_eq!(parse("bytes=2-", 10), Range::Part { start: 2, end: 9 });
-        assert_eq!(parse("bytes=2-99", 10), Range::Part { start: 2, end: 9 });
-        assert_eq!(parse("bytes=-3", 10), Range::Part { start: 7, end: 9 });
-        assert_eq!(parse("bytes=-30", 10), Range::Part { start: 0, end: 9 });
-        assert_eq!(parse("bytes=10-", 10), Range::Unsatisfiable);
-        assert_eq!(parse("bytes=-0", 10), Range::Unsatisfiable);
-        assert_eq!(parse("bytes=0-", 0), Range::Unsatisfiable);
-        assert_eq!(parse("bytes=99999999999999999999-", 10), Range::Unsatisfiable);
+        assert_eq!(parse("bytes=0-0", 10), one(0, 0));
+        assert_eq!(parse("bytes=2-", 10), one(2, 9));
+        assert_eq!(parse("bytes=2-99", 10), one(2, 9));
+        assert_eq!(parse("bytes=-3", 10), one(7, 9));
+        assert_eq!(parse("bytes=-30", 10), one(0, 9));
+        assert_eq!(parse("bytes=10-", 10), Ranges::Unsatisfiable);
+        assert_eq!(parse("bytes=-0", 10), Ranges::Unsatisfiable);
+        assert_eq!(parse("bytes=0-", 0), Ranges::Unsatisfiable);
+        assert_eq!(parse("bytes=99999999999999999999-", 10), Ranges::Unsatisfiable);
     }
 
     #[test]
     fn what_is_not_understood_gets_all() {
-        for value in ["bytes=1-2,4-5", "lines=1-2", "bytes", "bytes=a-b", "bytes=5-2", "bytes=-", "bytes=+1-2", ""] {
-            assert_eq!(parse(value, 10), Range::Whole, "{value}");
+        for value in
+            ["bytes=1-2,a-b", "bytes=,", "lines=1-2", "bytes", "bytes=a-b", "bytes=5-2", "bytes=-", "bytes=+1-2", ""]
+        {
+            assert_eq!(parse(value, 10), Ranges::Whole, "{value}");
         }
+    }
+
+    #[test]
+    fn several_ranges_are_parts_in_their_order_without_those_behind_the_end() {
+        let part = |start, end| Part { start, end };
+        assert_eq!(parse("bytes=7-8, 0-1,,-1,10-", 10), Ranges::Parts(vec![part(7, 8), part(0, 1), part(9, 9)]));
+        assert_eq!(parse("bytes=10-11,12-", 10), Ranges::Unsatisfiable);
+    }
+
+    #[test]
+    fn more_ranges_or_more_bytes_than_a_response_has_are_all() {
+        let ranges = |count: u64| (0..count).map(|at| format!("{at}-{at}")).collect::<Vec<_>>().join(",");
+        let (most, size) = (MAX_RANGES as u64, 10_000);
+        assert!(
+            matches!(parse(&format!("bytes={}", ranges(most)), size), Ranges::Parts(parts) if parts.len() == MAX_RANGES)
+        );
+        assert_eq!(parse(&format!("bytes={}", ranges(most + 1)), size), Ranges::Whole);
+        assert_eq!(parse("bytes=0-5,0-5", 10), Ranges::Whole);
     }
 
     proptest! {
         #[test]
-        fn a_part_always_lies_inside(value in "bytes=[0-9]{0,22}-[0-9]{0,22}", size in 0u64..1000) {
-            if let Range::Part { start, end } = parse(&value, size) {
-                prop_assert!(start <= end && end < size);
+        fn a_part_always_lies_inside(value in "bytes=[0-9]{0,22}-[0-9]{0,22}(,[0-9]{0,3}-[0-9]{0,3}){0,3}", size in 0u64..1000) {
+            if let Ranges::Parts(parts) = parse(&value, size) {
+                prop_assert!(!parts.is_empty());
+                prop_assert!(parts.iter().all(|part| part.start <= part.end && part.end < size));
             }
         }
     }

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::computed::ComputeError;
 use super::file_reader::{self, FileReader};
+use super::multipart::Multipart;
 use super::preview::{Preview, Refusal, Representation};
-use super::range::{self, Range};
+use super::range::{self, Ranges};
 use super::{registry, request_path};
 use crate::site::path::PathError;
 use crate::site::{SitePath, catalogue};
@@ -71,6 +72,13 @@ pub enum Body {
         /// How many bytes it has.
         length: u64,
     },
+    /// Several parts of a file, each behind a text, streamed.
+    Parts {
+        /// The open file.
+        file: Arc<File>,
+        /// The parts, and the texts around them.
+        parts: Multipart,
+    },
 }
 
 impl Body {
@@ -79,6 +87,7 @@ impl Body {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::File { length, .. } => *length,
+            Body::Parts { parts, .. } => parts.length(),
         }
     }
 
@@ -91,6 +100,13 @@ impl Body {
             Body::Bytes(bytes) => out.write_all(bytes),
             Body::File { file, offset, length } => {
                 file_reader::copy(FileReader::new(Arc::clone(file), *offset).take(*length), out)
+            }
+            Body::Parts { file, parts } => {
+                for (text, part) in &parts.parts {
+                    out.write_all(text.as_bytes())?;
+                    file_reader::copy(FileReader::new(Arc::clone(file), part.start).take(part.length()), out)?;
+                }
+                out.write_all(parts.end.as_bytes())
             }
         }
     }
@@ -151,12 +167,21 @@ fn send(request: &Request, found: Representation) -> Response {
         return Response { status: 304, headers, body: Body::File { file, offset: 0, length: size } };
     }
     match wanted_range(request, &found.etag, found.modified, size) {
-        Range::Whole => Response { status: 200, headers, body: Body::File { file, offset: 0, length: size } },
-        Range::Part { start, end } => {
-            headers.push(("Content-Range", format!("bytes {start}-{end}/{size}")));
-            Response { status: 206, headers, body: Body::File { file, offset: start, length: end - start + 1 } }
-        }
-        Range::Unsatisfiable => {
+        Ranges::Whole => Response { status: 200, headers, body: Body::File { file, offset: 0, length: size } },
+        Ranges::Parts(parts) => match parts[..] {
+            [part] => {
+                headers.push(("Content-Range", part.content_range(size)));
+                Response { status: 206, headers, body: Body::File { file, offset: part.start, length: part.length() } }
+            }
+            _ => {
+                let parts = Multipart::new(&found.kind.content_type(), parts, size);
+                for (_, value) in headers.iter_mut().filter(|(name, _)| *name == "Content-Type") {
+                    value.clone_from(&parts.content_type);
+                }
+                Response { status: 206, headers, body: Body::Parts { file, parts } }
+            }
+        },
+        Ranges::Unsatisfiable => {
             let mut response =
                 error(416, "RANGE_INVALID", &format!("the range is outside of the {size} bytes there are"));
             response.headers.push(("Content-Range", format!("bytes */{size}")));
@@ -176,12 +201,12 @@ fn is_not_modified(request: &Request, etag: &str, modified: Option<SystemTime>) 
     matches!((since, modified), (Some(since), Some(modified)) if whole(modified) <= whole(since))
 }
 
-fn wanted_range(request: &Request, etag: &str, modified: Option<SystemTime>, size: u64) -> Range {
-    let Some(value) = request.range.as_deref().filter(|_| request.method == "GET") else { return Range::Whole };
+fn wanted_range(request: &Request, etag: &str, modified: Option<SystemTime>, size: u64) -> Ranges {
+    let Some(value) = request.range.as_deref().filter(|_| request.method == "GET") else { return Ranges::Whole };
     let is_current = request.if_range.as_deref().is_none_or(|condition| {
         condition == etag || modified.is_some_and(|modified| httpdate::fmt_http_date(modified) == condition)
     });
-    if is_current { range::parse(value, size) } else { Range::Whole }
+    if is_current { range::parse(value, size) } else { Ranges::Whole }
 }
 
 /// An error in the form of the distribution-spec, which container clients show to people. Much of a request in a message is cut:

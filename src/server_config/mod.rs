@@ -24,6 +24,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::site::SiteMap;
+use crate::site::object::MAX_RANGES;
 use crate::site::path::PathError;
 use crate::terminal;
 use address::{AddressError, HTTP, HTTPS, Listen, Port, ServerName};
@@ -168,6 +169,8 @@ struct Context<'a> {
     /// In an order in which the first host with a matching name is the right one.
     hosts: &'a [VirtualHost<'a>],
     redirect: Option<&'a Redirect>,
+    /// The most ranges of one request that are answered one by one.
+    max_ranges: usize,
 }
 
 /// Renders the configuration with which `server` serves the site.
@@ -197,6 +200,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
         sockets: hosts::sockets(&hosts, redirect.as_ref())?,
         hosts: &hosts,
         redirect: redirect.as_ref(),
+        max_ranges: MAX_RANGES,
     };
     render_template(server.dialect(), &context)
 }

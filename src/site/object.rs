@@ -11,6 +11,10 @@ pub const DOCUMENT_MAX_AGE: u32 = 60;
 /// How long, in seconds, a blob may be served from a cache: a year, the longest that RFC 9111 caches respect.
 pub const BLOB_MAX_AGE: u32 = 31_536_000;
 
+/// The most ranges of an object that a server sends in one response: what podman and its relatives ask for at most, of the missing
+/// parts of a layer.
+pub const MAX_RANGES: usize = 1024;
+
 /// What an object of a site is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

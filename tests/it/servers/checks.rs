@@ -136,18 +136,62 @@ pub fn a_range_outside_of_the_blob_is_refused(base: &Base) {
     assert_ne!(response.body, bytes);
 }
 
-pub fn several_ranges_may_get_the_whole(base: &Base) {
+pub fn several_ranges_are_served(base: &Base) {
     let (path, bytes) = blob(base);
-    let response = base.get_with(&path, &[("Range", "bytes=0-1,5-6")]);
-    match response.status {
-        200 => assert_eq!(response.body, bytes),
+    let (middle, size) = (bytes.len() / 2, bytes.len());
+    let wanted = [(0, 1), (middle, middle + 1), (size - 2, size - 1)];
+    for ranges in [format!("0-1,{middle}-{},-2", middle + 1), format!("0-1,{middle}-{},-2,{size}-", middle + 1)] {
+        let response = base.get_with(&path, &[("Range", &format!("bytes={ranges}"))]);
+        assert_eq!(response.status, 206, "{ranges}");
+        assert_eq!(response.expect("Cache-Control"), "public, max-age=31536000, immutable", "{ranges}");
+        let parts = parts(&response, size);
         // Ranges that are near each other may be made one (RFC 9110, section 15.3.7.2).
-        206 if response.header("Content-Range").is_some() => {
-            assert_eq!(response.expect("Content-Range"), format!("bytes 0-6/{}", bytes.len()));
-            assert_eq!(response.body, bytes[..=6]);
+        for (start, end) in wanted {
+            let holds = |(at, part): &&(usize, Vec<u8>)| *at <= start && end < at + part.len();
+            assert!(parts.iter().any(|part| holds(&part)), "{start}-{end} of {ranges}");
         }
-        206 => assert!(response.expect("Content-Type").starts_with("multipart/byteranges")),
-        other => panic!("status {other}"),
+        for (at, part) in &parts {
+            assert_eq!(*part, bytes[*at..at + part.len()], "{ranges}");
+        }
+        assert!(parts.iter().map(|(_, part)| part.len()).sum::<usize>() < size, "{ranges}");
+    }
+    assert_eq!(base.get_with(&path, &[("Range", &format!("bytes={size}-,{size}-"))]).status, 416);
+    // A client that asks for more than there is gets all of it, once, or what it asked for, put together.
+    let all = "0-,".repeat(30);
+    let response = base.get_with(&path, &[("Range", &format!("bytes={}", all.trim_end_matches(',')))]);
+    assert!(matches!(response.status, 200 | 206) && response.body.len() < 2 * size, "{}", response.body.len());
+}
+
+/// The parts of a response to a request for ranges, each with its position in all `size` bytes.
+fn parts(response: &Response, size: usize) -> Vec<(usize, Vec<u8>)> {
+    let start_of = |range: &str| {
+        let (range, length) = range.strip_prefix("bytes ").unwrap().split_once('/').unwrap();
+        assert_eq!(length, size.to_string());
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|number| number.parse::<usize>().unwrap());
+        (start, end + 1 - start)
+    };
+    if let Some(range) = response.header("Content-Range") {
+        return vec![(start_of(range).0, response.body.clone())];
+    }
+    let boundary = response.expect("Content-Type").strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let (delimiter, mut rest, mut parts) = (format!("\r\n--{}", boundary.trim_matches('"')), Vec::new(), Vec::new());
+    rest.extend_from_slice(b"\r\n");
+    rest.extend_from_slice(&response.body);
+    loop {
+        let at = memchr::memmem::find(&rest, delimiter.as_bytes()).expect("a delimiter");
+        rest.drain(..at + delimiter.len());
+        if rest.starts_with(b"--") {
+            assert_eq!(response.expect("Content-Length"), response.body.len().to_string());
+            return parts;
+        }
+        let end = memchr::memmem::find(&rest, b"\r\n\r\n").expect("the end of the headers of a part");
+        let head = String::from_utf8(rest.drain(..end + 4).collect()).unwrap();
+        let range = head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("Content-Range")));
+        let (start, length) = start_of(range.unwrap().1);
+        parts.push((start, rest.drain(..length).collect()));
     }
 }
 

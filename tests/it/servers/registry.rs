@@ -25,7 +25,7 @@ struct Capability {
     shows: fn(&Base) -> bool,
 }
 
-const CAPABILITIES: [Capability; 9] = [
+const CAPABILITIES: [Capability; 10] = [
     Capability {
         what: "`Docker-Content-Digest` where the request names a digest",
         shows: |base| {
@@ -63,6 +63,17 @@ const CAPABILITIES: [Capability; 9] = [
             let response = base.request("HEAD", &format!("/v2/artifact/blobs/{empty}"), &[]);
             assert_eq!((response.status, response.header("Docker-Content-Digest")), (200, Some(&*empty)));
             response.header("Content-Length") == Some("0")
+        },
+    },
+    Capability {
+        what: "More than ten ranges of a blob in one response; otherwise the whole blob",
+        shows: |base| {
+            let path = format!("/v2/app/manifests/{}", digest_of_tag(base, "app", "1.0"));
+            let ranges: Vec<String> = (0..11).map(|at| format!("{}-{}", at * 20, at * 20)).collect();
+            let response = base.get_with(&path, &[("Range", &format!("bytes={}", ranges.join(",")))]);
+            let parts = String::from_utf8_lossy(&response.body).to_ascii_lowercase().matches("content-range:").count();
+            assert!(matches!((response.status, parts), (206, 11) | (200, 0)), "{} {parts}", response.status);
+            response.status == 206
         },
     },
     Capability {
