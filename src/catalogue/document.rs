@@ -22,7 +22,7 @@ use crate::site::path::PathError;
 use oci_discovery::digest::Digest;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::{fallback_tag, is_fallback_tag};
+use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, descriptor_key, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::parallel::lock;
@@ -390,9 +390,9 @@ pub fn build<M: Manifests<Node = Descriptor>>(
     let mut tagged: Vec<&Entry> = Vec::with_capacity(entries.len());
     let mut fallback: Vec<(&str, &Entry)> = Vec::new();
     for entry in entries {
-        match entry.reference.as_deref() {
-            Some(tag) if is_fallback_tag(tag) => fallback.push((tag, entry)),
-            None if referrers.add_untagged(&manifests, entry)? => {}
+        match (entry.reference.as_deref(), entry.fallback_subject()) {
+            (Some(tag), Some(_)) => fallback.push((tag, entry)),
+            (None, _) if referrers.add_untagged(&manifests, entry)? => {}
             _ => tagged.push(entry),
         }
     }

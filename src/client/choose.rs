@@ -16,7 +16,7 @@ use oci_discovery::discovery::{CasEngines, Remark, Remarks, Root};
 use oci_discovery::name::{ImageName, is_fragment};
 use oci_discovery::oci::descriptor::REF_NAME;
 use oci_discovery::oci::platform::{fit, is_attestation, this_machine};
-use oci_discovery::oci::referrers::is_fallback_tag;
+use oci_discovery::oci::referrers::fallback_subject;
 use oci_discovery::oci::walk::{Budget, Graph, Limit, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel::{into_inner, lock};
@@ -72,7 +72,7 @@ fn entries_of_one_ref(
     let is_named = name.fragment().is_some_and(|fragment| !fragment.is_empty());
     let images: Vec<&Root> = match is_named {
         true => roots.iter().collect(),
-        false => roots.iter().filter(|root| !root.descriptor.ref_name().is_some_and(is_fallback_tag)).collect(),
+        false => roots.iter().filter(|root| !is_referrer(&root.descriptor)).collect(),
     };
     let refs: BTreeSet<&str> = images.iter().filter_map(|root| root.descriptor.ref_name()).collect();
     let digests: BTreeSet<_> = images
@@ -107,6 +107,11 @@ fn entries_of_one_ref(
         true => Err(several_refs(name, &roots.iter().collect::<Vec<_>>())),
         false => Ok(entries),
     }
+}
+
+/// Whether an entry refers to others by its ref.
+fn is_referrer(entry: &Descriptor) -> bool {
+    entry.ref_name().is_some_and(|reference| fallback_subject(reference, &entry.media_type).is_some())
 }
 
 /// An entry, or a descriptor in an index below one. The index is shared: what it says may be long, and its children many.

@@ -14,7 +14,7 @@ use oci_discovery::digest::Digest;
 use oci_discovery::discovery::{CasEngines, Index, Remark, Remarks};
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::{fallback_stem, fallback_tag, is_fallback_tag};
+use oci_discovery::oci::referrers::{fallback_subject, fallback_tag};
 use oci_discovery::oci::walk::{Limit, MAX_DEPTH, TooLarge};
 use oci_discovery::parallel;
 use oci_discovery::seen::key;
@@ -61,7 +61,8 @@ fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Wait
                 Some(reference) => key(&[entry.digest.as_str(), reference]),
                 None => key(&[entry.digest.as_str()]),
             });
-            let may_refer = entry.ref_name().map_or_else(|| is_manifest(&entry), is_fallback_tag);
+            let by_ref = |reference| fallback_subject(reference, &entry.media_type).is_some();
+            let may_refer = entry.ref_name().map_or_else(|| is_manifest(&entry), by_ref);
             if is_new && may_refer {
                 found.push(Found::entry(entry, &index.url, &outer, &mut Remarks::default()));
             }
@@ -81,7 +82,7 @@ fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Wait
 /// The fallback tag of what an entry refers to.
 fn subject(transfer: &Transfer<'_>, found: &Found) -> Option<String> {
     if let Some(reference) = found.descriptor.ref_name() {
-        return fallback_stem(reference).map(str::to_string);
+        return fallback_subject(reference, &found.descriptor.media_type).map(str::to_string);
     }
     match transfer.manifests.subject(found) {
         Ok(subject) => subject.as_ref().map(fallback_tag),

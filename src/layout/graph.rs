@@ -109,12 +109,25 @@ pub struct Found {
     pub missing: Vec<Missing>,
     /// What refers to something: the digest of the subject, and the referrer as a referrers list describes it.
     pub referrers: Vec<(Digest, Descriptor)>,
+    /// Manifests that give another media type than the descriptor that reached them first.
+    pub mistyped: Vec<Mistyped>,
     blobs: HashMap<Digest, Blob>,
     media_types: Pool<str>,
     /// The bytes of the manifests in `referrers`.
     referrer_bytes: u64,
     /// What the root of the walk links to, without its children.
     root_links: Links,
+}
+
+/// A manifest that gives another media type than its descriptor.
+#[derive(Clone, Debug)]
+pub struct Mistyped {
+    /// Its digest.
+    pub digest: Digest,
+    /// The media type in the descriptor.
+    pub described: String,
+    /// Its own media type.
+    pub own: String,
 }
 
 /// What is known of a digest that the walk came by.
@@ -301,11 +314,15 @@ impl Found {
 
     fn note_first(&mut self, step: &Step, links: Option<&Links>, has_children: bool) {
         let Descriptor { digest, size, media_type, .. } = &step.descriptor;
-        let (digest, size, media_type) = (digest.clone(), *size, self.media_types.share(media_type.as_str()));
+        let own = links.map_or(media_type.as_str(), |links| links.type_or(media_type));
+        let (digest, size, described, media_type) = (digest.clone(), *size, media_type, self.media_types.share(own));
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {
             Some(links) => {
                 self.note_subject(&step.descriptor, links);
+                if let Some(own) = links.other_type.clone() {
+                    self.mistyped.push(Mistyped { digest: digest.clone(), described: described.clone(), own });
+                }
                 let is_manifest = is_document || has_children;
                 self.reached.push(Reached { digest: digest.clone(), size, media_type, is_manifest });
                 Position::Reached(self.reached.len() - 1)
@@ -325,7 +342,8 @@ impl Found {
             blob.is_document = true;
         }
         if let Some(reached) = self.reached.get_mut(position) {
-            reached.media_type = self.media_types.share(descriptor.media_type.as_str());
+            let media_type = links.map_or(&*descriptor.media_type, |links| links.type_or(&descriptor.media_type));
+            reached.media_type = self.media_types.share(media_type);
             reached.is_manifest = true;
         }
         if let Some(links) = links {

@@ -36,8 +36,8 @@ use crate::store::write_log::Count;
 use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use oci_discovery::oci::index;
-use oci_discovery::oci::referrers::is_fallback_list_tag;
+use oci_discovery::oci::referrers::is_fallback_list;
+use oci_discovery::oci::{index, media_type};
 use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use oci_discovery::pool::Pool;
@@ -356,7 +356,7 @@ impl Copy<'_> {
         else {
             return Ok(());
         };
-        let is_list = is_fallback_list_tag(reference) && index::descriptors(bytes).is_ok();
+        let is_list = is_fallback_list(reference, media_type::INDEX) && index::descriptors(bytes).is_ok();
         if is_list {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use crate::store::site_image::SiteImage;
 use crate::store::unfinished::{self, Unfinished};
 use crate::store::{Expected, Store};
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::{fallback_stem, fallback_tag};
+use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::oci::{Descriptor, media_type, walk};
 use oci_discovery::seen::Seen;
 
@@ -224,7 +224,7 @@ fn remove_referrers(published: SiteImage<'_>, before: &[Entry], after: &mut Inde
     let (mut referrers, mut others) = (Vec::new(), Vec::new());
     for entry in after.entries() {
         let subject = match entry.reference.as_deref() {
-            Some(reference) => fallback_stem(reference).map(str::to_string),
+            Some(_) => entry.fallback_subject().map(str::to_string),
             None => published.subject(entry)?.map(|subject| fallback_tag(&subject)),
         };
         match subject {

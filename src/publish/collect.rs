@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::layout::graph::{Found, FoundBlob, GraphError, LayoutGraph, Missing, read_links};
+use crate::layout::graph::{Found, FoundBlob, GraphError, LayoutGraph, Missing, Mistyped, read_links};
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::publish::input::{Gathered, Source};
 use crate::site::index::{Entry, list_refs};
@@ -19,7 +19,7 @@ use oci_discovery::json;
 use oci_discovery::name::{self, ImageName};
 use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use oci_discovery::oci::manifest::Links;
-use oci_discovery::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
+use oci_discovery::oci::referrers::{fallback_stem, fallback_subject, fallback_tag, is_fallback_list};
 use oci_discovery::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel;
@@ -244,11 +244,12 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     // There may be tens of thousands, and they are kept for a while.
     entries.shrink_to_fit();
     add_fallback_referrers(&graph, layout, &entries)?;
-    let Found { reached, missing, referrers, .. } = graph.into_found();
+    let Found { reached, missing, referrers, mistyped, .. } = graph.into_found();
     let missing = missing.into_iter().map(|missing| check_missing(layout, missing, allow_missing));
     let missing = missing.collect::<Result<_, _>>()?;
     let found = reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
-    let warnings = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry)).collect();
+    let unspellable = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry));
+    let warnings = unspellable.chain(mistyped_manifests(layout, &mistyped)).collect();
     Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, referrers, warnings })
 }
 
@@ -282,6 +283,8 @@ struct Reading<'a> {
 #[derive(Clone, Debug)]
 struct Read {
     has_subject: bool,
+    /// Its own media type, where the entry gives another.
+    other_type: Option<Arc<str>>,
     artifact_type: Option<Arc<str>>,
     /// None also where the entry has a platform of its own.
     platform: Option<Arc<Platform>>,
@@ -299,8 +302,12 @@ impl<'a> Reading<'a> {
         rename: Option<&str>,
     ) -> Result<PublishedEntry, CollectError> {
         let read = self.read(&descriptor)?;
+        if let Some(own) = &read.other_type {
+            descriptor.set_media_type(own);
+        }
         let tag = tag(&descriptor);
-        let refers = read.has_subject || tag.as_deref().is_some_and(is_fallback_tag);
+        let is_fallback = |tag: &str| fallback_subject(tag, &descriptor.media_type).is_some();
+        let refers = read.has_subject || tag.as_deref().is_some_and(is_fallback);
         // A name for the image is no name for its signatures.
         let reference = if refers { tag.as_deref() } else { rename.or(tag.as_deref()) };
         let is_untagged_referrer = refers && reference.is_none();
@@ -329,6 +336,7 @@ impl<'a> Reading<'a> {
             has_subject: links.subject.is_some(),
             platform: if has_platform { None } else { self.platform(&links)? },
             artifact_type: links.artifact_type.map(Into::into),
+            other_type: links.other_type.filter(|own| media_type::holds_descriptors(own)).map(Into::into),
         };
         self.read.insert(key, read.clone());
         Ok(read)
@@ -405,8 +413,8 @@ fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>,
 
 /// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
 fn add_fallback_referrers(graph: &LayoutGraph, layout: &Layout, entries: &[PublishedEntry]) -> Result<(), GraphError> {
-    let has_list = |entry: &&PublishedEntry| entry.reference.as_deref().is_some_and(is_fallback_list_tag);
-    let lists: Vec<&PublishedEntry> = entries.iter().filter(has_list).collect();
+    let may_be_list = |entry: &&PublishedEntry| entry.reference.as_deref().and_then(fallback_stem).is_some();
+    let lists: Vec<&PublishedEntry> = entries.iter().filter(may_be_list).collect();
     if lists.is_empty() {
         return Ok(());
     }
@@ -414,11 +422,13 @@ fn add_fallback_referrers(graph: &LayoutGraph, layout: &Layout, entries: &[Publi
         graph.manifests().into_iter().map(|digest| (fallback_tag(&digest), digest)).collect();
     let (mut read, mut added) = (HashSet::new(), HashSet::new());
     for entry in lists {
-        let Some(subject) = entry.reference.as_deref().and_then(|tag| subjects.get(tag)) else { continue };
+        let Some((tag, subject)) = entry.reference.as_deref().and_then(|tag| subjects.get_key_value(tag)) else {
+            continue;
+        };
         if !read.insert((subject, &entry.digest)) {
             continue;
         }
-        let root = graph.descriptor(&entry.digest);
+        let root = graph.descriptor(&entry.digest).filter(|root| is_fallback_list(tag, &root.media_type));
         let links = root.map(|root| unless_broken(read_links(layout, &root))).transpose()?.flatten().flatten();
         for listed in links.into_iter().flat_map(|links| links.children) {
             if !added.insert(key(&[subject.as_str(), listed.digest.as_str()])) {
@@ -478,6 +488,29 @@ fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> 
              give it another with {image}#REF=LAYOUT:REF"
         )
     })
+}
+
+/// The most manifests with another media type that are warned of one by one.
+const LISTED_MISTYPED: usize = 10;
+
+fn mistyped_manifests(layout: &Layout, mistyped: &[Mistyped]) -> Vec<String> {
+    let warning = |Mistyped { digest, described, own }: &Mistyped| {
+        let used = if media_type::holds_descriptors(own) { own } else { described };
+        format!(
+            "{} describes the manifest {digest} as {described}, and the manifest says {own}: published as {used}; clients \
+             that compare the two refuse it wherever an index describes it so",
+            layout.path().display()
+        )
+    };
+    let mut warnings: Vec<String> = mistyped.iter().take(LISTED_MISTYPED).map(warning).collect();
+    if mistyped.len() > LISTED_MISTYPED {
+        warnings.push(format!(
+            "{} has {} more such manifests",
+            layout.path().display(),
+            mistyped.len() - LISTED_MISTYPED
+        ));
+    }
+    warnings
 }
 
 fn tag_in_path(image: &ImageName) -> Option<String> {

@@ -275,13 +275,24 @@ impl<'a> Planner<'a> {
                 plan.warnings.push(warning);
                 continue;
             }
+            let is_leaf = |entry: &&&Entry| repository.blobs.contains_key(&entry.digest);
+            if let Some(leaf) =
+                entries.iter().find(is_leaf).filter(|_| !entries.iter().any(|entry| entry.is_manifest()))
+            {
+                let (digest, why) = (&leaf.digest, "its media type is none of a manifest");
+                plan.warnings
+                    .push(format!("the ref {reference:?} of {name} is not in the registry view: {digest}: {why}"));
+            }
+            if !entries.iter().any(|entry| entry.is_manifest()) {
+                continue;
+            }
             tags.push(*reference);
             let is_published = entries.iter().any(|entry| repository.manifests.contains_key(&entry.digest));
             if is_published {
                 planner.plan(entries, plan)?;
             }
         }
-        let gone = before.keys().filter(|reference| !after.contains_key(*reference) && registry::is_tag(reference));
+        let gone = before.keys().filter(|reference| !tags.contains(*reference) && registry::is_tag(reference));
         for reference in gone {
             plan.removals.push(registry::manifest_path(name.path(), reference)?);
             let typed = registry::typed_manifest_paths(name.path(), reference);

@@ -148,6 +148,11 @@ impl Preview<'_> {
         self.computations.get(&found.file, key(what), self.client, write)
     }
 
+    /// Whether the site has a file at a path.
+    pub fn has(&self, path: &SitePath) -> bool {
+        self.open_file(path).is_ok()
+    }
+
     /// Opens a regular file of the site. A site has no links, so none is followed.
     fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
         if path.top() == PRIVATE_DIRECTORY {

@@ -78,17 +78,29 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
     };
     let digest = match Digest::parse(reference) {
         Ok(digest) => digest.to_string(),
-        Err(_) => preview.compute(&found, &["digest"], |source, _| digest_of(source))?.note,
+        Err(_) => {
+            let digests = preview.compute(&found, &["digests"], |source, _| digests_of(&source))?.note;
+            let is_there = |digest: &&str| registry::manifest_path(name, digest).is_ok_and(|path| preview.has(&path));
+            digests.split(' ').find(is_there).unwrap_or_default().to_string()
+        }
     };
-    found.etag = format!("\"{digest}\"");
-    found.headers.push(("Docker-Content-Digest", digest));
+    // A tag that is a list of referrers has no digest by which it can be asked for.
+    if !digest.is_empty() {
+        found.etag = format!("\"{digest}\"");
+        found.headers.push(("Docker-Content-Digest", digest));
+    }
     Ok(found)
 }
 
-fn digest_of(mut source: Source) -> io::Result<String> {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    io::copy(&mut source, &mut hasher)?;
-    Ok(hasher.finish().to_string())
+/// The digests that a manifest can have. By which of them it is published, only the site says.
+fn digests_of(source: &Source) -> io::Result<String> {
+    let digest = |algorithm| {
+        let mut hasher = Hasher::new(algorithm);
+        io::copy(&mut source.clone(), &mut hasher)?;
+        Ok(hasher.finish().to_string())
+    };
+    let digests: io::Result<Vec<String>> = Algorithm::ALL.into_iter().map(digest).collect();
+    Ok(digests?.join(" "))
 }
 
 fn blob(preview: &Preview, name: &str, digest: &Digest) -> Result<Representation, Refusal> {

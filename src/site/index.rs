@@ -11,7 +11,8 @@ use std::sync::Arc;
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{self, JsonError};
 use oci_discovery::oci::index::{self, EntryError, IndexText};
-use oci_discovery::oci::referrers::is_fallback_tag;
+use oci_discovery::oci::manifest::may_hold_descriptors;
+use oci_discovery::oci::referrers::{fallback_stem, fallback_subject};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::pool::Pool;
 
@@ -92,6 +93,17 @@ impl Entry {
     /// The ref and the platform: what one publish brings once.
     fn place(&self) -> (Option<&str>, Option<&Platform>) {
         (self.reference.as_deref(), self.platform.as_deref())
+    }
+
+    /// The fallback tag of what it refers to by its ref ([`fallback_subject`]).
+    pub fn fallback_subject(&self) -> Option<&str> {
+        let tag = self.reference.as_deref().filter(|tag| fallback_stem(tag).is_some())?;
+        fallback_subject(tag, &self.descriptor().ok()?.media_type)
+    }
+
+    /// Whether it leads to a document of descriptors, which a registry serves under a tag.
+    pub fn is_manifest(&self) -> bool {
+        self.descriptor().is_ok_and(|descriptor| may_hold_descriptors(&descriptor.media_type))
     }
 
     /// The entry's descriptor, read again from its text.
@@ -187,7 +199,8 @@ const LISTED_REFS: usize = 20;
 
 /// Refs as a message lists what there is: sorted, each once, fallback tags last, and counted beyond [`LISTED_REFS`].
 pub fn list_refs(refs: impl Iterator<Item = String>) -> String {
-    let refs: BTreeSet<(bool, String)> = refs.map(|reference| (is_fallback_tag(&reference), reference)).collect();
+    let refs: BTreeSet<(bool, String)> =
+        refs.map(|reference| (fallback_stem(&reference).is_some(), reference)).collect();
     if refs.is_empty() {
         return "only entries without a ref".into();
     }

@@ -88,9 +88,7 @@ pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(L
         let found = version.map_or("nothing".into(), Value::to_string);
         findings.push(*wrong("\"schemaVersion\" to be 2", found));
     }
-    let own = document.get("mediaType").filter(|own| own.as_str() != Some(&described.media_type));
-    if let Some(own) = own {
-        let found = own.as_str().map_or_else(|| own.to_string(), str::to_string);
+    if let Some(found) = links.other_type.clone() {
         findings.push(Finding::new(&rule::MANIFEST_MEDIA_TYPE, object, &*described.media_type, found));
     }
     Ok((links, findings))

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::layout::{INDEX, Layout, MANIFEST};
 use crate::support::program::Succeeds;
 use crate::support::scene::Scene;
-use crate::support::site::{Snapshot, blob_file, digest_like, json};
+use crate::support::site::{Snapshot, blob_file, digest_like, entries, json};
 
 impl Scene {
     fn layout(&self, name: &str) -> Layout {
@@ -252,4 +252,76 @@ fn what_the_distribution_grammar_does_not_allow_is_left_out_with_a_word() {
     assert!(warnings.contains("example.com/Upper") && warnings.contains("release/1.0"), "{warnings}");
     assert!(!scene.site.join("v2/Upper").exists());
     assert_eq!(scene.tags(), json!(["1.0"]));
+}
+
+#[test]
+fn a_ref_that_leads_to_no_manifest_is_not_listed() {
+    // Given a tag, and a ref of something of which no registry knows the type.
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let image = layout.image("content");
+    let document = layout.blob("application/x-document", "{}");
+    layout.add("1.0", image.clone());
+    layout.add("document", document);
+    // When both are published, then there is a warning, and only the tag is listed; also by a publish that keeps both.
+    let said = scene.publish().args(["--registry", &layout.input("team/app")]).warns();
+    assert!(said.contains("\"document\"") && said.contains("not in the registry view"), "{said}");
+    assert_eq!(scene.tags(), json!(["1.0"]));
+    let mut other = scene.layout("other");
+    other.add("2.0", image);
+    let said = scene.publish().args(["--allow-missing", &other.input("team/app")]).warns();
+    assert!(!said.contains("document"), "{said}");
+    assert!(!scene.tags().as_array().unwrap().contains(&json!("document")));
+    // When the tag becomes such a ref, then it goes.
+    let mut third = scene.layout("third");
+    let document = third.blob("application/x-document", "[]");
+    third.add("1.0", document);
+    scene.publish_view(&third, &[]);
+    assert!(!scene.tags().as_array().unwrap().contains(&json!("1.0")));
+    assert_eq!(scene.typed("1.0"), set(&[]));
+}
+
+#[test]
+fn a_manifest_is_served_under_its_own_media_type() {
+    // Given descriptors of Docker manifests that call them OCI manifests, in index.json and in an index.
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let mistyped = |content: &str| {
+        let config = layout.blob("application/vnd.docker.container.image.v1+json", content);
+        layout.document(MANIFEST, &json!({"schemaVersion": 2, "mediaType": docker, "config": config, "layers": []}))
+    };
+    let (entry, child) = (mistyped("{\"a\":1}"), mistyped("{\"a\":2}"));
+    let index = layout.index_of(std::slice::from_ref(&child));
+    layout.add("entry", entry.clone());
+    layout.add("index", index);
+    // When they are published, then each is named in a warning, and served as what it says that it is.
+    let said = scene.publish().args(["--registry", &layout.input("team/app")]).warns();
+    for descriptor in [&entry, &child] {
+        assert!(said.contains(&format!("the manifest {} as {MANIFEST}", digest(descriptor))), "{said}");
+        assert_eq!(scene.typed(digest(descriptor)), set(&["docker-manifest"]));
+    }
+    assert_eq!(scene.typed("entry"), set(&["docker-manifest"]));
+    let entries = entries(&scene.site, "team/app");
+    let published = entries.iter().find(|known| known["digest"] == entry["digest"]).unwrap();
+    assert_eq!(published["mediaType"], docker);
+}
+
+#[test]
+fn an_image_under_a_fallback_tag_lists_no_referrers() {
+    // Given an image, and another one under the tag that spells the digest of the first.
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let (image, other) = (layout.image("content"), layout.image("other"));
+    layout.add("1.0", image.clone());
+    let tag = digest(&image).replace(':', "-");
+    layout.add(&tag, other.clone());
+    // When they are published, then its config and layers refer to nothing, and it is an image that can be chosen.
+    scene.publish_view(&layout, &[]);
+    assert!(!scene.site.join(format!("v2/team/app/referrers/{}", digest(&image))).exists());
+    let document = json(&scene.site, "catalogue/images/example.com/team/app.json");
+    let refs: Vec<&Value> = document["refs"].as_array().unwrap().iter().map(|known| &known["ref"]).collect();
+    assert!(refs.contains(&&json!(tag)), "{refs:?}");
+    scene.ocisite().args(["remove", "site", "example.com/team/app#1.0"]).succeeds();
+    assert_eq!(entries(&scene.site, "team/app").len(), 1, "its removal does not take the other along");
 }

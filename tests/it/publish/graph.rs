@@ -34,6 +34,7 @@ fn every_field_that_holds_descriptors_is_followed() {
         (ARTIFACT, &["blobs[]"]),
         (ORAS, &["blobs[]", "descriptors[]"]),
         (DOCKER_GENERIC, &["target", "dependencies[]"]),
+        (ARTIFACT, &["blobs[]", "target", "dependencies[]"]),
     ] {
         let mut scene = Scene::new();
         let mut document = json!({"schemaVersion": 2});

@@ -189,3 +189,18 @@ fn it_refuses_to_start_where_it_cannot_serve() {
         program::fails(program::ocisite().arg("serve").arg(directory).args(["--listen", address]), &words);
     }
 }
+
+#[test]
+fn a_tag_has_a_digest_by_which_its_manifest_is_served() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start(&site.root());
+    for (image, tag, algorithm) in
+        [("app", "1.1", "sha256:"), ("sha512", "1.0", "sha512:"), ("blake3", "1.0", "blake3:")]
+    {
+        let by_tag = server.get(&format!("/v2/{image}/manifests/{tag}"));
+        let digest = by_tag.expect("Docker-Content-Digest");
+        assert!(digest.starts_with(algorithm), "{digest}");
+        let by_digest = server.get(&format!("/v2/{image}/manifests/{digest}"));
+        assert_eq!((by_digest.status, by_digest.body), (200, by_tag.body.clone()), "{digest}");
+    }
+}

@@ -144,6 +144,12 @@ impl Descriptor {
         self.properties.get(name)
     }
 
+    /// Sets the media type.
+    pub fn set_media_type(&mut self, media_type: &str) {
+        self.media_type = media_type.into();
+        self.edit(|properties| drop(properties.insert("mediaType".into(), media_type.into())));
+    }
+
     /// Changes properties besides `mediaType`, `digest` and `size`.
     pub fn edit(&mut self, change: impl FnOnce(&mut Map<String, Value>)) {
         let mut properties = self.to_map();

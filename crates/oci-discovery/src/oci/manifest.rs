@@ -6,7 +6,7 @@
 //! | [`MANIFEST`](media_type::MANIFEST), [`DOCKER_MANIFEST`](media_type::DOCKER_MANIFEST) | `config`, `layers`, `subject` | image-spec, manifest |
 //! | [`ARTIFACT_MANIFEST`](media_type::ARTIFACT_MANIFEST) | `blobs`, `subject` | drafted for image-spec 1.1 |
 //! | [`ORAS_ARTIFACT_MANIFEST`](media_type::ORAS_ARTIFACT_MANIFEST) | `blobs`, `descriptors`, `subject` | ORAS artifacts |
-//! | [`DOCKER_GENERIC_MANIFEST`](media_type::DOCKER_GENERIC_MANIFEST) | `target`, `dependencies` | a proposal for Docker's registry |
+//! | [`DOCKER_GENERIC_MANIFEST`](media_type::DOCKER_GENERIC_MANIFEST), and any above where they are descriptors | `target`, `dependencies` | a proposal for Docker's registry |
 //! | any other | none: opaque bytes | |
 //!
 //! Early drafts have `refers` for `subject`. The table includes dropped drafts, because real layouts have them, and a
@@ -31,6 +31,10 @@ use crate::json::{self, JsonError};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Links {
+    /// The media type by which the document was read; empty for a blob that holds no descriptors.
+    pub media_type: String,
+    /// The document's own `mediaType`, where its descriptor gives another.
+    pub other_type: Option<String>,
     /// The blobs that the document needs: entries, config, layers, blobs, in the document's order.
     pub children: Vec<Descriptor>,
     /// The manifest that this document refers to. The manifest may be missing.
@@ -53,10 +57,16 @@ impl Links {
 }
 
 impl Links {
+    /// The media type of this document, of which a descriptor says that it is `described`.
+    pub fn type_or<'t>(&'t self, described: &'t str) -> &'t str {
+        if self.media_type.is_empty() { described } else { &self.media_type }
+    }
+
     /// The descriptor of this document in a list of referrers, with the document's `artifactType` and annotations
     /// (distribution-spec, "Listing Referrers").
     pub fn referrer_descriptor(&self, described: &Descriptor) -> Descriptor {
-        let mut descriptor = Descriptor::new(&described.media_type, described.digest.clone(), described.size);
+        let mut descriptor =
+            Descriptor::new(self.type_or(&described.media_type), described.digest.clone(), described.size);
         descriptor.edit(|properties| {
             if let Some(artifact_type) = self.effective_artifact_type() {
                 properties.insert("artifactType".into(), artifact_type.into());
@@ -109,6 +119,7 @@ pub fn document_type<'a>(described: &'a str, document: &'a Value) -> &'a str {
         _ if !described.is_empty() => described,
         _ if document.get("manifests").is_some_and(Value::is_array) => media_type::INDEX,
         _ if document.get("config").is_some_and(Value::is_object) => media_type::MANIFEST,
+        _ if document.get("target").is_some_and(Value::is_object) => media_type::DOCKER_GENERIC_MANIFEST,
         _ => described,
     }
 }
@@ -141,8 +152,10 @@ pub fn links(described: &str, bytes: &Verified) -> Result<Links, ManifestError> 
         Err(error) => return Err(error.into()),
     };
     let media_type = document_type(described, &document).to_string();
+    let other_type = document.get("mediaType").filter(|own| !described.is_empty() && own.as_str() != Some(described));
+    let other_type = other_type.map(|own| own.as_str().map_or_else(|| own.to_string(), str::to_string));
     match document {
-        Value::Object(document) => links_of(&media_type, document),
+        Value::Object(document) => links_of(media_type, other_type, document),
         _ if described.is_empty() => Ok(Links::default()),
         other => {
             let (expected, found) = ("the manifest to be an object".into(), json::type_name(&other));
@@ -152,8 +165,14 @@ pub fn links(described: &str, bytes: &Verified) -> Result<Links, ManifestError> 
 }
 
 /// Moves the descriptors out of a document: an index may have tens of thousands, too many for a copy.
-fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links, ManifestError> {
+fn links_of(
+    media_type: String,
+    other_type: Option<String>,
+    mut document: Map<String, Value>,
+) -> Result<Links, ManifestError> {
     let mut links = Links {
+        media_type,
+        other_type,
         artifact_type: document.get("artifactType").and_then(Value::as_str).map(str::to_string),
         annotations: match document.remove("annotations") {
             Some(Value::Object(annotations)) => annotations,
@@ -162,7 +181,7 @@ fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links,
         ..Links::default()
     };
     let document = &mut document;
-    match media_type {
+    match links.media_type.as_str() {
         media_type::INDEX | media_type::DOCKER_MANIFEST_LIST => links.add_list(document, "manifests")?,
         media_type::MANIFEST | media_type::DOCKER_MANIFEST => {
             links.config = single(document, "config")?;
@@ -174,11 +193,12 @@ fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links,
             links.add_list(document, "blobs")?;
             links.add_list(document, "descriptors")?;
         }
-        media_type::DOCKER_GENERIC_MANIFEST => {
-            links.children.extend(single(document, "target")?);
-            links.add_list(document, "dependencies")?;
-        }
+        media_type::DOCKER_GENERIC_MANIFEST => {}
         _ => return Ok(links),
+    }
+    if is_generic(links.media_type.as_str(), document) {
+        links.children.extend(single(document, "target")?);
+        links.add_list(document, "dependencies")?;
     }
     links.subject = match single(document, "subject")? {
         Some(subject) => Some(subject),
@@ -186,6 +206,15 @@ fn links_of(media_type: &str, mut document: Map<String, Value>) -> Result<Links,
         None => single(document, "refers")?,
     };
     Ok(links)
+}
+
+/// Whether a document has the fields of the generic manifest. Other types may have properties of these names, which are
+/// theirs where they are no descriptors.
+fn is_generic(media_type: &str, document: &Map<String, Value>) -> bool {
+    let is_descriptor = |value: &Value| Descriptor::from_value(value.clone()).is_ok();
+    media_type == media_type::DOCKER_GENERIC_MANIFEST
+        || document.get("target").is_some_and(is_descriptor)
+            && document.get("dependencies").and_then(Value::as_array).is_none_or(|all| all.iter().all(is_descriptor))
 }
 
 impl Links {
@@ -255,6 +284,12 @@ mod tests {
         assert_eq!(sizes(media_type::ORAS_ARTIFACT_MANIFEST, json!({"blobs": [d(1)], "subject": d(2)})), [1, 2]);
         assert_eq!(sizes(media_type::ORAS_ARTIFACT_MANIFEST, json!({"descriptors": [d(1)]})), [1]);
         assert_eq!(sizes(media_type::DOCKER_GENERIC_MANIFEST, json!({"target": d(1), "dependencies": [d(2)]})), [1, 2]);
+        assert_eq!(
+            sizes(media_type::MANIFEST, json!({"config": d(1), "target": d(2), "dependencies": [d(3)]})),
+            [1, 2, 3]
+        );
+        assert_eq!(sizes(media_type::MANIFEST, json!({"config": d(1), "target": "x", "dependencies": 1})), [1]);
+        assert_eq!(sizes("", json!({"target": d(1), "dependencies": [d(2)]})), [1, 2]);
         assert_eq!(sizes("application/x-unknown", json!({"manifests": [d(1)]})), [0u64; 0]);
     }
 

@@ -3,14 +3,17 @@
 //!
 //! ```
 //! use oci_discovery::digest::{Algorithm, Digest};
-//! use oci_discovery::oci::referrers::{fallback_tag, is_fallback_list_tag, is_fallback_tag};
+//! use oci_discovery::oci::media_type::{INDEX, MANIFEST};
+//! use oci_discovery::oci::referrers::{fallback_subject, fallback_tag, is_fallback_list};
 //!
 //! let tag = fallback_tag(&Digest::of(Algorithm::Sha256, b""));
-//! assert!(tag.starts_with("sha256-e3b0c442") && is_fallback_list_tag(&tag));
+//! assert!(tag.starts_with("sha256-e3b0c442") && is_fallback_list(&tag, INDEX));
+//! assert_eq!(fallback_subject(&tag, MANIFEST), None, "an image that has the name of a list");
 //! let signature = format!("{tag}.sig");
-//! assert!(is_fallback_tag(&signature) && !is_fallback_list_tag(&signature));
+//! assert_eq!(fallback_subject(&signature, MANIFEST), Some(&*tag));
 //! ```
 
+use super::media_type::is_index;
 use crate::digest::{Algorithm, Digest};
 
 /// The encoded part of a fallback tag is cut to this length.
@@ -22,14 +25,15 @@ pub fn fallback_tag(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), &encoded[..encoded.len().min(FALLBACK_ENCODED)])
 }
 
-/// Whether a tag is the fallback tag of a digest.
-pub fn is_fallback_list_tag(tag: &str) -> bool {
-    is_fallback_tag(tag) && !tag.contains('.')
+/// Whether a tag that leads to this media type is the list of a digest's referrers. Only an index is such a list.
+pub fn is_fallback_list(tag: &str, media_type: &str) -> bool {
+    fallback_subject(tag, media_type) == Some(tag)
 }
 
-/// Whether a tag is a fallback tag, or one of cosign's tags (`sha256-HEX.sig`), which extend fallback tags.
-pub fn is_fallback_tag(tag: &str) -> bool {
-    fallback_stem(tag).is_some()
+/// The fallback tag of what the referrers under a tag refer to: under a fallback tag that leads to an index, or under one of
+/// cosign's tags (`sha256-HEX.sig`), which extend fallback tags. None: the tag is one like others.
+pub fn fallback_subject<'t>(tag: &'t str, media_type: &str) -> Option<&'t str> {
+    fallback_stem(tag).filter(|stem| *stem != tag || is_index(media_type))
 }
 
 /// The fallback tag that a fallback tag, or one of cosign's tags, begins with. None for other tags.
@@ -50,10 +54,8 @@ mod tests {
     fn fallback_tags_are_recognised_and_cut() {
         let digest = Digest::of(Algorithm::Sha512, b"");
         assert_eq!(fallback_tag(&digest).len(), "sha512-".len() + 64);
-        assert!(is_fallback_tag(&fallback_tag(&digest)));
-        assert!(is_fallback_tag(&format!("{}.sig", fallback_tag(&digest))));
+        assert!(is_fallback_list(&fallback_tag(&digest), super::super::media_type::INDEX));
         assert_eq!(fallback_stem(&format!("{}.sig", fallback_tag(&digest))), Some(&*fallback_tag(&digest)));
-        assert!(!is_fallback_tag("sha256-abc"));
-        assert!(!is_fallback_tag("1.0"));
+        assert_eq!((fallback_stem("sha256-abc"), fallback_stem("1.0")), (None, None));
     }
 }
