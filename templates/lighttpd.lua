@@ -72,6 +72,19 @@ local missing = {
     tags = { "NAME_UNKNOWN", "there is no such repository" },
 }
 
+local function set_headers()
+    for name, value in pairs(environment) do
+        local header = name:match("^OCISITE_HEADER (.+)$")
+        if header then
+            headers[header] = value
+        end
+    end
+end
+
+if environment["OCISITE_FIND"] == "preflight" and request.req_header["Access-Control-Request-Method"] then
+    set_headers()
+    return 204
+end
 if method ~= "GET" and method ~= "HEAD" then
     headers["Allow"] = "GET, HEAD"
     return fail(405, "UNSUPPORTED", "this site is static: only GET and HEAD are supported")
@@ -93,12 +106,7 @@ if not file then
     return fail(404, reason[1], reason[2])
 end
 
-for name, value in pairs(environment) do
-    local header = name:match("^OCISITE_HEADER (.+)$")
-    if header then
-        headers[header] = value
-    end
-end
+set_headers()
 if media_type then
     headers["Content-Type"] = media_type
 end

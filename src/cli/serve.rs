@@ -30,13 +30,20 @@ pub struct Args {
     /// The address to listen on. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
     listen: String,
+    /// Send no CORS headers. By default, web pages of other origins may read the site; on a loopback address only pages of local
+    /// hosts and of the site's own hosts may.
+    #[arg(long)]
+    no_cors: bool,
     #[command(flatten)]
     verbosity: Verbosity,
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::bind(&args.site, &args.listen, args.verbosity.verbose)?;
+    let mut server = Server::bind(&args.site, &args.listen, args.verbosity.verbose)?;
+    if args.no_cors {
+        server = server.without_cors();
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
     let handle = server.handle();
     std::thread::spawn(move || {

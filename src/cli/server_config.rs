@@ -128,6 +128,9 @@ struct HeadersArgs {
     /// The format of the list.
     #[arg(long, value_enum)]
     format: HeadersFormat,
+    /// List no CORS headers, for a site that web pages of other origins are not to read.
+    #[arg(long)]
+    no_cors: bool,
 }
 
 /// The format of a list of headers.
@@ -166,6 +169,9 @@ struct SiteArgs {
     /// The directory of another origin that the site's templates name, if this server serves that origin, too.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
+    /// Send no CORS headers, for a site that web pages of other origins are not to read.
+    #[arg(long)]
+    no_cors: bool,
 }
 
 /// Parses `ORIGIN=DIR`: a web server serves directories only.
@@ -200,7 +206,7 @@ fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
     let map = SiteMap::new(settings(&args.site)?)?;
     let mut paths = Vec::new();
     DirectoryStore::new(&args.site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
-    let list = headers::header_list(&map, &paths);
+    let list = headers::header_list(&map, &paths, !args.no_cors);
     match args.format {
         HeadersFormat::Json => terminal::print_json(&list)?,
         HeadersFormat::Netlify => terminal::print(headers::to_netlify(&list).lines())?,
@@ -240,6 +246,7 @@ fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Re
         listen_http: args.listen_http,
         stores: args.store,
         standalone: None,
+        cors: !args.no_cors,
         script: PathBuf::new(),
     })
 }

@@ -14,7 +14,8 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most headers of a head. Browsers and proxies send about thirty.
 pub const MAX_HEADERS: usize = 100;
 /// The headers that an answer depends on.
-const PASSED_HEADERS: [&str; 5] = ["Host", "Range", "If-Range", "If-None-Match", "If-Modified-Since"];
+const PASSED_HEADERS: [&str; 7] =
+    ["Host", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Origin", "Access-Control-Request-Method"];
 
 /// The header by which a request is matched with its client.
 pub const KEY_HEADER: &str = "Key";

@@ -59,6 +59,8 @@ fn read(http: &tiny_http::Request) -> Request {
         if_range: header(http, "If-Range"),
         if_none_match: header(http, "If-None-Match"),
         if_modified_since: header(http, "If-Modified-Since"),
+        origin: header(http, "Origin"),
+        asks_for_method: header(http, "Access-Control-Request-Method").is_some(),
     }
 }
 

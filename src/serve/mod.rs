@@ -8,6 +8,7 @@
 mod client;
 pub mod computed;
 mod connections;
+mod cors;
 mod file_reader;
 mod gate;
 mod head;
@@ -102,6 +103,7 @@ pub struct Server {
     site: Arc<ServedSite>,
     stopping: Arc<AtomicBool>,
     log: bool,
+    cors: bool,
 }
 
 /// Stops a server from another thread.
@@ -161,9 +163,10 @@ impl ServedSite {
     }
 
     /// Answers a request. On loopback, only for hosts that [`host`] accepts.
-    fn answer(&self, request: &Request, client: &Client, is_local: bool) -> Response {
+    fn answer(&self, request: &Request, client: &Client, options: Options) -> Response {
         let Current { root, map, .. } = self.current();
         let hosts = &map.settings().hosts;
+        let Options { is_local, cors } = options;
         match &request.host {
             Some(host) if is_local && !host::is_served(host, hosts) => {
                 let hosts = &hosts[..hosts.len().min(MAX_NAMED_HOSTS)];
@@ -176,10 +179,25 @@ impl ServedSite {
             }
             _ => {
                 let (computations, client) = (&self.computations, Some(&*client.stream));
-                respond::respond(&Preview { root: &root, map: &map, computations, client }, request)
+                let preview = Preview { root: &root, map: &map, computations, client };
+                let preflight = cors::preflight(request).filter(|_| cors);
+                let mut response = preflight.unwrap_or_else(|| respond::respond(&preview, request));
+                if cors {
+                    cors::allow(request, is_local.then_some(hosts), &mut response);
+                }
+                response
             }
         }
     }
+}
+
+/// How a server answers.
+#[derive(Clone, Copy)]
+struct Options {
+    /// Whether it listens on loopback.
+    is_local: bool,
+    /// Whether pages of other origins may read the site.
+    cors: bool,
 }
 
 fn modified(root: &Root) -> Option<SystemTime> {
@@ -203,7 +221,13 @@ impl Server {
         let (gate, inner) = Gate::new(listener, log).map_err(socket)?;
         let http =
             tiny_http::Server::from_listener(inner, None).map_err(|error| socket(std::io::Error::other(error)))?;
-        Ok(Server { http, gate: Arc::new(gate), address: bound, site, stopping: Arc::default(), log })
+        Ok(Server { http, gate: Arc::new(gate), address: bound, site, stopping: Arc::default(), log, cors: true })
+    }
+
+    /// The same server without CORS headers.
+    #[must_use]
+    pub fn without_cors(self) -> Server {
+        Server { cors: false, ..self }
     }
 
     /// The address it listens on.
@@ -222,12 +246,12 @@ impl Server {
     /// The system gives no more connections.
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
-        let Server { http, gate, address, site, stopping, log } = self;
-        let is_local = address.ip().to_canonical().is_loopback();
+        let Server { http, gate, address, site, stopping, log, cors } = self;
+        let options = Options { is_local: address.ip().to_canonical().is_loopback(), cors };
         let entered = Arc::clone(&gate);
         let answer = move |http| {
             if let Some(client) = entered.client_of(&http) {
-                http::exchange(http, client, log, |request, client| site.answer(request, client, is_local));
+                http::exchange(http, client, log, |request, client| site.answer(request, client, options));
             }
         };
         let (failed, failure) = mpsc::channel();

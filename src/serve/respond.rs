@@ -40,6 +40,10 @@ pub struct Request {
     pub if_none_match: Option<String>,
     /// `If-Modified-Since`.
     pub if_modified_since: Option<String>,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// Whether it has `Access-Control-Request-Method`.
+    pub asks_for_method: bool,
 }
 
 /// A response.
@@ -55,7 +59,7 @@ pub struct Response {
 
 /// Whether a response with a status has a body (RFC 9110, sections 9.3.2 and 15.4.5).
 pub fn sends_body(method: &str, status: u16) -> bool {
-    method != "HEAD" && status != 304
+    method != "HEAD" && !matches!(status, 204 | 304)
 }
 
 /// The bytes of a response.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::rules;
+use crate::site::object::CORS;
 use crate::site::path::{DESCRIPTION, SitePath, WELL_KNOWN};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SiteMap, catalogue};
@@ -46,8 +47,9 @@ struct Directory {
     directories: BTreeMap<String, Directory>,
 }
 
-/// The list for the objects of a site's own root that have these paths; what is not of the site is left out.
-pub fn header_list(map: &SiteMap, paths: &[SitePath]) -> HeaderList {
+/// The list for the objects of a site's own root that have these paths; what is not of the site is left out. With `cors`, pages of
+/// other origins may read it.
+pub fn header_list(map: &SiteMap, paths: &[SitePath], cors: bool) -> HeaderList {
     let media_types: BTreeMap<String, &str> = paths.iter().filter_map(|path| manifest_type(map, path)).collect();
     let mut root = Directory::default();
     for path in paths {
@@ -60,7 +62,9 @@ pub fn header_list(map: &SiteMap, paths: &[SitePath]) -> HeaderList {
                 Some(media_type) => kind.with_media_type(media_type),
                 None => kind,
             };
-            root.insert(path.as_str(), headers(path, &kind));
+            let mut headers = headers(path, &kind);
+            headers.extend(CORS.iter().filter(|_| cors).map(|(name, value)| (*name, value.to_string())));
+            root.insert(path.as_str(), headers);
         }
     }
     let mut list = HeaderList::new();
@@ -184,7 +188,7 @@ mod tests {
             views: Views { catalogue: true, registry: true },
         };
         let paths: Vec<SitePath> = paths.iter().map(|path| SitePath::new(path).unwrap()).collect();
-        header_list(&SiteMap::new(settings).unwrap(), &paths)
+        header_list(&SiteMap::new(settings).unwrap(), &paths, true)
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::site::SiteMap;
-use crate::site::object::MAX_RANGES;
+use crate::site::object::{CORS, MAX_RANGES, PREFLIGHT};
 use crate::site::path::PathError;
 use crate::terminal;
 use address::{AddressError, HTTP, HTTPS, Listen, Port, ServerName};
@@ -61,6 +61,8 @@ pub struct Options {
     pub stores: Vec<(String, PathBuf)>,
     /// Make a configuration that needs no other and no privileges, with its state in this directory, absolute.
     pub standalone: Option<PathBuf>,
+    /// Whether pages of other origins may read the site.
+    pub cors: bool,
     /// Where lighttpd's script lies on the machine that serves, absolute. The other servers have none.
     pub script: PathBuf,
 }
@@ -171,6 +173,16 @@ struct Context<'a> {
     redirect: Option<&'a Redirect>,
     /// The most ranges of one request that are answered one by one.
     max_ranges: usize,
+    cors: Option<Cors>,
+}
+
+/// The headers by which pages of other origins may read the site, names and values.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Cors {
+    /// Of every response.
+    headers: [(&'static str, &'static str); 2],
+    /// Of the answer to a preflight.
+    preflight: [(&'static str, &'static str); 3],
 }
 
 /// Renders the configuration with which `server` serves the site.
@@ -201,6 +213,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
         hosts: &hosts,
         redirect: redirect.as_ref(),
         max_ranges: MAX_RANGES,
+        cors: options.cors.then_some(Cors { headers: CORS, preflight: PREFLIGHT }),
     };
     render_template(server.dialect(), &context)
 }

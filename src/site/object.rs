@@ -15,6 +15,23 @@ pub const BLOB_MAX_AGE: u32 = 31_536_000;
 /// parts of a layer.
 pub const MAX_RANGES: usize = 1024;
 
+/// Headers of every response, by which pages of other origins may read a site (Fetch, "CORS protocol"). Nothing in a site depends
+/// on who asks.
+pub const CORS: [(&str, &str); 2] = [
+    ("Access-Control-Allow-Origin", "*"),
+    (
+        "Access-Control-Expose-Headers",
+        "Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, OCI-Filters-Applied",
+    ),
+];
+
+/// Headers of the answer to a preflight beside [`CORS`]: what a page of another origin may send.
+pub const PREFLIGHT: [(&str, &str); 3] = [
+    ("Access-Control-Allow-Methods", "GET, HEAD"),
+    ("Access-Control-Allow-Headers", "*"),
+    ("Access-Control-Max-Age", "86400"),
+];
+
 /// What an object of a site is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

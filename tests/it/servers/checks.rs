@@ -342,6 +342,28 @@ pub fn other_methods_are_not_allowed(base: &Base) {
     }
 }
 
+pub fn pages_of_other_origins_may_read(base: &Base) {
+    let origin = [("Origin", "http://localhost:3000")];
+    let is_allowed = |response: &Response| {
+        let allowed = response.expect("Access-Control-Allow-Origin");
+        assert!(matches!(allowed, "*" | "http://localhost:3000"), "{allowed}");
+        assert!(response.expect("Access-Control-Expose-Headers").contains("Docker-Content-Digest"));
+    };
+    for path in [REF_ENGINES.into(), index_path(base), blob(base).0, "/".into(), "/missing".into()] {
+        eprintln!("{path}");
+        is_allowed(&base.get_with(&path, &origin));
+        is_allowed(&base.get_with(&path, &[origin[0], ("Range", "bytes=0-1")]));
+        let preflight =
+            [origin[0], ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "range")];
+        let response = base.request("OPTIONS", &path, &preflight);
+        assert_eq!((response.status, response.body.len()), (204, 0));
+        is_allowed(&response);
+        assert_eq!(response.expect("Access-Control-Allow-Methods"), "GET, HEAD");
+        assert_eq!(response.expect("Access-Control-Allow-Headers"), "*");
+        assert_eq!(base.get_with(&path, &origin).header("Access-Control-Allow-Methods"), None);
+    }
+}
+
 pub fn a_publish_is_seen_at_once(base: &Base) {
     let path = index_path(base).replace("app", "new");
     assert_eq!(base.get(&path).status, 404);

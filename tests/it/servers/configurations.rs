@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::support::consumer::Consumer;
 use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory};
 use crate::support::http::Base;
+use crate::support::preview::Preview;
 use crate::support::web_server::{
     APACHE, CADDY, Kind, LIGHTTPD, NGINX, WebServer, free_port, test_config, write_config,
 };
@@ -68,6 +69,39 @@ fn a_configuration_does_not_change_with_what_is_published() {
 }
 
 #[test]
+fn a_site_may_be_closed_to_pages_of_other_origins() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let preflight = [("Origin", "http://localhost:3000"), ("Access-Control-Request-Method", "GET")];
+    let check = |base: &Base| {
+        for path in ["/oci-index/app", "/v2/app/manifests/1.0", "/missing"] {
+            assert_eq!(base.get_with(path, &preflight[..1]).header("Access-Control-Allow-Origin"), None);
+            assert_eq!(base.request("OPTIONS", path, &preflight).status, 405);
+        }
+    };
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        check(&WebServer::start(kind, &site.root(), &["--no-cors"]));
+    }
+    check(&Preview::start_heard(&site.root(), &["--no-cors"]));
+}
+
+#[test]
+fn a_local_preview_is_closed_to_pages_of_the_internet() {
+    let site = Site::of_fixtures(&[]);
+    let server = Preview::start(&site.root());
+    for (origin, is_allowed) in [
+        ("http://localhost:3000", true),
+        ("http://127.0.0.1", true),
+        ("https://example.com", true),
+        ("https://other.example", false),
+        ("null", false),
+    ] {
+        let response = server.get_with("/oci-index/app", &[("Origin", origin)]);
+        assert_eq!(response.header("Access-Control-Allow-Origin"), is_allowed.then_some(origin));
+    }
+}
+
+#[test]
 fn plain_http_is_redirected_to_https() {
     let site = Site::of_fixtures(&[]);
     let directory = readable_directory();
@@ -86,6 +120,31 @@ fn plain_http_is_redirected_to_https() {
         assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}{path}?a=b"));
         let body = https_get(&format!("https://localhost:{port}{path}"));
         assert_eq!(body, std::fs::read(site.root().join("oci-index/team/app")).unwrap());
+    }
+}
+
+/// As with the default of `--listen`, whose ports only root may use.
+#[test]
+fn tls_is_served_on_all_addresses_of_both_ip_versions() {
+    let site = Site::of_fixtures(&["--registry"]);
+    let directory = readable_directory();
+    let tls = certificate(directory.path());
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let on_all = |option: &str, port: u16| {
+            [option.to_string(), format!("0.0.0.0:{port}"), option.into(), format!("[::]:{port}")]
+        };
+        let server = WebServer::start_with(kind, &site.root(), |state, port| {
+            let listen = [on_all("--listen", port), on_all("--listen-http", free_port())].concat();
+            let args = tls.iter().chain(&listen).map(String::as_str).chain(["--server-name", "localhost"]);
+            write_config(kind, &site.root(), state, &args.collect::<Vec<_>>())
+        });
+        let port = server.address.port();
+        for address in ["127.0.0.1", "[::1]"] {
+            let (url, to) = (format!("https://localhost:{port}/oci-index/app"), format!("::{address}:{port}"));
+            let body = fixtures::run(Command::new("curl").args(["-skf", "--connect-to", &to, &url]));
+            assert_eq!(body, std::fs::read_to_string(site.root().join("oci-index/app")).unwrap(), "{address}");
+        }
     }
 }
 

@@ -47,6 +47,7 @@ macro_rules! conformity_of_all {
                 what_is_not_published_is_not_found,
                 nothing_outside_of_the_site_is_served,
                 other_methods_are_not_allowed,
+                pages_of_other_origins_may_read,
                 a_publish_is_seen_at_once,
                 a_part_is_sent_only_of_what_the_client_knows,
                 a_malformed_path_is_refused,

@@ -131,6 +131,7 @@ fn map(index_template: &str) -> Option<SiteMap> {
 
 fn options(name: &str, root: &str) -> Option<Options> {
     Some(Options {
+        cors: true,
         server_names: vec![ServerName::parse(name).ok()?],
         root: root.into(),
         listen: vec![],
