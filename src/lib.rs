@@ -17,6 +17,7 @@
 pub mod catalogue;
 pub mod cli;
 pub mod client;
+pub mod client_config;
 pub mod layout;
 pub mod maintenance;
 pub mod outbound;

@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod catalogue;
+pub mod client_config;
 pub mod completions;
 pub mod config;
 pub mod copy;
@@ -55,6 +56,7 @@ enum Command {
     Resolve(resolve::Args),
     Pull(Box<pull::Args>),
     ServerConfig(server_config::Args),
+    ClientConfig(client_config::Args),
     Catalogue(catalogue::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Resolve(args) => resolve::run(args),
         Command::Pull(args) => pull::run(*args),
         Command::ServerConfig(args) => server_config::run(args),
+        Command::ClientConfig(args) => client_config::run(args),
         Command::Catalogue(args) => catalogue::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

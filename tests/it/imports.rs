@@ -25,7 +25,7 @@ const LEVELS: [&[&str]; 14] = [
     &["layout", "outbound"],
     &["site"],
     &["client", "store"],
-    &["catalogue", "registry", "server_config"],
+    &["catalogue", "client_config", "registry", "server_config"],
     &["maintenance", "publish", "serve", "verify"],
     &["cli"],
 ];

@@ -1,7 +1,7 @@
 //! containerd, which a test starts for itself, with all its state in a temporary directory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,15 @@ impl Containerd {
     pub fn pull(&self, image: &str) -> Command {
         let mut ctr = self.ctr();
         ctr.args(["images", "pull", "--plain-http", "--snapshotter=native", "--platform=linux/amd64", image]);
+        ctr
+    }
+
+    /// The same, with the registries' configurations in a directory.
+    pub fn pull_with_hosts(&self, hosts: &Path, image: &str) -> Command {
+        let mut ctr = self.ctr();
+        ctr.args(["images", "pull", "--snapshotter=native", "--platform=linux/amd64", "--hosts-dir"])
+            .arg(hosts)
+            .arg(image);
         ctr
     }
 

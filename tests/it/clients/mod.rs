@@ -2,4 +2,5 @@
 
 mod containerd;
 mod disk;
+mod mirrors;
 mod pull;
