@@ -99,8 +99,7 @@ fn one_port_has_https_on_one_address_and_the_redirect_on_another() {
 fn plain_http_leads_each_name_to_the_port_of_its_https() {
     let directory = readable_directory();
     let tls = certificate(directory.path());
-    // Caddy does not start with TLS on all addresses of both IP versions: HTTP/3 listens twice.
-    for kind in KINDS.iter().filter(|kind| kind.name != "caddy") {
+    for kind in KINDS {
         eprintln!("{}", kind.name);
         // Given: the site on the default port of HTTPS, and a store with a port of its own.
         let (store_port, plain_port) = (port_without_443(), port_without_443());
