@@ -197,7 +197,7 @@ impl Index {
 /// The most refs that a message lists.
 const LISTED_REFS: usize = 20;
 
-/// Refs as a message lists what there is: sorted, each once, fallback tags last, and counted beyond [`LISTED_REFS`].
+/// Refs as a message lists what there is: sorted, each once, fallback tags last, and counted beyond `LISTED_REFS`.
 pub fn list_refs(refs: impl Iterator<Item = String>) -> String {
     let refs: BTreeSet<(bool, String)> =
         refs.map(|reference| (fallback_stem(&reference).is_some(), reference)).collect();

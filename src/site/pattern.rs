@@ -27,7 +27,7 @@ pub enum Names {
 /// One use of a variable in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The variable; a use of `name` counts as one of `host`, one of `path` and, where names have refs, one of [`TAIL`].
+    /// The variable; a use of `name` counts as one of `host`, one of `path` and, where names have refs, one of `TAIL`.
     pub variable: String,
     /// How many characters of its value are used; None: all.
     pub prefix: Option<u16>,
