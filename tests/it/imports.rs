@@ -13,7 +13,7 @@ use regex::Regex;
 
 /// The rooms, from the lowest level to the highest. A room imports rooms of lower levels only, so those of one level do not know
 /// each other.
-const LEVELS: [&[&str]; 14] = [
+const LEVELS: [&[&str]; 15] = [
     &["oci_discovery", "oci_discovery::error", "oci_discovery::parallel", "oci_discovery::pool"],
     &["oci_discovery::seen"],
     &["oci_discovery::digest", "oci_discovery::json", "oci_discovery::rfc3986"],
@@ -21,7 +21,8 @@ const LEVELS: [&[&str]; 14] = [
     &["oci_discovery::template"],
     &["oci_discovery::oci"],
     &["oci_discovery::discovery"],
-    &["progress", "root", "shell", "terminal"],
+    &["progress", "root", "terminal"],
+    &["shell"],
     &["layout", "outbound"],
     &["site"],
     &["client", "store"],
