@@ -1,7 +1,7 @@
 //! The registry view as the preview serves it: the files of [`crate::site::registry`], and the few things that need a
 //! program, because they depend on a query: `n`, `last` and `artifactType`.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use url::form_urlencoded;
 
@@ -15,6 +15,8 @@ use oci_discovery::json;
 
 /// The most tags in a page. The distribution-spec lets a page have fewer tags than a client asked for.
 const MAX_TAGS: usize = 10_000;
+/// How much of a manifest is read and hashed at a time.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Answers a request of the distribution API. None: the path is not below `v2/`.
 pub fn find(preview: &Preview, path: &str, query: &str) -> Option<Result<Representation, Refusal>> {
@@ -79,7 +81,7 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
     let digest = match Digest::parse(reference) {
         Ok(digest) => digest.to_string(),
         Err(_) => {
-            let digests = preview.compute(&found, &["digests"], |source, _| digests_of(&source))?.note;
+            let digests = preview.compute(&found, &["digests"], |source, _| digests_of(source))?.note;
             let is_there = |digest: &&str| registry::manifest_path(name, digest).is_ok_and(|path| preview.has(&path));
             digests.split(' ').find(is_there).unwrap_or_default().to_string()
         }
@@ -92,15 +94,16 @@ fn manifest(preview: &Preview, name: &str, reference: &str) -> Result<Representa
     Ok(found)
 }
 
-/// The digests that a manifest can have. By which of them it is published, only the site says.
-fn digests_of(source: &Source) -> io::Result<String> {
-    let digest = |algorithm| {
-        let mut hasher = Hasher::new(algorithm);
-        io::copy(&mut source.clone(), &mut hasher)?;
-        Ok(hasher.finish().to_string())
-    };
-    let digests: io::Result<Vec<String>> = Algorithm::ALL.into_iter().map(digest).collect();
-    Ok(digests?.join(" "))
+/// The digests that a manifest can have, from one reading. By which of them it is published, only the site says.
+fn digests_of(mut source: Source) -> io::Result<String> {
+    let mut hashers = Algorithm::ALL.map(Hasher::new);
+    let mut buffer = [0; PIECE_BYTES];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(hashers.map(|hasher| hasher.finish().to_string()).join(" ")),
+            count => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..count])),
+        }
+    }
 }
 
 fn blob(preview: &Preview, name: &str, digest: &Digest) -> Result<Representation, Refusal> {
