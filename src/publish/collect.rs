@@ -18,7 +18,7 @@ use oci_discovery::discovery::CAS_ENGINES;
 use oci_discovery::json;
 use oci_discovery::name::{self, ImageName};
 use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;
-use oci_discovery::oci::manifest::Links;
+use oci_discovery::oci::manifest::{Links, may_hold_descriptors};
 use oci_discovery::oci::referrers::{fallback_stem, fallback_subject, fallback_tag, is_fallback_list};
 use oci_discovery::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
@@ -56,6 +56,7 @@ pub struct PublishedEntry {
     /// The position in [`Gathered::layouts`] of the layout it comes from.
     pub layout: usize,
     platform: Option<Arc<Platform>>,
+    is_manifest: bool,
     /// Canonical JSON of the properties that stand before `casEngines`, and of those behind it.
     json: [Box<str>; 2],
     /// The CAS engines that the descriptor brought from elsewhere.
@@ -79,7 +80,8 @@ impl PublishedEntry {
         let (before, after): (Map<_, _>, Map<_, _>) =
             properties.into_iter().partition(|(key, _)| key.as_str() < CAS_ENGINES);
         let json = [&before, &after].map(|properties| json::canonical_text(properties).into());
-        PublishedEntry { reference, digest: descriptor.digest, is_untagged_referrer, layout, platform, json, engines }
+        let (digest, is_manifest) = (descriptor.digest, may_hold_descriptors(&descriptor.media_type));
+        PublishedEntry { reference, digest, is_untagged_referrer, layout, platform, is_manifest, json, engines }
     }
 
     /// The entry with the site's CAS engine, which comes first; those that the descriptor brought are kept behind it.
@@ -93,7 +95,8 @@ impl PublishedEntry {
         let after = after.strip_prefix('{').unwrap_or_default();
         let engines = json::canonical_text(&engines);
         let json = format!("{before}{separator}\"{CAS_ENGINES}\":{engines},{after}").into();
-        Entry { reference: self.reference, platform: self.platform, digest: self.digest, json }
+        let PublishedEntry { reference, platform, digest, is_manifest, .. } = self;
+        Entry { reference, platform, digest, json, is_manifest }
     }
 }
 

@@ -256,6 +256,7 @@ impl<'a> Planner<'a> {
         self.add_tags(image, change, &repository)?;
         self.add_referrers(image.name, change, repository.referrers)
     }
+
     fn add_tags(
         &mut self,
         image: PublishedImage<'_>,
@@ -275,15 +276,12 @@ impl<'a> Planner<'a> {
                 plan.warnings.push(warning);
                 continue;
             }
-            let is_leaf = |entry: &&&Entry| repository.blobs.contains_key(&entry.digest);
-            if let Some(leaf) =
-                entries.iter().find(is_leaf).filter(|_| !entries.iter().any(|entry| entry.is_manifest()))
-            {
-                let (digest, why) = (&leaf.digest, "its media type is none of a manifest");
-                plan.warnings
-                    .push(format!("the ref {reference:?} of {name} is not in the registry view: {digest}: {why}"));
-            }
-            if !entries.iter().any(|entry| entry.is_manifest()) {
+            if !entries.iter().any(|entry| entry.is_manifest) {
+                let leaf = entries.iter().find(|entry| repository.blobs.contains_key(&entry.digest));
+                plan.warnings.extend(leaf.map(|leaf| {
+                    let (digest, why) = (&leaf.digest, "its media type is none of a manifest");
+                    format!("the ref {reference:?} of {name} is not in the registry view: {digest}: {why}")
+                }));
                 continue;
             }
             tags.push(*reference);
@@ -292,7 +290,9 @@ impl<'a> Planner<'a> {
                 planner.plan(entries, plan)?;
             }
         }
-        let gone = before.keys().filter(|reference| !tags.contains(*reference) && registry::is_tag(reference));
+        // The tags are sorted, and there may be very many.
+        let is_served = |reference: &&str| tags.binary_search(reference).is_ok();
+        let gone = before.keys().filter(|reference| !is_served(reference) && registry::is_tag(reference));
         for reference in gone {
             plan.removals.push(registry::manifest_path(name.path(), reference)?);
             let typed = registry::typed_manifest_paths(name.path(), reference);

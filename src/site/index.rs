@@ -27,6 +27,8 @@ pub struct Entry {
     pub digest: Digest,
     /// The whole descriptor as canonical JSON.
     pub json: Arc<str>,
+    /// Whether the media type is that of a document of descriptors, which a registry serves under a tag.
+    pub is_manifest: bool,
 }
 
 /// The entries of an index before and after a command.
@@ -87,6 +89,7 @@ impl Entry {
             platform: descriptor.platform().map(|platform| platforms.share(platform)),
             digest: descriptor.digest.clone(),
             json: descriptor.to_json().into(),
+            is_manifest: may_hold_descriptors(&descriptor.media_type),
         }
     }
 
@@ -99,11 +102,6 @@ impl Entry {
     pub fn fallback_subject(&self) -> Option<&str> {
         let tag = self.reference.as_deref().filter(|tag| fallback_stem(tag).is_some())?;
         fallback_subject(tag, &self.descriptor().ok()?.media_type)
-    }
-
-    /// Whether it leads to a document of descriptors, which a registry serves under a tag.
-    pub fn is_manifest(&self) -> bool {
-        self.descriptor().is_ok_and(|descriptor| may_hold_descriptors(&descriptor.media_type))
     }
 
     /// The entry's descriptor, read again from its text.
