@@ -262,10 +262,12 @@ impl Gc<'_> {
         Ok(marks)
     }
 
-    /// Whose an index is that is no listed image's: of one that is not listed, or of a ref.
+    /// The image of an index that is not the whole index of a listed image: an unlisted image, or the image of a ref.
     fn image_of_index(&self, place: &Place) -> Option<ImageName> {
-        let named = self.site.map.name_at(&place.path).map(|name| name.image());
-        named.or_else(|| self.site.images.iter().find(|image| self.site.map.could_be_of(place, image)).cloned())
+        let map = &self.site.map;
+        let may_have = |image: &&ImageName| map.ref_places(image).is_some_and(|places| places.may_have(place));
+        let named = map.name_at(&place.path).map(|name| name.image());
+        named.or_else(|| self.site.images.iter().find(may_have).cloned())
     }
 
     /// Marks what an index reaches. One that is missing, or is no index at all, reaches nothing.

@@ -11,7 +11,7 @@ use crate::layout::LAYOUT_MARKER;
 use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryError, RegistryPlan};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, Published, by_ref};
-use crate::site::map::{BlobPlaces, MapError, SiteMap};
+use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
@@ -187,10 +187,11 @@ pub fn plan(
     let mut plan = Plan { blobs: plan_blobs(site, &images)?, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
     let mut planner = has_catalogue.then(|| Planner::new(Catalogue { site, pages }, request.recheck)).transpose()?;
+    let ref_places = ref_places(site, &plan.blobs.images);
     let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| -> Result<PlannedImage, PlanError> {
         let planned = plan_image(site, publication, image, blob_places, planner.as_ref())?;
         if let Some((image, change)) = planned.changed.as_ref().filter(|_| site.map.has_ref_indexes()) {
-            refuse_refs_without_place(site, &plan.blobs.images, &image.name, &change.after)?;
+            refuse_refs_without_place(site, &ref_places, &image.name, &change.after)?;
         }
         Ok(planned)
     };
@@ -507,10 +508,16 @@ fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
     refuse_meeting(places.collect::<Result<Vec<_>, MapError>>()?)
 }
 
+/// Where the indexes of refs can be mistaken for another image's: the places of all images, each worked out once.
+fn ref_places<'a>(site: &'a Site, published: &'a [ImageName]) -> Vec<(&'a ImageName, RefPlaces)> {
+    let images: BTreeSet<&ImageName> = site.images.iter().chain(published).collect();
+    images.into_iter().filter_map(|image| Some((image, site.map.ref_places(image)?))).collect()
+}
+
 /// Refuses refs whose indexes have no place, or one that could be of another image's.
 fn refuse_refs_without_place(
     site: &Site,
-    published: &[ImageName],
+    ref_places: &[(&ImageName, RefPlaces)],
     image: &ImageName,
     index: &Index,
 ) -> Result<(), PlanError> {
@@ -519,9 +526,9 @@ fn refuse_refs_without_place(
     for name in names {
         site.map.refuse_unserved(&name)?;
         let place = site.map.index_place(&name)?;
-        let mut others = site.images.iter().chain(published).filter(|other| *other != image);
-        if let Some(other) = others.find(|other| site.map.could_be_of(&place, other)) {
-            let (first, second, path) = (other.clone(), name, place.path);
+        let mut others = ref_places.iter().filter(|(other, _)| *other != image);
+        if let Some((other, _)) = others.find(|(_, places)| places.may_have(&place)) {
+            let (first, second, path) = (ImageName::clone(other), name, place.path);
             return Err(PlanError::SamePath { first, second, path, only_case: false });
         }
         places.push((name, place));

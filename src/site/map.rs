@@ -133,7 +133,7 @@ pub enum MapError {
         name: Option<ImageName>,
         problem: String,
     },
-    /// A path that no server would be told of.
+    /// A path that no rendered configuration serves.
     #[error(
         "the index template {template} gives {name} the path {path}, which no rendered server configuration serves; choose \
          another template"
@@ -179,6 +179,28 @@ pub enum MapError {
         /// What lives there.
         owner: &'static str,
     },
+}
+
+/// The places that the indexes of one image's refs can have.
+#[derive(Clone, Debug)]
+pub struct RefPlaces {
+    origin: Option<usize>,
+    /// The path before the ref.
+    before: String,
+    /// The path behind the ref. None: the path has no ref, and is all of `before`.
+    after: Option<String>,
+}
+
+impl RefPlaces {
+    /// Whether a place is one of these.
+    pub fn may_have(&self, place: &Place) -> bool {
+        let path = place.path.as_str();
+        let is_path = match &self.after {
+            Some(after) => path.strip_prefix(&self.before).is_some_and(|rest| rest.ends_with(after.as_str())),
+            None => path == self.before,
+        };
+        place.origin == self.origin && is_path
+    }
 }
 
 fn told(name: &Option<ImageName>) -> String {
@@ -272,30 +294,24 @@ impl SiteMap {
         is_asked_for.then(|| image.with_fragment(Some(reference)).ok()).flatten()
     }
 
-    /// Whether the index of a ref could be mistaken for that of another image, whatever refs that has. Not where the template
-    /// has the whole name: no path has a `#`, so that the name can be read back.
-    pub fn could_be_of(&self, place: &Place, other: &ImageName) -> bool {
+    /// The places that indexes of an image's refs can have, whatever the refs. None: no index of another image can be mistaken for
+    /// one of these, because the template does not depend on the ref, or has the whole name: no path has a `#`, so that the name
+    /// can be read back.
+    pub fn ref_places(&self, image: &ImageName) -> Option<RefPlaces> {
         let variables = self.settings.index_template.variables();
         if !variables.contains("fragment") || variables.contains("name") {
-            return false;
+            return None;
         }
         let mut any = String::from("any");
-        while other.path().contains(&any) {
+        while image.path().contains(&any) {
             any.push('x');
         }
-        let Ok(of_other) =
-            other.with_fragment(Some(&any)).map_err(drop).and_then(|name| self.index_place(&name).map_err(drop))
-        else {
-            return false;
-        };
-        let (path, other) = (place.path.as_str(), of_other.path.as_str());
-        let around = other.find(&any).zip(other.rfind(&any));
-        let around = around.and_then(|(first, last)| Some((other.get(..first)?, other.get(last + any.len()..)?)));
-        place.origin == of_other.origin
-            && match around {
-                Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
-                None => path == other,
-            }
+        let Place { origin, path } = self.index_place(&image.with_fragment(Some(&any)).ok()?).ok()?;
+        let path = path.as_str();
+        let around = path.find(&any).zip(path.rfind(&any));
+        let around = around.and_then(|(first, last)| Some((path.get(..first)?, path.get(last + any.len()..)?)));
+        let (before, after) = around.map_or((path, None), |(before, after)| (before, Some(after.to_string())));
+        Some(RefPlaces { origin, before: before.into(), after })
     }
 
     /// The URI of the index that a consumer asks for who has this name.
@@ -328,7 +344,7 @@ impl SiteMap {
     }
 
     /// Refuses a name with a segment that begins with a dot, and one whose index has a path that servers do not take for an index.
-    /// Only a publish asks: a site from before may have such a name, and it can be removed.
+    /// Only a publish asks: an existing site may have such a name, and can lose it.
     pub fn refuse_unserved(&self, name: &ImageName) -> Result<(), MapError> {
         let segments = std::iter::once(name.host()).chain(name.path().split('/'));
         let decode = |segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned();
