@@ -171,15 +171,16 @@ impl Input {
 /// Splits `LAYOUT[:REF]`, also behind a transport as skopeo writes it, and takes a relative path as one below `base`. A path
 /// that exists as it stands is a path, colons and all.
 pub fn split_reference(base: &Path, text: &str) -> (PathBuf, Option<String>) {
-    let (path, reference) = match after_transport(base, text) {
-        Some(text) => text.split_once(':').unzip(),
-        None => text.rsplit_once(':').unzip(),
+    let argument = after_transport(base, text);
+    let split = match argument {
+        Some(argument) => argument.split_once(':'),
+        None => text.rsplit_once(':'),
     };
-    match path.zip(reference) {
+    match split {
         Some((path, reference)) if !base.join(text).exists() && !path.is_empty() && !reference.contains('/') => {
             (base.join(path), Some(reference.into()))
         }
-        _ => (base.join(after_transport(base, text).unwrap_or(text)), None),
+        _ => (base.join(argument.unwrap_or(text)), None),
     }
 }
 

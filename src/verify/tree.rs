@@ -109,14 +109,12 @@ pub fn look_for_unlisted_refs(
     if !map.has_ref_indexes() || map.index_pattern().origin.is_some() {
         return Ok(());
     }
-    root.list(map.index_pattern().static_prefix(), &mut |object| {
-        if map.kind_of(&object.path) == Some(Kind::Index)
-            && let Some(name) = map.name_at(&object.path)
-            && let Some(reference) = name.fragment()
-            && !reached.contains(place_key(root, &object.path))
+    each_index(root, map, &mut |name, path| {
+        if let Some(reference) = name.fragment()
+            && !reached.contains(place_key(root, path))
         {
             let expected = format!("{reference:?} in the index of {}", name.image());
-            findings.push(Finding::new(&rule::INDEX_UNLISTED, object.path.to_string(), expected, "no such ref there"));
+            findings.push(Finding::new(&rule::INDEX_UNLISTED, path.as_str(), expected, "no such ref there"));
         }
     })
 }

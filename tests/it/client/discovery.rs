@@ -3,13 +3,8 @@
 use serde_json::{Value, json};
 
 use super::images::{CAS, cas_engine, descriptor, ref_engine, tagged};
-use super::program::{fails, json_of, messages, ocisite, ocisite_at};
+use super::program::{digests, fails, json_of, messages, ocisite, ocisite_at};
 use super::server::{Answer, Server, WELL_KNOWN};
-
-fn digests(resolved: &Value, name: &str) -> Vec<String> {
-    let roots = resolved[name].as_array().unwrap();
-    roots.iter().map(|root| root["root"]["digest"].as_str().unwrap().to_string()).collect()
-}
 
 #[test]
 fn the_output_has_the_shape_of_the_python_resolver() {

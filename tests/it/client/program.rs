@@ -40,6 +40,12 @@ pub fn json_of(command: &mut Command) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// The digests to which `resolve` says that a name leads.
+pub fn digests(resolved: &serde_json::Value, name: &str) -> Vec<String> {
+    let roots = resolved[name].as_array().unwrap();
+    roots.iter().map(|root| root["root"]["digest"].as_str().unwrap().to_string()).collect()
+}
+
 /// Runs a command that has to end with exit code 1 and say all of `words`. Gives all that it said.
 pub fn fails(command: &mut Command, words: &[&str]) -> String {
     let output = command.output().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::images::{INDEX, MANIFEST};
-use crate::client::program::{json_of, messages, ocisite_at};
+use crate::client::program::{digests, json_of, messages, ocisite_at};
 use crate::client::server::{self, Answer, Server, WELL_KNOWN};
 
 /// index-template, "Example": the index at `https://a.b.example.com/ref/a.b.example.com/c/d`.
@@ -106,11 +106,6 @@ const CONFIGURATION: &str = r#"{
 
 fn engines(text: &str) -> Answer {
     Answer::Content(200, server::REF_ENGINES, text.as_bytes().to_vec())
-}
-
-fn digests(resolved: &Value, name: &str) -> Vec<String> {
-    let roots = resolved[name].as_array().unwrap();
-    roots.iter().map(|root| root["root"]["digest"].as_str().unwrap().to_string()).collect()
 }
 
 #[test]
