@@ -50,7 +50,7 @@ impl RefIndexes {
         self.documents.extend(parallel::map(names.collect::<Vec<_>>(), jobs, plan)?);
         let gone = before.keys().filter(|reference| !after.contains_key(*reference));
         let names = gone.filter_map(|reference| site.map.ref_index_name(image, reference));
-        // A name that has no place has no index: a site from before may have such refs, and they can be removed.
+        // A name without a place has no index. An existing site may have such refs, and can lose them.
         self.removals.extend(names.filter_map(|name| site.map.index_place(&name).ok()));
         Ok(())
     }

@@ -67,8 +67,8 @@ use server::Server;
 use source::Source;
 use walk::{Counts, Walk};
 
-/// So many images that the description does not list are checked; of the others, the findings are counted. A site decides how many
-/// there are.
+/// The most images that are checked although the description does not list them. The findings of further images are counted only,
+/// because a site decides how many there are.
 const MAX_UNLISTED: usize = 1000;
 
 /// Verifies the files of a directory, or the objects of a bucket.

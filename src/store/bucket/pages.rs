@@ -13,7 +13,7 @@ use oci_discovery::seen::{Key, key};
 const MAX_EMPTY_PAGES: usize = 50;
 /// The most keys of one listing. A site of a million images has some 13 million, of fewer bytes than [`KEY_BYTES`].
 const MAX_KEYS: usize = 1 << 24;
-/// A longer key counts once for each so many bytes.
+/// A key counts once for each started part of this many bytes.
 const KEY_BYTES: usize = 256;
 /// A page counts as no fewer keys than this, because its end is kept.
 const MIN_PAGE_KEYS: usize = 16;
@@ -63,7 +63,7 @@ impl Pages {
 mod tests {
     use super::*;
 
-    /// How many pages of new keys of so many bytes are read, each with `per_page` keys.
+    /// The number of pages that are read, where each has `per_page` keys of `bytes` bytes.
     fn pages_read(per_page: usize, bytes: usize) -> usize {
         let mut pages = Pages::default();
         let rest = "x".repeat(bytes - 8);

@@ -52,8 +52,8 @@ const ATTESTATION: &str = "unknown/unknown";
 /// The roots share more than [`Steps`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its refs, and those of the images before it, share so many manifests that what each reaches cannot be summed up: \
-     expected at most {MAX_STEPS} descriptors and bytes of platforms, counted again for each ref"
+    "its refs and those of earlier images share so many manifests that the sizes of the refs cannot be added up: expected \
+     at most {MAX_STEPS} descriptors and bytes of platforms, counted again for each ref"
 )]
 pub struct SharesTooMuch;
 
