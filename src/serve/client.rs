@@ -34,9 +34,11 @@ impl Client {
     }
 }
 
-/// Whether a client has closed its side of the connection, whatever it sent before, or may have: the end of a connection waits
-/// behind what the client sent and nobody reads, once that fills the system's buffer. No client sends as much while it waits,
-/// but for one that sends many requests ahead.
+/// Whether a client has closed its side of the connection, whatever it sent before.
+///
+/// A client with more unread bytes than a head may have counts as one that has. Once unread bytes fill the system's buffer, the
+/// end of the connection waits behind them and cannot be seen. Only a client that sends many requests ahead sends so much while
+/// it waits for an answer.
 pub fn has_left(client: &TcpStream) -> bool {
     let mut looked_at = [PollFd::new(client, PollFlags::RDHUP)];
     poll(&mut looked_at, Some(&Timespec::default())).is_ok_and(|found| found > 0)
@@ -74,16 +76,10 @@ impl Write for Answer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use crate::serve::connections::pair;
     use std::time::Duration;
 
-    /// Both ends of a connection: the client's, and the server's.
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
-
+    /// Whether the end of the connection arrives. The system needs a moment to bring it.
     fn leaves_within_seconds(server: &TcpStream) -> bool {
         let end = Instant::now() + Duration::from_secs(20);
         while !has_left(server) {

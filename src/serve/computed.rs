@@ -249,7 +249,7 @@ fn unwritten(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use crate::serve::connections::pair;
     use std::sync::mpsc::channel;
 
     fn compute(
@@ -265,12 +265,11 @@ mod tests {
     #[test]
     fn a_computation_ends_with_the_last_client_that_waits() {
         // Given: a client that has asked, and has closed its side of the connection.
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let (client, _) = listener.accept().unwrap();
+        let (other_end, client) = pair();
+        drop(other_end);
         // When: its document takes days.
         let (ended, end) = channel();
-        let answer = compute(&Computations::default(), Some(&client), move |mut source, _| {
+        let answer = compute(&Computations::default(), Some(client.as_ref()), move |mut source, _| {
             let copied = io::copy(&mut source, &mut io::sink());
             ended.send(copied.is_err()).unwrap();
             Ok(String::new())

@@ -185,22 +185,23 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// Both ends of a connection, for tests: the client's, and the server's.
+#[cfg(test)]
+pub(super) fn pair() -> (TcpStream, Arc<TcpStream>) {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, Arc::new(listener.accept().unwrap().0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
     const THIRD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
-
-    /// Both ends of a connection.
-    fn pair() -> (TcpStream, Arc<TcpStream>) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, Arc::new(listener.accept().unwrap().0))
-    }
 
     /// A connection that waits, and leaves when it has to give way, as the gate's do. Gives its client's end.
     fn enter(connections: &Arc<Connections>, peer: IpAddr) -> Option<TcpStream> {
