@@ -217,11 +217,11 @@ impl Resolver for Guide {
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         if let Some(connect_to) = self.connect_to.as_ref().filter(|connect_to| connect_to.hosts.contains(&host)) {
             let target = http::Uri::builder().scheme("http").authority(connect_to.address.0.clone());
-            let found = self.dns.resolve(&target.path_and_query("/").build()?, config, timeout)?;
+            let found = self.look_up(&target.path_and_query("/").build()?, config, timeout)?;
             self.reach.given(&host, &ips(&found));
             return Ok(found);
         }
-        let found = self.dns.resolve(uri, config, timeout);
+        let found = self.look_up(uri, config, timeout);
         let addresses = found.as_ref().map(|found| ips(found)).unwrap_or_default();
         let allowed = self.reach.allowed(&host, &addresses).map_err(out_of_reach)?;
         let mut kept = self.empty();
@@ -229,6 +229,22 @@ impl Resolver for Guide {
             kept.push(*address);
         }
         Ok(kept)
+    }
+}
+
+impl Guide {
+    /// The addresses of a URL's host. Only a name is looked up in a thread that can be given up: an address is known at once,
+    /// and a thread would take memory for its stack.
+    fn look_up(
+        &self,
+        uri: &http::Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default();
+        let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let timeout = if is_address { NextTimeout::default() } else { timeout };
+        self.dns.resolve(uri, config, timeout)
     }
 }
 
