@@ -6,6 +6,7 @@
     clippy::disallowed_macros,
     reason = "tests look at files, connections and output themselves"
 )]
+#![allow(clippy::unwrap_used, reason = "a benchmark ends where something is not as it should be")]
 
 use std::convert::Infallible;
 use std::fs;

@@ -24,7 +24,7 @@ use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
 /// The key of a path.
-pub fn path_key(path: &SitePath) -> Key {
+pub(super) fn path_key(path: &SitePath) -> Key {
     key(&[path.as_str()])
 }
 
@@ -35,20 +35,20 @@ fn image_of(map: &SiteMap, repository: &str) -> Option<ImageName> {
 }
 
 /// The images of a site, by the paths of their indexes.
-pub struct Images<'a> {
+pub(super) struct Images<'a> {
     map: &'a SiteMap,
     listed: HashMap<SitePath, &'a ImageName>,
 }
 
 impl<'a> Images<'a> {
     /// Those that the site lists; others are found by the template.
-    pub fn of(site: &'a Site) -> Result<Images<'a>, MapError> {
+    pub(super) fn of(site: &'a Site) -> Result<Images<'a>, MapError> {
         let place = |image| Ok((site.map.index_place(image)?.path, image));
         Ok(Images { map: &site.map, listed: site.images.iter().map(place).collect::<Result<_, MapError>>()? })
     }
 
     /// The image whose index has this path.
-    pub fn at(&self, path: &SitePath) -> Option<ImageName> {
+    pub(super) fn at(&self, path: &SitePath) -> Option<ImageName> {
         self.listed
             .get(path)
             .map(|image| ImageName::clone(image))
@@ -61,7 +61,7 @@ type DescribedType = (usize, Arc<str>);
 
 /// The media types of blobs: one blob can be of two, in two images.
 #[derive(Debug, Default)]
-pub struct MediaTypes {
+pub(super) struct MediaTypes {
     texts: HashSet<Arc<str>>,
     /// By the path of the image's name, which is its repository in the registry view.
     by_image: HashMap<Key, DescribedType>,
@@ -85,7 +85,7 @@ impl MediaTypes {
     }
 
     /// Adds what a document says of itself, unless a descriptor says it.
-    pub fn add_own(&mut self, digest: &Digest, media_type: &str) {
+    pub(super) fn add_own(&mut self, digest: &Digest, media_type: &str) {
         let text = self.text(media_type);
         self.by_digest.entry(key(&[digest.as_str()])).or_insert((usize::MAX, text));
     }
@@ -100,7 +100,7 @@ impl MediaTypes {
     }
 
     /// The media type of what lies at a path.
-    pub fn at(&self, path: &SitePath, digest: &Digest) -> Option<&str> {
+    pub(super) fn at(&self, path: &SitePath, digest: &Digest) -> Option<&str> {
         let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
         let own = repository.and_then(|name| self.by_image.get(&key(&[name, digest.as_str()])));
         own.or_else(|| self.by_digest.get(&key(&[digest.as_str()]))).map(|(_, text)| &**text)
@@ -109,7 +109,7 @@ impl MediaTypes {
 
 /// An object to which the documents of an image lead, and which the site does not have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Missing {
+pub(super) struct Missing {
     pub image: ImageName,
     pub path: SitePath,
     /// Whether it is a layer that a site may lack, because its descriptor says where else to get it.
@@ -117,7 +117,7 @@ pub struct Missing {
 }
 
 /// What documents lead to, as it is found.
-pub struct Reaching<'a> {
+pub(super) struct Reaching<'a> {
     site: &'a Site,
     images: Images<'a>,
     /// The paths of what the site has.
@@ -131,7 +131,7 @@ pub struct Reaching<'a> {
 
 /// What documents lead to.
 #[derive(Default)]
-pub struct Reached {
+pub(super) struct Reached {
     /// The paths.
     pub paths: Seen,
     pub media_types: MediaTypes,
@@ -169,7 +169,7 @@ impl Places<'_> {
 
 impl<'a> Reaching<'a> {
     /// Begins with the paths of what a site has, and the images that it lists.
-    pub fn new(site: &'a Site, had: Seen, keeps_media_types: bool) -> Result<Reaching<'a>, MaintenanceError> {
+    pub(super) fn new(site: &'a Site, had: Seen, keeps_media_types: bool) -> Result<Reaching<'a>, MaintenanceError> {
         let images = Images::of(site)?;
         let reaching = Reaching { site, images, had, keeps_media_types, digests: Seen::new(), found: Mutex::default() };
         for (path, image) in &reaching.images.listed {
@@ -179,7 +179,7 @@ impl<'a> Reaching<'a> {
     }
 
     /// What was found.
-    pub fn finish(self) -> Reached {
+    pub(super) fn finish(self) -> Reached {
         let mut reached = into_inner(self.found);
         reached.missing.sort();
         reached.missing.dedup();
@@ -202,7 +202,7 @@ impl<'a> Reaching<'a> {
     }
 
     /// Goes through what an index leads to.
-    pub fn index(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+    pub(super) fn index(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(image) = self.images.at(path) else { return Ok(()) };
         let index = match Index::parse(bytes) {
             Ok(index) => index,
@@ -227,13 +227,13 @@ impl<'a> Reaching<'a> {
     }
 
     /// Whether a list of referrers is of something that was reached. Others are leftovers, which a gc removes.
-    pub fn needs_referrers(&self, path: &SitePath) -> bool {
+    pub(super) fn needs_referrers(&self, path: &SitePath) -> bool {
         matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
             if self.digests.contains(key(&[name, digest.as_str()])))
     }
 
     /// Goes through what a list of referrers leads to.
-    pub fn referrers(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+    pub(super) fn referrers(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
         match (image_of(&self.site.map, name), index::descriptors(bytes)) {
             (Some(image), Ok(referrers)) => {
@@ -244,7 +244,7 @@ impl<'a> Reaching<'a> {
     }
 
     /// Looks for the tags in a list of tags.
-    pub fn tags_list(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+    pub(super) fn tags_list(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         #[derive(Deserialize)]
         struct List {
             tags: Vec<String>,

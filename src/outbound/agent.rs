@@ -72,6 +72,7 @@ impl FromStr for Address {
 
 /// Why no client could be set up: the environment names what cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum SetupError {
     /// The certificates that were asked for cannot be read.
     #[error(

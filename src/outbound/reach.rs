@@ -75,6 +75,7 @@ enum Standing {
      `--allow-private {}` permits it", list(.addresses), shell::quote(.host)
 )]
 pub struct OutOfReach {
+    /// As the URL has it.
     pub host: String,
     /// Its private addresses.
     pub addresses: Vec<IpAddr>,

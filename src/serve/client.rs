@@ -39,7 +39,7 @@ impl Client {
 /// A client with more unread bytes than a head may have counts as one that has. Once unread bytes fill the system's buffer, the
 /// end of the connection waits behind them and cannot be seen. Only a client that sends many requests ahead sends so much while
 /// it waits for an answer.
-pub fn has_left(client: &TcpStream) -> bool {
+pub(super) fn has_left(client: &TcpStream) -> bool {
     let mut looked_at = [PollFd::new(client, PollFlags::RDHUP)];
     poll(&mut looked_at, Some(&Timespec::default())).is_ok_and(|found| found > 0)
         || ioctl_fionread(client).is_ok_and(|unread| unread > MAX_HEAD_BYTES as u64)

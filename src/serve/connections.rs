@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const GIVE_WAY: Duration = Duration::from_secs(1);
 
 /// The connections of a server.
-pub struct Connections {
+pub(super) struct Connections {
     max: usize,
     max_per_peer: usize,
     open: Mutex<Open>,
@@ -53,12 +53,12 @@ pub struct Place {
 
 impl Connections {
     /// No connections yet, and at most these numbers of them.
-    pub fn new(max: usize, max_per_peer: usize) -> Arc<Connections> {
+    pub(super) fn new(max: usize, max_per_peer: usize) -> Arc<Connections> {
         Arc::new(Connections { max, max_per_peer, open: Mutex::default(), left: Condvar::new() })
     }
 
     /// A place for a connection, which waits for its first request. None: there is no room, and no connection to close.
-    pub fn enter(self: &Arc<Self>, client: &Arc<TcpStream>, peer: IpAddr) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, client: &Arc<TcpStream>, peer: IpAddr) -> Option<Place> {
         let peer = network(peer);
         let mut open = self.lock();
         if !self.has_room(&open, peer) {
@@ -81,7 +81,7 @@ impl Connections {
     }
 
     /// Closes the waiting connections, lets the others finish their answer, and waits for them at most for `limit`.
-    pub fn close(&self, limit: Duration) {
+    pub(super) fn close(&self, limit: Duration) {
         let mut open = self.lock();
         open.stopping = true;
         while open.end_longest_waiting(|_| true).is_some() {}

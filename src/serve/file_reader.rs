@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 /// A file, and where the next byte is read.
 #[derive(Clone, Debug)]
-pub struct FileReader {
+pub(super) struct FileReader {
     file: Arc<File>,
     position: u64,
 }
 
 impl FileReader {
     /// Reads from `position` on.
-    pub fn new(file: Arc<File>, position: u64) -> FileReader {
+    pub(super) fn new(file: Arc<File>, position: u64) -> FileReader {
         FileReader { file, position }
     }
 
     /// Reads from another position on.
-    pub fn at(&self, position: u64) -> FileReader {
+    pub(super) fn at(&self, position: u64) -> FileReader {
         FileReader { file: Arc::clone(&self.file), position }
     }
 }
@@ -36,7 +36,7 @@ impl Read for FileReader {
 ///
 /// # Errors
 /// The file has become shorter, or cannot be read; or `out` takes no more.
-pub fn copy(mut part: Take<impl Read>, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+pub(super) fn copy(mut part: Take<impl Read>, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     io::copy(&mut part, out)?;
     if part.limit() > 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }

@@ -61,7 +61,7 @@ const FILES_PER_CONNECTION: u64 = 4;
 const OTHER_FILES: u64 = 32 + MAX_KEPT as u64;
 
 /// A gate, and the connections that have passed it.
-pub struct Gate {
+pub(super) struct Gate {
     listener: TcpListener,
     /// The connection to `tiny_http`.
     server: Mutex<UnixStream>,
@@ -78,7 +78,7 @@ pub struct Gate {
 impl Gate {
     /// A gate that accepts from `listener`, and a listener for the server behind it. With `log`, it writes refused requests to
     /// standard error.
-    pub fn new(listener: TcpListener, log: bool) -> io::Result<(Gate, UnixListener)> {
+    pub(super) fn new(listener: TcpListener, log: bool) -> io::Result<(Gate, UnixListener)> {
         // Nothing but the gate can connect: the directory is this user's, and is removed at once.
         let directory = tempfile::tempdir()?;
         let behind = UnixListener::bind(directory.path().join("socket"))?;
@@ -93,12 +93,12 @@ impl Gate {
     }
 
     /// The client of a request that came through the gate.
-    pub fn client_of(&self, request: &tiny_http::Request) -> Option<Client> {
+    pub(super) fn client_of(&self, request: &tiny_http::Request) -> Option<Client> {
         lock(&self.asking).remove(&http::key(request)?)
     }
 
     /// Accepts connections and serves them until `stopping` is set.
-    pub fn run(self: &Arc<Self>, stopping: &AtomicBool) -> io::Result<()> {
+    pub(super) fn run(self: &Arc<Self>, stopping: &AtomicBool) -> io::Result<()> {
         loop {
             let accepted = self.listener.accept();
             if stopping.load(Ordering::SeqCst) {
@@ -116,7 +116,7 @@ impl Gate {
     }
 
     /// Ends every connection after the answer in progress, and waits for the clients to read it, at most for `limit`.
-    pub fn close(&self, limit: Duration) {
+    pub(super) fn close(&self, limit: Duration) {
         self.connections.close(limit);
     }
 

@@ -10,19 +10,19 @@ use std::time::Instant;
 use httparse::Status;
 
 /// The most bytes of a head. Registry clients send tokens of some kilobytes; other headers are short.
-pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most headers of a head. Browsers and proxies send about thirty.
-pub const MAX_HEADERS: usize = 100;
+pub(super) const MAX_HEADERS: usize = 100;
 /// The headers that an answer depends on.
 const PASSED_HEADERS: [&str; 7] =
     ["Host", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Origin", "Access-Control-Request-Method"];
 
 /// The header by which a request is matched with its client.
-pub const KEY_HEADER: &str = "Key";
+pub(super) const KEY_HEADER: &str = "Key";
 
 /// A request that can be passed on.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub(super) struct Head {
     /// `GET`, `HEAD`, …
     pub method: String,
     /// The connection ends after the answer.
@@ -33,7 +33,7 @@ pub struct Head {
 
 /// Why a request is refused. The connection ends then, because the beginning of the next request is unknown.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
+pub(super) enum HeadError {
     /// It exceeds a limit.
     #[error("the head of the request is too large: expected at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers")]
     TooLarge,
@@ -59,7 +59,7 @@ pub enum HeadError {
 
 impl HeadError {
     /// The status of the response, and the code of its document.
-    pub fn status(&self) -> (u16, &'static str) {
+    pub(super) fn status(&self) -> (u16, &'static str) {
         match self {
             HeadError::TooLarge => (431, "HEAD_TOO_LARGE"),
             HeadError::Late => (408, "HEAD_TOO_LATE"),
@@ -72,11 +72,11 @@ impl HeadError {
 
 /// The bytes of a connection that have not been parsed yet: part of a head, or several heads of a pipelining client.
 #[derive(Debug, Default)]
-pub struct Unread(Vec<u8>);
+pub(super) struct Unread(Vec<u8>);
 
 impl Unread {
     /// Reads the next head. None: the client closed the connection, or sent nothing until the deadline.
-    pub fn next(&mut self, mut client: &TcpStream, deadline: Instant) -> Result<Option<Head>, HeadError> {
+    pub(super) fn next(&mut self, mut client: &TcpStream, deadline: Instant) -> Result<Option<Head>, HeadError> {
         let mut buffer = [0; 4096];
         loop {
             if let Some((head, length)) = parse(&self.0)? {
@@ -153,7 +153,7 @@ fn has_token(list: &[u8], token: &str) -> bool {
 
 impl Head {
     /// The head for `tiny_http`, with the key of the client that the answer is for.
-    pub fn to_bytes(&self, key: u64) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, key: u64) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n{KEY_HEADER}: {key}\r\n", self.method, self.target);
         for (name, value) in &self.headers {
             text.extend([name, ": ", value, "\r\n"]);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tiny_http::Request;
 
 /// Threads that take requests from `tiny_http`.
-pub struct Workers {
+pub(super) struct Workers {
     http: tiny_http::Server,
     answer: Box<dyn Fn(Request) + Send + Sync>,
     /// Called with the reason when `tiny_http` gives no more requests.
@@ -23,7 +23,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts with one thread.
-    pub fn start(
+    pub(super) fn start(
         http: tiny_http::Server,
         answer: impl Fn(Request) + Send + Sync + 'static,
         ended: impl Fn(io::Error) + Send + Sync + 'static,
@@ -35,7 +35,7 @@ impl Workers {
     }
 
     /// Ends the waiting threads, and each of the others after its answer.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.http.unblock();
     }
 

@@ -35,6 +35,7 @@ pub enum Listen {
 /// The addresses on which one port is listened to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
+    /// From 1.
     pub port: u16,
     /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all of a version.
     pub addresses: Vec<String>,
@@ -65,6 +66,7 @@ impl Port {
 
 /// Why a name or an address is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum AddressError {
     /// A text that is no host name.
     #[error("{text:?} is not a server name: {reason}; expected a name such as example.com or *.example.com")]

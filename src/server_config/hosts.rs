@@ -64,6 +64,7 @@ impl Target {
 
 /// Why virtual hosts cannot be told apart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum HostError {
     #[error("{origin} has a wildcard, and clients do not replace it: publish with an origin that has one host")]
     Wildcard { origin: String },

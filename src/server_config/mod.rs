@@ -78,6 +78,7 @@ pub struct Tls {
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum ServerConfigError {
     /// A server's name or an address to listen on is malformed.
     #[error(transparent)]
@@ -129,6 +130,7 @@ fn expected_origins(known: &[String]) -> String {
 /// A text that cannot be written in a server's configuration without changing what it means.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} cannot be written in a configuration of {server}: {reason}; choose another name or path")]
+#[expect(missing_docs, reason = "the message is the documentation of the fields")]
 pub struct QuoteError {
     pub text: String,
     pub server: &'static str,

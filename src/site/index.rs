@@ -62,6 +62,7 @@ pub enum Merge {
 
 /// Why a document cannot be read as the index of an image.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum IndexError {
     /// Not JSON, or of another form.
     #[error(transparent)]

@@ -71,6 +71,7 @@ impl std::fmt::Display for Role {
 
 /// Why a template, or an image name with it, gives no place in a site.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum MapError {
     /// The template cannot be expanded.
     #[error("the {role} {template} cannot be used")]

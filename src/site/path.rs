@@ -27,6 +27,7 @@ pub struct SitePath(Box<str>);
 
 /// Why a path cannot be a file of a site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum PathError {
     /// A segment is `.`, `..` or empty.
     #[error("the path {path:?} has the segment {segment:?}: it would leave its place in the site")]

@@ -137,6 +137,7 @@ pub enum Endpoint<'a> {
     Blob {
         /// The repository.
         name: &'a str,
+        /// The digest of the blob.
         digest: Digest,
     },
     /// `tags/list`.

@@ -235,9 +235,11 @@ pub trait Store: Send + Sync {
 /// An upload in parts that is not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
+    /// The object that the upload makes.
     pub path: SitePath,
     /// The store's name for the upload.
     pub id: String,
+    /// When the store was asked for the upload, by its clock.
     pub begun: SystemTime,
 }
 
@@ -246,6 +248,7 @@ pub trait Lock: Send {}
 
 /// A second path of a blob.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the names say what the fields are")]
 pub struct Link<'a> {
     pub kind: &'a Kind,
     pub digest: &'a Digest,
@@ -293,6 +296,7 @@ pub enum Content {
     File(Blob),
     /// From elsewhere.
     Stream {
+        /// The bytes, from the beginning.
         reader: Box<dyn Read + Send>,
         /// Where they come from, for messages.
         from: String,
@@ -352,19 +356,23 @@ impl Origin {
 pub struct Stat {
     /// In bytes.
     pub size: u64,
+    /// By the clock of the store.
     pub modified: SystemTime,
 }
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
+    /// Below the root of the site.
     pub path: SitePath,
+    /// As the listing has it.
     pub stat: Stat,
 }
 
 /// A document's bytes and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
+    /// At most the limit of the read.
     pub bytes: Vec<u8>,
     /// The version, as the store names it.
     pub version: Version,
@@ -394,6 +402,7 @@ pub enum Written {
 
 /// An operation on a store failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum StoreError {
     /// A document is larger than its limit.
     #[error("{} has more than {limit} bytes, the limit for this document", .path.display())]
@@ -493,6 +502,7 @@ impl StoreError {
 /// An error of an object store. Its response can contain key ids, tokens and signed text, so messages repeat only the error
 /// code, the token of a page, and the host of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum BucketProblem {
     /// No credentials were found.
     #[error("no credentials: {hint}")]

@@ -10,6 +10,7 @@ use oci_discovery::discovery::WELL_KNOWN_PATH;
 
 /// Why nothing could be verified.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum VerifyError {
     /// Not a directory at all.
     #[error("cannot open {}: expected a directory with a site, or an http or https URL", .path.display())]

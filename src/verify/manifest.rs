@@ -18,8 +18,11 @@ use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 pub struct Described {
     /// The media type; empty when there is none.
     pub media_type: String,
+    /// The digest that the bytes must have.
     pub digest: Digest,
+    /// In bytes.
     pub size: u64,
+    /// `None`: for every platform, or unknown.
     pub platform: Option<Box<Platform>>,
     /// `data`: the bytes themselves, in base64.
     pub data: Option<String>,

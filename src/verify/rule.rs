@@ -52,8 +52,11 @@ impl Scope {
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
+    /// Reports name the rule by it, and no other rule ever has it.
     pub id: &'static str,
+    /// How grave a finding is.
     pub severity: Severity,
+    /// Which sites the rule is checked on.
     pub scope: Scope,
     /// What is wrong with the site.
     pub what: &'static str,

@@ -57,6 +57,7 @@ pub struct Document {
     pub url: Arc<Url>,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// As the source declares it.
     pub content_type: DeclaredType,
 }
 
@@ -81,7 +82,10 @@ pub enum Fault {
     /// Not a regular file, but this.
     NotAFile(&'static str),
     /// Larger than consumers read.
-    TooLarge { limit: u64 },
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
     /// Compressed without a request for compression.
     Encoding(String),
     /// A redirect that is not followed.

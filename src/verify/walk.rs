@@ -45,6 +45,7 @@ pub const MAX_HELD: usize = 16 * 1024;
 
 /// Walks a site.
 pub struct Walk<'a> {
+    /// The directory or the server that is checked.
     pub source: &'a dyn Source,
     /// Its ref-engines object.
     pub discovery: &'a Discovery,

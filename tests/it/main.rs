@@ -5,6 +5,13 @@
     clippy::disallowed_macros,
     reason = "tests look at files, connections and output themselves"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it should be"
+)]
+#![allow(unreachable_pub, reason = "no other crate reaches any of the tests: `pub` is for the modules above")]
 
 #[cfg(feature = "bucket")]
 mod bucket;

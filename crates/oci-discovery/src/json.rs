@@ -267,15 +267,16 @@ impl SortKeys<'_> {
     fn sort(&self, members: &[Member]) {
         let Some(first) = members.first() else { return };
         let mut bytes = self.bytes.borrow_mut();
-        let key = |member: &Member| key(&bytes[member.start..member.key_end]);
+        let key = |member: &Member| key(bytes.get(member.start..member.key_end).unwrap_or_default());
         if members.is_sorted_by_key(key) {
             return;
         }
         let mut sorted = members.to_vec();
         sorted.sort_by_cached_key(|member| key(member).into_owned());
-        let texts: Vec<&[u8]> = sorted.iter().map(|member| &bytes[member.start..member.end]).collect();
+        let texts: Vec<&[u8]> = sorted.iter().filter_map(|member| bytes.get(member.start..member.end)).collect();
         let joined = texts.join(&b',');
-        bytes[first.start..].copy_from_slice(&joined);
+        bytes.truncate(first.start);
+        bytes.extend_from_slice(&joined);
     }
 }
 
@@ -283,7 +284,7 @@ impl SortKeys<'_> {
 fn key(json: &[u8]) -> Cow<'_, [u8]> {
     match json.contains(&b'\\') {
         true => Cow::Owned(parse_string(json).unwrap_or_default().into_bytes()),
-        false => Cow::Borrowed(&json[1..json.len() - 1]),
+        false => Cow::Borrowed(json.get(1..json.len().saturating_sub(1)).unwrap_or_default()),
     }
 }
 
@@ -338,7 +339,7 @@ impl Formatter for SortKeys<'_> {
 
     fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         let begun = self.objects.pop().unwrap_or_default();
-        self.sort(&self.members[begun..]);
+        self.sort(self.members.get(begun..).unwrap_or_default());
         self.members.truncate(begun);
         CompactFormatter.end_object(writer)
     }

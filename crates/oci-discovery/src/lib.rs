@@ -53,6 +53,9 @@
 //!
 //! The modules [`error`], [`parallel`], [`pool`] and [`seen`] are tools without rules of the protocol.
 
+// All that this crate reads comes from elsewhere. In ocisite, positions in lists of its own are indexes, too.
+#![warn(clippy::indexing_slicing)]
+
 pub mod digest;
 pub mod discovery;
 pub mod error;

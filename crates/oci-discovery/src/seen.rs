@@ -61,7 +61,7 @@ impl Seen {
         lock(self.part(key)).contains(&key)
     }
 
-    #[allow(clippy::indexing_slicing, reason = "the remainder is less than the number of parts")]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of parts")]
     fn part(&self, key: Key) -> &Mutex<HashSet<Key>> {
         &self.0[(key % PARTS as Key) as usize]
     }

@@ -24,7 +24,7 @@ const MAX_RETRIES: usize = 8;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The client of a bucket, as the parts of the library that are needed.
-pub struct Client {
+pub(super) struct Client {
     /// Objects.
     pub objects: Arc<dyn ObjectStore>,
     /// Pages of listings.
@@ -41,7 +41,7 @@ pub struct Client {
 pub type Variables = Vec<(String, String)>;
 
 /// The variables of this process. Those that are no UTF-8 set nothing of a store.
-pub fn process_variables() -> Variables {
+pub(super) fn process_variables() -> Variables {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
@@ -54,7 +54,7 @@ fn settings_of<'a>(variables: &'a Variables, prefix: &str) -> impl Iterator<Item
 }
 
 /// Makes the client. No request is sent.
-pub fn connect(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
+pub(super) fn connect(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
     proxy::from_environment().map_err(|error| StoreError::Bucket {
         action: "open",
         object: location.to_string(),

@@ -4,7 +4,7 @@ use crate::store::Provider;
 
 /// What messages may say of the other side.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     /// Whose protocol it speaks.
     pub provider: Provider,
     pub bucket: String,

@@ -22,7 +22,7 @@ const MAX_TOLD: usize = 200;
 
 /// The pages of one listing, as far as they were read.
 #[derive(Debug, Default)]
-pub struct Pages {
+pub(super) struct Pages {
     /// The last key of each page.
     ends: HashSet<Key>,
     /// The keys of all pages.
@@ -36,7 +36,7 @@ impl Pages {
     ///
     /// # Errors
     /// The pages go on without anything new, or beyond the most keys of a listing.
-    pub fn next<'k>(&mut self, page: impl IntoIterator<Item = &'k str>) -> Result<(), BucketProblem> {
+    pub(super) fn next<'k>(&mut self, page: impl IntoIterator<Item = &'k str>) -> Result<(), BucketProblem> {
         let (mut keys, mut last) = (0, None);
         for key in page {
             keys += key.len().div_ceil(KEY_BYTES).max(1);

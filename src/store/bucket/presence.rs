@@ -24,7 +24,11 @@ const KEYS_PER_WALK: usize = 256;
 const KEYS_PER_PAGE: usize = 8;
 
 /// The stat of each path, in their order.
-pub fn stats(store: &BucketStore, paths: &[SitePath], jobs: NonZeroUsize) -> Result<Vec<Option<Stat>>, StoreError> {
+pub(super) fn stats(
+    store: &BucketStore,
+    paths: &[SitePath],
+    jobs: NonZeroUsize,
+) -> Result<Vec<Option<Stat>>, StoreError> {
     let mut wanted = Vec::with_capacity(paths.len());
     for (position, path) in paths.iter().enumerate() {
         wanted.push((store.key(path.as_str())?.to_string(), position));

@@ -20,7 +20,7 @@ static STATUS: LazyLock<Regex> = LazyLock::new(|| Regex::new("status code: ([0-9
 
 /// What can be told of a failed request without repeating anything that came with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failure {
+pub(super) struct Failure {
     /// The HTTP status of the answer.
     pub status: Option<u16>,
     /// The store's own error code, from the body of the answer.
@@ -39,7 +39,7 @@ pub struct Failure {
 
 impl Failure {
     /// Looks through an error and its causes.
-    pub fn of(error: &object_store::Error) -> Failure {
+    pub(super) fn of(error: &object_store::Error) -> Failure {
         let mut failure = Failure::default();
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = next {
@@ -66,7 +66,7 @@ impl Failure {
     }
 
     /// Whether the request never got a whole answer: it may have been carried out, or not.
-    pub fn is_transport(&self) -> bool {
+    pub(super) fn is_transport(&self) -> bool {
         self.transport.is_some() && self.status.is_none() && self.redirect.is_none() && self.oversized.is_none()
     }
 
@@ -80,7 +80,7 @@ impl Failure {
     }
 
     /// Says what is wrong.
-    pub fn problem(&self, endpoint: &Endpoint) -> BucketProblem {
+    pub(super) fn problem(&self, endpoint: &Endpoint) -> BucketProblem {
         let code = self.name();
         let bucket = endpoint.bucket.clone();
         if let Some(host) = &self.redirect {

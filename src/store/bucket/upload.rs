@@ -17,7 +17,7 @@ use crate::site::{Kind, SitePath};
 use crate::store::{BlobSource, Origin, Store, StoreError};
 
 /// How many parts are in memory and on their way at once, whatever the number of blobs: with parts of 8 MiB, 128 MiB.
-pub const PARTS_IN_FLIGHT: usize = 16;
+pub(super) const PARTS_IN_FLIGHT: usize = 16;
 /// The most parts that a blob can have on S3.
 const MAX_PARTS: u64 = 10_000;
 /// How much is read and hashed at a time.

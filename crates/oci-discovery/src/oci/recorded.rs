@@ -6,6 +6,11 @@
 //! remembered as numbers, in less memory than its bytes take. To visit a link again takes some nanoseconds, and
 //! [`Steps`] bounds what all roots of all graphs take together.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the graph made every position, of the lists that the position is used in"
+)]
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
