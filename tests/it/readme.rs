@@ -9,12 +9,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
 use rustix::process::{Pid, Signal};
+
+use crate::support::tools;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ocisite");
 /// What a reader has after a checkout, as far as commands use it.
@@ -99,12 +101,6 @@ fn ports(readme: &str) -> BTreeMap<String, String> {
     held.iter().map(|(port, free)| (port.clone(), free.local_addr().unwrap().port().to_string())).collect()
 }
 
-/// Where `scripts/bucket-test-tools` installs.
-fn tools() -> PathBuf {
-    std::env::var_os("OCISITE_TEST_TOOLS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from)
-}
-
 /// The directory in which the commands are run, and the commands themselves. They end with the value.
 struct Playground {
     directory: tempfile::TempDir,
@@ -132,7 +128,7 @@ impl Playground {
     fn start(&self, command: &str, output: &Path) -> Child {
         let output = File::create(output).unwrap();
         let program = Path::new(PROGRAM);
-        let mut path = vec![program.parent().unwrap().to_path_buf(), tools().join("python/bin")];
+        let mut path = vec![program.parent().unwrap().to_path_buf(), tools::path("python/bin")];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let path = std::env::join_paths(path).unwrap();
         let mut bash = Command::new("bash");

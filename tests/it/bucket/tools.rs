@@ -1,7 +1,7 @@
-//! Object stores that run as programs: moto for S3, azurite for Azure. `scripts/bucket-test-tools` installs them.
+//! Object stores that run as programs: moto for S3, azurite for Azure.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::endpoint::{AZURE_KEY, BUCKET, Endpoint};
+use crate::support::tools::{self, node};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ impl Drop for Server {
 
 /// Starts moto and makes the bucket. It believes any credentials.
 pub fn moto() -> (Server, Endpoint) {
-    let server = start("python/bin/moto_server", |address, _| {
+    let server = start(Command::new(tools::path("python/bin/moto_server")), |address, _| {
         vec!["-H".into(), address.ip().to_string(), "-p".into(), address.port().to_string()]
     });
     let url = format!("http://{}", server.address);
@@ -42,7 +43,9 @@ pub fn moto() -> (Server, Endpoint) {
 
 /// Starts azurite and makes the container.
 pub fn azurite() -> (Server, Endpoint) {
-    let server = start("node/node_modules/.bin/azurite-blob", |address, state| {
+    let mut program = node();
+    program.arg(tools::path("node/node_modules/.bin/azurite-blob"));
+    let server = start(program, |address, state| {
         let arguments = format!(
             "--silent --skipApiVersionCheck --blobHost {} --blobPort {} --location {}",
             address.ip(),
@@ -56,15 +59,11 @@ pub fn azurite() -> (Server, Endpoint) {
     (server, Endpoint::azure(&url, AZURE_ACCOUNT))
 }
 
-fn start(program: &str, arguments: impl Fn(SocketAddr, &Path) -> Vec<String>) -> Server {
-    let tools = std::env::var_os("OCISITE_TEST_TOOLS")
-        .map_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from);
-    let program = tools.join(program);
-    assert!(program.exists(), "{} is not there: run scripts/bucket-test-tools", program.display());
+fn start(mut program: Command, arguments: impl Fn(SocketAddr, &Path) -> Vec<String>) -> Server {
     let state = TempDir::new().unwrap();
     // Whoever takes the port in between makes the server fail, and this test with it.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let child = Command::new(&program)
+    let child = program
         .args(arguments(address, state.path()))
         .env("AZURITE_ACCOUNTS", format!("{AZURE_ACCOUNT}:{AZURE_KEY}"))
         .current_dir(state.path())
@@ -76,7 +75,7 @@ fn start(program: &str, arguments: impl Fn(SocketAddr, &Path) -> Vec<String>) ->
     let server = Server { address, child, _state: state };
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "{} does not start", program.display());
+        assert!(begun.elapsed() < PATIENCE, "{program:?} does not start");
         std::thread::sleep(Duration::from_millis(50));
     }
     server

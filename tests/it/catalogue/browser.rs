@@ -1,39 +1,12 @@
 //! The pages in a real browser: `browser.test.mjs` says what has to hold; here are the servers, and what it needs to run.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
 use super::site;
 use crate::support::http::Base;
 use crate::support::nginx::Nginx;
 use crate::support::preview::Preview;
-
-/// Where the packages of `package.json` are installed.
-fn modules() -> &'static Path {
-    static MODULES: OnceLock<PathBuf> = OnceLock::new();
-    MODULES.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/catalogue/package.json");
-        let wanted = std::fs::read(&manifest).unwrap();
-        let installed = directory.join("installed.json");
-        // Test processes run side by side: the first installs, and the others wait for it.
-        std::fs::create_dir_all(&directory).unwrap();
-        let lock = File::create(directory.join("lock")).unwrap();
-        lock.lock().unwrap();
-        if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
-            std::fs::copy(&manifest, directory.join("package.json")).unwrap();
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent"]);
-            let status = npm.current_dir(&directory).status();
-            let status = status.expect("this test needs npm: scripts/test installs it");
-            assert!(status.success(), "npm install: {status}");
-            std::fs::write(&installed, &wanted).unwrap();
-        }
-        directory
-    })
-}
+use crate::support::tools::{self, node};
 
 /// The browser of this machine. Without one the test fails: nothing else shows that the pages work.
 fn chromium() -> PathBuf {
@@ -46,11 +19,11 @@ fn chromium() -> PathBuf {
 
 fn run(base: &Base) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/catalogue/browser.test.mjs");
-    let mut node = Command::new("node");
+    let mut node = node();
     node.arg("--test").arg("--test-reporter=spec").arg(script);
     node.env("OCISITE_URL", format!("http://{}/", base.address));
-    node.env("OCISITE_MODULES", modules()).env("OCISITE_BROWSER", chromium());
-    let output = node.output().expect("this test needs node: scripts/test installs it");
+    node.env("OCISITE_MODULES", tools::path("node")).env("OCISITE_BROWSER", chromium());
+    let output = node.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
 }

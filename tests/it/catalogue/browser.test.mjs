@@ -1,7 +1,7 @@
 // The catalogue in a real browser. browser.rs starts a server and says where it is:
 //
 //     OCISITE_URL      the site that tests/it/catalogue/site.rs makes
-//     OCISITE_MODULES  where the packages of package.json are installed
+//     OCISITE_MODULES  where the packages of tests/tools/package.json are installed
 //     OCISITE_BROWSER  the program
 //     OCISITE_SHOTS    a directory for screenshots; none are taken without it
 

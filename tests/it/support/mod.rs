@@ -15,5 +15,6 @@ pub mod site;
 pub mod soak;
 pub mod strace;
 pub mod text;
+pub mod tools;
 pub mod users;
 pub mod web_server;
