@@ -14,4 +14,5 @@ mod preview_attacks;
 mod registry;
 mod round_trip;
 mod seed;
+mod suite;
 mod walk;

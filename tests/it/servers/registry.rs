@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::checks::{assert_error, assert_served};
+use super::suite::{Checks, checks_of, run};
 use crate::support::fixtures::{self, PRESETS, Site};
 use crate::support::http::Base;
 use crate::support::preview::Preview;
@@ -130,7 +131,7 @@ const MANIFESTS: [(&str, &str, &str); 5] = [
     ("attested", "1.0", OCI_INDEX),
 ];
 
-pub fn the_api_says_that_it_is_here(base: &Base) {
+fn the_api_says_that_it_is_here(base: &Base) {
     for path in ["/v2", "/v2/"] {
         let response = base.get(path);
         assert_eq!(response.status, 200, "{path}");
@@ -140,7 +141,7 @@ pub fn the_api_says_that_it_is_here(base: &Base) {
     }
 }
 
-pub fn manifests_have_their_media_types_by_tag_and_by_digest(base: &Base) {
+fn manifests_have_their_media_types_by_tag_and_by_digest(base: &Base) {
     for (name, tag, media_type) in MANIFESTS {
         let by_tag = base.get(&format!("/v2/{name}/manifests/{tag}"));
         assert_served(&by_tag, media_type, MINUTE);
@@ -157,7 +158,7 @@ pub fn manifests_have_their_media_types_by_tag_and_by_digest(base: &Base) {
     }
 }
 
-pub fn blobs_are_the_layouts(base: &Base) {
+fn blobs_are_the_layouts(base: &Base) {
     let manifest = base.get("/v2/app/manifests/1.0").json();
     let layers = manifest["layers"].as_array().unwrap();
     for descriptor in layers.iter().chain([&manifest["config"]]) {
@@ -169,7 +170,7 @@ pub fn blobs_are_the_layouts(base: &Base) {
     }
 }
 
-pub fn head_says_what_get_says(base: &Base) {
+fn head_says_what_get_says(base: &Base) {
     let digest = digest_of_tag(base, "app", "1.0");
     let config = base.get("/v2/app/manifests/1.0").json()["config"]["digest"].as_str().unwrap().to_string();
     for path in [
@@ -188,7 +189,7 @@ pub fn head_says_what_get_says(base: &Base) {
     }
 }
 
-pub fn tags_are_listed(base: &Base) {
+fn tags_are_listed(base: &Base) {
     let tags = |query: &str| {
         let response = base.get(&format!("/v2/app/tags/list{query}"));
         assert_served(&response, "application/json", MINUTE);
@@ -201,7 +202,7 @@ pub fn tags_are_listed(base: &Base) {
     assert_eq!(tags("?n=100&last=1.1")["tags"], json!([]));
 }
 
-pub fn what_is_no_tag_after_last_harms_nothing(base: &Base) {
+fn what_is_no_tag_after_last_harms_nothing(base: &Base) {
     for last in ["../../x", "..%2f..%2fx", "../list", "%2e%2e/list", "-", "", ".", "..", "1.0/../1.0", "a%00"] {
         eprintln!("{last}");
         let response = base.get(&format!("/v2/app/tags/list?last={last}"));
@@ -212,7 +213,7 @@ pub fn what_is_no_tag_after_last_harms_nothing(base: &Base) {
     }
 }
 
-pub fn referrers_are_listed_and_none_are_an_empty_list(base: &Base) {
+fn referrers_are_listed_and_none_are_an_empty_list(base: &Base) {
     let none = format!("/v2/app/referrers/sha256:{}", "0".repeat(64));
     let response = base.get(&none);
     assert_served(&response, OCI_INDEX, MINUTE);
@@ -235,7 +236,7 @@ pub fn referrers_are_listed_and_none_are_an_empty_list(base: &Base) {
     }
 }
 
-pub fn errors_are_of_the_specifications_form(base: &Base) {
+fn errors_are_of_the_specifications_form(base: &Base) {
     let digest = format!("sha256:{}", "0".repeat(64));
     for (path, code) in [
         ("/v2/app/manifests/none".to_string(), "MANIFEST_UNKNOWN"),
@@ -254,7 +255,7 @@ pub fn errors_are_of_the_specifications_form(base: &Base) {
     assert_error(&base.request("PUT", "/v2/app/manifests/1.0", &[("Content-Length", "0")]), 405, "UNSUPPORTED");
 }
 
-pub fn names_for_look_ups_are_not_reachable(base: &Base) {
+fn names_for_look_ups_are_not_reachable(base: &Base) {
     for path in [
         "/v2/_ping.json",
         "/v2/_no-referrers.json",
@@ -270,7 +271,7 @@ pub fn names_for_look_ups_are_not_reachable(base: &Base) {
     }
 }
 
-pub fn a_publish_is_seen_at_once(base: &Base) {
+fn a_publish_is_seen_at_once(base: &Base) {
     assert_eq!(base.get("/v2/new/manifests/1.0").status, 404);
     let image = format!("example.com/new={}", fixtures::layouts().join("zstd").display());
     let mut publish = std::process::Command::new(fixtures::PROGRAM);
@@ -302,36 +303,28 @@ fn the_readme_has_the_table() {
     }
 }
 
+/// All checks, in this order on one site.
+const CHECKS: Checks = checks_of!(
+    the_api_says_that_it_is_here,
+    manifests_have_their_media_types_by_tag_and_by_digest,
+    blobs_are_the_layouts,
+    head_says_what_get_says,
+    tags_are_listed,
+    what_is_no_tag_after_last_harms_nothing,
+    referrers_are_listed_and_none_are_an_empty_list,
+    errors_are_of_the_specifications_form,
+    names_for_look_ups_are_not_reachable,
+    a_publish_is_seen_at_once,
+);
+
 macro_rules! of_all_servers {
     ($($server:ident: $start:expr;)*) => {
         $(
-            mod $server {
-                use super::*;
-
-                of_all_servers!(@checks $start, [
-                    the_api_says_that_it_is_here,
-                    manifests_have_their_media_types_by_tag_and_by_digest,
-                    blobs_are_the_layouts,
-                    head_says_what_get_says,
-                    tags_are_listed,
-                    what_is_no_tag_after_last_harms_nothing,
-                    referrers_are_listed_and_none_are_an_empty_list,
-                    errors_are_of_the_specifications_form,
-                    names_for_look_ups_are_not_reachable,
-                    a_publish_is_seen_at_once,
-                ]);
-            }
-        )*
-    };
-    (@checks $start:expr, [$($check:ident),* $(,)?]) => {
-        $(
             #[test]
-            fn $check() {
+            fn $server() {
                 for preset in PRESETS {
                     let site = Site::of_fixtures(&["--registry", "--preset", preset]);
-                    let server = $start(&site);
-                    eprintln!("preset {preset}");
-                    super::$check(&server);
+                    run(&format!("preset {preset}"), CHECKS, &$start(&site));
                 }
             }
         )*
