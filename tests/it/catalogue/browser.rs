@@ -31,11 +31,11 @@ fn run(base: &Base) {
 #[test]
 fn pages_work_in_a_browser_from_the_preview() {
     let demo = site::team();
-    run(&Preview::start(&demo.site()));
+    run(&Preview::start(&demo.site));
 }
 
 #[test]
 fn pages_work_in_a_browser_from_nginx() {
     let demo = site::team();
-    run(&Nginx::start(&demo.site(), &[]));
+    run(&Nginx::start(&demo.site, &[]));
 }

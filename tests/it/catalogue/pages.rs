@@ -112,7 +112,7 @@ fn commands_for_registry_clients_are_there_when_the_site_has_the_registry_view()
     // When the registry view comes later, pages of images that are not published again get the commands, too.
     site::small_image(&demo, "other", "1.0", "2024-01-01T00:00:00Z");
     let other = demo.path("layouts/other");
-    publish(&demo.site(), &["--registry", &format!("example.com/other={}", text(&other))]);
+    publish(&demo.site, &["--registry", &format!("example.com/other={}", text(&other))]);
     for command in
         ["docker pull example.com/team/app:1.0", "podman pull", "skopeo copy docker://example.com/team/app:1.0 oci:app"]
     {
@@ -135,7 +135,7 @@ fn the_documents_of_layers_say_which_images_have_them() {
     assert_eq!(owners("first"), [json!(["example.com/first"]), json!(["example.com/first"])]);
     // When that is published.
     site::small_image(&demo, "second", "1.0", "2024-01-01T00:00:00Z");
-    publish(&demo.site(), &[&format!("example.com/second={}", text(&demo.path("layouts/second")))]);
+    publish(&demo.site, &[&format!("example.com/second={}", text(&demo.path("layouts/second")))]);
     // Then both have the one layer, and each has its own. The pages ask for this when they are opened.
     let both = json!(["example.com/first", "example.com/second"]);
     assert_eq!(owners("first"), [both.clone(), json!(["example.com/first"])]);
@@ -162,7 +162,7 @@ fn hostile_text_stays_text() {
 #[test]
 fn everything_that_real_tools_write_has_a_page() {
     let demo = Demo::new();
-    publish(&demo.site(), &["--host", "example.com", text(&layouts())]);
+    publish(&demo.site, &["--host", "example.com", text(&layouts())]);
     // An artifact under its subject, by `subject` and by fallback tag; attestations that BuildKit marks in the index.
     assert!(demo.page("artifact").contains("<h3>Referrers</h3>"));
     assert!(demo.page("attested").contains("attestation-manifest"));

@@ -1,12 +1,13 @@
 //! Sites to look at: images with all that a page can show, and images that wish it harm.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{CONFIG, INDEX, LAYER, Layout, MANIFEST};
 use crate::support::program::{publish, text};
+use crate::support::scene::Scene;
 
 const PREFIX: &str = "org.opencontainers.image.";
 
@@ -20,9 +21,15 @@ pub const HOSTILE: [&str; 6] = [
     "]]>--><style>*{display:none}</style>",
 ];
 
-/// A directory with layouts and a site.
-pub struct Demo {
-    directory: TempDir,
+/// A scene with a folder `layouts`, which is published as a whole.
+pub struct Demo(Scene);
+
+impl Deref for Demo {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.0
+    }
 }
 
 /// One image, to be written as a layout.
@@ -37,17 +44,9 @@ pub struct Image<'a> {
 
 impl Demo {
     pub fn new() -> Demo {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("layouts")).unwrap();
-        Demo { directory }
-    }
-
-    pub fn site(&self) -> PathBuf {
-        self.directory.path().join("site")
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        let scene = Scene::new();
+        std::fs::create_dir(scene.path("layouts")).unwrap();
+        Demo(scene)
     }
 
     pub fn layout(&self, name: &str) -> Layout {
@@ -57,16 +56,16 @@ impl Demo {
     /// Publishes the folder of layouts.
     pub fn publish(&self, args: &[&str]) -> String {
         let layouts = self.path("layouts");
-        publish(&self.site(), &[&["--host", "example.com", text(&layouts)], args].concat())
+        publish(&self.site, &[&["--host", "example.com", text(&layouts)], args].concat())
     }
 
     pub fn read(&self, path: &str) -> String {
-        let file = self.site().join(path);
+        let file = self.site.join(path);
         std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
 
     pub fn has(&self, path: &str) -> bool {
-        self.site().join(path).exists()
+        self.site.join(path).exists()
     }
 
     pub fn page(&self, image: &str) -> String {

@@ -14,9 +14,9 @@ fn demo() -> Demo {
 fn the_templates_that_are_written_out_make_the_built_in_pages() {
     let demo = demo();
     demo.publish(&[]);
-    let built_in = catalogue_of(&demo.site());
+    let built_in = catalogue_of(&demo.site);
     demo.publish(&["--template-dir", text(&demo.path("templates"))]);
-    assert_eq!(catalogue_of(&demo.site()), built_in);
+    assert_eq!(catalogue_of(&demo.site), built_in);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_template_with_an_error_is_named_and_nothing_is_written() {
     ] {
         std::fs::write(&image, broken).unwrap();
         let templates = demo.path("templates");
-        refused(&demo.site(), &["--host", "example.com", "--template-dir", text(&templates), text(&layouts)], &words);
+        refused(&demo.site, &["--host", "example.com", "--template-dir", text(&templates), text(&layouts)], &words);
     }
 }
 
@@ -55,7 +55,7 @@ fn nothing_is_overwritten_by_templates_that_are_written_out() {
     fails(
         ocisite()
             .args(["publish", "--site"])
-            .arg(demo.site())
+            .arg(&demo.site)
             .arg("--template-dir")
             .arg(demo.path("layouts"))
             .args(["--host", "example.com"])

@@ -24,17 +24,17 @@ fn publish_ref(demo: &Demo, image: &str, version: &str, created: &str) -> BTreeS
     let _ = std::fs::remove_dir_all(demo.path("layouts").join(image));
     small_image(demo, image, version, created);
     let layout = demo.path("layouts").join(image);
-    changes(demo, || drop(publish(&demo.site(), &[&format!("example.com/{image}={}", text(&layout))])))
+    changes(demo, || drop(publish(&demo.site, &[&format!("example.com/{image}={}", text(&layout))])))
 }
 
 /// The files that a command writes or removes, relative to the site, without blobs.
 fn changes(demo: &Demo, command: impl FnOnce()) -> BTreeSet<String> {
-    let before = traces(&demo.site());
+    let before = traces(&demo.site);
     command();
-    let after = traces(&demo.site());
+    let after = traces(&demo.site);
     let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
-    let relative = changed.map(|path| path.strip_prefix(demo.site()).unwrap().to_str().unwrap().to_string());
+    let relative = changed.map(|path| path.strip_prefix(&demo.site).unwrap().to_str().unwrap().to_string());
     relative.filter(|path| !path.starts_with(".ocisite/") && !path.starts_with("oci-cas/")).collect()
 }
 
@@ -63,10 +63,10 @@ fn a_publish_and_a_removal_write_no_document_of_other_images() {
     let mut layout = demo.layout("new");
     layout.add("1.0", image(&layout, &Image { layers: &[("base", 300), ("rare", 200)], ..alone }));
     let input = format!("example.com/new={}", text(&demo.path("layouts/new")));
-    let published = changes(&demo, || drop(publish(&demo.site(), &[&input])));
+    let published = changes(&demo, || drop(publish(&demo.site, &[&input])));
     // Then only its own documents are written, and the same when it is removed.
     assert_eq!(images(&published), ["new"].into(), "{published:?}");
-    let remove = || drop(ocisite().args(["remove", text(&demo.site()), "example.com/new"]).assert().success());
+    let remove = || drop(ocisite().args(["remove", text(&demo.site), "example.com/new"]).assert().success());
     let removed = changes(&demo, remove);
     assert_eq!(images(&removed), ["new"].into(), "{removed:?}");
 }
@@ -116,9 +116,9 @@ fn the_catalogue_is_the_same_in_whatever_order_images_were_published() {
             let layout = layouts.path("layouts").join(names[position]);
             let template = ["--index-template", "https://{host}/oci-index/{+path}/index.json"];
             let image = format!("example.com/{}={}", names[position], text(&layout));
-            publish(&demo.site(), &[&template[..], &[&image]].concat());
+            publish(&demo.site, &[&template[..], &[&image]].concat());
         }
-        catalogues.push(catalogue_of(&demo.site()));
+        catalogues.push(catalogue_of(&demo.site));
     }
     assert!(catalogues[0].len() > 8);
     assert_eq!(catalogues[0], catalogues[1]);
@@ -129,17 +129,17 @@ fn the_catalogue_is_the_same_in_whatever_order_images_were_published() {
 fn a_publish_makes_pages_that_an_interrupted_one_left_out() {
     let demo = two_images();
     demo.publish(&[]);
-    let whole = catalogue_of(&demo.site());
+    let whole = catalogue_of(&demo.site);
     // Given a site whose catalogue was never finished: the list is written last.
     for file in
         ["catalogue.json", "catalogue/images/example.com/team/tool.html", "catalogue/images/example.com/team/tool.json"]
     {
-        std::fs::remove_file(demo.site().join(file)).unwrap();
+        std::fs::remove_file(demo.site.join(file)).unwrap();
     }
     // When another image is published.
-    publish(&demo.site(), &[&format!("example.com/app={}", text(&demo.path("layouts/app")))]);
+    publish(&demo.site, &[&format!("example.com/app={}", text(&demo.path("layouts/app")))]);
     // Then everything is there again.
-    assert_eq!(catalogue_of(&demo.site()), whole);
+    assert_eq!(catalogue_of(&demo.site), whole);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_row_that_somebody_damaged_is_made_again_from_the_document() {
     let whole = demo.list();
     let mut list = whole.clone();
     list["images"][1].as_object_mut().unwrap().remove("page").unwrap();
-    std::fs::write(demo.site().join("catalogue.json"), list.to_string()).unwrap();
+    std::fs::write(demo.site.join("catalogue.json"), list.to_string()).unwrap();
     // When the row of another image changes.
     publish_ref(&demo, "app", "2.0", "2024-02-01T00:00:00Z");
     // Then both are right.

@@ -2,31 +2,29 @@
 
 use std::path::Path;
 
-use tempfile::TempDir;
-
 use crate::support::layout::Layout;
-use crate::support::program::{fails, ocisite, refused, text};
+use crate::support::program::{fails, ocisite, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, refs};
 
 /// Runs `publish --config` in a directory with a right layout `layout` and this `ocisite.toml`; it has to be refused.
 fn refuse_config(config: &str, words: &[&str]) {
-    let directory = TempDir::new().unwrap();
-    Layout::of_image(directory.path().join("layout"), "x");
-    std::fs::write(directory.path().join("ocisite.toml"), config).unwrap();
-    let before = Snapshot::of(directory.path());
+    let scene = Scene::of_image("x");
+    std::fs::write(scene.path("ocisite.toml"), config).unwrap();
+    let before = Snapshot::of(scene.directory.path());
     // Found by itself, or named from elsewhere: the same message.
-    fails(ocisite().current_dir(directory.path()).arg("publish"), words);
-    fails(ocisite().arg("publish").arg("--config").arg(directory.path().join("ocisite.toml")), words);
-    before.assert_unchanged(directory.path());
+    fails(scene.ocisite().arg("publish"), words);
+    fails(ocisite().arg("publish").arg("--config").arg(scene.path("ocisite.toml")), words);
+    before.assert_unchanged(scene.directory.path());
 }
 
 #[test]
 fn no_input_at_all() {
-    let directory = TempDir::new().unwrap();
-    let site = directory.path().join("site");
-    fails(ocisite().current_dir(&directory).arg("publish").arg("--site").arg(&site), &["nothing to publish", "--host"]);
-    fails(ocisite().current_dir(&directory).arg("publish"), &["no site", "--site DIR"]);
-    assert_eq!(Snapshot::of(directory.path()).0.len(), 1);
+    let scene = Scene::new();
+    let before = Snapshot::of(scene.directory.path());
+    fails(&mut scene.publish(), &["nothing to publish", "--host"]);
+    fails(scene.ocisite().arg("publish"), &["no site", "--site DIR"]);
+    before.assert_unchanged(scene.directory.path());
 }
 
 #[test]
@@ -36,21 +34,20 @@ fn no_site() {
 
 #[test]
 fn a_folder_without_a_host_or_without_layouts() {
-    let directory = TempDir::new().unwrap();
-    let (site, folder) = (directory.path().join("site"), directory.path().join("layouts"));
+    let scene = Scene::new();
+    let folder = scene.path("layouts");
     Layout::of_image(folder.join("app"), "x");
-    refused(&site, &[text(&folder)], &["layouts have no host", "--host example.com"]);
+    scene.refused(&[text(&folder)], &["layouts have no host", "--host example.com"]);
     let host = ["--host", "example.com"];
-    refused(
-        &site,
+    scene.refused(
         &[host[0], host[1], text(&folder.join("app"))],
         &["layouts/app is itself a layout", "example.com/app="],
     );
-    refused(&site, &[host[0], host[1], text(&folder.join("app/blobs"))], &["no layout below", "layouts/app/blobs"]);
-    refused(&site, &[host[0], host[1], text(&folder.join("absent"))], &["layouts/absent", "NAME[#REF]=LAYOUT[:REF]"]);
-    refused(&site, &["example.com/app"], &["\"example.com/app\"", "NAME[#REF]=LAYOUT[:REF]"]);
-    refused(&site, &["example.com/app#1.0"], &["\"example.com/app#1.0\"", "NAME[#REF]=LAYOUT[:REF]"]);
-    refused(&site, &["example.com/app="], &["\"example.com/app=\" gives no layout"]);
+    scene.refused(&[host[0], host[1], text(&folder.join("app/blobs"))], &["no layout below", "layouts/app/blobs"]);
+    scene.refused(&[host[0], host[1], text(&folder.join("absent"))], &["layouts/absent", "NAME[#REF]=LAYOUT[:REF]"]);
+    scene.refused(&["example.com/app"], &["\"example.com/app\"", "NAME[#REF]=LAYOUT[:REF]"]);
+    scene.refused(&["example.com/app#1.0"], &["\"example.com/app#1.0\"", "NAME[#REF]=LAYOUT[:REF]"]);
+    scene.refused(&["example.com/app="], &["\"example.com/app=\" gives no layout"]);
 }
 
 #[test]
@@ -91,20 +88,20 @@ fn a_configuration_that_is_no_toml_or_has_a_wrong_value() {
 
 #[test]
 fn a_configuration_that_cannot_be_read() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     let config = |path: &Path, words: &[&str]| {
         fails(ocisite().args(["publish", "--config", text(path)]), words);
     };
-    config(&directory.path().join("absent.toml"), &["absent.toml", "No such file"]);
-    config(directory.path(), &[text(directory.path()), "directory"]);
-    std::fs::write(directory.path().join("bytes.toml"), b"site = '\xff'").unwrap();
-    config(&directory.path().join("bytes.toml"), &["bytes.toml", "UTF-8"]);
+    config(&scene.path("absent.toml"), &["absent.toml", "No such file"]);
+    config(scene.directory.path(), &[text(scene.directory.path()), "directory"]);
+    std::fs::write(scene.path("bytes.toml"), b"site = '\xff'").unwrap();
+    config(&scene.path("bytes.toml"), &["bytes.toml", "UTF-8"]);
 }
 
 #[test]
 fn a_configuration_says_what_the_command_line_can_say() {
-    let directory = TempDir::new().unwrap();
-    let path = |name: &str| directory.path().join(name);
+    let scene = Scene::new();
+    let path = |name: &str| scene.path(name);
     Layout::of_image(path("one"), "one");
     Layout::of_image(path("layouts/team/two"), "two");
     let config = "
@@ -128,6 +125,6 @@ fn a_configuration_says_what_the_command_line_can_say() {
     assert!(path("cdn").read_dir().unwrap().count() > 4);
 
     // The command line has the last word.
-    ocisite().current_dir(directory.path()).args(["publish", "--site", "other"]).assert().success();
+    scene.ocisite().args(["publish", "--site", "other"]).assert().success();
     assert_eq!(refs(&path("other"), "one"), ["latest"]);
 }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use oci_discovery::digest::{Algorithm, Digest};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{CONFIG, INDEX, LAYER, Layout, MANIFEST};
-use crate::support::program::{publish, refused, text};
+use crate::support::program::{refused, text};
+use crate::support::scene::Scene;
 
 /// Publishes `layout`, which has to be refused, both to a new site and to one that has an image of that name already.
 fn refuse(layout: &Path, words: &[&str]) {
@@ -17,22 +17,20 @@ fn refuse(layout: &Path, words: &[&str]) {
 }
 
 fn refuse_with(layout: &Path, options: &[&str], words: &[&str]) {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::of_image("was there before");
     let input = format!("example.com/app={}", layout.display());
     let args: Vec<&str> = options.iter().copied().chain([input.as_str()]).collect();
-    refused(&directory.path().join("new/site"), &args, words);
-    assert!(!directory.path().join("new").exists(), "the site's parent was left behind");
+    refused(&scene.path("new/site"), &args, words);
+    assert!(!scene.path("new").exists(), "the site's parent was left behind");
 
-    let site = directory.path().join("site");
-    let good = Layout::of_image(directory.path().join("good"), "was there before");
-    publish(&site, &[&format!("example.com/app={}", good.arg())]);
-    refused(&site, &args, words);
+    scene.publish().arg("example.com/app=layout").assert().success();
+    refused(&scene.site, &args, words);
 }
 
 #[test]
 fn what_is_no_layout() {
-    let directory = TempDir::new().unwrap();
-    let path = |name: &str| directory.path().join(name);
+    let scene = Scene::new();
+    let path = |name: &str| scene.path(name);
     refuse(&path("absent"), &["absent", "No such file"]);
     std::fs::create_dir(path("empty")).unwrap();
     refuse(&path("empty"), &["empty is not an OCI image layout", "expected a file oci-layout"]);
@@ -47,8 +45,8 @@ fn what_is_no_layout() {
 
 #[test]
 fn a_docker_archive_gets_the_command_that_makes_a_layout_of_it() {
-    let directory = TempDir::new().unwrap();
-    let archive = directory.path().join("saved.tar");
+    let scene = Scene::new();
+    let archive = scene.path("saved.tar");
     let mut builder = tar::Builder::new(std::fs::File::create(&archive).unwrap());
     let mut header = tar::Header::new_gnu();
     header.set_size(2);
@@ -59,14 +57,14 @@ fn a_docker_archive_gets_the_command_that_makes_a_layout_of_it() {
 
 #[test]
 fn a_compressed_archive_gets_the_command_that_unpacks_it() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for (name, magic, command) in [
         ("l.tar.gz", &b"\x1f\x8b\x08\0rest"[..], "gzip -d"),
         ("l.tar.zst", b"\x28\xb5\x2f\xfdrest", "zstd -d"),
         ("l.tar.xz", b"\xfd7zXZ\0rest", "xz -d"),
         ("l.tar.bz2", b"BZh91AYrest", "bzip2 -d"),
     ] {
-        let archive = directory.path().join(name);
+        let archive = scene.path(name);
         std::fs::write(&archive, magic).unwrap();
         refuse(&archive, &[name, "expected an uncompressed tar archive", &format!("{command} {}", text(&archive))]);
     }
@@ -93,9 +91,8 @@ fn a_compressed_archive_that_is_called_tar_gets_a_command_that_unpacks_it() {
 
 #[test]
 fn a_damaged_archive() {
-    let directory = TempDir::new().unwrap();
+    let Scene { directory, mut layout, .. } = Scene::new();
     let archive = directory.path().join("cut.tar");
-    let mut layout = Layout::new(directory.path().join("layout"));
     let image = layout.image(&"a long layer ".repeat(10_000));
     layout.add("1.0", image);
     layout.archive(&archive);
@@ -109,8 +106,7 @@ fn a_damaged_archive() {
 
 #[test]
 fn a_layout_version_from_the_future() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let Scene { directory: _directory, layout, .. } = Scene::of_image("x");
     for (header, found) in [
         (r#"{"imageLayoutVersion":"2.0.0"}"#, "\"2.0.0\""),
         (r#"{"imageLayoutVersion":2}"#, "imageLayoutVersion 2"),
@@ -129,8 +125,7 @@ fn a_layout_version_from_the_future() {
 
 #[test]
 fn an_index_json_that_is_none() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let Scene { directory: _directory, layout, .. } = Scene::of_image("x");
     let refuse_index = |bytes: &[u8], words: &[&str]| {
         layout.write("index.json", bytes);
         refuse(&layout.path, &[&["layout/index.json"], words].concat());
@@ -155,16 +150,14 @@ fn an_index_json_that_is_none() {
 
 #[test]
 fn an_index_json_that_is_endless() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let Scene { directory: _directory, layout, .. } = Scene::of_image("x");
     std::fs::File::create(layout.path.join("index.json")).unwrap().set_len(1 << 40).unwrap();
     refuse(&layout.path, &["layout/index.json", "larger than 67108864 bytes"]);
 }
 
 #[test]
 fn an_entry_without_digest_or_size_or_with_wrong_ones() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, layout, .. } = Scene::new();
     let good = layout.image("x");
     let digest = good["digest"].as_str().unwrap();
     let refuse_entry = |key: &str, value: Option<Value>, words: &[&str]| {
@@ -188,8 +181,7 @@ fn an_entry_without_digest_or_size_or_with_wrong_ones() {
 
 #[test]
 fn an_entry_with_a_digest_that_cannot_be_a_file_name() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, layout, .. } = Scene::new();
     let good = layout.image("x");
     let encoded = good["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     for (digest, reason) in [
@@ -210,9 +202,9 @@ fn an_entry_with_a_digest_that_cannot_be_a_file_name() {
 
 #[test]
 fn the_same_faults_inside_a_manifest() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     let refuse_manifest = |manifest: Value, words: &[&str]| {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let manifest = layout.document(MANIFEST, &manifest);
         let name = layout.blob_name(&manifest);
         layout.add("1.0", manifest);
@@ -229,9 +221,9 @@ fn the_same_faults_inside_a_manifest() {
 
 #[test]
 fn a_manifest_that_is_not_json_or_too_deep() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for (bytes, word) in [("nonsense".to_string(), "not valid JSON"), ("[".repeat(200_000), "recursion limit")] {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let manifest = layout.blob(MANIFEST, bytes);
         let name = layout.blob_name(&manifest);
         layout.add("1.0", manifest);
@@ -241,8 +233,7 @@ fn a_manifest_that_is_not_json_or_too_deep() {
 
 #[test]
 fn a_giant_manifest() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, mut layout, .. } = Scene::new();
     let padding = "x".repeat(4 << 20);
     let manifest = layout.document(MANIFEST, &json!({"schemaVersion": 2, "layers": [], "padding": padding}));
     let name = layout.blob_name(&manifest);
@@ -253,8 +244,7 @@ fn a_giant_manifest() {
 
 #[test]
 fn indexes_nested_without_end() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, mut layout, .. } = Scene::new();
     let mut inner = layout.image("x");
     for _ in 0..100 {
         inner = layout.index_of(&[inner]);
@@ -265,9 +255,9 @@ fn indexes_nested_without_end() {
 
 #[test]
 fn a_blob_of_another_size() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for media_type in [LAYER, MANIFEST] {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let child = layout.blob(media_type, "{\"content\": true}");
         std::fs::write(layout.blob_file(&child), "short").unwrap();
         let name = layout.blob_name(&child);
@@ -279,9 +269,9 @@ fn a_blob_of_another_size() {
 
 #[test]
 fn a_blob_of_another_digest() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for media_type in [LAYER, MANIFEST, CONFIG] {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let child = layout.blob(media_type, "{\"content\": true}");
         std::fs::write(layout.blob_file(&child), "{\"content\": tru3}").unwrap();
         let name = layout.blob_name(&child);
@@ -297,8 +287,7 @@ fn a_blob_of_another_digest() {
 
 #[test]
 fn one_blob_described_with_two_sizes() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, mut layout, .. } = Scene::new();
     let layer = layout.blob(LAYER, "twelve bytes");
     let mut wrong = layer.clone();
     wrong["size"] = json!(13);
@@ -309,8 +298,7 @@ fn one_blob_described_with_two_sizes() {
 
 #[test]
 fn a_missing_blob_names_who_refers_to_it() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory: _directory, mut layout, .. } = Scene::new();
     let layer = layout.blob(LAYER, "will be gone");
     std::fs::remove_file(layout.blob_file(&layer)).unwrap();
     let manifest = layout.document(MANIFEST, &json!({"layers": [layer]}));
@@ -325,10 +313,10 @@ fn a_missing_blob_names_who_refers_to_it() {
 
 #[test]
 fn a_blob_that_is_no_regular_file() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for media_type in [LAYER, MANIFEST] {
         let fresh = || {
-            let mut layout = Layout::new(directory.path().join("layout"));
+            let mut layout = Layout::new(scene.path("layout"));
             let child = layout.blob(media_type, "{}");
             let file = layout.blob_file(&child);
             std::fs::remove_file(&file).unwrap();
@@ -354,18 +342,17 @@ fn a_blob_that_is_no_regular_file() {
         refuse(&layout.path, &[&name, "symbolic link"]);
         std::fs::remove_file(&file).unwrap();
 
-        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("s")).unwrap();
-        symlink(directory.path().join("s"), &file).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(scene.path("s")).unwrap();
+        symlink(scene.path("s"), &file).unwrap();
         refuse(&layout.path, &[&name, "is a socket"]);
-        std::fs::remove_file(directory.path().join("s")).unwrap();
+        std::fs::remove_file(scene.path("s")).unwrap();
         std::fs::remove_dir_all(&layout.path).unwrap();
     }
 }
 
 #[test]
 fn the_same_ref_twice_with_different_content() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::of_image(directory.path().join("layout"), "one");
+    let Scene { directory, mut layout, site } = Scene::of_image("one");
     let other = layout.image("two");
     let digest = other["digest"].as_str().unwrap().to_string();
     layout.add("1.0", other);
@@ -375,13 +362,12 @@ fn the_same_ref_twice_with_different_content() {
     let first = Layout::of_image(directory.path().join("first"), "one");
     let second = Layout::of_image(directory.path().join("second"), "two");
     let inputs = [&first, &second].map(|layout| format!("example.com/app={}", layout.arg()));
-    let site = directory.path().join("site");
     refused(&site, &[&inputs[0], &inputs[1]], &["example.com/app#1.0", first.arg(), second.arg()]);
 }
 
 #[test]
 fn a_ref_for_some_platforms_and_for_every_platform() {
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     // Given images for two platforms, and an artifact, which is for every platform.
     let entries = |layout: &Layout| {
         let image =
@@ -391,7 +377,7 @@ fn a_ref_for_some_platforms_and_for_every_platform() {
         [image("amd64"), image("arm64"), artifact]
     };
     for order in [[0, 1, 2], [2, 0, 1], [0, 2, 1]] {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let entries = entries(&layout);
         // When they have one ref, in whatever order, then they are refused.
         order.iter().for_each(|position| layout.add("1.0", entries[*position].clone()));
@@ -402,8 +388,7 @@ fn a_ref_for_some_platforms_and_for_every_platform() {
 
 #[test]
 fn a_ref_that_the_layout_does_not_have() {
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::of_image(directory.path().join("layout"), "one");
+    let Scene { directory: _directory, mut layout, .. } = Scene::of_image("one");
     let other = layout.image("two");
     layout.add("2.0", other);
     refuse(&layout.path.with_file_name("layout:3.0"), &["layout", "\"3.0\"", "1.0, 2.0"]);
@@ -411,20 +396,20 @@ fn a_ref_that_the_layout_does_not_have() {
 
 #[test]
 fn one_broken_layout_below_a_folder_stops_all() {
-    let directory = TempDir::new().unwrap();
-    let folder = directory.path().join("layouts");
+    let scene = Scene::new();
+    let folder = scene.path("layouts");
     Layout::of_image(folder.join("a"), "one");
     let broken = Layout::of_image(folder.join("b"), "two");
     broken.write("index.json", "nonsense");
-    refused(&directory.path().join("site"), &["--host", "example.com", text(&folder)], &["layouts/b/index.json"]);
+    refused(&scene.path("site"), &["--host", "example.com", text(&folder)], &["layouts/b/index.json"]);
 }
 
 #[test]
 fn an_index_nested_as_a_layer_is_described_in_both_ways() {
     // Whatever order the two descriptors are met in, what the index holds has to be published, or be missing aloud.
-    let directory = TempDir::new().unwrap();
+    let scene = Scene::new();
     for both_ways in [[LAYER, INDEX], [INDEX, LAYER]] {
-        let mut layout = Layout::new(directory.path().join("layout"));
+        let mut layout = Layout::new(scene.path("layout"));
         let hidden = layout.blob(LAYER, "only the inner index refers to this");
         let inner = layout.index_of(std::slice::from_ref(&hidden));
         let described = both_ways.map(|media_type| {
@@ -442,8 +427,7 @@ fn an_index_nested_as_a_layer_is_described_in_both_ways() {
 /// What was a file when the layout was opened need not be one when it is read.
 #[test]
 fn a_fifo_in_place_of_an_archive_that_was_opened_is_refused_without_waiting() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "content");
+    let Scene { directory, layout, .. } = Scene::of_image("content");
     let (archive, layer) = (directory.path().join("layout.tar"), Digest::of(Algorithm::Sha256, b"content"));
     layout.archive(&archive);
     let opened = ocisite::layout::Layout::open(&archive).unwrap();

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::support::layout::{INDEX, Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{PROGRAM, fails, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole, json};
 
 const GIB: u64 = 1024 * MIB;
@@ -52,15 +53,15 @@ fn refuse(directory: &Path, archive: &Path, words: &[&str]) {
 
 #[test]
 fn an_extension_header_of_gigabytes_in_an_archive_is_refused_before_it_is_read() {
-    let directory = TempDir::new().unwrap();
-    let archive = directory.path().join("archive.tar");
+    let scene = Scene::new();
+    let archive = scene.path("archive.tar");
     for kind in [b'L', b'K', b'x', b'g'] {
         // Given a few bytes on disk that announce three gibibytes.
         sparse_archive(&archive, &[header(EntryType::new(kind), "long", 3 * GIB).as_bytes()]);
         // When it is published, then the message says where, what, how much and how much there may be.
         let words =
             ["archive.tar", "byte 0", "\"long\"", &(3 * GIB).to_string(), &MIB.to_string(), "make the archive again"];
-        refuse(directory.path(), &archive, &words);
+        refuse(scene.directory.path(), &archive, &words);
     }
 }
 
@@ -68,15 +69,15 @@ fn an_extension_header_of_gigabytes_in_an_archive_is_refused_before_it_is_read()
 fn an_extension_header_is_found_wherever_a_reader_of_pax_records_finds_it() {
     // Given a member of no bytes by its pax record, and of a gibibyte by its header: readers that disagree on which counts
     // find different headers behind it.
-    let directory = TempDir::new().unwrap();
-    let archive = directory.path().join("archive.tar");
+    let scene = Scene::new();
+    let archive = scene.path("archive.tar");
     let mut record = b"10 size=0\n".to_vec();
     let pax = header(EntryType::XHeader, "pax", record.len() as u64);
     record.resize(512, 0);
     let member = header(EntryType::Regular, "member", GIB);
     let long = header(EntryType::GNULongName, "hidden", 3 * GIB);
     sparse_archive(&archive, &[pax.as_bytes(), &record, member.as_bytes(), long.as_bytes()]);
-    refuse(directory.path(), &archive, &["byte 1536", "\"hidden\""]);
+    refuse(scene.directory.path(), &archive, &["byte 1536", "\"hidden\""]);
 }
 
 /// Publishes an image of so many refs with the registry view, within a limit. Gives how many refs its index has.
@@ -94,8 +95,8 @@ fn publish_refs(layout: &Layout, refs: usize, bytes: u64) {
 #[test]
 fn a_great_many_refs_of_one_manifest_are_published_in_little_memory() {
     // Given refs that all lead to one manifest.
-    let (directory, refs) = (TempDir::new().unwrap(), 2_000);
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let (scene, refs) = (Scene::new(), 2_000);
+    let mut layout = Layout::new(scene.path("layout"));
     let image = layout.image("content");
     (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number:06}"), image.clone()));
     // Then two kibibytes are enough for each.
@@ -105,8 +106,8 @@ fn a_great_many_refs_of_one_manifest_are_published_in_little_memory() {
 #[test]
 fn refs_of_the_same_platforms_are_published_in_little_memory() {
     // Given refs that all lead to the same two manifests, so that one index stands for each of them.
-    let (directory, refs) = (TempDir::new().unwrap(), 2_000);
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let (scene, refs) = (Scene::new(), 2_000);
+    let mut layout = Layout::new(scene.path("layout"));
     for architecture in ["amd64", "arm64"] {
         let platform = json!({"os": "linux", "architecture": architecture, "os.version": "9".repeat(400)});
         let mut image = layout.image_with(architecture, platform.clone());
@@ -132,12 +133,11 @@ fn openings(args: &[&str], blob: &Value) -> usize {
 fn a_manifest_is_read_no_more_often_for_a_great_many_refs() {
     let count = |refs: usize| {
         // Given refs that all lead to one manifest.
-        let directory = TempDir::new().unwrap();
+        let Scene { directory, site, .. } = Scene::new();
         let mut layout = Layout::new(directory.path().join("layout"));
         let image = layout.image("content");
         (0..refs).for_each(|number| layout.add_unwritten(&format!("v{number}"), image.clone()));
         layout.write_index();
-        let site = directory.path().join("site");
         let app = format!("example.com/app={}", layout.arg());
         let published =
             openings(&["publish", "--registry", "--no-catalogue", "--jobs", "1", "--site", text(&site), &app], &image);
@@ -154,8 +154,7 @@ fn a_manifest_is_read_no_more_often_for_a_great_many_refs() {
 #[test]
 fn a_referrer_that_a_fallback_tag_lists_a_great_many_times_is_kept_once() {
     // Given an index under a fallback tag that lists one signature ten thousand times, with three mebibytes of annotations.
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::of_image(directory.path().join("layout"), "content");
+    let Scene { directory: _directory, mut layout, site } = Scene::of_image("content");
     let image = layout.image("content");
     let config = layout.blob("application/vnd.oci.empty.v1+json", "{}");
     let signature = layout.document(
@@ -168,7 +167,6 @@ fn a_referrer_that_a_fallback_tag_lists_a_great_many_times_is_kept_once() {
     let list = layout.index_of(&vec![signature.clone(); 10_000]);
     layout.add(&image["digest"].as_str().unwrap().replace(':', "-"), list);
     // When it is published with 64 MiB of memory.
-    let site = directory.path().join("site");
     let app = format!("example.com/app={}", layout.arg());
     let mut command = ocisite_within(64 * MIB);
     command.args(["publish", "--registry", "--no-catalogue", "--jobs", "2", "--site", text(&site), &app]);
@@ -182,7 +180,7 @@ fn a_referrer_that_a_fallback_tag_lists_a_great_many_times_is_kept_once() {
 #[test]
 fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
     // Given an index of three mebibytes that holds a great many small objects, or a descriptor with a great many properties.
-    let directory = TempDir::new().unwrap();
+    let Scene { directory, site, .. } = Scene::new();
     let objects = r#"{"":0},"#.repeat(500_000);
     let properties: String = (0..300_000).map(|number| format!("\"{number}\":0,")).collect();
     let documents = [
@@ -195,15 +193,13 @@ fn a_document_that_would_take_many_times_its_size_in_memory_is_refused() {
         let index = layout.blob(INDEX, document);
         layout.add("1.0", index.clone());
         // Then a publish with 64 MiB says which document is wrong, and why.
-        let site = directory.path().join("site");
         fails(&mut publish(&site, layout.arg()), &[&layout.blob_name(&index), "too many values"]);
     }
 }
 
 #[test]
 fn a_note_of_gigabytes_in_private_state_is_not_read() {
-    let directory = TempDir::new().unwrap();
-    let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
+    let Scene { directory: _directory, site, layout } = Scene::of_image("content");
     let publish = || publish(&site, layout.arg()).assert().success();
     publish();
     let note = site.join(".ocisite/unfinished.json");
@@ -218,8 +214,7 @@ fn a_note_of_gigabytes_in_private_state_is_not_read() {
 #[test]
 fn an_index_of_the_site_with_a_great_many_values_is_refused() {
     // Given a site whose index has a property of three mebibytes beside its entries, which would take a hundred times that.
-    let directory = TempDir::new().unwrap();
-    let (site, layout) = (directory.path().join("site"), Layout::of_image(directory.path().join("layout"), "content"));
+    let Scene { directory: _directory, site, layout } = Scene::of_image("content");
     let publish = || publish(&site, layout.arg());
     publish().assert().success();
     let index = site.join("oci-index/app");

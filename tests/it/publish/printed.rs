@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{Layout, MANIFEST};
 use crate::support::preview::Preview;
 use crate::support::program::{fails, ocisite, text};
+use crate::support::scene::Scene;
 use crate::support::site::Snapshot;
 use crate::support::text::{HOSTILE, assert_text};
 
@@ -38,10 +38,10 @@ fn run(args: &[&str]) -> Output {
 #[test]
 fn what_a_layout_says_is_printed_as_text() {
     // Given: a layout that says hostile things, in a directory with a hostile name.
-    let directory = TempDir::new().unwrap();
-    let folder = directory.path().join(HOSTILE);
+    let scene = Scene::new();
+    let folder = scene.path(HOSTILE);
     let layout = hostile_layout(&folder);
-    let site = directory.path().join("site\u{1b}[31m");
+    let site = scene.path("site\u{1b}[31m");
     let input = format!("example.com/app={}", layout.arg());
     // When: each command prints what it found there.
     let publish = ["publish", "--site", text(&site), &input, "-v"];
@@ -50,7 +50,7 @@ fn what_a_layout_says_is_printed_as_text() {
         &publish,
         &["list", text(&site)],
         &["verify", text(&site), "--deep"],
-        &["copy", text(&site), text(&directory.path().join("copy\u{202e}")), "-v"],
+        &["copy", text(&site), text(&scene.path("copy\u{202e}")), "-v"],
         &["gc", text(&site), "--dry-run"],
     ] {
         let output = run(args);
@@ -63,9 +63,8 @@ fn what_a_layout_says_is_printed_as_text() {
 
 #[test]
 fn what_goes_wrong_is_told_as_text() {
-    let directory = TempDir::new().unwrap();
+    let Scene { directory, site, .. } = Scene::new();
     let layout = hostile_layout(&directory.path().join("layout"));
-    let site = directory.path().join("site");
     run(&["publish", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
     let before = Snapshot::public(&site);
     // Given: errors that name refs, paths, and what a file says.
@@ -91,9 +90,8 @@ fn what_goes_wrong_is_told_as_text() {
 
 #[test]
 fn json_has_the_same_values_in_printable_characters() {
-    let directory = TempDir::new().unwrap();
+    let Scene { directory, site, .. } = Scene::new();
     let layout = hostile_layout(&directory.path().join("layout"));
-    let site = directory.path().join("site");
     run(&["publish", "--site", text(&site), &format!("example.com/app={}", layout.arg()), "--json"]);
     let listed: Value = serde_json::from_slice(&run(&["list", text(&site), "--json"]).stdout).unwrap();
     let refs: Vec<&Value> = listed[0]["entries"].as_array().unwrap().iter().map(|entry| &entry["ref"]).collect();
@@ -102,9 +100,7 @@ fn json_has_the_same_values_in_printable_characters() {
 
 #[test]
 fn a_configuration_of_a_server_has_only_text_in_it() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let site = directory.path().join("site");
+    let Scene { directory: _directory, layout, site } = Scene::of_image("x");
     run(&["publish", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
     for server in ["nginx", "apache", "caddy", "lighttpd"] {
         let root = "/srv/\u{202e}site";
@@ -142,11 +138,9 @@ const RUNS: &str = "1;touch$IFS./x;";
 #[test]
 fn a_command_of_the_greeting_is_one_command() {
     // Given: a site with a ref that a shell would run.
-    let directory = TempDir::new().unwrap();
-    let mut layout = Layout::new(directory.path().join("layout"));
+    let Scene { directory, mut layout, site } = Scene::new();
     let image = layout.image("x");
     layout.add(RUNS, image);
-    let site = directory.path().join("site");
     run(&["publish", "--site", text(&site), &format!("example.com/app={}", layout.arg())]);
     // When: the command in the greeting is pasted.
     let preview = Preview::start(&site);
@@ -161,8 +155,7 @@ fn a_command_of_the_greeting_is_one_command() {
 
 #[test]
 fn the_next_command_is_one_command_wherever_the_site_is() {
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
+    let Scene { directory, layout, .. } = Scene::of_image("x");
     let input = format!("example.com/app={}", layout.arg());
     let next = |output: Output| {
         let printed = String::from_utf8(output.stdout).unwrap();
@@ -180,9 +173,8 @@ fn the_next_command_is_one_command_wherever_the_site_is() {
 
 #[test]
 fn a_command_in_a_message_is_one_command() {
-    let directory = TempDir::new().unwrap();
+    let Scene { directory, site, .. } = Scene::new();
     let layout = Layout::of_image(directory.path().join("a;touch$IFS'x'"), "x");
-    let site = directory.path().join("site");
     let folder = ["--host", "example.com", layout.arg()];
     let message = fails(ocisite().args(["publish", "--site", text(&site)]).args(folder), &["is itself a layout"]);
     let argument = message.split('`').nth(1).unwrap();

@@ -1,34 +1,26 @@
 //! The private state of a site (`.ocisite`): its owner's alone, whatever the umask, and no other user's is used.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-use tempfile::TempDir;
 
 use crate::support::layout::Layout;
 use crate::support::program::{PROGRAM, fails, ocisite, publish, text};
+use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, assert_whole};
-use crate::support::users::{NOBODY, SOMEONE, as_user, give, has_users, public_directory};
+use crate::support::users::{NOBODY, SOMEONE, as_user, give, has_users};
 
-struct Scene {
-    directory: TempDir,
-    site: PathBuf,
-}
-
+/// A scene that other users may enter, with two layouts.
 fn scene() -> Scene {
-    let directory = public_directory();
+    let scene = Scene::public();
     for name in ["app", "more"] {
-        Layout::of_image(directory.path().join(name), name);
+        Layout::of_image(scene.path(name), name);
     }
-    let site = directory.path().join("site");
-    Scene { site, directory }
+    scene
 }
 
-impl Scene {
-    fn input(&self, name: &str) -> String {
-        format!("example.com/{name}={}", text(&self.directory.path().join(name)))
-    }
+fn input(scene: &Scene, name: &str) -> String {
+    format!("example.com/{name}={}", text(&scene.path(name)))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -44,14 +36,14 @@ fn assert_private(site: &Path) {
 fn modes_are_the_same_under_every_umask() {
     let mut sites = Vec::new();
     for umask in ["000", "022", "077"] {
-        let Scene { directory, site } = scene();
+        let scene = scene();
         let script = format!("umask {umask}; exec \"$@\"");
-        let input = format!("example.com/app={}", text(&directory.path().join("app")));
+        let input = input(&scene, "app");
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh", PROGRAM, "publish", "--quiet", "--site"]).arg(&site).arg(input);
+        command.args(["-c", &script, "sh", PROGRAM, "publish", "--quiet", "--site"]).arg(&scene.site).arg(input);
         assert!(command.status().unwrap().success());
-        assert_private(&site);
-        sites.push(Snapshot::of(&site));
+        assert_private(&scene.site);
+        sites.push(Snapshot::of(&scene.site));
     }
     sites[0].assert_same(&sites[1]);
     sites[0].assert_same(&sites[2]);
@@ -60,11 +52,11 @@ fn modes_are_the_same_under_every_umask() {
 #[test]
 fn wider_state_is_narrowed_by_the_next_command_that_writes() {
     let scene = scene();
-    let other = scene.directory.path().join("other");
-    publish(&other, &[&scene.input("app")]);
+    let other = scene.path("other");
+    publish(&other, &[&input(&scene, "app")]);
     let site = text(&scene.site);
-    let more = scene.input("more");
-    publish(&scene.site, &[&scene.input("app")]);
+    let more = input(&scene, "more");
+    publish(&scene.site, &[&input(&scene, "app")]);
     let commands: [&[&str]; 4] = [
         &["publish", "--site", site, &more],
         &["copy", text(&other), site],
@@ -92,7 +84,7 @@ fn another_user_cannot_hold_the_lock() {
         return;
     }
     let scene = scene();
-    publish(&scene.site, &[&scene.input("app")]);
+    publish(&scene.site, &[&input(&scene, "app")]);
     let script = "exec 9<site/.ocisite/lock && flock --nonblock 9";
     let mut command = Command::new("setpriv");
     let user = NOBODY.to_string();
@@ -110,11 +102,11 @@ fn the_state_of_another_user_is_refused_by_name() {
     // Given a site whose state, or a part of it, belongs to somebody else.
     for foreign in [".ocisite", ".ocisite/tmp", ".ocisite/lock"] {
         let scene = scene();
-        publish(&scene.site, &[&scene.input("app")]);
+        publish(&scene.site, &[&input(&scene, "app")]);
         give(&scene.site, NOBODY);
         chown(scene.site.join(foreign), Some(SOMEONE), Some(SOMEONE)).unwrap();
         let before = Snapshot::of(&scene.site);
-        let more = scene.input("more");
+        let more = input(&scene, "more");
         let commands: [&[&str]; 3] =
             [&["publish", "--site", "site", &more], &["gc", "site"], &["remove", "site", "example.com/app"]];
         for command in commands {
@@ -169,13 +161,13 @@ fn what_stands_in_place_of_a_file_of_the_state_is_refused_by_name() {
     for (name, kinds) in [("lock", &all[..]), ("reserve", &all), ("unfinished.json", &all[..3])] {
         for kind in kinds.iter().filter(|kind| **kind != Planted::Foreign || has_users()) {
             let scene = scene();
-            publish(&scene.site, &[&scene.input("app")]);
-            let victim = scene.directory.path().join("victim");
+            publish(&scene.site, &[&input(&scene, "app")]);
+            let victim = scene.path("victim");
             std::fs::write(&victim, "precious").unwrap();
             kind.put(&scene.site.join(".ocisite").join(name), &victim);
             let before = Snapshot::of(&scene.site);
             let site = text(&scene.site);
-            let more = scene.input("more");
+            let more = input(&scene, "more");
             let commands: [&[&str]; 2] = [&["publish", "--site", site, &more], &["remove", site, "example.com/app"]];
             for command in commands {
                 let named = format!("{site}/.ocisite/{name} {}", kind.words());
@@ -193,11 +185,11 @@ fn a_temporary_file_of_another_user_stays() {
         return;
     }
     let scene = scene();
-    publish(&scene.site, &[&scene.input("app")]);
+    publish(&scene.site, &[&input(&scene, "app")]);
     let [own, foreign] = [".tmpAAAAAA", ".tmpBBBBBB"].map(|name| scene.site.join(".ocisite/tmp").join(name));
     std::fs::write(&own, "").unwrap();
     Planted::Foreign.put(&foreign, Path::new(""));
-    publish(&scene.site, &[&scene.input("more")]);
+    publish(&scene.site, &[&input(&scene, "more")]);
     assert_eq!(std::fs::read_to_string(foreign).unwrap(), "foreign");
     assert!(!own.exists());
 }
@@ -210,7 +202,7 @@ fn the_owner_goes_on_with_what_root_left() {
     }
     let scene = scene();
     let publish = |name: &str| {
-        let input = scene.input(name);
+        let input = input(&scene, name);
         as_user(&scene.directory, NOBODY).args(["publish", "--site", "site", &input]).assert().success();
     };
     publish("app");
@@ -230,7 +222,7 @@ fn root_uses_the_state_of_the_site_s_owner_who_can_go_on() {
     for has_state in [true, false] {
         let scene = scene();
         let publish = |program: &mut assert_cmd::Command, name: &str| {
-            let input = scene.input(name);
+            let input = input(&scene, name);
             program.current_dir(&scene.directory).args(["publish", "--site", "site", &input]).assert().success();
         };
         publish(&mut as_user(&scene.directory, NOBODY), "app");
@@ -253,12 +245,12 @@ fn commands_that_read_do_not_need_the_state() {
         return;
     }
     let scene = scene();
-    publish(&scene.site, &["--registry", "--catalogue", &scene.input("app")]);
+    publish(&scene.site, &["--registry", "--catalogue", &input(&scene, "app")]);
     assert_private(&scene.site);
     let args: [&[&str]; 4] = [
         &["verify", "site", "--deep", "--strict"],
         &["list", "site"],
-        &["publish", "--dry-run", "--site", "site", &scene.input("more")],
+        &["publish", "--dry-run", "--site", "site", &input(&scene, "more")],
         &["server-config", "headers", "--site", "site", "--format", "json"],
     ];
     for args in args {

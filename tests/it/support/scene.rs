@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::layout::Layout;
 use super::program::{fails, ocisite};
 use super::site::Snapshot;
+use super::users::public_directory;
 
 /// Commands are run in the directory, so that `example.com/app=layout` is an input and `site` is the site.
 pub struct Scene {
@@ -29,8 +30,17 @@ impl Scene {
         Scene::of(|path| Layout::of_image(path, content))
     }
 
+    /// The directory is every user's, with a copy of the program in it for [`users::as_user`](super::users::as_user). The layout
+    /// has no entries.
+    pub fn public() -> Scene {
+        Scene::within(public_directory(), Layout::new)
+    }
+
     fn of(layout: impl FnOnce(PathBuf) -> Layout) -> Scene {
-        let directory = tempfile::tempdir().unwrap();
+        Scene::within(tempfile::tempdir().unwrap(), layout)
+    }
+
+    fn within(directory: TempDir, layout: impl FnOnce(PathBuf) -> Layout) -> Scene {
         let layout = layout(directory.path().join("layout"));
         Scene { site: directory.path().join("site"), layout, directory }
     }
