@@ -201,8 +201,9 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
 
 /// The canonical bytes of a document: keys sorted, no white space, no trailing newline, no `<`.
 ///
-/// Keys are sorted in the bytes. A tree of values would sort the keys, too, but takes many times the memory, and
-/// documents can have tens of megabytes.
+/// Keys are sorted in the bytes: a tree of values takes many times their memory, and documents can have tens of
+/// megabytes. The order of a type's fields cannot give the order of keys: serde writes the tag of an enum first and
+/// flattened maps as a block, and some types are compared field by field.
 ///
 /// ```
 /// use oci_discovery::json::canonical;
@@ -217,11 +218,11 @@ pub fn canonical(document: &impl Serialize) -> Vec<u8> {
     let bytes = RefCell::new(Vec::new());
     let sorting = SortKeys { bytes: &bytes, members: vec![], objects: vec![] };
     let mut serializer = serde_json::Serializer::with_formatter(Shared(&bytes), sorting);
-    // Writing to memory cannot fail, and all that is written here has strings for keys.
+    // Writing to memory cannot fail, and all documents have strings as keys.
     match document.serialize(&mut serializer) {
         Ok(()) => {
             let mut bytes = bytes.into_inner();
-            // Thousands of documents may be kept until they are written.
+            // Plans hold thousands of documents until they are written.
             bytes.shrink_to_fit();
             bytes
         }
@@ -242,7 +243,7 @@ impl Write for Shared<'_> {
     }
 }
 
-/// Puts the members of each object into the order of their keys, when the object ends.
+/// Sorts the members of each object by key, when the object ends. Sorted members, as most are, stay where they are.
 struct SortKeys<'a> {
     bytes: &'a RefCell<Vec<u8>>,
     /// The members of the open objects.
@@ -288,29 +289,15 @@ fn key(json: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Writes a piece of a string, in which quotes, backslashes and control characters are escaped already.
-fn write_without_markup<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
-    for (position, text) in fragment.split('<').enumerate() {
-        if position > 0 {
-            writer.write_all(br"\u003c")?;
-        }
-        writer.write_all(text.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Keeps the order of keys.
-struct KeepKeys;
-
-impl Formatter for KeepKeys {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        write_without_markup(writer, fragment)
-    }
-}
-
 impl Formatter for SortKeys<'_> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        write_without_markup(writer, fragment)
+        for (position, text) in fragment.split('<').enumerate() {
+            if position > 0 {
+                writer.write_all(br"\u003c")?;
+            }
+            writer.write_all(text.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -338,28 +325,23 @@ impl Formatter for SortKeys<'_> {
     }
 
     fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        let begun = self.objects.pop().unwrap_or_default();
-        self.sort(self.members.get(begun..).unwrap_or_default());
-        self.members.truncate(begun);
+        let first = self.objects.pop().unwrap_or_default();
+        self.sort(self.members.get(first..).unwrap_or_default());
+        self.members.truncate(first);
         CompactFormatter.end_object(writer)
     }
 }
 
-/// The canonical text of a value whose keys are sorted, as those of [`Value`] are.
+/// [`canonical`] as text.
 ///
 /// ```
 /// let value = oci_discovery::json::parse(br#"{ "b": 1, "a": 2 }"#)?;
 /// assert_eq!(oci_discovery::json::canonical_text(&value), r#"{"a":2,"b":1}"#);
 /// # Ok::<(), oci_discovery::json::JsonError>(())
 /// ```
-pub fn canonical_text(value: &impl Serialize) -> String {
-    let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, KeepKeys);
-    // Keys are strings and writing to memory cannot fail, so every value has a text.
-    match value.serialize(&mut serializer) {
-        Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
-        Err(_) => String::new(),
-    }
+pub fn canonical_text(document: &impl Serialize) -> String {
+    // JSON is UTF-8.
+    String::from_utf8(canonical(document)).unwrap_or_default()
 }
 
 /// The name of a value's JSON type, for messages.
