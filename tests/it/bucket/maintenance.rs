@@ -22,6 +22,30 @@ fn one_image(directory: &TempDir, content: &str) -> String {
     format!("example.com/{content}={}", layout.arg())
 }
 
+/// A bucket behind a proxy, and a layout to publish under any name.
+struct Proxied {
+    s3fs: S3Fs,
+    proxy: Proxy,
+    endpoint: Endpoint,
+    directory: TempDir,
+    layout: Layout,
+}
+
+impl Proxied {
+    fn new() -> Proxied {
+        let s3fs = S3Fs::start();
+        let proxy = Proxy::to(s3fs.address());
+        let endpoint = s3fs.endpoint().at(proxy.address);
+        let directory = TempDir::new().unwrap();
+        let layout = Layout::of_image(directory.path().join("layout"), "x");
+        Proxied { s3fs, proxy, endpoint, directory, layout }
+    }
+
+    fn input(&self, name: &str) -> String {
+        format!("example.com/{name}={}", self.layout.arg())
+    }
+}
+
 fn verify(endpoint: &Endpoint, site: &str) -> Run {
     endpoint.run(&["verify", site, "--deep", "--strict"])
 }
@@ -91,13 +115,9 @@ fn gc_gives_up_uploads_that_a_killed_publish_left() {
 #[test]
 fn a_publish_sends_again_what_a_gc_took_before_its_index_was_written() {
     // Given blobs in a bucket that nothing leads to any more,
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = |name: &str| format!("example.com/{name}={}", layout.arg());
-    endpoint.publish(&[&input("kept"), &input("removed")]);
+    let proxied = Proxied::new();
+    let Proxied { s3fs, proxy, endpoint, .. } = &proxied;
+    endpoint.publish(&[&proxied.input("kept"), &proxied.input("removed")]);
     endpoint.run(&["remove", "--json", "s3://site", "example.com/kept", "example.com/removed"]).success();
 
     // when a publish finds them there, and a gc runs just before it writes its index,
@@ -110,23 +130,19 @@ fn a_publish_sends_again_what_a_gc_took_before_its_index_was_written() {
         }
         None
     });
-    let summary = endpoint.publish(&["--registry", &input("again")]);
+    let summary = endpoint.publish(&["--registry", &proxied.input("again")]);
 
     // then the publish has seen it, and sent them once more.
     assert_eq!((&summary["blobsPresent"]["objects"], &summary["blobsWritten"]["objects"]), (&0.into(), &4.into()));
-    assert_eq!(verify(&endpoint, "s3://site").code, Some(0));
+    assert_eq!(verify(endpoint, "s3://site").code, Some(0));
     assert_eq!(endpoint.assert_whole(), 4);
 }
 
 #[test]
 fn a_gc_that_was_killed_is_told_of_and_one_that_was_interrupted_has_ended() {
-    let s3fs = S3Fs::start();
-    let proxy = Proxy::to(s3fs.address());
-    let endpoint = s3fs.endpoint().at(proxy.address);
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "x");
-    let input = |name: &str| format!("example.com/{name}={}", layout.arg());
-    endpoint.publish(&[&input("kept"), &one_image(&directory, "removed")]);
+    let proxied = Proxied::new();
+    let Proxied { proxy, endpoint, directory, .. } = &proxied;
+    endpoint.publish(&[&proxied.input("kept"), &one_image(directory, "removed")]);
     endpoint.run(&["remove", "--json", "s3://site", "example.com/removed"]).success();
     for signal in [Signal::INT, Signal::KILL] {
         // Given a gc that gets a signal before it has removed anything,
@@ -147,7 +163,7 @@ fn a_gc_that_was_killed_is_told_of_and_one_that_was_interrupted_has_ended() {
         // when somebody publishes what is there already under another name, then it is done at once after an interruption,
         // and after a kill a warning says what can have happened.
         let name = if signal == Signal::INT { "one" } else { "two" };
-        let summary = endpoint.publish(&["--wait", "1", &input(name)]);
+        let summary = endpoint.publish(&["--wait", "1", &proxied.input(name)]);
         let warnings = summary["warnings"].as_array().unwrap();
         assert_eq!(warnings.len(), usize::from(signal == Signal::KILL), "{warnings:?}");
         assert_eq!(endpoint.assert_whole(), 4);
