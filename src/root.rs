@@ -1,12 +1,12 @@
 //! A directory that no access leaves.
 //!
-//! A site, a layout that is pulled into and private state lie where other programs and users may write, too. A path that is
-//! checked and then opened can lead elsewhere by then: one symbolic link in place of one of its directories is enough. So a
-//! [`Root`] is an open directory, and every operation names its object relative to it: the kernel resolves the name beneath
-//! the directory and follows no link (`openat2`, Linux 5.6). Where the kernel or a sandbox lacks that call, the name is walked
-//! one component at a time with `O_NOFOLLOW`.
+//! Other programs and users may write to a site, a pulled layout or private state. A path that is checked and then
+//! opened may lead elsewhere by then: one symbolic link in place of one of its directories is enough. Therefore a
+//! [`Root`] is an open directory, and every operation names its object relative to it: the kernel resolves the name
+//! beneath the directory and follows no link (`openat2`, Linux 5.6). Where the kernel or a sandbox lacks that call,
+//! the name is resolved one component at a time with `O_NOFOLLOW`.
 //!
-//! The path with which a root is opened may be a link: the user chose it.
+//! The path of the root itself may be a link: the user chose it.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -28,57 +28,37 @@ const PRIVATE_DIRECTORY_MODE: Mode = Mode::RWXU;
 /// The mode of files of private state.
 const PRIVATE_FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 
-/// Neither out of the directory nor through a link, of whatever kind.
+/// Neither out of the directory nor through a link of any kind.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-/// Opening a FIFO does not wait for its other end, and a terminal does not become this process's.
+/// Opening a FIFO does not wait for its other end, and a terminal does not become this process's controlling terminal.
 const UNHURRIED: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// How messages call a directory.
+/// The name of a directory in messages.
 pub const DIRECTORY: &str = "a directory";
-/// How messages call a symbolic link.
+/// The name of a symbolic link in messages.
 pub const SYMBOLIC_LINK: &str = "a symbolic link";
 
-/// Why an operation on a file failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system refused.
     #[error("cannot {action} {}{}", .path.display(), advice(.source))]
     Io {
         /// `create`, `write`, `rename`, `read`, …
         action: &'static str,
-        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// Something else stands where a regular file or a directory belongs.
     #[error("{} is {found}: expected {expected}; move it away", .path.display())]
-    InTheWay {
-        /// The obstacle.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-        /// What belongs there.
-        expected: &'static str,
-    },
-    /// Private state of another user.
+    InTheWay { path: PathBuf, found: &'static str, expected: &'static str },
     #[error(
         "{} belongs to user {owner}, so user {user} must not use it as private state; run the command as user {owner}, or \
          move it away if no other ocisite uses it", .path.display()
     )]
-    Foreign {
-        /// The file or directory.
-        path: PathBuf,
-        /// The number of its owner.
-        owner: u32,
-        /// The number of the user who runs this program.
-        user: u32,
-    },
+    Foreign { path: PathBuf, owner: u32, user: u32 },
 }
 
 impl FileError {
-    /// The kind of the system's error, if the system refused.
+    /// The kind of the system's error. None: this program refused.
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             FileError::Io { source, .. } => Some(source.kind()),
@@ -87,7 +67,7 @@ impl FileError {
     }
 }
 
-/// What to do about an error, as the end of a message.
+/// Advice about an error, as the end of a message.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => ": the disk is full; free some space and run the command again",
@@ -98,27 +78,23 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// What is known of a file, a directory or a link without reading it.
+/// The status of a file, a directory or a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Status(fs::Stat);
 
 impl Status {
-    /// What it is.
     pub fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.0.st_mode)
     }
 
-    /// Its permissions.
     pub fn mode(&self) -> u32 {
         self.0.st_mode & 0o7777
     }
 
-    /// Its size in bytes.
     pub fn size(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or_default()
     }
 
-    /// When it was last written.
     pub fn modified(&self) -> SystemTime {
         let seconds = Duration::from_secs(self.0.st_mtime.unsigned_abs());
         let whole = match self.0.st_mtime {
@@ -130,7 +106,7 @@ impl Status {
     }
 }
 
-/// How messages call a kind of file.
+/// The name of a file type in messages.
 fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
@@ -143,28 +119,28 @@ fn kind_name(kind: FileType) -> &'static str {
     }
 }
 
-/// What became of an attempt to take a file: the lock of an open file keeps other programs away, also those of another container,
-/// and ends with the open file.
+/// The outcome of an attempt to lock a file. The lock belongs to the open file, excludes other programs, also those of
+/// other containers, and ends when the file is closed.
 #[derive(Debug)]
 pub enum Taken {
-    /// It is this program's until it is closed.
+    /// The file is locked until it is closed.
     File(File),
-    /// Another program has it.
+    /// Another program has locked it.
     Busy,
-    /// It, or the directory, was renamed or removed before it was locked.
+    /// The file or its directory was renamed or removed before it was locked.
     Gone,
 }
 
-/// An open directory. All names are relative to it, have no `.` and no `..`, and follow no link.
+/// An open directory. All names are relative to it, contain no `.` and no `..`, and follow no link.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
-    /// For messages.
+    /// The path, for messages.
     path: PathBuf,
     way: Way,
 }
 
-/// How a name is resolved beneath a directory.
+/// The way in which names are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// By the kernel, with `openat2`.
@@ -174,7 +150,7 @@ enum Way {
 }
 
 impl Way {
-    /// `openat2` is missing in old kernels, and some sandboxes forbid every call that they do not know.
+    /// Old kernels lack `openat2`, and some sandboxes forbid unknown calls.
     fn of(directory: BorrowedFd<'_>) -> Way {
         match fs::openat2(directory, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
             Err(Errno::NOSYS | Errno::PERM) => Way::Walk,
@@ -183,7 +159,7 @@ impl Way {
     }
 }
 
-/// The directory in which a name stands.
+/// The parent directory of a name.
 enum Parent<'a> {
     Root(BorrowedFd<'a>),
     Below(OwnedFd),
@@ -198,7 +174,7 @@ impl AsFd for Parent<'_> {
     }
 }
 
-/// Opening, and what it is made of.
+/// Opening.
 impl Root {
     /// Opens a directory.
     pub fn open(path: &Path) -> Result<Root, FileError> {
@@ -216,8 +192,8 @@ impl Root {
         }
     }
 
-    /// Opens a directory, and makes it and those above it where they are missing. `made` hears of each that was made. A mode is
-    /// set whatever the umask is; without one, the umask decides.
+    /// Opens a directory, and creates it and those above it if they are missing. `made` gets each created directory. A
+    /// given mode is set independently of the umask; without one, the umask decides.
     pub fn create(path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let mut missing = Vec::new();
         let mut at = path;
@@ -232,8 +208,9 @@ impl Root {
         Ok(Root { path: path.into(), ..root })
     }
 
-    /// Makes the last component of `path` in this directory, unless it is one already, and opens it. What was made is what is
-    /// opened: a link that another user puts in its place is refused, so that neither a mode nor a file gets behind it.
+    /// Creates the last component of `path` in this directory, unless it exists, and opens it. The created directory
+    /// itself is opened: a link that another user puts in its place is refused, so that no mode is set and no file is
+    /// written behind it.
     fn create_child(&self, path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let fault = |action| move |error| io_fault(action, path, error);
         let leaf = path.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
@@ -254,34 +231,34 @@ impl Root {
         Ok(root)
     }
 
-    /// The path with which it was opened.
+    /// The path with which the root was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is known of the directory itself.
+    /// The status of the directory itself.
     pub fn own_status(&self) -> Result<Status, FileError> {
         fs::fstat(&self.directory).map(Status).map_err(|error| io_fault("look at", &self.path, error))
     }
 
-    /// The directory itself, opened in a way that lets it be locked.
+    /// The directory itself, opened so that it can be locked.
     pub fn to_lock(&self) -> Result<File, FileError> {
         let opened = self.open_at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         Ok(opened.map_err(|error| io_fault("open", &self.path, error))?.into())
     }
 
-    /// Makes everything on its file system durable.
+    /// Makes all changes on its file system durable.
     pub fn sync(&self) -> Result<(), FileError> {
         fs::syncfs(self.to_lock()?).map_err(|error| io_fault("sync the file system of", &self.path, error))
     }
 
-    /// The one place where a name becomes a descriptor.
+    /// The only place where a name becomes a descriptor.
     fn open_at(&self, name: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self.way {
             _ if name.as_os_str().is_empty() => fs::openat(&self.directory, ".", flags, mode),
             Way::Kernel => match fs::openat2(&self.directory, plain(name)?, flags, mode, BENEATH) {
-                // Moved out of the directory while the kernel resolved the name: it is not beneath any more.
+                // The directory was moved out of the root while the kernel resolved the name.
                 Err(Errno::XDEV) => Err(Errno::NOENT),
                 opened => opened,
             },
@@ -292,7 +269,7 @@ impl Root {
         }
     }
 
-    /// The directory in which a name stands, and the name's last component.
+    /// The parent directory of a name, and the name's last component.
     fn parent<'a>(&self, name: &'a Path) -> Result<(Parent<'_>, &'a OsStr), Errno> {
         let leaf = plain(name)?.file_name().ok_or(Errno::INVAL)?;
         let above = name.parent().unwrap_or(Path::new(""));
@@ -311,7 +288,8 @@ impl Root {
         Ok((parent, leaf))
     }
 
-    /// What stands in the way of a name: something else than a directory above it, or something else than `wanted` at it.
+    /// The obstacle to a name: a file instead of a directory above it, or an object of another type than `wanted` at
+    /// it.
     fn obstacle(&self, name: &Path, wanted: FileType) -> Option<FileError> {
         let prefixes: Vec<&Path> = name.ancestors().filter(|prefix| !prefix.as_os_str().is_empty()).collect();
         for prefix in prefixes.into_iter().rev() {
@@ -328,12 +306,12 @@ impl Root {
         None
     }
 
-    /// What an error means. What stands in the way is named, wherever on the way it stands.
+    /// The error for a failed call, which names the obstacle if there is one.
     fn fault(&self, action: &'static str, name: &Path, wanted: FileType, error: Errno) -> FileError {
         let is_shape = matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::EXIST);
         let obstacle = if is_shape { self.obstacle(name, wanted) } else { None };
         obstacle.unwrap_or_else(|| match error {
-            // A link that has gone since.
+            // A link that was removed since.
             Errno::LOOP => self.link_in_the_way(name),
             _ => self.io_fault(action, name, error),
         })
@@ -344,7 +322,8 @@ impl Root {
         FileError::InTheWay { path: self.path.join(name), found: SYMBOLIC_LINK, expected }
     }
 
-    /// An absent object is None. Below a file nothing is; below a link nothing is looked for.
+    /// Maps errors about a missing object to None. A path below a file is missing, too; a path below a link is an
+    /// error.
     fn present<T>(&self, action: &'static str, name: &Path, result: Result<T, Errno>) -> Result<Option<T>, FileError> {
         match result {
             Ok(found) => Ok(Some(found)),
@@ -363,14 +342,14 @@ impl Root {
 
 /// Reading.
 impl Root {
-    /// What is known of a name, whatever stands there. None: nothing does.
+    /// The status of a name, of any type. None: missing.
     pub fn status(&self, name: impl AsRef<Path>) -> Result<Option<Status>, FileError> {
         let name = name.as_ref();
         let found = self.parent(name).and_then(|(parent, leaf)| fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW));
         Ok(self.present("look at", name, found)?.map(Status))
     }
 
-    /// Whether a name is that of a file or directory that is open.
+    /// Whether a name is that of an open file or directory.
     pub fn is_name_of(&self, name: impl AsRef<Path>, opened: &File) -> Result<bool, FileError> {
         let name = name.as_ref();
         let opened = fs::fstat(opened).map_err(|error| self.io_fault("look at", name, error))?;
@@ -378,10 +357,10 @@ impl Root {
         Ok(found.is_some_and(|found| (found.0.st_dev, found.0.st_ino) == (opened.st_dev, opened.st_ino)))
     }
 
-    /// What is known of a regular file. None: nothing stands there.
+    /// The status of a regular file. None: missing.
     ///
     /// # Errors
-    /// [`FileError::InTheWay`]: something else does.
+    /// [`FileError::InTheWay`]: it has another type.
     pub fn file_status(&self, name: impl AsRef<Path>) -> Result<Option<Status>, FileError> {
         let name = name.as_ref();
         match self.status(name)? {
@@ -395,10 +374,10 @@ impl Root {
         FileError::InTheWay { path, found: kind_name(found), expected: "a regular file, or nothing" }
     }
 
-    /// Opens a directory in this one. None: nothing stands there.
+    /// Opens a directory in this one. None: missing.
     ///
     /// # Errors
-    /// [`FileError::InTheWay`]: something else does.
+    /// [`FileError::InTheWay`]: it has another type.
     pub fn directory(&self, name: impl AsRef<Path>) -> Result<Option<Root>, FileError> {
         let name = name.as_ref();
         match self.open_at(name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
@@ -408,10 +387,10 @@ impl Root {
         }
     }
 
-    /// Opens a regular file to read. None: nothing stands there.
+    /// Opens a regular file to read. None: missing.
     ///
     /// # Errors
-    /// [`FileError::InTheWay`]: something else does.
+    /// [`FileError::InTheWay`]: it has another type.
     pub fn open_file(&self, name: impl AsRef<Path>) -> Result<Option<(File, Metadata)>, FileError> {
         let name = name.as_ref();
         let opened = self.open_at(name, OFlags::RDONLY | UNHURRIED, Mode::empty());
@@ -424,23 +403,24 @@ impl Root {
         }
     }
 
-    /// Opens a regular file to read, through links wherever they lead, as web servers do: for `verify`, which judges sites of any
-    /// origin as a reader meets them.
+    /// Opens a regular file to read, through links to anywhere, as web servers do: for `verify`, which reads sites of
+    /// any program like a web server.
     pub fn open_as_web_servers_do(&self, name: impl AsRef<Path>) -> io::Result<Option<File>> {
         let file = fs::openat(&self.directory, name.as_ref(), OFlags::CLOEXEC | UNHURRIED, Mode::empty())?;
         let file = File::from(file);
         Ok(file.metadata()?.is_file().then_some(file))
     }
 
-    /// Where a link leads.
+    /// The target of a link.
     pub fn link_target(&self, name: impl AsRef<Path>) -> Option<PathBuf> {
         let (parent, leaf) = self.parent(name.as_ref()).ok()?;
         let target = fs::readlinkat(parent, leaf, Vec::new()).ok()?;
         Some(OsStr::from_bytes(target.as_bytes()).into())
     }
 
-    /// Everything at and below a directory, each directory before its contents, links not followed. `enter` says which
-    /// directories are looked into. What vanishes meanwhile is left out; so is a directory that is missing.
+    /// All objects at and below a directory, each directory before its contents, without following links. `enter`
+    /// selects the directories to descend into. Objects that disappear meanwhile are omitted, as is a missing
+    /// directory.
     ///
     /// # Errors
     /// The directory is behind a link.
@@ -459,13 +439,13 @@ impl Root {
         Ok(Walk { root: self, enter, current: None, todo: vec![start.into()] })
     }
 
-    /// The error for something that [`Root::walk`] found and that does not belong there.
+    /// The error for an unexpected object that [`Root::walk`] found.
     pub fn in_the_way(&self, Entry { path, status }: &Entry) -> FileError {
         let (path, found) = (self.path.join(path), kind_name(status.kind()));
         FileError::InTheWay { path, found, expected: "a file or a directory of the site, or nothing" }
     }
 
-    /// The names in the directory itself.
+    /// The names in the root itself.
     pub fn names(&self) -> Result<Vec<OsString>, FileError> {
         let fault = |error| io_fault("list", &self.path, error);
         let names = Dir::new(self.to_lock()?).map_err(fault)?.map(|entry| {
@@ -475,7 +455,7 @@ impl Root {
         names.filter(|name| !matches!(name, Ok(name) if name == "." || name == "..")).collect()
     }
 
-    /// Whether a directory has nothing but such directories in it.
+    /// Whether a directory contains only directories, at any depth.
     pub fn is_hollow(&self, name: impl AsRef<Path>) -> bool {
         let is_directory =
             |entry: Result<Entry, FileError>| entry.is_ok_and(|entry| entry.status.kind() == FileType::Directory);
@@ -485,7 +465,7 @@ impl Root {
 
 /// Changing.
 impl Root {
-    /// Makes a directory and those above it. `made` hears of each that was made. For the mode see [`Root::create`].
+    /// Creates a directory and those above it. `made` gets each created directory. For the mode see [`Root::create`].
     pub fn make_directories(
         &self,
         name: impl AsRef<Path>,
@@ -514,13 +494,13 @@ impl Root {
         Ok(())
     }
 
-    /// Sets the mode of a directory, whatever the umask is.
+    /// Sets the mode of a directory, independently of the umask.
     fn set_mode(&self, name: &Path, mode: Mode) -> Result<(), Errno> {
         let directory = self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         fs::fchmod(directory, mode)
     }
 
-    /// Creates a file that does not exist yet, to write and read. For the mode see [`Root::create`].
+    /// Creates a new file, to write and read. For the mode see [`Root::create`].
     pub fn create_file(&self, name: impl AsRef<Path>, mode: Option<Mode>) -> Result<File, FileError> {
         let name = name.as_ref();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
@@ -532,7 +512,7 @@ impl Root {
         Ok(file.into())
     }
 
-    /// Renames a file into another root, or the same; a file that has the name is replaced.
+    /// Renames a file, also into another root, and replaces an existing file.
     pub fn rename(&self, from: impl AsRef<Path>, into: &Root, to: impl AsRef<Path>) -> Result<(), FileError> {
         let to = to.as_ref();
         let rename = || {
@@ -550,7 +530,7 @@ impl Root {
             fs::linkat(old, old_leaf, new, new_leaf, AtFlags::empty())
         };
         link().map_err(|error| self.fault("link", from, FileType::RegularFile, error))?;
-        // The system gives anything a second name, but for a directory.
+        // The system gives every object but a directory a second name.
         match into.status(to)?.map(|linked| linked.kind()) {
             Some(FileType::RegularFile) => Ok(()),
             found => {
@@ -560,7 +540,7 @@ impl Root {
         }
     }
 
-    /// Gives a file that is open a name: that file and no other, whatever its old names are by now.
+    /// Gives an open file a name: this file, whatever its former names are by now.
     pub fn link_open_file(&self, file: &File, name: impl AsRef<Path>) -> Result<(), FileError> {
         let name = name.as_ref();
         let link = || {
@@ -572,8 +552,8 @@ impl Root {
         self.refuse_other_file("link", name, file)
     }
 
-    /// Renames a file that is open, as [`Root::rename`]: that file and no other. Whoever may write in this directory has to lock
-    /// the file first, so that nothing happens to the name between the check and the rename.
+    /// Renames an open file as [`Root::rename`]. Other writers of this directory must lock the file first, so that the
+    /// name does not change between the check and the rename.
     pub fn rename_open_file(
         &self,
         file: &File,
@@ -585,7 +565,7 @@ impl Root {
         self.rename(from, into, to)
     }
 
-    /// Removes a name of a file that is open. If it is the name of something else by now, that stays.
+    /// Removes a name of an open file. If the name belongs to another file by now, that file stays.
     pub fn remove_open_file(&self, file: &File, name: impl AsRef<Path>) -> Result<(), FileError> {
         match self.is_name_of(name.as_ref(), file)? {
             true => self.remove_file(name).map(drop),
@@ -600,7 +580,7 @@ impl Root {
         }
     }
 
-    /// Removes a file or a link. Whether one was there.
+    /// Removes a file or a link. Returns whether it existed.
     pub fn remove_file(&self, name: impl AsRef<Path>) -> Result<bool, FileError> {
         let name = name.as_ref();
         let removed = self.parent(name).and_then(|(parent, leaf)| fs::unlinkat(parent, leaf, AtFlags::empty()));
@@ -614,7 +594,7 @@ impl Root {
         removed.map_err(|error| self.io_fault("remove the directory", name, error))
     }
 
-    /// Removes a directory that has nothing but such directories in it.
+    /// Removes a directory that contains only directories, at any depth.
     pub fn remove_hollow(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
         let entries = self.walk(name, &|_| true)?.collect::<Result<Vec<_>, _>>()?;
         entries.iter().rev().try_for_each(|entry| self.remove_directory(&entry.path))
@@ -625,13 +605,13 @@ impl Root {
     }
 }
 
-/// Private state: what is its owner's alone.
+/// Private state: only its owner has access.
 impl Root {
-    /// Opens a directory of private state, and makes it where it is missing; `made` hears of that. One that others could enter is
-    /// narrowed.
+    /// Opens a directory of private state, and creates it if it is missing; `made` gets it then. Access of other users
+    /// is removed.
     ///
     /// # Errors
-    /// [`FileError::Foreign`]: it belongs to another user. Root may use that of the user to whom this root belongs.
+    /// [`FileError::Foreign`]: it belongs to another user. Root may use the state of the user who owns this root.
     pub fn private_directory(&self, name: impl AsRef<Path>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let name = name.as_ref();
         let mode = Some(PRIVATE_DIRECTORY_MODE);
@@ -659,7 +639,7 @@ impl Root {
         }
     }
 
-    /// Takes a lock file of private state, which is made where it is missing. One that others could open is narrowed.
+    /// Locks a file of private state, and creates it if it is missing. Access of other users is removed.
     pub fn take_lock_file(&self, name: impl AsRef<Path>) -> Result<Taken, FileError> {
         let name = name.as_ref();
         self.take(name, PRIVATE_FILE_MODE, |file, status, is_new| {
@@ -671,8 +651,8 @@ impl Root {
         })
     }
 
-    /// Takes a file of private state to go on writing it, which is made where it is missing. Its mode is the umask's: it is going
-    /// to be renamed out of the private directory.
+    /// Locks a file of private state to continue writing it, and creates it if it is missing. Its mode follows the
+    /// umask, because it will be renamed out of the private directory.
     ///
     /// # Errors
     /// It has other names: writing would change a file that may be outside.
@@ -681,8 +661,8 @@ impl Root {
         self.take(name, Mode::from_raw_mode(0o666), |_, status, _| self.refuse_second_names(name, status))
     }
 
-    /// Opens a file, or makes it, and locks it. Another program may have renamed or removed it before it was locked: only a file
-    /// that still has its name counts.
+    /// Opens or creates a file, and locks it. Another program may have renamed or removed it before it was locked, so
+    /// the name is checked afterwards.
     fn take(
         &self,
         name: &Path,
@@ -713,7 +693,7 @@ impl Root {
         let file = match opened {
             Ok(file) => file,
             Err(error) => {
-                // Of a file that this user may not open, the owner says more than the system does.
+                // For a file that this user may not open, the owner is more helpful than the system's error.
                 if let Some(status) = self.file_status(name)? {
                     self.refuse_foreign(name, &status)?;
                 }
@@ -728,7 +708,7 @@ impl Root {
         Ok((file.into(), status, is_new))
     }
 
-    /// Refuses a file or directory in this root unless it is this user's, or, for root, of the user to whom this root belongs.
+    /// Refuses a file or directory of another user. Root may use those of the user who owns this root.
     pub fn refuse_foreign(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
         let (owner, user) = (status.0.st_uid, geteuid());
         let is_own = owner == user.as_raw() || (user.is_root() && owner == self.own_status()?.0.st_uid);
@@ -738,8 +718,8 @@ impl Root {
         }
     }
 
-    /// [`Root::refuse_foreign`] for a file that is only read, replaced or removed: root may have used this user's state, and may
-    /// have left it.
+    /// [`Root::refuse_foreign`] for a file that is only read, replaced or removed: root may have used this user's
+    /// state and left the file.
     pub fn refuse_foreign_file(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
         match status.0.st_uid {
             0 => Ok(()),
@@ -747,10 +727,10 @@ impl Root {
         }
     }
 
-    /// A file with several names is not only where it was found.
+    /// Refuses a file with several names: it may also be outside of this root.
     pub fn refuse_second_names(&self, name: impl AsRef<Path>, status: &Status) -> Result<(), FileError> {
         match status.0.st_nlink {
-            // Without a name it has just been removed.
+            // A file without a name has just been removed.
             0 | 1 => Ok(()),
             _ => Err(FileError::InTheWay {
                 path: self.path.join(name),
@@ -760,21 +740,21 @@ impl Root {
         }
     }
 
-    /// Sets the mode through the descriptor, whatever the umask is. What root has just made goes to the user to whom this root
-    /// belongs, who could not use it otherwise.
+    /// Sets the mode through the descriptor, independently of the umask. A file that root creates gets the owner of
+    /// this root, who could not use it otherwise.
     fn make_private(&self, name: &Path, file: &File, mode: Mode, is_new: bool) -> Result<(), FileError> {
         fs::fchmod(file, mode).map_err(|error| self.io_fault("set the mode of", name, error))?;
         let owner = self.own_status()?.0;
         if is_new && geteuid().is_root() && owner.st_uid != 0 {
             let (user, group) = (fs::Uid::from_raw(owner.st_uid), fs::Gid::from_raw(owner.st_gid));
-            // Where it cannot be given away, it is root's.
+            // If the owner cannot be changed, the file stays root's.
             let _ = fs::fchown(file, Some(user), Some(group));
         }
         Ok(())
     }
 }
 
-/// Makes a directory, unless something of that name is there. Whether it was made. Without a mode the umask decides.
+/// Creates a directory, unless the name exists. Returns whether it was created. Without a mode, the umask decides.
 fn make_at(parent: impl AsFd, leaf: &OsStr, mode: Option<Mode>) -> Result<bool, Errno> {
     match fs::mkdirat(parent, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
         Ok(()) => Ok(true),
@@ -787,33 +767,31 @@ fn io_fault(action: &'static str, path: &Path, error: Errno) -> FileError {
     FileError::Io { action, path: path.into(), source: error.into() }
 }
 
-/// Refuses names that could lead out of a directory.
+/// Refuses names that could lead out of the directory.
 fn plain(name: &Path) -> Result<&Path, Errno> {
     let is_plain = name.components().all(|component| matches!(component, Component::Normal(_)));
     if is_plain { Ok(name) } else { Err(Errno::INVAL) }
 }
 
-/// A file, a directory or a link that was found by [`Root::walk`].
+/// A file, a directory or a link that [`Root::walk`] found.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name, relative to the root.
     pub path: PathBuf,
-    /// What is known of it.
     pub status: Status,
 }
 
-/// Goes through a directory, see [`Root::walk`]. At most one directory is open at a time.
+/// Walks a directory, see [`Root::walk`]. At most one directory is open at a time.
 pub struct Walk<'a> {
     root: &'a Root,
     enter: &'a dyn Fn(&Path) -> bool,
     /// The directory that is being read.
     current: Option<(Dir, PathBuf)>,
-    /// The directories that were found and not read yet.
+    /// The directories still to be read.
     todo: Vec<PathBuf>,
 }
 
 impl Walk<'_> {
-    /// Opens a directory. None: it has vanished, or is none any more.
+    /// Opens a directory. None: it is missing by now, or no directory.
     fn open(&mut self, path: PathBuf) -> Option<Result<Entry, FileError>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let opened = self.root.open_at(&path, flags, Mode::empty()).and_then(|directory| {
@@ -830,7 +808,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The next file or link of the directory that is being read; its directories are noted. None: it has no more.
+    /// The next file or link of the current directory; its directories are queued. None: the directory ends.
     fn read(&mut self) -> Option<Result<Entry, FileError>> {
         loop {
             let (directory, at) = self.current.as_mut()?;
@@ -853,7 +831,7 @@ impl Walk<'_> {
             let path = at.join(name);
             let found = match entry.file_type() {
                 FileType::Directory => Ok(None),
-                // Not every file system says what the entries of a directory are.
+                // Some file systems do not give the types of a directory's entries.
                 _ => directory.fd().and_then(|fd| fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)).map(Some),
             };
             match found.map(|found| found.map(Status)) {

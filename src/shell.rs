@@ -1,5 +1,5 @@
-//! Commands that are shown to be pasted into a shell. Names, refs and paths in them come from elsewhere, so each word is quoted
-//! here, wherever a command is shown: on pages, in results and in messages.
+//! Quotes commands for a shell. Names, refs and paths in them are untrusted, so each word of a command is quoted here,
+//! on pages, in results and in messages.
 
 use crate::terminal::is_printable;
 
@@ -8,8 +8,7 @@ pub fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     words.into_iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a POSIX shell reads it back unchanged. What is not plain is put in single quotes, in which nothing has a meaning
-/// but the quote itself. The terminal replaces characters that are not printable: a word that has one is written with escapes
+/// A word that a POSIX shell reads back unchanged. Words with special characters are put in single quotes. The terminal replaces characters that are not printable: a word that has one is written with escapes
 /// (`$'…'` of POSIX.1-2024, section 2.2.4, which bash, zsh and ksh know).
 pub fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
@@ -36,7 +35,7 @@ fn escaped(character: char) -> String {
     }
 }
 
-/// A path as an argument, which no program takes for an option.
+/// A path as an argument, which no program parses as an option.
 pub fn path(path: &str) -> String {
     if path.starts_with('-') { format!("./{path}") } else { path.into() }
 }

@@ -1,11 +1,11 @@
-//! What people read: the one place that writes to standard output and standard error.
+//! The only place that writes to standard output and standard error.
 //!
-//! Refs, platforms, media types, paths and messages of servers come from elsewhere, and a terminal obeys what is in them: an
-//! escape sequence fills the clipboard or clears the screen, and a bidirectional control makes text read as something else.
-//! So everything is written line by line through [`printable`], which replaces such characters visibly, and only this module
-//! ends a line. A caller cannot print anything else, because no other module writes to these streams.
+//! Refs, platforms, media types, paths and messages of servers are untrusted, and a terminal interprets them: an
+//! escape sequence fills the clipboard or clears the screen, and a bidirectional control changes the apparent text.
+//! Therefore everything is written line by line through [`printable`], which replaces such characters visibly, and
+//! only this module ends a line. No other module writes to these streams.
 //!
-//! JSON is for programs. It keeps its values: the same characters are written as escapes of JSON.
+//! JSON is for programs. It keeps its values: the same characters become escapes of JSON.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -17,20 +17,19 @@ use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, Nonchara
 use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::Serialize;
 
-/// The most characters of a message's line. A hostile site can make messages of megabytes.
+/// The most characters of a message's line. A hostile site can cause messages of megabytes.
 const MAX_MESSAGE: usize = 4000;
 
-/// Why a result was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum TerminalError {
-    /// Standard output is full or broken.
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
 }
 
-/// Whether a character shows itself, and nothing else. These do not: control characters but the tab, separators of lines and
-/// paragraphs, format characters (bidirectional controls are among them), whatever Unicode calls ignorable by default (fillers,
-/// joiners, variation selectors, tags), and noncharacters. The blank Braille pattern is the one symbol without ink.
+/// Whether a character is visible and unambiguous. Excluded are control characters but the tab, separators of lines
+/// and paragraphs, format characters (with bidirectional controls), characters that are ignorable by default in
+/// Unicode (fillers, joiners, variation selectors, tags), and noncharacters. The blank Braille pattern is excluded,
+/// too.
 pub fn is_printable(character: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     if matches!(character, '\t' | ' '..='~') {
@@ -43,7 +42,7 @@ pub fn is_printable(character: char) -> bool {
         && character != '\u{2800}'
 }
 
-/// Appends a character, or its escape where it is not printable.
+/// Appends a character, or its escape if it is not printable.
 pub fn push_printable(text: &mut String, character: char) {
     match character {
         _ if is_printable(character) => text.push(character),
@@ -52,13 +51,13 @@ pub fn push_printable(text: &mut String, character: char) {
     }
 }
 
-/// Text for one line: characters that are not printable stand as escapes, such as `\u{1b}` and `\n`.
+/// Text for one line. Characters that are not printable become escapes such as `\u{1b}` and `\n`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_printable, push_printable)
 }
 
-/// Text of a page: the ends of lines stay, and so do joiners and the variation selectors of emoji, without which some scripts
-/// spell other words.
+/// Text of a page. Line ends are kept, and so are joiners and the variation selectors of emoji, without which words of
+/// some scripts change.
 pub fn printable_on_a_page(text: &str) -> Cow<'_, str> {
     let is_kept = |character| {
         matches!(character, '\n' | '\r' | '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}') || is_printable(character)
@@ -66,7 +65,7 @@ pub fn printable_on_a_page(text: &str) -> Cow<'_, str> {
     escaped(text, is_kept, push_printable)
 }
 
-/// The text with what `escape` appends in place of each character that is not kept.
+/// The text, with the result of `escape` in place of each character that is not kept.
 fn escaped(text: &str, is_kept: impl Fn(char) -> bool, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
     if text.chars().all(&is_kept) {
         return Cow::Borrowed(text);
@@ -81,7 +80,7 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool, escape: impl Fn(&mut Stri
     Cow::Owned(escaped)
 }
 
-/// The text up to so many characters, with a sign where more was cut.
+/// The first characters of a text, with a sign if more follow.
 pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     match text.char_indices().nth(limit) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
@@ -89,12 +88,13 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// Prints lines to standard output, one after the other: they may be many and long. A reader that went away (`| head`) is no error.
+/// Prints lines to standard output one by one, because they may be many and long. A closed pipe (`| head`) is no
+/// error.
 pub fn print<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<(), TerminalError> {
     write_out(|stdout| lines.into_iter().try_for_each(|line| writeln!(stdout, "{}", printable(line.as_ref()))))
 }
 
-/// Prints one JSON document to standard output, without making one text of it: it may be large.
+/// Prints a JSON document to standard output. It is streamed, because it may be large.
 pub fn print_json(value: &impl Serialize) -> Result<(), TerminalError> {
     write_out(|stdout| {
         let mut escaping = Escaping(stdout);
@@ -103,13 +103,13 @@ pub fn print_json(value: &impl Serialize) -> Result<(), TerminalError> {
     })
 }
 
-/// Writes a message to standard error, on one line.
+/// Writes a message to standard error, as one line.
 pub fn message(text: impl Display) {
     list(text, &[]);
 }
 
-/// Writes a message and a list that belongs to it, each item on a line of its own. They are indented, so that none looks like a
-/// message.
+/// Writes a message and a list that belongs to it, one item on each line. Items are indented, so that none looks like
+/// a message.
 pub fn list(text: impl Display, items: &[String]) {
     let colon = if items.is_empty() { "" } else { ":" };
     let mut lines = format!("ocisite: {}{colon}\n", printable_cut(&text.to_string()));
@@ -119,12 +119,12 @@ pub fn list(text: impl Display, items: &[String]) {
     write_err(&lines);
 }
 
-/// Writes a line to standard error as it is: progress, and requests to the preview.
+/// Writes a line to standard error without a prefix: progress, and requests to the preview.
 pub fn log(line: impl Display) {
     write_err(&format!("{}\n", printable_cut(&line.to_string())));
 }
 
-/// Whether standard error is a terminal, on which progress bars can be drawn.
+/// Whether standard error is a terminal, which can show progress bars.
 pub fn shows_progress() -> bool {
     io::stderr().is_terminal()
 }
@@ -136,7 +136,7 @@ fn printable_cut(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// Writes JSON, with escapes in place of what is not printable: the same value. `serde_json` writes whole characters.
+/// Writes JSON with escapes in place of characters that are not printable. `serde_json` writes whole characters.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
@@ -152,7 +152,7 @@ impl<W: Write> Write for Escaping<W> {
 }
 
 fn escaped_json(json: &str) -> Cow<'_, str> {
-    // Line feeds stand between values; in strings they are escaped already.
+    // Line feeds are between values only; in strings they are escaped.
     let is_kept = |character| character == '\n' || is_printable(character);
     escaped(json, is_kept, |escaped, character| {
         let mut units = [0; 2];
@@ -168,7 +168,7 @@ fn write_out(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()
     }
 }
 
-/// In one write, because several threads and programs may share the stream. Where it is closed, no reader is left to tell.
+/// In one write, because threads and programs may share the stream. If it is closed, an error could not be shown.
 fn write_err(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

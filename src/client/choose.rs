@@ -1,7 +1,7 @@
-//! Which of a name's roots a pull means: one ref, and of that one platform, or all.
+//! Chooses the roots of a name for a pull: one ref, and one or all of its platforms.
 //!
-//! What can be told apart is, and what cannot is an error that lists the choices, never a guess: a name without a fragment
-//! over an index of several refs, or two images for one platform under one ref.
+//! An ambiguous name is an error that lists the choices, never a guess: a name without a fragment for an index with
+//! several refs, or two images for one platform under one ref.
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
@@ -22,23 +22,21 @@ use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
-/// Entries of one ref, or images in their indexes, beyond this are not looked into one by one.
+/// The most entries of one ref, or images in their indexes, that are examined.
 const MAX_CANDIDATES: usize = 1000;
-/// Choices beyond this are counted, not listed.
+/// The most choices that are listed; further ones are counted.
 const LISTED_CHOICES: usize = 20;
 
-/// The platforms that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Platforms {
-    /// This machine's, or whatever there is when there is but one.
+    /// This machine's, or the only one.
     ThisMachine,
-    /// This one.
     One(Platform),
-    /// All of them, indexes kept as they are.
+    /// All platforms; indexes are kept.
     All,
 }
 
-/// What was chosen: entries for a layout, whose descriptors have the ref and the annotations of the site's.
+/// The chosen entries, with the site's refs and annotations.
 pub fn choose(
     name: &ImageName,
     roots: &[Root],
@@ -62,7 +60,7 @@ pub fn choose(
     Ok(vec![node.into_entry()])
 }
 
-/// The distinct entries of the one ref that the name means. Referrers are not images and do not count.
+/// The distinct entries of the only ref that the name selects. Referrers are not images and do not count.
 fn entries_of_one_ref(
     name: &ImageName,
     roots: &[Root],
@@ -114,7 +112,7 @@ fn is_referrer(entry: &Descriptor) -> bool {
     entry.ref_name().is_some_and(|reference| fallback_subject(reference, &entry.media_type).is_some())
 }
 
-/// An entry, or a descriptor in an index below one. The index is shared: what it says may be long, and its children many.
+/// An entry, or a descriptor in an index below one. The index is shared: it may be long, and have many children.
 #[derive(Clone, Debug)]
 struct Node {
     found: Found,
@@ -122,7 +120,7 @@ struct Node {
 }
 
 impl Node {
-    /// The node, and the indexes that lead to it, the entry last.
+    /// The node, with the indexes that lead to it, the entry last.
     fn lineage(&self) -> impl Iterator<Item = &Node> {
         std::iter::successors(Some(self), |node| node.index.as_deref())
     }
@@ -131,8 +129,8 @@ impl Node {
         &self.lineage().last().unwrap_or(self).found.descriptor
     }
 
-    /// The image as an entry. It stands in the place of the indexes above it, so it takes on their annotations, the nearest
-    /// first. The ref is that of the entry.
+    /// The image as an entry in place of the indexes above it, with their annotations (those of the nearest precede)
+    /// and the entry's ref.
     fn into_entry(self) -> Found {
         let mut annotations = Map::new();
         for node in self.lineage() {
@@ -149,14 +147,14 @@ impl Node {
     }
 }
 
-/// An image that may be the one, with the platform that its descriptor gives.
+/// A candidate image, with the platform in its descriptor.
 #[derive(Clone, Debug)]
 struct Candidate {
     node: Node,
     platform: Option<Platform>,
 }
 
-/// The images that entries stand for: themselves, or those in the indexes that they are. Attestations are no images.
+/// The images of entries: the entries themselves, or the images in their indexes. Attestations are not images.
 struct Expansion<'a> {
     manifests: &'a SiteManifests<'a>,
     seen: Seen,
@@ -235,7 +233,7 @@ fn one_platform(
     }
 }
 
-/// What tells an image from others.
+/// The identity of an image.
 struct Choice<'d> {
     reference: Option<&'d str>,
     platform: Option<Platform>,
@@ -262,7 +260,7 @@ fn ambiguous<'d>(name: &ImageName, found: impl Iterator<Item = Choice<'d>>) -> P
     PullError::Ambiguous { name: name.clone(), choices: choices(name, found) }
 }
 
-/// One line for each choice: the name with its fragment, the platform, the digest.
+/// A line for each choice: the name with its fragment, the platform, the digest.
 fn choices<'d>(name: &ImageName, found: impl Iterator<Item = Choice<'d>>) -> Vec<String> {
     let (mut lines, mut seen) = (BTreeSet::new(), HashSet::new());
     for Choice { reference, platform, digest } in found {

@@ -1,5 +1,3 @@
-//! Why a pull fails, at any of its steps.
-
 use url::Url;
 
 use super::fetch::FetchError;
@@ -12,7 +10,6 @@ use oci_discovery::oci::Platform;
 use oci_discovery::oci::manifest::ManifestError;
 use oci_discovery::oci::walk::TooLarge;
 
-/// Why a pull failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The name means nothing.
@@ -41,29 +38,16 @@ pub enum PullError {
     },
     /// None of the images is for the platform.
     #[error("{name} has no image for {wanted}; choose with --platform or --all-platforms")]
-    NoPlatform {
-        /// The name.
-        name: ImageName,
-        /// The platform.
-        wanted: Platform,
-        /// One line for each that there is.
-        choices: Vec<String>,
-    },
-    /// A blob that cannot be had.
+    NoPlatform { name: ImageName, wanted: Platform, choices: Vec<String> },
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// A manifest that is malformed although its digest is right: it was published so.
     #[error("the manifest {digest} from {uri} is wrong")]
     Manifest {
-        /// Its digest.
         digest: Digest,
-        /// Where it came from.
         uri: Url,
-        /// What is wrong with it.
         #[source]
         source: ManifestError,
     },
-    /// A manifest that is larger than manifests are.
     #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}")]
     ManifestTooLarge {
         /// Its digest.
@@ -77,15 +61,8 @@ pub enum PullError {
          or --all-platforms, or name one image with #REF"
     )]
     TooLarge(#[from] TooLarge),
-    /// An index of more images than are looked at.
     #[error("the index {digest} holds more than {limit} images; name one with #REF")]
-    TooManyImages {
-        /// The index's digest.
-        digest: Digest,
-        /// The limit.
-        limit: usize,
-    },
-    /// More bytes than the user accepts.
+    TooManyImages { digest: Digest, limit: usize },
     #[error(
         "{name} has {size} bytes or more by its manifests: expected at most {limit}; a larger --max-size accepts more, and \
          nothing was written"
@@ -109,12 +86,12 @@ pub fn did_you_mean(name: &ImageName) -> String {
 }
 
 impl PullError {
-    /// Whether the site or the name is at fault, rather than this machine.
+    /// Whether the site or the name caused the error, rather than this machine.
     pub fn is_about_site(&self) -> bool {
         !matches!(self, PullError::Write(_) | PullError::Fetch(FetchError::Sink { .. }))
     }
 
-    /// What the message is followed by: what there is to choose from, or what was found on the way.
+    /// The lines after the message: choices or remarks.
     pub fn list(&self) -> Vec<String> {
         match self {
             PullError::NoRoot { remarks, .. } => {

@@ -5,7 +5,7 @@
 //! root -> CAS engines -> manifests -> blobs -> layout                                  fetch, pull
 //! ```
 //!
-//! All that comes from a server is bounded, checked, and never trusted further than its digest reaches.
+//! All data from servers is untrusted: bounded, checked, and verified against digests.
 
 pub mod choose;
 pub mod error;

@@ -1,12 +1,12 @@
-//! The members of a tar archive, found from its headers without reading their data.
+//! Lists the members of a tar archive from its headers, without reading their data.
 //!
-//! The `tar` crate takes headers apart, but its iterator reads every extension header (a GNU long name, pax records) whole into
-//! memory, and 512 bytes on disk can announce gigabytes that lie in a hole of the file. So the walk from header to header is
-//! here: one walk, in which an extension is measured before it is read, and a member's size is decided once. Two walks, a
-//! measuring and a reading one, could be led apart by pax records.
+//! The `tar` crate parses headers, but its iterator reads every extension header (a GNU long name, pax records) whole
+//! into memory, and a header of 512 bytes can announce gigabytes in a hole of the file. Therefore this module goes
+//! from header to header itself, checks the size of an extension before it reads it, and determines the size of a
+//! member once. With two walks, pax records could make them diverge.
 //!
-//! Memory is bounded: an extension has at most [`MAX_EXTENSION_BYTES`], and a member takes about a hundred bytes however long
-//! its name is, so that [`MAX_MEMBERS`] take about 100 MiB.
+//! Memory is bounded: an extension has at most [`MAX_EXTENSION_BYTES`], and a member takes about a hundred bytes for
+//! any length of its name, so that [`MAX_MEMBERS`] take about 100 MiB.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,46 +20,37 @@ use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
 
 use oci_discovery::seen::{Key, key};
 
-/// The most bytes that an extension header may have. The names and pax records of real archives have a few hundred.
+/// The most bytes of an extension header. Those of real archives have a few hundred.
 pub const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
 /// The most members that an archive may have.
 pub const MAX_MEMBERS: usize = 1024 * 1024;
 
-/// Symbolic links in an archive that point to each other are given up after this many steps, as the kernel does.
+/// The most symbolic links that are followed for one name, as in the kernel.
 const MAX_LINKS: usize = 40;
-/// Tar archives consist of blocks of this size.
+/// The bytes of a tar block.
 const BLOCK_BYTES: u64 = 512;
 
-/// Why the members of an archive cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The file cannot be read, or is no archive.
     #[error(transparent)]
     NotTar(#[from] io::Error),
-    /// An extension header is larger than extension headers are.
     #[error(
         "the header at byte {position}, {name:?}, is {what} of {size} bytes: expected at most {MAX_EXTENSION_BYTES}; make the archive again from the layout"
     )]
     ExtensionTooLarge {
-        /// Where the header begins in the archive.
+        /// Its position in bytes.
         position: u64,
-        /// The name in the header.
         name: String,
-        /// What the header's type says it is.
         what: &'static str,
         /// The size that the header announces.
         size: u64,
     },
-    /// More members than are kept.
     #[error("it has more than {limit} members: expected at most as many; unpack it, and publish the directory")]
-    TooManyMembers {
-        /// The limit.
-        limit: usize,
-    },
+    TooManyMembers { limit: usize },
 }
 
-/// The members of an archive by their names. Of names, only keys are kept: a link may lead to any name, so that no name can be
-/// left out, and an archive chooses how long they are.
+/// The members of an archive by key of their name. Any name can be the target of a link, so all must be kept, and an
+/// archive chooses their lengths.
 #[derive(Debug, Default)]
 pub struct Members(HashMap<Key, Member>);
 
@@ -70,7 +61,7 @@ enum Member {
     Other,
 }
 
-/// What a name of an archive leads to.
+/// The target of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// No member.
@@ -82,12 +73,11 @@ pub enum Found {
         /// The number of bytes.
         size: u64,
     },
-    /// Something else; what it is.
+    /// Another type.
     NotAFile(&'static str),
 }
 
 impl Members {
-    /// Lists the members of an archive.
     pub fn read(archive: &File) -> Result<Members, ArchiveError> {
         Members::read_up_to(archive, MAX_MEMBERS)
     }
@@ -96,7 +86,7 @@ impl Members {
         let mut members = HashMap::new();
         let mut headers = Headers { archive, next: 0 };
         while let Some(entry) = headers.next_member()? {
-            // A name that is not UTF-8 or leaves the archive names nothing that a layout has.
+            // A layout has no names that are not UTF-8 or lead out of the archive.
             let Some(name) = member_name(path(&entry.path)) else { continue };
             if members.len() >= limit && !members.contains_key(&key(&[&name])) {
                 return Err(ArchiveError::TooManyMembers { limit });
@@ -116,7 +106,7 @@ impl Members {
         self.0.is_empty()
     }
 
-    /// What a name leads to, through links. None leads out of the archive.
+    /// The target of a name, through links, which do not lead out of the archive.
     pub fn find(&self, name: &str) -> Found {
         let mut name = key(&[name]);
         for _ in 0..MAX_LINKS {
@@ -131,7 +121,7 @@ impl Members {
     }
 }
 
-/// One member, with what the extension headers before it say.
+/// A member, with the extension headers before it.
 struct Entry {
     kind: EntryType,
     path: Vec<u8>,
@@ -157,7 +147,7 @@ impl Entry {
     }
 }
 
-/// What the extension headers before a member say of it.
+/// The extension headers before a member.
 #[derive(Default)]
 struct Extensions {
     long_name: Option<Vec<u8>>,
@@ -166,7 +156,7 @@ struct Extensions {
 }
 
 impl Extensions {
-    /// The place for an extension of a type, with what such a header is called. None: the type is of members.
+    /// The field for an extension of a type, and the name of that type. None: the type is of members.
     fn place(&mut self, kind: EntryType) -> Option<(&mut Option<Vec<u8>>, &'static str)> {
         match kind {
             EntryType::GNULongName => Some((&mut self.long_name, "a long name")),
@@ -183,7 +173,7 @@ impl Extensions {
     }
 }
 
-/// Goes through an archive from header to header.
+/// Reads an archive from header to header.
 struct Headers<'a> {
     archive: &'a File,
     next: u64,
@@ -228,7 +218,7 @@ impl Headers<'_> {
         }
     }
 
-    /// The header at this position. None: the archive ends here, with a block of zeros or with the file.
+    /// The header at this position. None: the archive ends, with a block of zeros or with the file.
     fn header(&mut self) -> io::Result<Option<Header>> {
         let mut header = Header::new_old();
         let bytes = header.as_mut_bytes();
@@ -252,7 +242,7 @@ impl Headers<'_> {
         Ok(self.next >= self.archive.metadata()?.len())
     }
 
-    /// The bytes of an extension, without the zero that ends a long name.
+    /// The bytes of an extension, without the final zero of a long name.
     fn read(&self, size: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; size as usize];
         self.archive.read_exact_at(&mut bytes, self.next)?;
@@ -268,7 +258,7 @@ impl Headers<'_> {
         Ok(())
     }
 
-    /// The map of a sparse file goes on in blocks of its own between header and data.
+    /// Skips the blocks in which the map of a sparse file continues, between header and data.
     fn skip_sparse_map(&mut self, header: &Header) -> io::Result<()> {
         let is_sparse = header.entry_type().is_gnu_sparse();
         let mut goes_on = is_sparse && header.as_gnu().is_some_and(|header| header.is_extended());
@@ -298,7 +288,7 @@ fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// A member's name without `./`, with `..` resolved inside the archive; None when it leaves the archive.
+/// A member's name without `./`, with `..` resolved. None: it leads out of the archive.
 fn member_name(path: &Path) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for component in path.components() {

@@ -1,7 +1,7 @@
-//! The graph of blobs below the entries of a layout: which blobs are there, which are missing, and which refer to which.
+//! The graph of blobs below the entries of a layout: which blobs exist, which are missing, and which refer to which.
 //!
-//! Two descriptors of one digest may differ. What one calls a layer the other may call a manifest, and then it is one: it is
-//! visited again, as such. Sizes must not differ, because one of them is not the blob's.
+//! Two descriptors of a digest may differ. If one of them has the media type of a manifest, the blob is visited as a
+//! manifest. Sizes must not differ.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -17,82 +17,68 @@ use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::pool::Pool;
 use oci_discovery::seen::{Key, Seen, key};
 
-/// The most bytes of manifests that refer to others in one layout. What they say of themselves is kept for the lists of referrers.
+/// The most bytes of a layout's referrers, which are kept for the referrers lists.
 const MAX_REFERRER_BYTES: u64 = 128 * 1024 * 1024;
-/// A referrer counts as this many bytes at least: that is what its descriptor takes.
+/// The least bytes that a referrer counts as: the size of its descriptor.
 const MIN_REFERRER_BYTES: u64 = 256;
 
-/// One blob that the graph reaches.
+/// A blob that the graph reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// The media type of the descriptor that reached it first, or first as a document of descriptors.
+    /// The media type of the first descriptor, or of the first one that makes it a manifest.
     pub media_type: Arc<str>,
-    /// Whether its bytes are a document of descriptors, read and parsed by the walk.
+    /// Whether the blob is a manifest, which the walk has parsed.
     pub is_manifest: bool,
 }
 
 /// A blob, and which of several layouts has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundBlob {
-    /// The blob.
     pub blob: Reached,
     /// The position of the layout.
     pub layout: usize,
 }
 
-/// A blob that the graph names and the layout does not have.
+/// A blob that the graph reaches and the layout does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// The digest of the document that refers to it; None when that is `index.json` itself.
+    /// The digest of the manifest that refers to the blob. None: `index.json`.
     pub referrer: Option<Digest>,
-    /// Whether the descriptor says where else it can be had (see [`Descriptor::is_foreign`]).
+    /// Whether the descriptor has other URLs of the blob (see [`Descriptor::is_foreign`]).
     pub is_foreign: bool,
 }
 
-/// Why a graph could not be walked.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
-    /// A file of the layout could not be read, or is not what its descriptor says.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A manifest is malformed.
     #[error("the manifest {} is wrong", .path.display())]
     Manifest {
-        /// The manifest's path in the layout.
+        /// Its path in the layout.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         source: ManifestError,
     },
-    /// More referrers than a layout of images has.
     #[error(
         "{} has more than {} MiB of manifests that refer to others: publish a part of it at a time", .path.display(),
         MAX_REFERRER_BYTES / 1024 / 1024
     )]
-    TooManyReferrers {
-        /// The layout.
-        path: PathBuf,
-    },
-    /// A graph that is larger than those of images.
+    TooManyReferrers { path: PathBuf },
     #[error("{} cannot be read as images", .path.display())]
     TooLarge {
-        /// The layout.
         path: PathBuf,
-        /// Where, and which limit it exceeds.
         #[source]
         source: TooLarge,
     },
 }
 
-/// The graph of a layout, as far as it was walked: what was seen below one root is remembered for the next.
+/// The walked graph of a layout. Blobs below one root are not visited again for the next.
 #[derive(Debug)]
 pub struct LayoutGraph<'a> {
     layout: &'a Layout,
@@ -100,14 +86,12 @@ pub struct LayoutGraph<'a> {
     found: Mutex<Found>,
 }
 
-/// What was found in a layout.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// What was reached, in the order of the walk.
+    /// The reached blobs, in the order of the walk.
     pub reached: Vec<Reached>,
-    /// What is referred to and missing.
     pub missing: Vec<Missing>,
-    /// What refers to something: the digest of the subject, and the referrer as a referrers list describes it.
+    /// The referrers: the digest of the subject, and the descriptor for a referrers list.
     pub referrers: Vec<(Digest, Descriptor)>,
     /// Manifests that give another media type than the descriptor that reached them first.
     pub mistyped: Vec<Mistyped>,
@@ -115,7 +99,7 @@ pub struct Found {
     media_types: Pool<str>,
     /// The bytes of the manifests in `referrers`.
     referrer_bytes: u64,
-    /// What the root of the walk links to, without its children.
+    /// The links of the root, without its children.
     root_links: Links,
 }
 
@@ -133,33 +117,31 @@ pub struct Mistyped {
 /// What is known of a digest that the walk came by.
 #[derive(Debug)]
 struct Blob {
-    /// Whether a descriptor said that it holds descriptors.
+    /// Whether a descriptor made it a manifest.
     is_document: bool,
     at: Position,
 }
 
-/// A position in [`Found::reached`] or [`Found::missing`].
 #[derive(Clone, Copy, Debug)]
 enum Position {
     Reached(usize),
     Missing(usize),
 }
 
-/// A descriptor on the way.
+/// A descriptor to visit.
 #[derive(Debug)]
 pub struct Step {
     descriptor: Descriptor,
-    /// The digest of the document that has it; None: `index.json`.
+    /// The digest of the document that has it. None: `index.json`.
     referrer: Option<Digest>,
 }
 
 impl<'a> LayoutGraph<'a> {
-    /// A graph of which nothing was walked yet.
     pub fn new(layout: &'a Layout) -> LayoutGraph<'a> {
         LayoutGraph { layout, visited: Seen::new(), found: Mutex::default() }
     }
 
-    /// Adds all that is reached from `root`. Returns what the root itself links to, without its children.
+    /// Adds everything that `root` reaches. Returns the links of the root, without its children.
     ///
     /// # Errors
     /// A manifest cannot be read or is malformed, a blob has another size than a descriptor says, or the graph is too large.
@@ -169,12 +151,11 @@ impl<'a> LayoutGraph<'a> {
         Ok(std::mem::take(&mut self.found().root_links))
     }
 
-    /// Whether the walk came by this digest.
+    /// Whether the walk reached this digest.
     pub fn has_seen(&self, digest: &Digest) -> bool {
         self.found().blobs.contains_key(digest)
     }
 
-    /// The manifests that were reached.
     pub fn manifests(&self) -> Vec<Digest> {
         self.found()
             .reached
@@ -184,7 +165,7 @@ impl<'a> LayoutGraph<'a> {
             .collect()
     }
 
-    /// A blob that was reached, as the graph knows it.
+    /// A reached blob.
     pub fn descriptor(&self, digest: &Digest) -> Option<Descriptor> {
         let found = self.found();
         match found.blobs.get(digest)?.at {
@@ -196,12 +177,12 @@ impl<'a> LayoutGraph<'a> {
         }
     }
 
-    /// All that was found.
+    /// The results.
     pub fn into_found(self) -> Found {
         into_inner(self.found)
     }
 
-    /// Adds a referrer that only a fallback tag's index names.
+    /// Adds a referrer that only the index of a fallback tag names.
     ///
     /// # Errors
     /// There are too many.
@@ -256,7 +237,7 @@ impl Graph for LayoutGraph<'_> {
         Ok(())
     }
 
-    /// An entry may be the same as an earlier one but for its ref.
+    /// Entries may differ in their refs only.
     fn pass(&self, step: Step, _next: &mut Next<Step>) -> Result<(), GraphError> {
         if step.referrer.is_none() {
             let links = read_links(self.layout, &step.descriptor)?.unwrap_or_default();
@@ -271,17 +252,17 @@ impl Graph for LayoutGraph<'_> {
     }
 }
 
-/// What a blob of a layout links to; None: the layout does not have it.
+/// The links of a blob. None: the layout does not have it.
 ///
 /// # Errors
-/// It is a manifest that cannot be read or is malformed, or has another size than its descriptor says.
+/// It is a manifest that cannot be read or is malformed, or its size differs from its descriptor.
 pub fn read_links(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Links>, GraphError> {
     if !manifest::may_hold_descriptors(&descriptor.media_type) {
         let is_there = layout.has_blob(&descriptor.digest, descriptor.size)?;
         return Ok(is_there.then(Links::default));
     }
     let bytes = match layout.read(descriptor) {
-        // Without a media type it may as well be a large layer.
+        // Without a media type, a large blob may be a layer.
         Err(LayoutError::ManifestTooLarge { .. }) if descriptor.media_type.is_empty() => {
             return Ok(Some(Links::default()));
         }
@@ -295,7 +276,7 @@ pub fn read_links(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Lin
 }
 
 impl Found {
-    /// Notes a descriptor: the first of its digest, or one that says something else of it.
+    /// Records a descriptor: the first one of its digest, or one that makes it a manifest.
     fn note(&mut self, step: &Step, links: Option<&Links>, has_children: bool) {
         let descriptor = &step.descriptor;
         match self.blobs.get(&descriptor.digest).map(|blob| (blob.is_document, blob.at)) {
@@ -336,7 +317,7 @@ impl Found {
         self.blobs.insert(digest, Blob { is_document, at });
     }
 
-    /// Corrects what an earlier descriptor said of a blob that turns out to be a document.
+    /// Corrects the state of a blob that another descriptor makes a manifest.
     fn note_document(&mut self, position: usize, descriptor: &Descriptor, links: Option<&Links>) {
         if let Some(blob) = self.blobs.get_mut(&descriptor.digest) {
             blob.is_document = true;

@@ -1,8 +1,8 @@
 //! OCI image layouts to read from (image-spec, image-layout): a directory, or an uncompressed tar archive of one.
 //!
-//! An archive is indexed once, from its headers, and its blobs are then read where they lie; nothing is unpacked to disk.
+//! An archive is indexed once, from its headers, and its blobs are read in place; nothing is unpacked to disk.
 //! Symbolic links are followed in directories (Bazel writes blobs that way) and resolved by name inside archives.
-//! Nothing here trusts what it reads: a blob is an open regular file of the right size, or an error that says what it is.
+//! Nothing that is read is trusted: a blob is an open regular file of the right size, or an error.
 
 #![allow(clippy::disallowed_methods, reason = "layouts are the user's, and links in them are followed (SECURITY.md)")]
 
@@ -31,7 +31,7 @@ use oci_discovery::oci::{Descriptor, DescriptorError, Verified};
 
 /// The file that marks a layout.
 pub const LAYOUT_FILE: &str = "oci-layout";
-/// The file that holds a layout's entries.
+/// The file with a layout's entries.
 pub const INDEX_FILE: &str = "index.json";
 /// The bytes of `oci-layout` in a layout of version 1.
 pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -58,144 +58,79 @@ pub struct Layout {
 
 #[derive(Debug)]
 enum Files {
-    /// A directory of the user's, in which links are followed.
+    /// A directory of the user, in which links are followed.
     Directory,
-    /// A directory that this program writes, in which none are.
+    /// A directory that this program writes, in which no links are followed.
     Beneath(Root),
     Archive(Members),
 }
 
-/// What is wrong with a layout, or with one of its files.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// A file of the layout could not be opened or read.
     #[error("cannot read {}", .path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// No layout at all.
     #[error(
         "{} is not an OCI image layout: expected {expected}, found {found}; \
          `skopeo copy docker-archive:FILE oci:DIR:TAG` makes a layout of a Docker archive", .path.display()
     )]
-    NotALayout {
-        /// What was taken for a layout.
-        path: PathBuf,
-        /// What a layout has there.
-        expected: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// A compressed archive.
+    NotALayout { path: PathBuf, expected: &'static str, found: String },
     #[error(
         "{} is a {format} archive: expected an uncompressed tar archive, because blobs are read in place; \
          unpack it first with `{command}`", .path.display()
     )]
-    Compressed {
-        /// The archive.
-        path: PathBuf,
-        /// Its compression.
-        format: &'static str,
-        /// The command that unpacks it.
-        command: String,
-    },
-    /// An archive that would take too much memory.
+    Compressed { path: PathBuf, format: &'static str, command: String },
     #[error("the archive {} is refused", .path.display())]
     Archive {
-        /// The archive.
         path: PathBuf,
-        /// What is too large.
         #[source]
         source: ArchiveError,
     },
-    /// A layout version that this program does not know.
     #[error(
         "{} says {found}: expected imageLayoutVersion 1.0.0; \
          write the layout with a tool that writes version 1, or use a newer ocisite", .path.display()
     )]
-    Version {
-        /// The `oci-layout` file.
-        path: PathBuf,
-        /// What it says of its version.
-        found: String,
-    },
-    /// A JSON document that is none, or not the expected one.
+    Version { path: PathBuf, found: String },
     #[error("{} of the layout is wrong", .path.display())]
     Json {
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         source: JsonError,
     },
-    /// An entry of `index.json` that is no descriptor.
     #[error("{}: entry {position} of \"manifests\" is wrong", .path.display())]
     Entry {
-        /// The `index.json`.
         path: PathBuf,
-        /// The entry's position, from 0.
         position: usize,
-        /// What is wrong with it.
         #[source]
         source: DescriptorError,
     },
-    /// A blob that is no regular file.
     #[error("{} is {found}: expected a regular file with the blob's bytes", .path.display())]
-    NotAFile {
-        /// The blob's path.
-        path: PathBuf,
-        /// What it is instead.
-        found: &'static str,
-    },
-    /// A blob of another size than its descriptor says.
+    NotAFile { path: PathBuf, found: &'static str },
     #[error("{} has {found} bytes: its descriptor says {expected}; the layout is damaged, copy it again", .path.display())]
-    Size {
-        /// The blob's path.
-        path: PathBuf,
-        /// The size in the descriptor.
-        expected: u64,
-        /// The size of the file.
-        found: u64,
-    },
-    /// A blob whose bytes have another digest than its name.
+    Size { path: PathBuf, expected: u64, found: u64 },
     #[error("{} has the digest {found}: expected {expected}; the layout is damaged, copy it again", .path.display())]
-    Digest {
-        /// The blob's path.
-        path: PathBuf,
-        /// The digest in the descriptor.
-        expected: Digest,
-        /// The digest of the bytes.
-        found: Digest,
-    },
-    /// A file of a layout that is being written cannot be read.
+    Digest { path: PathBuf, expected: Digest, found: Digest },
     #[error(transparent)]
     File(#[from] FileError),
-    /// A manifest that is larger than manifests are.
     #[error("{} is a manifest of {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries", .path.display())]
-    ManifestTooLarge {
-        /// The blob's path.
-        path: PathBuf,
-        /// Its size.
-        size: u64,
-    },
+    ManifestTooLarge { path: PathBuf, size: u64 },
 }
 
-/// A blob that was found in a layout, opened, with the size that its descriptor says.
+/// An open blob of a layout, with the size in its descriptor.
 #[derive(Debug)]
 pub struct Blob {
     /// The open file, positioned at the blob's first byte.
     pub file: File,
-    /// Where the blob begins in the file.
+    /// The position of the blob in the file, in bytes.
     pub offset: u64,
     /// The number of bytes.
     pub size: u64,
-    /// Where it is, for messages: in an archive, `ARCHIVE/blobs/…`.
+    /// Its place in messages; in an archive, `ARCHIVE/blobs/…`.
     pub path: PathBuf,
-    /// Whether the blob is the whole of the file, so that a hard link to the file is one to the blob.
+    /// Whether the blob is the whole file, so that a hard link to the file is one to the blob.
     pub is_whole_file: bool,
 }
 
@@ -219,12 +154,12 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The layout that is being written in a directory, or is going to be.
+    /// The layout that is written in a directory, or is going to be.
     pub(super) fn beneath(root: Root) -> Layout {
         Layout { path: root.path().into(), files: Files::Beneath(root) }
     }
 
-    /// The directory of a layout that is being written.
+    /// The directory of a layout that is written.
     pub(super) fn root(&self) -> Option<&Root> {
         match &self.files {
             Files::Beneath(root) => Some(root),
@@ -232,7 +167,7 @@ impl Layout {
         }
     }
 
-    /// Whether a path looks like a layout directory: cheap, for finding layouts below a folder.
+    /// Whether a path looks like a layout directory. A quick check to find layouts below a folder.
     pub fn is_directory_layout(path: &Path) -> bool {
         path.join(LAYOUT_FILE).is_file()
     }
@@ -282,8 +217,8 @@ impl Layout {
         Ok(entries)
     }
 
-    /// Calls `visit` for each entry of `index.json`, in its order, with one entry at a time in memory beside the text: as
-    /// trees of JSON values, fifty thousand entries would take ten times the space of the file.
+    /// Calls `visit` for each entry of `index.json` in order, and parses one entry at a time: as trees of JSON values,
+    /// fifty thousand entries take ten times the memory of the file.
     pub fn visit_entries<E: From<LayoutError>>(
         &self,
         mut visit: impl FnMut(Descriptor) -> Result<(), E>,
@@ -300,7 +235,7 @@ impl Layout {
         Ok(())
     }
 
-    /// `index.json` as it is: its properties without `manifests`, and its entries, of whatever form.
+    /// The properties of `index.json` other than `manifests`, and its entries, valid or not.
     pub fn index(&self) -> Result<(Map<String, Value>, Vec<ValueText>), LayoutError> {
         let bytes = self.index_bytes()?;
         let wrong = |source| LayoutError::Json { path: self.path.join(INDEX_FILE), source };
@@ -327,7 +262,7 @@ impl Layout {
     /// Opens a blob. None: the layout has no such file.
     ///
     /// # Errors
-    /// It is there and is no regular file, cannot be read, or has another size than `size`.
+    /// It is not a regular file, cannot be read, or has another size than `size`.
     pub fn open_blob(&self, digest: &Digest, size: u64) -> Result<Option<Blob>, LayoutError> {
         let Some(blob) = self.open_file(&blob_path(digest))? else { return Ok(None) };
         if blob.size != size {
@@ -336,10 +271,10 @@ impl Layout {
         Ok(Some(blob))
     }
 
-    /// Whether a blob is there, of the right kind and size, without opening it.
+    /// Whether a blob exists, with the right type and size, without opening it.
     ///
     /// # Errors
-    /// It is there and is no regular file, or has another size than `size`.
+    /// It is not a regular file, or has another size than `size`.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, LayoutError> {
         let Files::Directory = self.files else { return Ok(self.open_blob(digest, size)?.is_some()) };
         let path = self.path.join(blob_path(digest));
@@ -398,18 +333,18 @@ impl Manifests for Layout {
 }
 
 impl Blob {
-    /// The blob's bytes and not one more.
+    /// Reads exactly the blob's bytes.
     pub fn reader(self) -> io::Take<File> {
         self.file.take(self.size)
     }
 }
 
-/// Where a layout keeps a blob, relative to its root.
+/// The path of a blob in a layout.
 pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.encoded())
 }
 
-/// Turns what a [`VerifyingReader`](oci_discovery::digest::VerifyingReader) over a layout's file said into an error that names the file.
+/// Converts an error of a [`VerifyingReader`](oci_discovery::digest::VerifyingReader) into one that names the file.
 pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentError>()) {
         Some(ContentError::Mismatch { expected, found }) => {
@@ -426,12 +361,12 @@ pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
 }
 
 fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
-    // The opened file is looked at, since another could be at the path by then. Opening a FIFO would wait for a writer.
+    // Checks the open file, since the path may lead to another by now. Opening a FIFO would wait for a writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // A socket cannot be opened. What it is says more than the system does.
+        // A socket cannot be opened. Its type is more helpful than the system's error.
         Err(source) => return Err(regular_file(path).err().unwrap_or_else(|| read_error(path, source))),
     };
     let metadata = file.metadata().map_err(|source| read_error(path, source))?;
@@ -441,13 +376,13 @@ fn open_regular(path: &Path) -> Result<Option<Blob>, LayoutError> {
     Ok(Some(Blob { file, offset: 0, size: metadata.len(), path: path.into(), is_whole_file: true }))
 }
 
-/// Opens an archive, which was there when it was looked for.
+/// Opens an archive that existed when it was checked.
 fn open_archive(path: &Path) -> Result<File, LayoutError> {
     let absent = || read_error(path, io::ErrorKind::NotFound.into());
     open_regular(path)?.map(|blob| blob.file).ok_or_else(absent)
 }
 
-/// What is at a path, if it is a regular file. None: nothing is there.
+/// The status of a regular file at a path. None: missing.
 fn regular_file(path: &Path) -> Result<Option<Metadata>, LayoutError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),

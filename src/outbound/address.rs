@@ -1,15 +1,15 @@
-//! What an address, or a host's name, says by itself: whether it is of a private network, or of this machine.
+//! Classifies addresses and host names: private networks, and this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::Host;
 
-/// A host as URLs have it: in lower case, with addresses in their usual form.
+/// A host in the form of URLs: in lower case, with addresses in their canonical form.
 pub fn canonical(host: &str) -> String {
     Host::parse(host).map_or_else(|_| host.to_ascii_lowercase(), |host| host.to_string())
 }
 
-/// The address that a host is, without a look-up: a literal one, or loopback for the names that are reserved for it.
+/// The address of a host that needs no look-up: a literal one, or loopback for the reserved names.
 pub fn literal(host: &Host<&str>) -> Option<IpAddr> {
     match host {
         Host::Ipv4(address) => Some(IpAddr::V4(*address)),
@@ -24,7 +24,7 @@ pub fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Whether an address is none of the public network (IANA's registries of special-purpose addresses, RFC 6890).
+/// Whether an address is not public (IANA's registries of special-purpose addresses, RFC 6890).
 pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
@@ -53,13 +53,13 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let v4_at = |bits: u32| Ipv4Addr::from((u128::from(address) >> bits) as u32);
     match segments {
-        // What carries an IPv4 address: mapped (RFC 4291, section 2.5.5.2), translated (RFC 6052, section 2.1), 6to4 (RFC 3056,
-        // section 2).
+        // Addresses that contain an IPv4 address: mapped (RFC 4291, section 2.5.5.2), translated (RFC 6052, section
+        // 2.1), 6to4 (RFC 3056, section 2).
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_private_v4(v4_at(0)),
         [0x2002, ..] => is_private_v4(v4_at(80)),
-        // For protocols, Teredo among them; for documentation (RFC 3849, RFC 9637).
+        // Protocol assignments, including Teredo; documentation (RFC 3849, RFC 9637).
         [0x2001, 0..0x200, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => true,
-        // Global unicast (RFC 4291, section 2.4, as far as it has been given out); nothing else is.
+        // The allocated part of global unicast (RFC 4291, section 2.4). All others are private.
         [0x2000..0x4000, ..] => false,
         _ => true,
     }

@@ -1,7 +1,8 @@
-//! How the HTTP client connects: a `ureq` agent whose resolver yields only permitted addresses, and whose connections are watched.
+//! The connections of the HTTP client: a `ureq` agent whose resolver returns only permitted addresses, and whose
+//! connections are measured.
 //!
-//! The resolver and the connections are where the policy holds for every request, whatever asked for it: no look-up besides this
-//! one decides what is connected to, and no byte comes in besides those that the meter counts.
+//! All requests go through this resolver and these connections, so the policy holds for every request: there is no
+//! other look-up, and the meter counts every byte.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -27,18 +28,18 @@ use super::reach::{OutOfReach, Reach};
 
 /// The most bytes of status line and headers.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// The most time for a connection to be ready: name look-up, TCP and TLS.
+/// The time limit of a connection: name look-up, TCP and TLS.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Idle connections kept per host: one for each of the workers that usually fetch blobs.
+/// The idle connections per host: one for each of the usual number of workers.
 const IDLE_CONNECTIONS: usize = 16;
 
-/// Sends the requests for some hosts, whatever their port, to one address. URLs, the `Host` header and the name that TLS
-/// asks for stay those of the host.
+/// Sends the requests for some hosts, on any port, to one address. URLs, the `Host` header and the name in TLS are
+/// still those of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectTo {
     /// The hosts, in lower case.
     pub hosts: Vec<String>,
-    /// Where to connect instead.
+    /// The address of the connection.
     pub address: Address,
     /// Whether the server there has no TLS, so that requests for https URLs are sent in plain http.
     pub is_plain: bool,
@@ -48,11 +49,9 @@ pub struct ConnectTo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(http::uri::Authority);
 
-/// No address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an address to connect to: expected HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")]
 pub struct AddressError {
-    /// What was given.
     pub text: String,
 }
 
@@ -70,24 +69,21 @@ impl FromStr for Address {
     }
 }
 
-/// Why no client could be set up: the environment names what cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum SetupError {
-    /// The certificates that were asked for cannot be read.
     #[error(
         "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"
     )]
     Certificates { problem: String },
-    /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
 }
 
-/// What asks: directly, or through the environment's proxy.
+/// The agents: direct, and through the proxy of the environment.
 pub struct Agents {
     direct: Agent,
-    /// What a proxy is asked for, unless it is excepted.
+    /// The proxy of the environment, and the agent that uses it.
     proxied: Option<(Proxy, Agent)>,
     reach: Arc<Reach>,
 }
@@ -111,16 +107,16 @@ impl ConnectTo {
 }
 
 impl Agents {
-    /// Sets the agents up.
+    /// Creates the agents.
     ///
     /// # Errors
-    /// The environment names certificates or a proxy that cannot be used.
+    /// The environment names unusable certificates or an unusable proxy.
     pub fn new(pace: Pace, connect_to: Option<ConnectTo>, reach: Arc<Reach>) -> Result<Agents, SetupError> {
-        // A proxy would defeat an address that was given.
+        // A proxy would defeat a given address.
         let proxy = if connect_to.is_some() { None } else { proxy::from_environment()? };
         let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
         let proxied = proxy.map(|proxy| {
-            // What is looked up and connected to for it is the proxy itself.
+            // This agent looks up and connects to the proxy itself.
             let connector = connector(Watch { pace, reach: None });
             let config = config(pace, &tls, Some(proxy.clone()));
             (proxy, Agent::with_parts(config, connector, DefaultResolver::default()))
@@ -131,10 +127,10 @@ impl Agents {
         Ok(Agents { direct, proxied, reach })
     }
 
-    /// What asks for a URL.
+    /// The agent for a URL.
     ///
     /// # Errors
-    /// A proxy would be asked for an address that a site must not lead to.
+    /// The proxy would be asked for an address to which a site may not lead.
     pub fn of(&self, url: &Url) -> Result<&Agent, ureq::Error> {
         let uri: http::Uri = url.as_str().parse().map_err(http::Error::from)?;
         let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| !proxy.is_no_proxy(&uri)) else {
@@ -146,7 +142,7 @@ impl Agents {
         Ok(agent)
     }
 
-    /// The addresses of a URL's host that were left out of its look-up.
+    /// The addresses of a URL's host that its look-up omitted.
     pub fn left_out(&self, url: &Url) -> Option<OutOfReach> {
         self.reach.left_out(url.host_str()?)
     }
@@ -162,7 +158,7 @@ fn config(pace: Pace, tls: &TlsConfig, proxy: Option<Proxy>) -> Config {
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .timeout_connect(Some(CONNECT_TIME))
         .timeout_global(Some(pace.time_for_document()))
-        // Nothing at all is too slow as well.
+        // A transfer without any bytes is too slow as well.
         .timeout_per_read(Some(pace.time_for_document()))
         .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
@@ -171,7 +167,7 @@ fn config(pace: Pace, tls: &TlsConfig, proxy: Option<Proxy>) -> Config {
         .build()
 }
 
-/// TCP, or a tunnel through a proxy; then the watch over it; then TLS where the URL asks for it.
+/// TCP, or a tunnel through a proxy; then the meter; then TLS for https.
 fn connector(watch: Watch) -> impl Connector<()> {
     ().chain(ConnectProxyConnector::default())
         .chain(TcpConnector::default())
@@ -181,7 +177,7 @@ fn connector(watch: Watch) -> impl Connector<()> {
 
 fn root_certificates() -> Result<RootCerts, SetupError> {
     let [file, directory] = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
-    // Told now, because a certificate that "is not trusted" later would hide that the file is misspelled.
+    // Checked now: a later error about an untrusted certificate would hide a misspelled file name.
     if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
         return Err(SetupError::Certificates { problem: error.to_string() });
     }
@@ -199,8 +195,8 @@ fn root_certificates() -> Result<RootCerts, SetupError> {
     }
 }
 
-/// The resolver of [`ConnectTo`] and [`Reach`]: a look-up of another name for some hosts, of their own for all others, of which
-/// only the permitted addresses are left.
+/// The resolver of [`ConnectTo`] and [`Reach`]: looks up another name for some hosts and the own name of all others,
+/// and returns only permitted addresses.
 #[derive(Debug)]
 struct Guide {
     connect_to: Option<ConnectTo>,
@@ -257,11 +253,11 @@ fn out_of_reach(refused: OutOfReach) -> ureq::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, refused).into()
 }
 
-/// Watches each connection that is made: tells [`Reach`] of it, and measures its speed.
+/// Reports each connection to [`Reach`], and measures its speed.
 #[derive(Debug)]
 struct Watch {
     pace: Pace,
-    /// None: what is connected to is a proxy, which the user named.
+    /// None: the connection is to a proxy, which the user named.
     reach: Option<Arc<Reach>>,
 }
 
@@ -273,7 +269,7 @@ impl<In: Transport> Connector<In> for Watch {
         let target = self.reach.clone().map(|reach| Target {
             reach,
             host: details.uri.host().unwrap_or_default().to_ascii_lowercase(),
-            // One of these was connected to, and Reach leaves either public or private ones.
+            // The connection is to one of these, and Reach permits either only public or only private ones.
             addresses: ips(&details.addrs),
         });
         if let Some(Target { reach, host, addresses }) = &target {
@@ -283,7 +279,7 @@ impl<In: Transport> Connector<In> for Watch {
     }
 }
 
-/// What a connection was made to.
+/// The other side of a connection.
 #[derive(Debug)]
 struct Target {
     reach: Arc<Reach>,
@@ -291,7 +287,7 @@ struct Target {
     addresses: Vec<IpAddr>,
 }
 
-/// A connection whose speed is measured from one request to the next.
+/// A connection whose speed is measured, separately for each request.
 #[derive(Debug)]
 struct Watched<T> {
     inner: T,
@@ -307,7 +303,7 @@ impl<T: Transport> Transport for Watched<T> {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let result = self.inner.transmit_output(amount, timeout);
-        // A request: before it the connection may have been idle.
+        // The connection may have been idle before a request.
         self.meter.restart(Instant::now());
         result
     }
@@ -321,8 +317,8 @@ impl<T: Transport> Transport for Watched<T> {
         Ok(has_input)
     }
 
-    /// Connections are kept by the host's name. One that [`Reach`] would not permit now is closed, whatever addresses the name has
-    /// by now.
+    /// The agent keeps connections by host name. One that [`Reach`] would not permit now is closed, whatever addresses
+    /// the name has now.
     fn is_open(&mut self) -> bool {
         let allows_reuse = |target: &Target| target.reach.allows_reuse(&target.host, &target.addresses);
         self.target.as_ref().is_none_or(allows_reuse) && self.inner.is_open()

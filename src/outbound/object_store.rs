@@ -1,10 +1,10 @@
-//! How object stores are asked.
+//! Requests to object stores.
 //!
-//! Requests to a store carry credentials: in headers, and with a shared access signature in the URL itself. So no redirect is
-//! followed, since it would take them to whoever the answer names, and no request says in `Referer` which one led to it. The user
-//! named the store, so its address may be private.
+//! These carry credentials: in headers, and with a shared access signature in the URL. Therefore no redirect is
+//! followed, which would send the credentials to its target, and no request has a `Referer` header. The user names the
+//! store, so its address may be private.
 //!
-//! All clients of the library come from [`Connector`], those that fetch credentials included.
+//! [`Connector`] makes all clients of the library, including those that fetch credentials.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -26,19 +26,19 @@ use quick_xml::events::Event;
 use super::proxy;
 use oci_discovery::parallel::lock;
 
-/// How long a connection may take to be made, unless the library says otherwise.
+/// The time limit of a connection, if the library sets none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long may pass without an answer, or between two pieces of one: a part has to be sent in this time.
+/// The time limit of a silent connection. A part has to be sent in this time.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long one request may take in all, with the body of its answer: the largest blobs over slow lines.
+/// The time limit of a request, including the body of its response: the largest blobs over slow lines.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// The most bytes of a response that is read into memory: a page of a listing, an error, credentials. Azure's pages are the
-/// largest, with 5000 keys of up to 1024 characters.
+/// The most bytes of a response that is read into memory: a page of a listing, an error, credentials. Azure's pages
+/// are the largest, with 5000 keys of up to 1024 characters.
 const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
 
-/// Marks the requests that read one object, the library's repetitions included. The bodies of their responses together have at
-/// most so many bytes, and each at most its Content-Length. A response to any other request has at most `MAX_MESSAGE`.
+/// Marks the requests of one read of an object, including the library's retries. Limits the bytes of all their bodies,
+/// and each body to its Content-Length. Responses to other requests have at most `MAX_MESSAGE` bytes.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Mutex<Result<u64, Oversized>>>);
 
@@ -61,12 +61,12 @@ impl Budget {
     }
 }
 
-/// Marks a request for a page of a listing: keys that the library cannot hold are taken out of the answer and told in
-/// [`Unusable`]. The library would refuse the whole page without naming them.
+/// Marks a request for a page of a listing. Keys that the library cannot represent are moved from the response to
+/// [`Unusable`]; the library would refuse the whole page without naming them.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing;
 
-/// The keys that were taken out of a page of a listing.
+/// The keys that were removed from a page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unusable(pub Vec<String>);
 
@@ -97,12 +97,12 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The settings of the library's clients come as text.
+/// The library's settings are text.
 fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
 }
 
-/// A time of whole seconds, as the library writes it.
+/// A duration of whole seconds, in the library's format.
 fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?))
 }
@@ -111,19 +111,17 @@ fn generic(error: impl std::error::Error + Send + Sync + 'static) -> object_stor
     object_store::Error::Generic { store: "HTTP client", source: Box::new(error) }
 }
 
-/// A redirect that was not followed. Only its host is told: the rest may have a signature in it.
+/// A redirect that was not followed. Only its host is reported, because the URL may contain a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a redirect to {host}, which is not followed")]
 pub struct Redirected {
-    /// The host that it leads to.
     pub host: String,
 }
 
-/// A response whose body is larger than its Content-Length, or than what may be read of it.
+/// A response whose body exceeds its Content-Length or its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a response of more than {limit} bytes")]
 pub struct Oversized {
-    /// The most bytes that were expected.
     pub limit: u64,
 }
 
@@ -143,7 +141,7 @@ impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let is_listing = request.extensions().get::<Listing>().is_some();
         let budget = request.extensions().get::<Budget>().cloned().unwrap_or_else(|| Budget::of(MAX_MESSAGE));
-        // The library repeats a read whose body failed, whatever the reason.
+        // The library repeats a read after any failure of its body.
         budget.left().map_err(Oversized::error)?;
         let response = bounded(self.client.call(request).await?, &budget)?;
         let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
@@ -159,21 +157,20 @@ impl HttpService for Service {
     }
 }
 
-/// A response whose body ends with an error where it is too large.
+/// A response whose body fails when it is too large.
 fn bounded(response: HttpResponse, budget: &Budget) -> Result<HttpResponse, HttpError> {
     let (parts, body) = response.into_parts();
-    // The text of an error is no part of an object.
+    // The text of an error is not a part of an object.
     let budget = if parts.status.is_success() { budget.clone() } else { Budget::of(MAX_MESSAGE) };
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let limit = budget.left().map_err(Oversized::error)?.min(declared.unwrap_or(MAX_MESSAGE));
     Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Bounded { body, limit, left: limit, budget })))
 }
 
-/// A body of at most so many bytes. It gives no hint of its size, since the library would reserve memory for what is only
-/// declared.
+/// A body with a limit. It has no size hint, because the library would reserve memory for a declared size.
 struct Bounded {
     body: HttpResponseBody,
-    /// The most bytes of this body, and how many of them are still to come.
+    /// The limit of the body, and the bytes that remain.
     limit: u64,
     left: u64,
     budget: Budget,
@@ -209,8 +206,8 @@ async fn without_unusable(response: HttpResponse) -> Result<HttpResponse, HttpEr
     Ok(HttpResponse::from_parts(parts, Bytes::from(page).into()))
 }
 
-/// A page of a listing without the objects whose keys the library cannot hold, and those keys. The stores' listings differ in the
-/// names of two elements. What is no XML stays as it is, for the library to tell.
+/// A page of a listing without the objects whose keys the library cannot represent, and these keys. The stores'
+/// listings differ in the names of two elements. A page that is not XML is unchanged, and the library reports it.
 fn usable(page: &[u8]) -> (Vec<u8>, Vec<String>) {
     let mut reader = quick_xml::Reader::from_reader(page);
     let (mut kept, mut unusable) = (Vec::with_capacity(page.len()), Vec::new());
@@ -242,7 +239,7 @@ fn usable(page: &[u8]) -> (Vec<u8>, Vec<String>) {
     (kept, unusable)
 }
 
-/// Whether the library holds a key as it is; otherwise the key. It would refuse some, and take others for what they are not.
+/// Checks that the library represents a key unchanged: it refuses some keys, and misreads others. The error is the key.
 fn check(escaped: &str) -> Result<(), String> {
     let key = quick_xml::escape::unescape(escaped).map_err(|_| escaped.to_string())?;
     match Key::parse(&key) {

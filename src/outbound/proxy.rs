@@ -1,7 +1,7 @@
-//! The proxy that the environment names.
+//! The proxy in the environment.
 //!
-//! Whoever sets a proxy variable wants requests to go there, often because nothing else may see them. A variable that cannot be
-//! used therefore ends the program: going around the proxy would do what the user meant to prevent.
+//! A user who sets a proxy variable wants requests to use it, often because nothing else may see them. Therefore an
+//! unusable variable is an error: requests without the proxy would do what the user prevents.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -9,10 +9,10 @@ use std::ffi::OsString;
 
 use ureq::{Proxy, ProxyProtocol};
 
-/// The variables, in the order in which the first that is set is used.
+/// The variables, of which the first one that is set applies.
 const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
-/// A proxy variable that cannot be used. The value is not repeated: it may have a password in it.
+/// A proxy variable that cannot be used. The value is not repeated, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct or unset it"
@@ -23,17 +23,17 @@ pub struct ProxyError {
     pub found: String,
 }
 
-/// The proxy of this process's environment, with the exceptions in `NO_PROXY`.
+/// The proxy in this process's environment, with the exceptions in `NO_PROXY`.
 ///
 /// # Errors
 /// A proxy variable is set and cannot be used.
 pub fn from_environment() -> Result<Option<Proxy>, ProxyError> {
     check(|variable| std::env::var_os(variable))?;
-    // All that are set can be used now, so that this finds the first of them.
+    // All set variables are valid, so this uses the first one.
     Ok(Proxy::try_from_env())
 }
 
-/// Looks at each variable that is set. One that is empty counts as unset.
+/// Checks each variable that is set. An empty one counts as unset.
 fn check(value_of: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> {
     for variable in VARIABLES {
         let Some(value) = value_of(variable).filter(|value| !value.is_empty()) else { continue };

@@ -1,24 +1,25 @@
-//! Which addresses a site may lead a client to.
+//! Decides to which addresses a site may lead a client.
 //!
-//! A site says where its indexes and blobs are, and a server where a request goes on. Either could send a client that stands
-//! inside of a private network to what only that network reaches: a router, the metadata service of a cloud (server-side
-//! request forgery). So the look-up of a host yields only the addresses that may be connected to:
+//! A site gives the URLs of its indexes and blobs, and a server those of redirects. Both could lead a client in a
+//! private network to addresses that only this network reaches: a router, or the metadata service of a cloud
+//! (server-side request forgery). Therefore the look-up of a host returns only permitted addresses:
 //!
 //! - Public addresses always.
-//! - Private ones when the host has no other, and the user named the host, or everything that the user named is inside of
+//! - Private addresses if the host has no others, and the user named the host, or all hosts that the user named are in
 //!   private networks, or the user permitted the host (`--allow-private`).
-//! - Of a mixed answer only the public ones, unless the user permitted the host: whoever owns a name can add a private address
-//!   to its public one.
+//! - Of a mixed answer only the public ones, unless the user permitted the host: the owner of a name can add a private
+//!   address to its public one.
 //!
-//! A host is *inside* once a connection to it was made while all of its addresses were private. A public answer revokes that for
-//! good, so that a name whose address changes meanwhile (DNS rebinding) leads nowhere else.
+//! A host is *inside* after a connection to it while all of its addresses were private. A public answer revokes that
+//! for good, so that a name whose address changes meanwhile (DNS rebinding) leads to no other private address.
 //!
-//! Who names an image names its host. The host's ancestors are asked for ref engines, too, but they stand for it only when it
-//! has no address itself: otherwise whoever has the host could lead to what is inside by an ancestor that is theirs as well.
+//! The name of an image names its host. The host's ancestors are asked for ref engines, too, but they replace it only
+//! if it has no address itself: otherwise the owner of a host could lead inside by an ancestor of the same owner.
 //!
-//! A document or a redirect from a public host must not lead inside, whoever led to that host. So the first connection to a public
-//! address, which comes before all that it brings, revokes for good: from then on no host that the user did not name may be
-//! private, and a named host may not be either if the public one is among those that are asked on its behalf.
+//! A document or a redirect of a public host must not lead inside, however the client came to that host. Therefore the
+//! first connection to a public address, which precedes all of its content, revokes for good: from then on no host
+//! that the user did not name may be private, and a named host may not be either if the public one is asked on its
+//! behalf.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -30,7 +31,7 @@ use super::address::{is_private, literal};
 use crate::shell;
 use oci_discovery::parallel::lock;
 
-/// What is known of the hosts that the user named, and what was left out of their answers and others'.
+/// The state of the named hosts, and the addresses that look-ups omitted.
 #[derive(Debug)]
 pub struct Reach {
     /// Hosts whose private addresses the user permitted.
@@ -41,20 +42,20 @@ pub struct Reach {
 #[derive(Debug)]
 struct State {
     named: Vec<Named>,
-    /// Whether a connection to a public address was made: what is named from then on may come from there.
+    /// Whether a connection to a public address was made: it may have supplied all URLs since then.
     has_been_outside: bool,
-    /// The private addresses that were left out of the latest answer for each host.
+    /// The private addresses that the latest look-up of each host omitted.
     left_out: BTreeMap<String, Vec<IpAddr>>,
 }
 
-/// A host that the user named, and what is found of it.
+/// The state of a host that the user named.
 #[derive(Debug)]
 struct Named {
-    /// The host, and then those that may stand for it.
+    /// The host, followed by its ancestors that may replace it.
     hosts: Vec<String>,
     /// Whether the host itself was looked up and has no address.
     is_absent: bool,
-    /// The one of its ancestors that stands for it, by its position.
+    /// The position of the ancestor that replaces the host.
     stand_in: Option<usize>,
     standing: Standing,
 }
@@ -62,13 +63,13 @@ struct Named {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Unknown,
-    /// Connected to while all addresses were private.
+    /// A connection was made while all addresses were private.
     Inside,
-    /// A public address was found, or an ancestor was connected to at one, once. Nothing changes that.
+    /// A public address was found once, or an ancestor with one was connected to. This state is final.
     Outside,
 }
 
-/// The addresses of a host that are left out.
+/// The omitted addresses of a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{host} is at {}, an address of a private network: a site must not lead there, and public addresses come before private ones; \
@@ -77,7 +78,6 @@ enum Standing {
 pub struct OutOfReach {
     /// As the URL has it.
     pub host: String,
-    /// Its private addresses.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -86,8 +86,8 @@ fn list(addresses: &[IpAddr]) -> String {
 }
 
 impl Reach {
-    /// For a user who named these hosts, each before those that may stand for it, and permitted the private addresses of others;
-    /// all as [`canonical`](super::address::canonical) writes them.
+    /// A policy for a user who named these hosts, each with the ancestors that may replace it, and who permitted the
+    /// private addresses of others. All are in the form of [`canonical`](super::address::canonical).
     pub fn new(named: impl IntoIterator<Item = Vec<String>>, permitted: impl IntoIterator<Item = String>) -> Reach {
         let named = named.into_iter().map(|hosts| Named {
             hosts,
@@ -99,10 +99,10 @@ impl Reach {
         Reach { permitted: permitted.into_iter().collect(), state: Mutex::new(state) }
     }
 
-    /// The addresses, of those that a look-up of `host` found, that may be connected to.
+    /// The permitted addresses among those that a look-up of `host` found.
     ///
     /// # Errors
-    /// There are some, and none of them may.
+    /// None of the addresses is permitted.
     pub fn allowed(&self, host: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, OutOfReach> {
         let (private, public): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(|address| is_private(**address));
         let mut state = self.state();
@@ -119,26 +119,26 @@ impl Reach {
         Ok(public)
     }
 
-    /// Notes where the user said that a host is (`--connect-to`). Nothing is left out of that.
+    /// Records the address that the user gave for a host (`--connect-to`). It is permitted.
     pub fn given(&self, host: &str, addresses: &[IpAddr]) {
         let public = addresses.iter().filter(|address| !is_private(**address)).count();
         self.state().hear(host, addresses.len(), public);
     }
 
-    /// Notes that a connection to one of these addresses of `host` was made.
+    /// Records a connection to one of these addresses of `host`.
     pub fn connected(&self, host: &str, addresses: &[IpAddr]) {
         if !addresses.is_empty() {
             self.state().connected(host, addresses.iter().any(|address| !is_private(*address)));
         }
     }
 
-    /// Whether a connection that was made to one of these addresses of `host` may be used once more.
+    /// Whether a connection to one of these addresses of `host` may be used again.
     pub fn allows_reuse(&self, host: &str, addresses: &[IpAddr]) -> bool {
         let is_public = addresses.iter().all(|address| !is_private(*address));
         is_public || self.permitted.contains(host) || self.state().hear(host, addresses.len(), 0)
     }
 
-    /// Whether a proxy may be asked for a host. The proxy looks names up, and what they lead to is for it to say.
+    /// Whether a proxy may be asked for a host. The proxy looks names up, and decides where they lead.
     pub fn allowed_for_proxy(&self, host: &Host<&str>) -> Result<(), OutOfReach> {
         match literal(host) {
             None => {
@@ -154,7 +154,7 @@ impl Reach {
         Ok(())
     }
 
-    /// The private addresses that were left out of the latest answer for a host, for a message that no connection was made.
+    /// The private addresses that the latest look-up of a host omitted, for messages about failed connections.
     pub fn left_out(&self, host: &str) -> Option<OutOfReach> {
         let addresses = self.state().left_out.get(host)?.clone();
         Some(OutOfReach { host: host.into(), addresses })
@@ -166,7 +166,7 @@ impl Reach {
 }
 
 impl State {
-    /// Hears how many addresses a host has, and how many of them are public. Whether private ones may be connected to.
+    /// Records the numbers of a host's addresses and of its public ones. Returns whether private ones are permitted.
     fn hear(&mut self, host: &str, found: usize, public: usize) -> bool {
         let mut is_named = false;
         for named in &mut self.named {
@@ -177,7 +177,7 @@ impl State {
         is_named || (is_inside && !is_outside && !self.has_been_outside)
     }
 
-    /// Hears of a connection.
+    /// Records a connection.
     fn connected(&mut self, host: &str, is_public: bool) {
         self.has_been_outside |= is_public;
         self.named.iter_mut().for_each(|named| named.connected(host, is_public));
@@ -185,7 +185,7 @@ impl State {
 }
 
 impl Named {
-    /// Hears of a host's addresses. Whether the host is the named one, or stands for it, and may be private.
+    /// Records a host's addresses. Returns whether the host is the named one or replaces it, and may be private.
     fn hear(&mut self, host: &str, found: usize, public: usize) -> bool {
         let Some(position) = self.hosts.iter().position(|one| one == host) else { return false };
         if position == 0 && found == 0 {
@@ -224,7 +224,7 @@ mod tests {
         text.iter().map(|address| address.parse().unwrap()).collect()
     }
 
-    /// Looks a host up and connects to it. The addresses that were left.
+    /// Looks a host up and connects to it. Returns the permitted addresses.
     fn ask(reach: &Reach, host: &str, found: &[&str]) -> Vec<String> {
         let Ok(allowed) = reach.allowed(host, &addresses(found)) else { return vec![] };
         reach.connected(host, &allowed);
@@ -316,7 +316,7 @@ mod tests {
     fn a_connection_to_a_public_ancestor_of_a_host_inside_revokes_for_good() {
         let reach = reach(&[&["app.example.com", "example.com"]]);
         ask(&reach, "app.example.com", &["10.0.0.1"]);
-        // Looked up, and maybe not to be had from here.
+        // The address may be unreachable from this machine.
         reach.allowed("example.com", &addresses(&[PUBLIC])).unwrap();
         assert_eq!(ask(&reach, "cas.example.com", &["10.0.0.2"]), ["10.0.0.2"]);
         assert!(reach.allows_reuse("app.example.com", &addresses(&["10.0.0.1"])));
@@ -346,7 +346,7 @@ mod tests {
         ask(&reach, "app.example.com", &[PUBLIC]);
         assert!(ask(&reach, "example.com", &["127.0.0.1"]).is_empty());
         assert!(ask(&reach, "other.example.net", &["127.0.0.1"]).is_empty());
-        // Nor does one that had no address until its ancestor had spoken.
+        // Nor may a host that had no address until its ancestor had answered.
         let late = self::reach(&[&["app.example.com", "example.com"]]);
         ask(&late, "app.example.com", &[]);
         ask(&late, "example.com", &[PUBLIC]);

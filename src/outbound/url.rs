@@ -1,16 +1,16 @@
-//! Which URLs are asked, and which redirects are followed.
+//! Decides which URLs are requested, and which redirects are followed.
 
 use oci_discovery::discovery::url::is_web;
 use url::Url;
 
-/// The longest URL that is asked: what RFC 9110, section 4.1, asks every server to take. Longer ones come out of templates that
-/// mean no good.
+/// The longest URL that is requested: the least that servers must accept (RFC 9110, section 4.1). Only hostile
+/// templates give longer ones.
 const MAX_URL_BYTES: usize = 8000;
 
-/// Whether a URL may be asked.
+/// Whether a URL may be requested.
 ///
 /// # Errors
-/// Why not.
+/// The reason why not.
 pub fn check(url: &Url) -> Result<(), &'static str> {
     match () {
         _ if !is_web(url) => Err("only http and https are"),
@@ -22,10 +22,10 @@ pub fn check(url: &Url) -> Result<(), &'static str> {
     }
 }
 
-/// Where a redirect of `from` leads.
+/// The target of a redirect of `from`.
 ///
 /// # Errors
-/// Why it is not followed.
+/// The reason why it is not followed.
 pub fn redirected(from: &Url, location: &str) -> Result<Url, &'static str> {
     if location.is_empty() {
         return Err("it has no Location");

@@ -1,4 +1,4 @@
-//! A client whose request has passed the gate, and how its answer is written: as long as the client takes it fast enough.
+//! A client whose request has passed the gate. Writes its response, while the client is fast enough.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -13,22 +13,21 @@ use super::connections::Place;
 use super::head::MAX_HEAD_BYTES;
 use crate::outbound::pace::{Meter, Pace};
 
-/// A client that waits for an answer.
+/// A client that waits for a response.
 pub struct Client {
-    /// Its connection.
     pub stream: Arc<TcpStream>,
-    /// The connection ends after the answer.
+    /// Whether the connection ends after the response.
     pub is_last: bool,
-    /// Gets a message when the answer is complete. Dropped without one, it ends the connection.
+    /// Gets a message when the response is complete. Dropped without one, it ends the connection.
     pub answered: Sender<()>,
-    /// The connection's place among the others.
+    /// The connection's place, see `connections`.
     pub place: Arc<Place>,
-    /// How slowly it may take the answer.
+    /// The speed limit of the client.
     pub pace: Pace,
 }
 
 impl Client {
-    /// Where the answer is written. How fast the client takes it counts from now on.
+    /// The destination of the response. The client's speed is measured from now on.
     pub fn answer(&self) -> Answer<'_> {
         Answer { client: self, meter: Meter::new(self.pace, Instant::now()) }
     }
@@ -45,7 +44,7 @@ pub(super) fn has_left(client: &TcpStream) -> bool {
         || ioctl_fionread(client).is_ok_and(|unread| unread > MAX_HEAD_BYTES as u64)
 }
 
-/// Writes an answer, as long as its client takes it fast enough.
+/// Writes a response, while its client is fast enough.
 pub struct Answer<'a> {
     client: &'a Client,
     meter: Meter,

@@ -1,9 +1,10 @@
-//! Documents that are computed from a file of the site: once for each version of the file, for all clients that ask for one.
+//! Documents that are computed from a file of the site: once for each version of the file, for all clients that
+//! request one.
 //!
-//! A document is written to a temporary file without a name, and then sent as any other file is: a range, a `HEAD` or a 304 costs
-//! nothing more. The latest documents are kept. A computation has a thread of its own, and goes on as long as one client waits for
-//! it: the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has closed its side of the connection
-//! counts as gone, because one that reads on cannot be told from it.
+//! A document is written to an unnamed temporary file and then sent like any other file, so ranges, `HEAD` and 304
+//! work. The latest documents are kept. A computation has its own thread, and continues while a client waits for it:
+//! the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has closed its side of the
+//! connection counts as gone: the server cannot detect whether it still reads.
 
 #![allow(clippy::disallowed_methods, reason = "its temporary files have no name, and are of no site")]
 
@@ -24,31 +25,29 @@ use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::Key;
 
-/// How many documents are kept. Each has an open file.
+/// The number of kept documents. Each has an open file.
 pub const MAX_KEPT: usize = 32;
-/// How often a client that waits is looked at.
+/// The time between two checks of a waiting client.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A document that was computed.
+/// A computed document.
 #[derive(Clone, Debug)]
 pub struct Computed {
-    /// Its bytes. None: nothing was written.
+    /// Its bytes. None: it is empty.
     pub file: Option<Arc<File>>,
-    /// How many.
+    /// In bytes.
     pub length: u64,
-    /// The strong entity tag of what was written, quotes included.
+    /// The strong entity tag, with quotes.
     pub etag: String,
-    /// What the computation returned.
+    /// The result of the computation.
     pub note: String,
 }
 
 /// Why there is no document.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ComputeError {
-    /// The computation failed.
     #[error("the document cannot be computed: {0}")]
     Failed(String),
-    /// The client closed its side of the connection.
     #[error("the client left while the document was computed")]
     ClientLeft,
 }
@@ -59,7 +58,6 @@ impl From<io::Error> for ComputeError {
     }
 }
 
-/// The computations of a server.
 #[derive(Default)]
 pub struct Computations {
     state: Mutex<State>,
@@ -67,20 +65,19 @@ pub struct Computations {
 
 #[derive(Default)]
 struct State {
-    /// Those in progress, those kept, and some that have ended.
+    /// The jobs in progress, the kept ones, and some that have ended.
     jobs: HashMap<(Version, Key), Weak<Job>>,
-    /// The latest at the back.
+    /// The kept documents, the latest last.
     kept: VecDeque<Arc<Job>>,
 }
 
-/// A computation, in progress or done.
 #[derive(Default)]
 struct Job {
     outcome: Mutex<Option<Result<Computed, ComputeError>>>,
     finished: Condvar,
 }
 
-/// What changes with a file: its device and number, its size, and when it and its metadata were written.
+/// The version of a file: its device and number, its size, and the times of its last changes.
 #[derive(PartialEq, Eq, Hash)]
 struct Version([u64; 3], [i64; 4]);
 
@@ -91,7 +88,7 @@ impl fmt::Debug for Computations {
 }
 
 impl Computations {
-    /// The document that `write` computes from a file. `what` is the key of all that it depends on besides.
+    /// The document that `write` computes from a file. `what` is the key of its other inputs.
     pub fn get(
         &self,
         file: &Arc<File>,
@@ -149,7 +146,7 @@ impl Job {
                 let note = write(source, &mut out)?;
                 out.finish(note)
             }));
-            // A panic must not let the clients wait for ever.
+            // After a panic, the clients must not wait for ever.
             let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("the program panicked")));
             if let Some(job) = waited_for.upgrade() {
                 *lock(&job.outcome) = Some(outcome.map_err(ComputeError::from));
@@ -173,7 +170,7 @@ impl Job {
     }
 }
 
-/// The file that a document is computed from. It gives no more bytes once no client waits.
+/// The input file. Reading fails when no client waits any more.
 #[derive(Clone)]
 pub struct Source {
     reader: FileReader,
@@ -181,7 +178,6 @@ pub struct Source {
 }
 
 impl Source {
-    /// Copies the bytes from `start` to `end`.
     pub fn copy(&self, start: u64, end: u64, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
         let part = Source { reader: self.reader.at(start), job: Weak::clone(&self.job) };
         file_reader::copy(part.take(end - start), out)
@@ -197,7 +193,7 @@ impl Read for Source {
     }
 }
 
-/// Where a document is written: a temporary file, which begins with the first byte.
+/// The output: a temporary file, created for the first byte.
 pub struct Output {
     file: Option<BufWriter<File>>,
     hasher: Hasher,

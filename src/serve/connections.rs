@@ -1,16 +1,17 @@
 //! The open connections: bounded in total and for each peer.
 //!
-//! A connection waits for a request or is being answered. When there is no room for a new one, the connection that has waited
-//! longest is closed: one of the same peer if that peer has reached its limit. When none waits, the slowest answer is ended: of
-//! the peers with more connections than the new one's, the answer of which the client has taken nothing for the longest time. So
-//! idle and slow clients take no place from others, and a client that opens many connections closes its own.
+//! A connection waits for a request, or a response is being sent. If there is no room for a new connection, the one
+//! that has waited longest is closed: one of the same peer if that peer has reached its limit. If none waits, the
+//! slowest response is ended: among peers with more connections than the new one's, the response of which the client
+//! has taken nothing for the longest time. So idle and slow clients do not exclude others, and a client that opens
+//! many connections closes its own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long a new connection waits until a closed one has left; the thread of that one only has to wake up.
+/// The time that a new connection waits for the thread of a closed one to end.
 const GIVE_WAY: Duration = Duration::from_secs(1);
 
 /// The connections of a server.
@@ -18,7 +19,7 @@ pub(super) struct Connections {
     max: usize,
     max_per_peer: usize,
     open: Mutex<Open>,
-    /// A connection has ended.
+    /// Signals the end of a connection.
     left: Condvar,
 }
 
@@ -37,11 +38,10 @@ struct Connection {
 
 #[derive(Clone, Copy)]
 enum State {
-    /// Since then.
     Waiting(Instant),
-    /// The client took a part of the answer then, or the answer began.
+    /// The client took a part of the response then, or the response began.
     Answering(Instant),
-    /// Shut down; its thread has not noticed yet.
+    /// Shut down, and its thread has not ended yet.
     Ending,
 }
 
@@ -52,12 +52,13 @@ pub struct Place {
 }
 
 impl Connections {
-    /// No connections yet, and at most these numbers of them.
+    /// No connections, with these limits.
     pub(super) fn new(max: usize, max_per_peer: usize) -> Arc<Connections> {
         Arc::new(Connections { max, max_per_peer, open: Mutex::default(), left: Condvar::new() })
     }
 
-    /// A place for a connection, which waits for its first request. None: there is no room, and no connection to close.
+    /// A place for a connection, which waits for its first request. None: there is no room, and no connection to
+    /// close.
     pub(super) fn enter(self: &Arc<Self>, client: &Arc<TcpStream>, peer: IpAddr) -> Option<Place> {
         let peer = network(peer);
         let mut open = self.lock();
@@ -80,7 +81,7 @@ impl Connections {
         Some(Place { connections: Arc::clone(self), key })
     }
 
-    /// Closes the waiting connections, lets the others finish their answer, and waits for them at most for `limit`.
+    /// Closes the waiting connections, and waits at most `limit` for the responses of the others to end.
     pub(super) fn close(&self, limit: Duration) {
         let mut open = self.lock();
         open.stopping = true;
@@ -109,7 +110,7 @@ impl Open {
         })
     }
 
-    /// Ends the slowest answer to a peer with more connections than these.
+    /// Ends the slowest response to a peer with more connections than these.
     fn end_slowest_answer(&mut self, connections: usize) -> Option<()> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         self.connections.values().for_each(|connection| *counts.entry(connection.peer).or_default() += 1);
@@ -119,24 +120,24 @@ impl Open {
         })
     }
 
-    /// Ends the connection with the earliest time, among those that have one.
+    /// Ends the connection with the earliest time, if any has one.
     fn end_earliest(&mut self, time: impl Fn(&Connection) -> Option<Instant>) -> Option<()> {
         let candidates = self.connections.values_mut().filter_map(|connection| Some((time(connection)?, connection)));
         let (_, connection) = candidates.min_by_key(|(time, _)| *time)?;
         connection.state = State::Ending;
-        // A thread that reads reads the end now, and one that writes fails.
+        // This ends the read or write of its thread.
         let _ = connection.client.shutdown(Shutdown::Both);
         Some(())
     }
 }
 
 impl Place {
-    /// What tells the connection from all others of the server, past ones included.
+    /// Distinguishes the connection from all others of the server, including past ones.
     pub fn key(&self) -> u64 {
         self.key
     }
 
-    /// The connection is being answered from now on. False: it has been closed to make room.
+    /// Marks the beginning of a response. False: the connection was closed to make room.
     pub fn begin_answer(&self) -> bool {
         self.change(|_, state| match state {
             State::Ending => None,
@@ -144,7 +145,7 @@ impl Place {
         })
     }
 
-    /// The client has taken a part of the answer.
+    /// Records that the client has taken a part of the response.
     pub fn advance(&self) {
         self.change(|_, state| match state {
             State::Answering(_) => Some(State::Answering(Instant::now())),
@@ -152,7 +153,7 @@ impl Place {
         });
     }
 
-    /// The connection waits for a request from now on. False: it has been closed to make room, or the server stops.
+    /// Marks the wait for a request. False: the connection was closed to make room, or the server stops.
     pub fn begin_wait(&self) -> bool {
         self.change(|stopping, state| match state {
             State::Answering(_) if !stopping => Some(State::Waiting(Instant::now())),
@@ -177,7 +178,7 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one peer: an IPv4 address, or an IPv6 /64, within which a client can choose any address.
+/// A peer: an IPv4 address, or an IPv6 /64, within which a client can choose any address.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),

@@ -1,11 +1,11 @@
-//! Reads an open file from a position of its own, so that many answers can be sent from one open file at once.
+//! Reads an open file from several positions at once, so that responses share it.
 
 use std::fs::File;
 use std::io::{self, Read, Take, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A file, and where the next byte is read.
+/// A file, and the position of the next byte.
 #[derive(Clone, Debug)]
 pub(super) struct FileReader {
     file: Arc<File>,
@@ -35,7 +35,7 @@ impl Read for FileReader {
 /// Copies a part of a file.
 ///
 /// # Errors
-/// The file has become shorter, or cannot be read; or `out` takes no more.
+/// The file has become shorter or cannot be read, or writing to `out` fails.
 pub(super) fn copy(mut part: Take<impl Read>, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     io::copy(&mut part, out)?;
     if part.limit() > 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }

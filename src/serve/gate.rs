@@ -1,10 +1,11 @@
 //! The gate in front of `tiny_http`: it accepts connections, reads the head of each request, and passes on the heads that
 //! [`head`](super::head) accepts, one at a time for each connection.
 //!
-//! `tiny_http` 0.12 bounds neither a head nor a body, keeps a thread for each idle connection, and stops listening when the
-//! process has no file descriptor left. So `tiny_http` gets one connection, the gate's, with complete heads without bodies. Each
-//! head has a key that leads to its client, and the answer goes to that client directly. An answer that ends early, because the
-//! file became shorter while it was sent, closes the client's connection, so that the client sees that bytes are missing.
+//! `tiny_http` 0.12 limits neither heads nor bodies, keeps a thread for each idle connection, and stops listening when
+//! the process has no file descriptor left. Therefore `tiny_http` gets one connection, from the gate, with complete
+//! heads without bodies. Each head has a key of its client, and the response goes directly to that client. A response
+//! that ends early, because the file became shorter, closes the client's connection, so that the client detects the
+//! missing bytes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -33,53 +34,51 @@ use crate::outbound::pace::Pace;
 use crate::terminal;
 use oci_discovery::parallel::lock;
 
-/// How long a head may take, from the beginning of the connection or the end of the previous answer. An idle connection is
-/// kept for as long.
+/// The time limit of a head, from the beginning of the connection or the end of the previous response. It is also that
+/// of an idle connection.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How slowly a client may take an answer.
+/// The speed limit of a client that reads a response.
 const SLOWEST: Pace = Pace { time: Duration::from_secs(30), speed: 16 * 1024 };
-/// How often the gate looks at the speed while a client takes nothing: a part of the time above.
+/// The time between two checks of a client that reads nothing: a part of the time above.
 const LOOKS: u32 = 10;
-/// What the system keeps of an answer for a client, in bytes. A socket grows to megabytes otherwise, which take memory for each
-/// connection, and hide for minutes how slowly a client reads.
+/// The send buffer of a connection, in bytes. Larger ones take memory for each connection, and hide for minutes how
+/// slowly a client reads.
 const SEND_BUFFER: usize = 128 * 1024;
-/// How long the gate reads and discards what a client sends after the last answer. Closing at once would reset the connection,
-/// and the client could lose the answer.
+/// The time in which the gate discards input after the last response. Closing at once would reset the connection, and
+/// the client could lose the response.
 const LINGER: Duration = Duration::from_secs(1);
-/// The most bytes that it discards.
+/// The most bytes that the gate discards.
 const LINGER_BYTES: usize = 256 * 1024;
-/// How long the gate waits when the system has no descriptor or memory for a connection.
+/// The pause when the system has no descriptor or memory for a connection.
 const REST: Duration = Duration::from_millis(100);
 /// A preview has few clients; each connection costs a thread and some kilobytes.
 const MAX_CONNECTIONS: usize = 256;
 /// Browsers open 6 connections to a host, container tools one for each layer that they pull at once. All clients behind a
 /// reverse proxy are one peer.
 const MAX_CONNECTIONS_PER_PEER: usize = 64;
-/// The descriptors that a connection may need: the client's socket, the file that is sent, and two in reserve.
+/// The descriptors of a connection: the client's socket, the file that is sent, and two in reserve.
 const FILES_PER_CONNECTION: u64 = 4;
-/// The descriptors that the process needs otherwise, the kept documents among them.
+/// The other descriptors of the process, including those of kept documents.
 const OTHER_FILES: u64 = 32 + MAX_KEPT as u64;
 
-/// A gate, and the connections that have passed it.
+/// The gate, with the connections that have passed it.
 pub(super) struct Gate {
     listener: TcpListener,
     /// The connection to `tiny_http`.
     server: Mutex<UnixStream>,
-    /// The clients that wait for an answer, by the key of their request.
+    /// The clients that wait for a response, by the key of their request.
     asking: Mutex<HashMap<u64, Client>>,
     connections: Arc<Connections>,
-    /// See [`HEAD_TIME`].
     head_time: Duration,
-    /// See [`SLOWEST`].
     pace: Pace,
     log: bool,
 }
 
 impl Gate {
-    /// A gate that accepts from `listener`, and a listener for the server behind it. With `log`, it writes refused requests to
+    /// A gate for `listener`, and a listener for the server behind it. With `log`, refused requests are printed to
     /// standard error.
     pub(super) fn new(listener: TcpListener, log: bool) -> io::Result<(Gate, UnixListener)> {
-        // Nothing but the gate can connect: the directory is this user's, and is removed at once.
+        // Only the gate can connect: the directory is private, and is removed at once.
         let directory = tempfile::tempdir()?;
         let behind = UnixListener::bind(directory.path().join("socket"))?;
         let server = Mutex::new(UnixStream::connect(directory.path().join("socket"))?);
@@ -92,7 +91,7 @@ impl Gate {
         Ok((gate, behind))
     }
 
-    /// The client of a request that came through the gate.
+    /// The client of a request.
     pub(super) fn client_of(&self, request: &tiny_http::Request) -> Option<Client> {
         lock(&self.asking).remove(&http::key(request)?)
     }
@@ -115,7 +114,7 @@ impl Gate {
         }
     }
 
-    /// Ends every connection after the answer in progress, and waits for the clients to read it, at most for `limit`.
+    /// Ends every connection after the response in progress, and waits at most `limit` for the clients to read it.
     pub(super) fn close(&self, limit: Duration) {
         self.connections.close(limit);
     }
@@ -124,12 +123,12 @@ impl Gate {
         let client = Arc::new(client);
         let Some(place) = self.connections.enter(&client, peer) else {
             let message = "too many connections are being answered: try again later";
-            // It fits into the buffers of a connection that has just begun.
+            // A new connection's buffers have room for it.
             let _ = client.set_nonblocking(true).and_then(|()| self.refuse(&client, 503, "TOOMANYREQUESTS", message));
             return;
         };
         let gate = Arc::clone(self);
-        // An error of one connection ends that connection alone, and its client can no longer be told.
+        // An error of one connection ends only that connection, whose client cannot be informed.
         let _ = std::thread::Builder::new().spawn(move || gate.serve(&client, &Arc::new(place)));
     }
 
@@ -158,7 +157,7 @@ impl Gate {
         }
     }
 
-    /// Passes a head on to the server, and waits until the client has the answer.
+    /// Passes a head on to the server, and waits until the client has the response.
     fn ask(&self, head: &Head, client: &Arc<TcpStream>, place: &Arc<Place>) -> io::Result<()> {
         let (answered, answer) = channel();
         let (key, stream, place) = (place.key(), Arc::clone(client), Arc::clone(place));
@@ -179,7 +178,7 @@ impl Gate {
     }
 }
 
-/// Ends a connection so that the client receives the last answer; see [`LINGER`].
+/// Ends a connection so that the client receives the last response; see [`LINGER`].
 fn linger(mut client: &TcpStream) -> io::Result<()> {
     client.shutdown(Shutdown::Write)?;
     let end = Instant::now() + LINGER;
@@ -199,7 +198,7 @@ fn linger(mut client: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the system had no descriptor or memory for a connection, which passes.
+/// Whether the system had no descriptor or memory for a connection, which is temporary.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

@@ -1,7 +1,8 @@
-//! The head of a request: read within a size and a time, and parsed before `tiny_http` sees any of it.
+//! The head of a request: read within limits of size and time, and parsed before `tiny_http` sees it.
 //!
-//! `tiny_http` 0.12 reads lines and bodies of any length. So the gate accepts only what the preview understands: HTTP/1.0 and
-//! 1.1, without a body. [`Head::to_bytes`] writes the head anew, with the few headers that an answer depends on.
+//! `tiny_http` 0.12 reads lines and bodies of any length. Therefore the gate accepts only what the preview supports:
+//! HTTP/1.0 and 1.1, without a body. [`Head::to_bytes`] writes a new head, with the few headers that a response
+//! depends on.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -13,52 +14,45 @@ use httparse::Status;
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The most headers of a head. Browsers and proxies send about thirty.
 pub(super) const MAX_HEADERS: usize = 100;
-/// The headers that an answer depends on.
+/// The headers that a response depends on.
 const PASSED_HEADERS: [&str; 7] =
     ["Host", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Origin", "Access-Control-Request-Method"];
 
-/// The header by which a request is matched with its client.
+/// The header with the key of the client.
 pub(super) const KEY_HEADER: &str = "Key";
 
-/// A request that can be passed on.
+/// An accepted request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// The connection ends after the answer.
+    /// Whether the connection ends after the response.
     pub is_last: bool,
     target: String,
     headers: Vec<(&'static str, String)>,
 }
 
-/// Why a request is refused. The connection ends then, because the beginning of the next request is unknown.
+/// Why a request is refused. The connection then ends, because the beginning of the next request is unknown.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeadError {
-    /// It exceeds a limit.
     #[error("the head of the request is too large: expected at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers")]
     TooLarge,
-    /// It does not end in time.
     #[error("the head of the request did not end in time: send it at once")]
     Late,
-    /// It is of HTTP/2 or later.
     #[error("this version of HTTP is not supported: use HTTP/1.1")]
     Version,
-    /// It does not parse.
     #[error("the head of the request is malformed: {0}; is the client using plain HTTP, without TLS?")]
     Malformed(#[from] httparse::Error),
-    /// The target or a header that an answer depends on is not ASCII.
     #[error("the {0} of the request is malformed: expected ASCII; percent-encode other bytes of a path")]
     NotAscii(&'static str),
-    /// It names several hosts, or none.
     #[error("expected one Host header, found {0}")]
     Host(usize),
-    /// It announces a body.
     #[error("the request announces a body in {0}: send none, this site is static")]
     Body(&'static str),
 }
 
 impl HeadError {
-    /// The status of the response, and the code of its document.
+    /// The status of the response, and the code in its document.
     pub(super) fn status(&self) -> (u16, &'static str) {
         match self {
             HeadError::TooLarge => (431, "HEAD_TOO_LARGE"),
@@ -70,7 +64,7 @@ impl HeadError {
     }
 }
 
-/// The bytes of a connection that have not been parsed yet: part of a head, or several heads of a pipelining client.
+/// The bytes of a connection that were not parsed yet: a part of a head, or several heads of a pipelining client.
 #[derive(Debug, Default)]
 pub(super) struct Unread(Vec<u8>);
 
@@ -90,7 +84,7 @@ impl Unread {
             match client.set_read_timeout(Some(left)).and_then(|()| client.read(&mut buffer)) {
                 Ok(0) => return Ok(None),
                 Ok(count) => self.0.extend_from_slice(&buffer[..count]),
-                // The deadline is checked above.
+                // The loop checks the deadline.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Ok(None),
@@ -152,7 +146,7 @@ fn has_token(list: &[u8], token: &str) -> bool {
 }
 
 impl Head {
-    /// The head for `tiny_http`, with the key of the client that the answer is for.
+    /// The head for `tiny_http`, with the key of the client.
     pub(super) fn to_bytes(&self, key: u64) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n{KEY_HEADER}: {key}\r\n", self.method, self.target);
         for (name, value) in &self.headers {

@@ -1,4 +1,4 @@
-//! Which `Host` headers a preview on loopback accepts.
+//! Checks the `Host` headers of requests to a preview on loopback.
 //!
 //! With DNS rebinding, a web page makes its own host name resolve to a loopback address. The browser then treats the preview as
 //! part of that page's origin, and the page can read the site. The `Host` header still carries the page's host name, so a
@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::outbound::address::{canonical, is_localhost};
 
-/// Whether an authority (`localhost:8000`) names this machine or one of the site's hosts, on any port.
+/// Whether an authority (`localhost:8000`) names this machine or a host of the site, on any port.
 pub fn is_served(authority: &str, site_hosts: &[String]) -> bool {
     let host = without_port(authority).to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);

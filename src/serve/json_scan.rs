@@ -1,22 +1,22 @@
-//! Values at one path of a JSON text of any size, found while the text goes by.
+//! Finds the values at one path of a JSON text of any size, while the text is read.
 //!
-//! A preview answers many requests at once, so that none may hold a whole document. The scanner keeps one string at most, and
-//! every byte of the text comes out again, so that what is not wanted can be passed on as it is. It does not validate: what is
-//! no JSON comes out as it went in.
+//! A preview answers many requests at once, so none may hold a whole document. The scanner keeps at most one string,
+//! and its output contains every byte of the text, so that other parts can be copied unchanged. It does not validate:
+//! text that is not JSON is also copied.
 
 use std::io::{self, Read};
 
 use oci_discovery::json;
 
-/// The longest string that is compared or handed out, in bytes. Templates, tags and media types are shorter.
+/// The longest string that is compared or returned, in bytes. Templates, tags and media types are shorter.
 const MAX_STRING: usize = 4096;
-/// How much of a text is read at once.
+/// The bytes read at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// One step from a value to a value in it.
+/// A step from a value to values in it.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// The members of an object that have one of these keys.
+    /// The members of an object with one of these keys.
     Key(&'static [&'static str]),
     /// Every element of an array.
     Element,
@@ -25,17 +25,17 @@ pub enum Step {
 /// A part of the text, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// Text that is nothing of the following.
+    /// Other text.
     Text(&'a [u8]),
     /// A string at the end of the path, with its quotes and escapes.
     Match(&'a [u8]),
-    /// An object or array on the path begins with the next byte. So many others are around it.
+    /// The next byte begins an object or array on the path, with this depth.
     Begin(usize),
-    /// It has ended with the byte before.
+    /// The object or array ended with the previous byte.
     End(usize),
 }
 
-/// Reads a text and hands out its parts.
+/// Reads a text and returns its parts.
 pub fn scan(mut text: impl Read, path: &'static [Step], mut on: impl FnMut(Part) -> io::Result<()>) -> io::Result<()> {
     let mut scanner = Scanner { path, ..Scanner::default() };
     let mut piece = vec![0; PIECE_BYTES];
@@ -52,20 +52,20 @@ pub fn scan(mut text: impl Read, path: &'static [Step], mut on: impl FnMut(Part)
 #[derive(Default)]
 struct Scanner {
     path: &'static [Step],
-    /// How many objects and arrays are open.
+    /// The number of open objects and arrays.
     depth: usize,
-    /// How many of them, from the outermost, are on the path.
+    /// The number of them, from the outermost, on the path.
     on_path: usize,
     /// The next string of the object on the path is a key.
     expects_key: bool,
-    /// The latest key of the object on the path is the path's.
+    /// The latest key of the object on the path is the one of the path.
     is_key: bool,
     string: Option<Text>,
-    /// The string that is being read, if it is needed whole.
+    /// The current string, if it is needed whole.
     token: Vec<u8>,
 }
 
-/// A string that is being read.
+/// The current string.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Text {
     role: Role,
@@ -77,7 +77,7 @@ struct Text {
 enum Role {
     Key,
     Value,
-    /// Not needed whole.
+    /// The string is not needed whole.
     Other,
 }
 
@@ -219,7 +219,7 @@ impl Scanner {
         }
     }
 
-    /// Passes on what has been kept of a string.
+    /// Returns the kept part of a string.
     fn flush(&mut self, on: &mut impl FnMut(Part) -> io::Result<()>) -> io::Result<()> {
         on(Part::Text(&self.token))?;
         self.token.clear();

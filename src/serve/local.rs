@@ -1,7 +1,7 @@
-//! Templates made local: what lets a consumer resolve `localhost/app` against a preview.
+//! Makes templates local, so that a consumer can resolve `localhost/app` with a preview.
 //!
-//! A site's templates lead to `https://{host}/…` or to its own origin. A preview answers on plain HTTP and some port, so in
-//! the documents it serves they become relative to itself. The files of the site stay as they are.
+//! The templates of a site lead to `https://{host}/…` or to its own origin. A preview has plain HTTP and another port,
+//! so the templates in its responses are relative. The files of the site do not change.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::site::Kind;
 use oci_discovery::json;
 use oci_discovery::template::{Template, Variables};
 
-/// Where the templates of a document are. None: it has none.
+/// The path of the templates in a document. None: it has none.
 pub fn templates(kind: &Kind) -> Option<&'static [Step]> {
     match kind {
         Kind::RefEngines => Some(&[Step::Key(&["refEngines", "casEngines"]), Step::Element, Step::Key(&["uri"])]),
@@ -26,7 +26,7 @@ pub fn templates(kind: &Kind) -> Option<&'static [Step]> {
     }
 }
 
-/// Writes a document with its templates made local; nothing if there is nothing to change.
+/// Writes a document with local templates; nothing if it does not change.
 pub fn write(source: &Source, templates: &'static [Step], hosts: &[String], out: &mut dyn Write) -> io::Result<()> {
     let mut position = 0;
     let mut is_changed = false;
@@ -42,14 +42,14 @@ pub fn write(source: &Source, templates: &'static [Step], hosts: &[String], out:
     })
 }
 
-/// A template as JSON, made local.
+/// A template as JSON, made local. None: it does not change.
 fn local_token(token: &[u8], hosts: &[String]) -> Option<Vec<u8>> {
     let uri = json::parse_string(token)?;
     Some(json::canonical(&local(&uri, hosts)?))
 }
 
-/// `https://{host}/a/{+path}` and `https://example.com/a/{+path}` become `/a/{+path}`. A `{host}` that remains is the host of
-/// the name, which is `localhost` when a preview is asked, so the site's own is put in its place where it has only one.
+/// `https://{host}/a/{+path}` and `https://example.com/a/{+path}` become `/a/{+path}`. Other uses of `{host}` would be
+/// `localhost` with a preview, so the site's host replaces them if there is only one.
 fn local(uri: &str, hosts: &[String]) -> Option<String> {
     let rest = uri.strip_prefix("https://").or(uri.strip_prefix("http://"))?;
     let own = hosts.iter().map(String::as_str).chain(["{host}"]);

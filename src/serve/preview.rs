@@ -1,4 +1,4 @@
-//! The site as the preview reads it: from a path to an open file, and to the documents that are computed from it.
+//! The site for the preview: maps paths to open files, and to documents that are computed from files.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -17,46 +17,42 @@ use crate::site::path::{PRIVATE_DIRECTORY, PathError};
 use crate::site::{Kind, SiteMap, SitePath};
 use oci_discovery::seen::{Key, key};
 
-/// What can be sent: a file, and what identifies its bytes.
+/// A representation: a file, and the identity of its bytes.
 #[derive(Debug)]
 pub struct Representation {
-    /// How it is served.
+    /// How the file is served.
     pub kind: Kind,
-    /// The open file.
     pub file: Arc<File>,
-    /// How many bytes it has.
+    /// In bytes.
     pub length: u64,
-    /// The strong entity tag, quotes included.
+    /// The strong entity tag, with quotes.
     pub etag: String,
-    /// When it was written; None where HTTP cannot say it.
+    /// The modification time. None: HTTP cannot express it.
     pub modified: Option<SystemTime>,
-    /// Headers beside those that its kind gives.
+    /// Headers besides those of the kind.
     pub headers: Vec<(&'static str, String)>,
 }
 
 impl Representation {
-    /// The same with the bytes of a document that was computed from it.
+    /// The same representation with the bytes of a computed document.
     pub fn with(self, computed: Computed) -> Representation {
         let Computed { file: Some(file), length, etag, .. } = computed else { return self };
         Representation { file, length, etag, ..self }
     }
 }
 
-/// The site as a server sees it, for one client.
+/// The site as served to one client.
 #[derive(Debug)]
 pub struct Preview<'a> {
-    /// The site's directory.
     pub root: &'a Root,
-    /// What lives where.
     pub map: &'a SharedMap,
-    /// Documents that are computed.
     pub computations: &'a Computations,
-    /// The client. None: it cannot leave.
+    /// The client. None: it cannot close the connection.
     pub client: Option<&'a TcpStream>,
 }
 
-/// The map of a site, shared by requests and by computations, with a key of its hosts: they may be too many to be copied or hashed
-/// for each request.
+/// The map of a site, shared by requests and computations, with a key of its hosts, which may be too many to copy or
+/// hash for each request.
 #[derive(Clone, Debug)]
 pub struct SharedMap {
     map: Arc<SiteMap>,
@@ -64,7 +60,6 @@ pub struct SharedMap {
 }
 
 impl SharedMap {
-    /// Shares a map.
     pub fn new(map: SiteMap) -> SharedMap {
         let hosts: Vec<&str> = map.settings().hosts.iter().map(String::as_str).collect();
         SharedMap { hosts_key: key(&hosts), map: Arc::new(map) }
@@ -79,32 +74,25 @@ impl Deref for SharedMap {
     }
 }
 
-/// Why there is nothing to send.
+/// Why there is no representation.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The request has no path.
     #[error("the path is malformed: {0}")]
     Malformed(#[from] RequestPathError),
-    /// The path is none that a site could have.
     #[error("the path is malformed: {0}")]
     Unsafe(#[from] PathError),
-    /// Nothing lives there.
     #[error("nothing is at this path")]
     NotFound,
-    /// The registry view's own word for it.
+    /// An error of the distribution API.
     #[error("{message}")]
     Registry {
-        /// The HTTP status.
         status: u16,
-        /// The code of the distribution-spec.
         code: &'static str,
-        /// For people.
+        /// A message for people.
         message: String,
     },
-    /// The file is there and cannot be read.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
-    /// A document cannot be computed from the file.
     #[error(transparent)]
     Compute(#[from] ComputeError),
 }
@@ -128,7 +116,7 @@ impl Preview<'_> {
         self.localise(Representation { kind, file, length, etag, modified, headers: vec![] })
     }
 
-    /// A document with its templates made local.
+    /// A document with local templates.
     fn localise(&self, found: Representation) -> Result<Representation, Refusal> {
         let Some(templates) = local::templates(&found.kind) else { return Ok(found) };
         let (map, hosts) = (Arc::clone(&self.map.map), self.map.hosts_key.to_string());
@@ -138,7 +126,8 @@ impl Preview<'_> {
         Ok(found.with(computed))
     }
 
-    /// What `write` computes from a file. `what` says all that it depends on besides; see [`Computations::get`].
+    /// The document that `write` computes from a file. `what` is the key of its other inputs; see
+    /// [`Computations::get`].
     pub fn compute(
         &self,
         found: &Representation,
@@ -153,7 +142,7 @@ impl Preview<'_> {
         self.open_file(path).is_ok()
     }
 
-    /// Opens a regular file of the site. A site has no links, so none is followed.
+    /// Opens a regular file of the site. Links are not followed, because a site has none.
     fn open_file(&self, path: &SitePath) -> Result<(File, Metadata), Refusal> {
         if path.top() == PRIVATE_DIRECTORY {
             return Err(Refusal::NotFound);
@@ -173,7 +162,7 @@ fn refusal(error: io::Error) -> Refusal {
     }
 }
 
-/// Whether HTTP has a date for a time: from 1970 to the year 9999. Files can be of any time, and `httpdate` panics.
+/// Whether HTTP has a date for a time: from 1970 to the year 9999. Files can have any time, and `httpdate` panics.
 fn has_http_date(time: &SystemTime) -> bool {
     const YEAR_10000: u64 = 253_402_300_800;
     time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000)

@@ -67,7 +67,7 @@ fn part(spec: &str, size: u64) -> Option<Option<Part>> {
     Some((start < size).then(|| Part { start, end: end.min(size - 1) }))
 }
 
-/// A position: absent, a number, or (None) no position at all. One too large for 64 bits is behind every end.
+/// A position: absent, a number, or (None) malformed. A number too large for 64 bits is after every end.
 fn number(text: &str) -> Option<Option<u64>> {
     match text.trim() {
         "" => Some(None),

@@ -1,5 +1,5 @@
-//! The registry view as the preview serves it: the files of [`crate::site::registry`], and the few things that need a
-//! program, because they depend on a query: `n`, `last` and `artifactType`.
+//! The registry view of the preview: the files of [`crate::site::registry`], and the few responses that depend on a
+//! query: `n`, `last` and `artifactType`.
 
 use std::io::{self, Read, Write};
 
@@ -32,7 +32,7 @@ pub fn find(preview: &Preview, path: &str, query: &str) -> Option<Result<Represe
         Some(Endpoint::Blob { name, digest }) => blob(preview, name, &digest),
         Some(Endpoint::TagsList { name }) => tags(preview, name, &query),
         Some(Endpoint::Referrers { name, digest }) => referrers(preview, name, &digest, &query),
-        // Names that exist for servers to look up, not for clients to ask for.
+        // Typed names are for servers, not for clients.
         Some(_) => Err(Refusal::NotFound),
         None => Err(invalid(path)),
     })
@@ -133,25 +133,25 @@ fn tags(preview: &Preview, name: &str, query: &Query) -> Result<Representation, 
     Ok(found.with(computed))
 }
 
-/// The part of a tags list that a query asks for.
+/// The part of a tags list that a query selects.
 struct TagsPage {
     /// The document without tags.
     empty: Vec<u8>,
     /// Only tags after this one.
     after: String,
-    /// How many at most.
+    /// The most tags.
     max: usize,
 }
 
 impl TagsPage {
-    /// Writes it. Gives its last tag if others follow, and otherwise nothing.
+    /// Writes the document. Returns its last tag if others follow, and otherwise an empty text.
     fn write(&self, source: Source, out: &mut dyn Write) -> io::Result<String> {
         const TAGS: &[Step] = &[Step::Key(&["tags"]), Step::Element];
         let mut list = List::begin(&self.empty, out)?;
         let (mut last, mut is_cut) = (String::new(), false);
         scan(source, TAGS, |part| {
             let Part::Match(token) = part else { return Ok(()) };
-            // What is no tag could not stand in the link to the next page.
+            // Malformed tags cannot be in the link to the next page.
             let Some(tag) = json::parse_string(token).filter(|tag| registry::is_tag(tag)) else {
                 return Ok(());
             };
@@ -170,7 +170,7 @@ impl TagsPage {
     }
 }
 
-/// A document with one list, which is written an element at a time.
+/// A document with one list, which is written element by element.
 struct List<'a> {
     out: &'a mut dyn Write,
     rest: &'a [u8],
@@ -186,7 +186,7 @@ impl<'a> List<'a> {
         Ok(List { out, rest, count: 0 })
     }
 
-    /// Where the next element is to be written.
+    /// The destination of the next element.
     fn next(&mut self) -> io::Result<&mut dyn Write> {
         if self.count > 0 {
             self.out.write_all(b",")?;
@@ -219,10 +219,10 @@ fn referrers(preview: &Preview, name: &str, digest: &Digest, query: &Query) -> R
     Ok(found.with(computed))
 }
 
-/// Writes a list of referrers with only those of one artifact type.
+/// Writes the referrers with one artifact type.
 fn write_referrers(source: &Source, wanted: &str, out: &mut dyn Write) -> io::Result<()> {
     const TYPES: &[Step] = &[Step::Key(&["manifests"]), Step::Element, Step::Key(&["artifactType"])];
-    /// How many objects and arrays are around an entry.
+    /// The depth of an entry.
     const ENTRY: usize = 2;
     let empty = registry::image_index(vec![]);
     let mut list = List::begin(&empty, out)?;
@@ -247,7 +247,7 @@ fn unknown(code: &'static str, message: &str) -> Refusal {
     Refusal::Registry { status: 404, code, message: message.into() }
 }
 
-/// Says which part of a path breaks the grammar.
+/// The error for the part of a path that violates the grammar.
 fn invalid(path: &str) -> Refusal {
     let last = path.rsplit('/').next().unwrap_or_default();
     let refuse = |status, code, message: String| Refusal::Registry { status, code, message };

@@ -1,28 +1,24 @@
-//! From the target of a request line to a path of the site: taken apart, and percent-decoded exactly once.
+//! From the target of a request line to a path of the site, percent-decoded exactly once.
 //!
-//! Decoding goes over the whole path, as web servers do it, so that `%2F` is a separator. What comes out may still be
-//! anything; [`SitePath`](crate::site::SitePath) decides what can be a file.
+//! The whole path is decoded, as in web servers, so that `%2F` is a separator. [`SitePath`](crate::site::SitePath)
+//! checks the result.
 
 use percent_encoding::percent_decode_str;
 
-/// Why a request's path is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestPathError {
-    /// It does not begin with a slash (RFC 9112, section 3.2.1).
     #[error("it does not begin with a slash")]
     NoSlash,
-    /// A percent sign without two hexadecimal digits (RFC 3986, section 2.1).
     #[error("the percent sign at byte {position} is not followed by two hexadecimal digits")]
     Triplet {
-        /// Where the percent sign is in the encoded path, from 0.
+        /// The position of the percent sign in the encoded path, from 0.
         position: usize,
     },
-    /// Decoded, it is no UTF-8, and nothing in a site has such a name.
     #[error("it is not UTF-8 when it is percent-decoded")]
     Encoding,
 }
 
-/// Takes a target apart: the path, still encoded, and the query without its question mark.
+/// Splits a target into the encoded path, and the query without its question mark.
 pub fn split(target: &str) -> (&str, &str) {
     let (before, query) = target.split_once('?').unwrap_or((target, ""));
     let path = match whole_uri(before) {
@@ -32,19 +28,19 @@ pub fn split(target: &str) -> (&str, &str) {
     (path, query)
 }
 
-/// The authority of a target that is a whole URI, as a client sends it that takes the server for a proxy. It counts, and not the
-/// `Host` header (RFC 9112, section 3.2.2).
+/// The authority of a target that is a whole URI, which clients send to proxies. It precedes the `Host` header (RFC
+/// 9112, section 3.2.2).
 pub fn authority(target: &str) -> Option<&str> {
     whole_uri(target).and_then(|rest| rest.split(['/', '?']).next())
 }
 
-/// What follows the scheme of a whole URI.
+/// The rest of a whole URI after its scheme.
 fn whole_uri(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(rest)
 }
 
-/// Decodes a path and takes its leading slash away.
+/// Decodes a path and removes its leading slash.
 pub fn decode(path: &str) -> Result<String, RequestPathError> {
     let path = path.strip_prefix('/').ok_or(RequestPathError::NoSlash)?;
     if let Some(position) = wrong_triplet(path) {

@@ -1,7 +1,7 @@
 //! The threads that answer requests: one for each request in progress, and at least one that waits for the next.
 //!
-//! The gate passes on one request of a connection at a time, so there are at most as many threads as connections, and a client
-//! that reads slowly does not delay others. Threads are kept for later requests: starting one costs more than most answers.
+//! The gate passes on one request of a connection at a time, so there are at most as many threads as connections, and
+//! slow clients do not delay others. Threads are kept, because starting one costs more than most responses.
 
 #![allow(clippy::disallowed_methods, reason = "this module is what the others go through")]
 
@@ -16,7 +16,7 @@ use tiny_http::Request;
 pub(super) struct Workers {
     http: tiny_http::Server,
     answer: Box<dyn Fn(Request) + Send + Sync>,
-    /// Called with the reason when `tiny_http` gives no more requests.
+    /// Gets the reason when `tiny_http` has no more requests.
     ended: Box<dyn Fn(io::Error) + Send + Sync>,
     waiting: AtomicUsize,
 }
@@ -34,7 +34,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Ends the waiting threads, and each of the others after its answer.
+    /// Ends the waiting threads at once, and the others after their response.
     pub(super) fn stop(&self) {
         self.http.unblock();
     }
@@ -56,7 +56,7 @@ impl Workers {
             match received {
                 Ok(request) => {
                     if is_last_waiting {
-                        // If the system has no thread to give, the next request waits for this one.
+                        // If the system has no thread left, the next request waits for this one.
                         let _ = self.spawn();
                     }
                     // A panic in one request must not end the thread.
@@ -64,7 +64,7 @@ impl Workers {
                 }
                 Err(error) => {
                     (self.ended)(error);
-                    // `tiny_http` unblocks one thread at a time: pass it on.
+                    // `tiny_http` unblocks one thread at a time, so pass it on.
                     return self.http.unblock();
                 }
             }

@@ -1,7 +1,7 @@
-//! The names under which a web server answers and the addresses on which it listens, checked.
+//! The names and addresses of a web server, checked.
 //!
-//! Web servers give some names a meaning of their own (`~` begins a regular expression, `$` a variable), so only what can
-//! be a host, and a `*.` before it, is taken.
+//! Some names have a special meaning in web servers (`~` begins a regular expression, `$` a variable), so only host
+//! names are accepted, and `*.` before one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +23,7 @@ const MAX_LABEL: usize = 63;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(String);
 
-/// A port on all addresses, or on one.
+/// A port on all addresses or on one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A port on all addresses of IP version 4: `80`.
@@ -32,19 +32,19 @@ pub enum Listen {
     Address(SocketAddr),
 }
 
-/// The addresses on which one port is listened to.
+/// The addresses of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
     /// From 1.
     pub port: u16,
-    /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all of a version.
+    /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all addresses of a version.
     pub addresses: Vec<String>,
-    /// Whether one of them is all of a version.
+    /// Whether the addresses include all of a version.
     pub is_any: bool,
 }
 
 impl Port {
-    /// Groups addresses by their ports, in the order in which the ports come.
+    /// Groups addresses by port, in the order of the ports.
     pub fn group(listen: &[Listen]) -> Vec<Port> {
         let mut ports: Vec<Port> = Vec::new();
         for one in listen {
@@ -64,19 +64,15 @@ impl Port {
     }
 }
 
-/// Why a name or an address is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum AddressError {
-    /// A text that is no host name.
     #[error("{text:?} is not a server name: {reason}; expected a name such as example.com or *.example.com")]
     Name { text: String, reason: &'static str },
-    /// A text that is no address.
     #[error(
         "{text:?} is not an address to listen on: expected PORT, ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:8080"
     )]
     Listen { text: String },
-    /// An address that only some servers take, and that others listen on without its scope.
     #[error("{text:?} has a scope (%), which not all servers take: listen on [::], or on an address without a scope")]
     Scope { text: String },
 }
@@ -110,7 +106,7 @@ impl ServerName {
         Ok(ServerName(name))
     }
 
-    /// Whether it stands for all names below a host.
+    /// Whether the name is a wildcard for all names below a host.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")
     }

@@ -1,9 +1,9 @@
-//! Apache httpd 2.4: how a text is written in its configuration.
+//! Apache httpd 2.4: the quoting in its configuration.
 //!
-//! An argument may stand in double quotes, in which a backslash takes the meaning of a quote and of a backslash; but
-//! mod_rewrite reads its arguments itself and leaves every backslash, so an expression has its quotes by their number.
-//! Before either, `${NAME}` is replaced in the whole line, quotes or not, and nothing escapes it, so it is refused. So is `%{`, which
-//! begins an expression where a directive takes one.
+//! In double quotes, a backslash escapes a quote and a backslash. But mod_rewrite parses its arguments itself and
+//! keeps every backslash, so an expression has a numeric escape for quotes. Before either, `${NAME}` is replaced in
+//! the whole line, quoted or not, and cannot be escaped, so it is refused. So is `%{`, which begins an expression in
+//! some directives.
 
 use super::{Dialect, QuoteError, is_text};
 
@@ -15,7 +15,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     quote_regex,
 };
 
-/// Writes a text as one argument.
+/// A text as one argument.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.contains("%{") {
         return Err(refuse(text, "Apache would read %{ as the beginning of an expression, and cannot escape it"));
@@ -28,8 +28,8 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)))
 }
 
-/// The path of a root as a `<Directory>` section takes it: as it is, or, where Apache would take it for a pattern, as the
-/// pattern that only this path matches. A root with `?` is refused: the rules of a virtual host lead to files below
+/// The path of a root in a `<Directory>` section: unchanged or, if Apache would treat it as a pattern, as a pattern
+/// that only this path matches. A root with `?` is refused: the rules of a virtual host lead to files below
 /// `%{DOCUMENT_ROOT}`, and mod_rewrite splits a path at `?` before it looks for the file.
 pub(super) fn directory(path: &str) -> Result<String, QuoteError> {
     if path.contains('?') {
@@ -52,7 +52,7 @@ pub(super) fn directory(path: &str) -> Result<String, QuoteError> {
     Ok(pattern)
 }
 
-/// Writes a regular expression as one argument. A backslash in it stands before what it escapes, never last.
+/// A regular expression as one argument. Its backslashes stand before escaped characters, never last.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     check(text)?;
     Ok(format!("\"{}\"", text.replace('"', r"\x22")))
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads arguments as Apache's own reader does (`ap_getword_conf`).
+    /// Parses arguments like Apache (`ap_getword_conf`).
     fn arguments(line: &str) -> Vec<String> {
         let mut arguments = Vec::new();
         let mut rest = line.chars().peekable();

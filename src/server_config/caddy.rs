@@ -1,9 +1,9 @@
-//! Caddy 2: how a text is written in a Caddyfile.
+//! Caddy 2: the quoting in a Caddyfile.
 //!
-//! Between backticks everything is plain but the backtick, which a regular expression can write by its number. In double
-//! quotes a backslash before a quote could not be written. Braces begin a placeholder wherever Caddy takes a text, so they
-//! are refused there; in a regular expression only `{$`, which is replaced before the file is read, has a meaning. Where
-//! Caddy looks for a file it takes the directory for a pattern, so a path cannot have what a pattern gives a meaning.
+//! Between backticks, every character but the backtick is plain, and a regular expression has a numeric escape for it.
+//! Double quotes cannot express a backslash before a quote. Braces begin a placeholder in any text, so they are
+//! refused there; in a regular expression only `{$`, which is replaced before parsing, has a meaning. Caddy treats the
+//! directory of files as a pattern, so a path cannot have characters with a meaning in patterns.
 
 use super::{Dialect, QuoteError, is_text};
 
@@ -15,7 +15,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     quote_regex,
 };
 
-/// Writes a text as one token.
+/// A text as one token.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.contains(['{', '}']) {
         return Err(refuse(text, "Caddy would read a brace as the beginning or the end of a placeholder"));
@@ -33,7 +33,7 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     quote_regex(text)
 }
 
-/// Writes a regular expression as one token.
+/// A regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     if !is_text(text) {
         return Err(refuse(text, "it has a control character or an invisible character"));

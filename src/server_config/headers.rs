@@ -1,9 +1,9 @@
-//! A list of headers by path, for hosts that know nothing but such a list.
+//! A list of headers by path, for hosts that accept only such a list.
 //!
-//! What one rule says of a path, no other may say: such hosts join the values of all rules that match. So the list is made
-//! from the objects that there are: a directory below which all have the same headers becomes one rule, `DIRECTORY/*`, and
-//! only what differs from its neighbours gets a line of its own. These are the manifests of the registry view, whose media
-//! types no path tells; the CAS and the indexes take one line each, however many images there are.
+//! Such hosts combine the values of all matching rules, so at most one rule may match a path. Therefore the list is
+//! made from the existing objects: a directory whose objects all have the same headers becomes one rule,
+//! `DIRECTORY/*`, and other objects have a line each. These are the manifests of the registry view, whose paths do not
+//! give their media types; the CAS and the indexes take one line each for any number of images.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,11 @@ use crate::site::{Kind, Phase, SiteMap, catalogue};
 /// The headers of a path, by name.
 pub type Headers = BTreeMap<&'static str, String>;
 
-/// Headers by path: one path, or with `/*` at its end all below it. No two match the same path.
+/// Headers by path: a single path, or all paths below one that ends in `/*`. No two rules match the same path.
 pub type HeaderList = BTreeMap<String, Headers>;
 
-/// What a path of a URL cannot have as it is, and `*`, which is a pattern. A colon is as clients send it: `sha256:…`.
+/// Characters that a path of a URL cannot have unencoded, and `*`, which is a pattern. Clients send colons unencoded:
+/// `sha256:…`.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -40,20 +41,20 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Objects that lie in one directory.
+/// The objects of a directory.
 #[derive(Debug, Default)]
 struct Directory {
     files: BTreeMap<String, Headers>,
     directories: BTreeMap<String, Directory>,
 }
 
-/// The list for the objects of a site's own root that have these paths; what is not of the site is left out. With `cors`, pages of
+/// The list for the objects with these paths in a site's own root. Paths of other files are omitted. With `cors`, pages of
 /// other origins may read it.
 pub fn header_list(map: &SiteMap, paths: &[SitePath], cors: bool) -> HeaderList {
     let media_types: BTreeMap<String, &str> = paths.iter().filter_map(|path| manifest_type(map, path)).collect();
     let mut root = Directory::default();
     for path in paths {
-        // The names by which servers find a manifest's media type are asked for by nobody.
+        // Clients do not request typed names, which are for servers.
         if map.settings().views.registry && manifest_type(map, path).is_some() {
             continue;
         }
@@ -73,7 +74,7 @@ pub fn header_list(map: &SiteMap, paths: &[SitePath], cors: bool) -> HeaderList 
     list
 }
 
-/// The plain path of a manifest and its media type, read from the name that tells it.
+/// The plain path of a manifest, and its media type, from its typed name.
 fn manifest_type(map: &SiteMap, path: &SitePath) -> Option<(String, &'static str)> {
     match Endpoint::parse(path.as_str())? {
         Endpoint::TypedManifest { name, reference, media_type } if map.settings().views.registry => {
@@ -83,8 +84,8 @@ fn manifest_type(map: &SiteMap, path: &SitePath) -> Option<(String, &'static str
     }
 }
 
-/// How an object is served. The catalogue's files have endings by which every host knows their media types; so all of them
-/// have the same headers here, the pages' policy included, which does nothing elsewhere.
+/// The headers of an object. Every host knows the media types of the catalogue's files by their endings; so all of
+/// them have the same headers here, including the pages' policy, which does nothing in the others.
 fn headers(path: &SitePath, kind: &Kind) -> Headers {
     let is_of_catalogue = kind.phase() == Phase::Catalogue;
     let served = rules::Headers::of(kind);
@@ -108,7 +109,7 @@ fn headers(path: &SitePath, kind: &Kind) -> Headers {
     headers
 }
 
-/// Two files are asked for by another name, where the host is told so: `/`, and `/v2/`.
+/// Two files have another path, if a rule of the host gives it: `/` and `/v2/`.
 fn add_other_names(list: &mut HeaderList) {
     let ping = registry::ping_path().map(|path| format!("/{path}")).unwrap_or_default();
     for (file, name) in [(format!("/{}", catalogue::LIST_PAGE), "/"), (ping, "/v2/")] {
@@ -126,15 +127,15 @@ impl Directory {
         }
     }
 
-    /// The headers that everything below has. None: they differ.
+    /// The headers of all objects below. None: they differ.
     fn common(&self) -> Option<&Headers> {
         let mut all = self.files.values().map(Some).chain(self.directories.values().map(Directory::common));
         let first = all.next()??;
         all.all(|other| other == Some(first)).then_some(first)
     }
 
-    /// Adds the rules for all below, `path` being the way here, without a slash at its end. The root and the well-known
-    /// resources are shared with others, so no rule is about all of them.
+    /// Adds the rules for all objects below `path`, which has no slash at its end. The root and the well-known
+    /// resources also hold other files, so no rule covers all of them.
     fn write(&self, path: &str, list: &mut HeaderList) {
         let is_shared = path.is_empty() || path == format!("/{WELL_KNOWN}");
         if let Some(headers) = self.common().filter(|_| !is_shared) {
@@ -150,7 +151,7 @@ impl Directory {
     }
 }
 
-/// A segment as it stands in a URL. A colon at its beginning would begin a placeholder.
+/// A segment in a URL. A colon at its beginning would begin a placeholder.
 fn encode(segment: &str) -> String {
     let encoded = utf8_percent_encode(segment, PATH).to_string();
     match encoded.strip_prefix(':') {
@@ -159,7 +160,7 @@ fn encode(segment: &str) -> String {
     }
 }
 
-/// The list as Netlify reads it from a file `_headers`: a path on its own line, and below it, indented, its headers.
+/// The list in Netlify's format, for a file `_headers`: a path on its own line, followed by its indented headers.
 pub fn to_netlify(list: &HeaderList) -> String {
     let mut text =
         format!("# Made by `ocisite server-config headers` from the site whose {DESCRIPTION} is beside this file.\n");

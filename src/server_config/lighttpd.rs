@@ -1,8 +1,8 @@
-//! lighttpd 1.4.60 and later: how a text is written in its configuration.
+//! lighttpd 1.4.60 and later: the quoting in its configuration.
 //!
-//! A text stands in double quotes, in which nothing has a meaning but a quote, and a backslash before a quote; so a text
-//! that ends with a backslash cannot be written. lighttpd's own language matches paths but finds no files, so the
-//! configuration calls [`SCRIPT`], which does.
+//! In double quotes, only the quote and a backslash before a quote have a meaning; so a text that ends with a
+//! backslash cannot be written. lighttpd's language matches paths but cannot look for files, so the configuration
+//! calls [`SCRIPT`].
 
 use super::{Dialect, QuoteError, is_text};
 
@@ -14,11 +14,11 @@ pub(super) const DIALECT: Dialect = Dialect {
     quote_regex,
 };
 
-/// The Lua script that finds files, for mod_magnet. It is the same for every site: what it needs to know of one, the
-/// configuration says.
+/// The Lua script that finds files, for mod_magnet. It is the same for every site; the configuration gives it the
+/// site's properties.
 pub const SCRIPT: &str = include_str!("../../templates/lighttpd.lua");
 
-/// Writes a text as one string.
+/// A text as one string.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.ends_with('\\') {
         return Err(refuse(text, "lighttpd would read a backslash at the end as escaping the closing quote"));
@@ -27,7 +27,7 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     Ok(format!("\"{}\"", text.replace('"', r#"\""#)))
 }
 
-/// Writes a regular expression as one string. A backslash in it stands before what it escapes, never last.
+/// A regular expression as one string. Its backslashes stand before escaped characters, never last.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     check(text)?;
     Ok(format!("\"{}\"", text.replace('"', r"\x22")))
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads the strings of a line as lighttpd's own reader does (`config_tokenizer`).
+    /// Parses the strings of a line like lighttpd (`config_tokenizer`).
     fn strings(line: &str) -> Vec<String> {
         let mut strings = Vec::new();
         let mut rest = line.chars().peekable();

@@ -1,8 +1,7 @@
-//! nginx: how a text is written in its configuration.
+//! nginx: the quoting in its configuration.
 //!
-//! In nginx's grammar a token may stand in double quotes, and then braces, semicolons and white space are plain characters.
-//! A dollar sign is not: it begins a variable wherever a directive takes one, and nothing escapes it, so it is refused. In a
-//! regular expression of a `location` there are no variables.
+//! In double quotes, braces, semicolons and white space are plain characters. A dollar sign begins a variable in many
+//! directives and cannot be escaped, so it is refused. The regular expression of a `location` has no variables.
 
 use super::{Dialect, QuoteError, is_text};
 
@@ -14,7 +13,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     quote_regex,
 };
 
-/// Writes a text as one token.
+/// A text as one token.
 fn quote(text: &str) -> Result<String, QuoteError> {
     if text.contains('$') {
         return Err(refuse(text, "nginx would read $ as the beginning of a variable, and has no way to escape it"));
@@ -26,7 +25,7 @@ fn quote(text: &str) -> Result<String, QuoteError> {
     quote_regex(text)
 }
 
-/// Writes a regular expression as one token.
+/// A regular expression as one token.
 fn quote_regex(text: &str) -> Result<String, QuoteError> {
     if !is_text(text) {
         return Err(refuse(text, "it has a control character or an invisible character"));
@@ -34,7 +33,7 @@ fn quote_regex(text: &str) -> Result<String, QuoteError> {
     let mut quoted = String::from("\"");
     let mut rest = text.chars().peekable();
     while let Some(character) = rest.next() {
-        // nginx takes a backslash away before these characters, and leaves it everywhere else: `\.` needs no second one.
+        // nginx removes a backslash before these characters and keeps all others: `\.` needs no second one.
         let is_special = match character {
             '"' => true,
             '\\' => matches!(rest.peek(), None | Some('"' | '\'' | '\\' | 't' | 'r' | 'n')),
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads tokens as nginx's own reader does (`ngx_conf_read_token`), as far as one line goes.
+    /// Parses the tokens of a line like nginx (`ngx_conf_read_token`).
     fn tokens(line: &str) -> Vec<String> {
         let mut tokens = Vec::new();
         let mut rest = line.chars().peekable();

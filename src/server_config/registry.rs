@@ -1,8 +1,8 @@
-//! The registry view for web servers: how a request of the distribution API becomes a file (see [`crate::site::registry`]).
+//! The registry view in web servers: maps requests of the distribution API to files (see [`crate::site::registry`]).
 //!
-//! A manifest's media type is found by looking for the file under its typed names, and `Docker-Content-Digest` is taken from
-//! the request's path. So the configuration is of one size whatever is published. A tag's response carries no digest: no
-//! server can compute it, and clients then compute it themselves.
+//! Servers find the media type of a manifest by looking for the file under its typed names, and take
+//! `Docker-Content-Digest` from the request's path. So the size of the configuration does not depend on the site. The
+//! response for a tag has no digest: no server can compute it, and clients do that themselves.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::site::path::PathError;
 use crate::site::registry::{self as view, DIGEST_PATTERN, NAME_PATTERN, TAG_PATTERN, TYPED_ENDINGS};
 use crate::site::{Kind, SiteMap};
 
-/// What a template needs to serve the view.
+/// The variables of a template that serves the view.
 #[derive(Debug, Serialize)]
 pub struct RegistryView {
     name: &'static str,
@@ -28,14 +28,14 @@ pub struct RegistryView {
     referrers_headers: Headers,
 }
 
-/// The ending of a manifest's typed name, and the media type it stands for.
+/// An ending of typed names, and its media type.
 #[derive(Debug, Serialize)]
 struct TypedEnding {
     ending: &'static str,
     media_type: &'static str,
 }
 
-/// What a template needs. None: the site does not have the view.
+/// The variables of a template. None: the site does not have the view.
 pub fn registry_view(map: &SiteMap) -> Result<Option<RegistryView>, PathError> {
     if !map.settings().views.registry {
         return Ok(None);

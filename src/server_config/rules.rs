@@ -1,8 +1,8 @@
-//! Which paths a web server answers, and with which headers, as a list that any server can follow: the first rule that
-//! matches decides, and what none matches is not found.
+//! The paths that a web server serves, with their headers, as a list: the first matching rule applies, and a path
+//! without one is not found.
 //!
-//! This is [`SiteMap::kind_of`] written out for programs that cannot call it. The paths come from the map, and the headers
-//! from [`Kind`].
+//! This is [`SiteMap::kind_of`] for programs that cannot call it. The paths come from the map, and the headers from
+//! [`Kind`].
 
 use serde::Serialize;
 
@@ -10,26 +10,25 @@ use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY, WELL_KNOWN};
 use crate::site::{Kind, SiteMap, catalogue};
 use oci_discovery::discovery::WELL_KNOWN_PATH;
 
-/// What is done with some paths. Exact paths and prefixes come before patterns.
+/// A rule for some paths. Exact paths and prefixes come before patterns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// For people: what lives there.
+    /// A description for people.
     pub what: &'static str,
-    /// The paths, percent-decoded, with a leading slash.
     pub paths: Paths,
-    /// The file that is served, where it is not the one at the path.
+    /// The file, if it is another than the one at the path.
     pub file: Option<String>,
-    /// How the file is served. None: it is not, whatever there is.
+    /// How the file is served. None: it is not served.
     pub headers: Option<Headers>,
 }
 
-/// Some paths, percent-decoded, with a leading slash.
+/// Paths, percent-decoded, with a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Paths {
     /// One path.
     Exact(String),
-    /// All paths that begin so.
+    /// All paths with this prefix.
     Prefix(String),
     /// All paths that match a regular expression, which is anchored and has no named groups.
     Pattern(String),
@@ -44,7 +43,7 @@ pub struct Headers {
     pub cache_control: String,
     /// Further headers, names and values.
     pub others: &'static [(&'static str, &'static str)],
-    /// Whether the server may compress what it sends.
+    /// Whether the server may compress the response.
     pub may_be_compressed: bool,
 }
 
@@ -79,7 +78,7 @@ pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
         let what = "Of the catalogue: images and layers.";
         rules.extend(catalogue::PATTERNS.iter().map(|(pattern, kind)| matching(what, pattern, kind)));
     }
-    // The order of SiteMap::kind_in: where an index could lie among blobs, it is a blob.
+    // The order of SiteMap::kind_in: a path that an index and a blob could have is a blob's.
     let patterns = [
         ("Blobs, which never change.", Some(map.blob_pattern()), Kind::Blob(None)),
         ("Indexes of image names.", Some(map.index_pattern()), Kind::Index),
@@ -105,11 +104,12 @@ fn denied(what: &'static str, directory: &str) -> Rule {
     Rule { what, paths: Paths::Prefix(format!("/{directory}/")), file: None, headers: None }
 }
 
-/// The expression with a leading slash and without names of groups: servers make variables of those, and have a `host`.
+/// The expression with a leading slash and without names of groups, which servers would make variables; they have a
+/// variable `host`.
 fn portable(pattern: &str) -> String {
     let mut portable = String::from("^/");
     let mut rest = pattern.strip_prefix('^').unwrap_or(pattern);
-    // A parenthesis of a literal is escaped, so these three characters always open a group.
+    // Parentheses of literals are escaped, so these three characters always open a group.
     while let Some((before, group)) = rest.split_once("(?<") {
         let (_, after) = group.split_once('>').unwrap_or(("", group));
         portable.push_str(before);
@@ -140,7 +140,7 @@ mod tests {
         .unwrap()
     }
 
-    /// What a server that follows the rules does with a path.
+    /// The response of a server that follows the rules to a path.
     fn headers(rules: &[Rule], path: &str) -> Option<Headers> {
         let path = format!("/{path}");
         let matches = |rule: &&Rule| match &rule.paths {

@@ -1,8 +1,8 @@
-//! Where the catalogue lives: pages for people, and the same facts as JSON for programs.
+//! The paths of the catalogue: pages for people, and the same facts as JSON for programs.
 //!
-//! Names end in `.html`, `.json`, `.css` and `.js`, so that any web server gives them their media types. A page lies at the
-//! path of its image's name. Directories on the way there never end in `.html` or `.json`, so the page of `app` and the
-//! directory of an image `app.html/tool` cannot meet.
+//! Names end in `.html`, `.json`, `.css` and `.js`, so that any web server knows their media types. A page has the
+//! path of its image's name. The directories above it never end in `.html` or `.json`, so the page of `app` cannot
+//! collide with the directory of an image `app.html/tool`.
 
 use std::sync::LazyLock;
 
@@ -14,9 +14,9 @@ use super::path::{PathError, SitePath};
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 
-/// The first segment of all paths of the catalogue but two.
+/// The first segment of the catalogue's paths, but for two.
 pub const ROOT: &str = "catalogue";
-/// The page that lists all images. The name is the one that web servers look for in a directory.
+/// The page with the list of all images. Web servers look for this name in a directory.
 pub const LIST_PAGE: &str = "index.html";
 /// The list of all images, for programs.
 pub const LIST: &str = "catalogue.json";
@@ -26,13 +26,14 @@ pub const STYLE: &str = "catalogue/style.css";
 pub const SCRIPT: &str = "catalogue/script.js";
 /// The directory of pages and documents of images.
 const IMAGES: &str = "catalogue/images/";
-/// The directory of the documents that tell which images have a layer.
+/// The directory of the documents that give the images with a layer.
 pub const LAYERS: &str = "catalogue/layers/";
 
-/// The endings that files of images have.
+/// The endings of the files of an image.
 const ENDINGS: [&str; 2] = [".html", ".json"];
 
-/// What stays as it is in a segment of a URL's path: RFC 3986's `pchar`, without what HTML gives a meaning.
+/// Characters that a segment of a URL's path can have unencoded: RFC 3986's `pchar`, without those with a meaning in
+/// HTML.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -59,13 +60,13 @@ pub fn document_path(image: &ImageName) -> Result<SitePath, PathError> {
     image_path(image, "json")
 }
 
-/// The document that tells which images have a layer: one for all layers whose digests begin alike.
+/// The document with the images of a layer: one for all layers whose digests begin alike.
 pub fn layers_path(layer: &Digest) -> Result<SitePath, PathError> {
     let start: String = layer.encoded().chars().take(2).collect();
     SitePath::new(&format!("{LAYERS}{}/{start}.json", layer.algorithm()))
 }
 
-/// The paths that are always the same, and what lives there.
+/// The fixed paths, and their kinds.
 pub const FILES: [(&str, Kind); 4] = [
     (LIST_PAGE, Kind::CataloguePage),
     (LIST, Kind::CatalogueDocument),
@@ -73,7 +74,7 @@ pub const FILES: [(&str, Kind); 4] = [
     (SCRIPT, Kind::CatalogueScript),
 ];
 
-/// The paths of images and layers as regular expressions, and what lives there.
+/// The paths of images and layers as regular expressions, and their kinds.
 pub const PATTERNS: [(&str, Kind); 2] = [
     (r"^catalogue/images/.+\.html$", Kind::CataloguePage),
     (r"^catalogue/(?:images|layers)/.+\.json$", Kind::CatalogueDocument),
@@ -83,7 +84,7 @@ pub const PATTERNS: [(&str, Kind); 2] = [
 static COMPILED: LazyLock<[(Regex, Kind); 2]> =
     LazyLock::new(|| PATTERNS.map(|(pattern, kind)| (Regex::new(pattern).unwrap(), kind)));
 
-/// What lives at a path, without a leading slash; None: nothing of the catalogue.
+/// The kind of the object at a path, without a leading slash. None: the path is not of the catalogue.
 pub fn kind(path: &str) -> Option<Kind> {
     if let Some((_, kind)) = FILES.iter().find(|(known, _)| *known == path) {
         return Some(kind.clone());
@@ -91,8 +92,8 @@ pub fn kind(path: &str) -> Option<Kind> {
     COMPILED.iter().find(|(pattern, _)| pattern.is_match(path)).map(|(_, kind)| kind.clone())
 }
 
-/// The way from a page to the site's root, as a relative URL: empty, or `../` a few times. Relative, so that the pages work
-/// wherever the site is mounted.
+/// The relative URL from a page to the site's root: empty, or `../` repeated. Relative, so that the pages work below
+/// any path.
 pub fn way_to_root(from: &SitePath) -> String {
     "../".repeat(from.as_str().matches('/').count())
 }
@@ -117,8 +118,8 @@ fn image_path(image: &ImageName, ending: &str) -> Result<SitePath, PathError> {
     SitePath::new(&format!("{path}.{ending}"))
 }
 
-/// Whether a directory of this name could meet a file, now or after an underscore was added to another. Case does not count:
-/// there are file systems on which it makes no difference.
+/// Whether a directory of this name could collide with a file, now or after another name gets an underscore. Case is
+/// ignored, as by some file systems.
 fn looks_like_a_file(segment: &str) -> bool {
     let lower = segment.to_lowercase();
     ENDINGS.iter().any(|ending| lower.trim_end_matches('_').ends_with(ending))

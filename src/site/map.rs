@@ -1,8 +1,8 @@
-//! Where each object of a site lives: from names and digests to places, and from paths back to what they are.
+//! The places of a site's objects: from names and digests to paths, and from paths to the kinds of objects.
 //!
-//! Both directions come from the two templates alone. Forwards, a template is expanded the way a consumer expands it and the
-//! resulting URI is turned into a path, so that what a consumer asks for is what was written. Backwards, the template becomes
-//! a regular expression, which serves the preview server and the server configurations: neither needs to know the images.
+//! Both directions follow from the two templates. Forwards, a template is expanded as a consumer does it, and the URI
+//! becomes a path, so that consumers request the paths that are written. Backwards, the template becomes a regular
+//! expression for the preview server and the server configurations, which do not know the images.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -21,16 +21,15 @@ use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 use oci_discovery::template::{self, DIGEST_VARIABLES, Template, TemplateError, Variables};
 
-/// A place for an object: a path in the site's own root, or in the store of another origin.
+/// The place of an object: a path in the site's own root, or in the store of another origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The position in [`Settings::origins`]; None: the site's own root.
+    /// The position in [`Settings::origins`]. None: the site's own root.
     pub origin: Option<usize>,
-    /// The path in that root.
     pub path: SitePath,
 }
 
-/// A site's settings, checked, with what follows from them.
+/// The checked settings of a site, and what follows from them.
 #[derive(Clone, Debug)]
 pub struct SiteMap {
     settings: Settings,
@@ -39,24 +38,22 @@ pub struct SiteMap {
     layout_marker: Option<Paths>,
 }
 
-/// Paths of one kind, in both directions.
+/// The paths of one kind, in both directions.
 #[derive(Clone, Debug)]
 struct Paths {
     pattern: PathPattern,
     parser: PathParser,
 }
 
-/// The places of one image's blobs: the CAS template worked out as far as it goes without a digest, because expanding a
-/// template and parsing a URI for each of a hundred thousand blobs takes longer than publishing them.
+/// The places of one image's blobs. All but the digest is expanded once: expanding a template and parsing a URI for
+/// each of a hundred thousand blobs takes longer than publishing them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobPlaces(PathPattern);
 
-/// Which of the two templates an error speaks of.
+/// The template that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The index template.
     Index,
-    /// The CAS template.
     Cas,
 }
 
@@ -69,51 +66,35 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Why a template, or an image name with it, gives no place in a site.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum MapError {
-    /// The template cannot be expanded.
     #[error("the {role} {template} cannot be used")]
     Template {
-        /// Index or CAS.
         role: Role,
         template: String,
         #[source]
         source: TemplateError,
     },
-    /// A variable that a publisher cannot give a value.
     #[error("the {role} {template} has the variable {{{variable}}}: {reason}")]
-    Variable {
-        /// Index or CAS.
-        role: Role,
-        template: String,
-        variable: String,
-        /// Why it cannot be used here.
-        reason: &'static str,
-    },
-    /// A template that gives two digests one path.
+    Variable { role: Role, template: String, variable: String, reason: &'static str },
     #[error(
         "the CAS template {template} gives several digests the same path: it needs {{digest}}, or {{algorithm}} and {{encoded}}, \
          without a prefix"
     )]
     TwoDigests { template: String },
-    /// A CAS template that is a relative path.
     #[error(
         "the CAS template {template} is relative to the document that contains it, so it would give another path in every \
          index: begin it with a slash, or with https://"
     )]
     Relative { template: String },
-    /// A URI with a query or a fragment.
     #[error(
         "the {role} {template} gives {uri}{}, which has a {part}: a static site serves paths of files only; choose a template \
          without one", told(.name)
     )]
     NotAPath {
-        /// Index or CAS.
         role: Role,
         template: String,
-        /// What it expands to.
         uri: String,
         /// None: it is so for every name.
         name: Option<ImageName>,
@@ -146,13 +127,7 @@ pub enum MapError {
          give the directory for its files with `--store {}`",
         shell::quote(&format!("{origin}=DIR"))
     )]
-    UnknownOrigin {
-        /// Index or CAS.
-        role: Role,
-        template: String,
-        origin: String,
-    },
-    /// A path that cannot be a file.
+    UnknownOrigin { role: Role, template: String, origin: String },
     #[error("{subject} cannot be a file in the site")]
     Path {
         /// The image name, or the digest.
@@ -160,7 +135,6 @@ pub enum MapError {
         #[source]
         source: PathError,
     },
-    /// A name with a segment that no server serves.
     #[error(
         "{image} has the segment {segment:?}, which begins with a dot: Apache reads .htaccess as configuration, and no rendered \
          configuration serves such paths, so that .git and .env stay private; expected a name without such a segment, choose \
@@ -171,13 +145,11 @@ pub enum MapError {
         /// The segment, decoded.
         segment: String,
     },
-    /// A path that belongs to something else.
     #[error("{subject} would have the path {path}, which is reserved for {owner}; choose another name or template")]
     Reserved {
         /// The image name, or the digest.
         subject: String,
         path: SitePath,
-        /// What lives there.
         owner: &'static str,
     },
 }
@@ -241,7 +213,7 @@ const RESERVED: [(&str, &str); 8] = [
 ];
 
 impl SiteMap {
-    /// Checks the templates: that they use only what they can use, and that they give static paths.
+    /// Checks that the templates use only available variables and give static paths.
     pub fn new(settings: Settings) -> Result<SiteMap, MapError> {
         check_variables(&settings)?;
         check_one_path_per_digest(&settings.cas_template)?;
@@ -252,7 +224,6 @@ impl SiteMap {
         Ok(SiteMap { settings, index, blob, layout_marker })
     }
 
-    /// The settings the map was made from.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -267,17 +238,17 @@ impl SiteMap {
         &self.blob.pattern
     }
 
-    /// The paths of `oci-layout` files: beside indexes that are called `index.json`. None: indexes are called otherwise.
+    /// The paths of the `oci-layout` files beside indexes called `index.json`. None: indexes have other names.
     pub fn layout_marker_pattern(&self) -> Option<&PathPattern> {
         self.layout_marker.as_ref().map(|paths| &paths.pattern)
     }
 
-    /// Whether one pool of blobs serves all images: the CAS template has no name variable.
+    /// Whether all images share one pool of blobs: the CAS template has no name variable.
     pub fn cas_is_shared(&self) -> bool {
         self.settings.cas_template.variables().iter().all(|variable| DIGEST_VARIABLES.contains(variable))
     }
 
-    /// A place as people read it: its path, behind the origin where that is not the site's own.
+    /// A place in messages: its path, with the origin if it is another than the site's.
     pub fn show(&self, place: &Place) -> String {
         let origin = place.origin.and_then(|position| self.settings.origins.get(position));
         origin.map_or(place.path.to_string(), |origin| format!("{origin}/{}", place.path))
@@ -324,8 +295,8 @@ impl SiteMap {
     /// The place of the index of a name: of an image or, where refs have indexes of their own, of a ref.
     pub fn index_place(&self, image: &ImageName) -> Result<Place, MapError> {
         let wrong = |source| MapError::Path { subject: image.to_string(), source };
-        // The name itself must be plain, whatever the template makes of it: `%2F` in a name and `%2F` that {path} writes for
-        // a slash would otherwise meet in one file.
+        // The name itself must be plain: otherwise `%2F` in a name and the `%2F` that {path} writes for a slash would
+        // have the same path.
         SitePath::from_uri_path(image.path()).map_err(wrong)?;
         let uri = self.index_uri(image)?;
         if uri.path().ends_with('/') {
@@ -361,7 +332,7 @@ impl SiteMap {
         }
     }
 
-    /// The CAS template as the index of `image` carries it: name variables expanded, the digest's left in place.
+    /// The CAS template in the index of `image`: name variables expanded, digest variables kept.
     pub fn published_cas_template(&self, image: &ImageName) -> Result<Template, MapError> {
         let template = &self.settings.cas_template;
         template.expand_some(&template::image_variables(image)).map_err(|source| MapError::Template {
@@ -394,8 +365,7 @@ impl SiteMap {
         Ok(BlobPlaces(PathPattern::new(origin, &path, &marks)))
     }
 
-    /// Where the `oci-layout` file of an image belongs, whose index and blobs have these places: where they form an OCI
-    /// layout.
+    /// The place of the `oci-layout` file of an image, if its index and blobs have the paths of an OCI layout.
     pub fn layout_marker_place(
         &self,
         image: &ImageName,
@@ -414,7 +384,7 @@ impl SiteMap {
         Ok(Some(Place { origin: index.origin, path }))
     }
 
-    /// What lives at a path of the site's own root; None: nothing of the site.
+    /// The kind of the object at a path of the site's own root. None: the path is not of the site.
     pub fn kind_of(&self, path: &SitePath) -> Option<Kind> {
         match path.as_str() {
             oci_discovery::discovery::WELL_KNOWN_PATH => return Some(Kind::RefEngines),
@@ -434,7 +404,7 @@ impl SiteMap {
         self.kind_in(None, path)
     }
 
-    /// What lives at a path in the root of an origin (see [`Place`]).
+    /// The kind of the object at a path in the root of an origin (see [`Place`]).
     pub fn kind_in(&self, origin: Option<usize>, path: &SitePath) -> Option<Kind> {
         if self.blob.pattern.origin == origin && self.digest_at(path).is_some() {
             return Some(Kind::Blob(None));
@@ -449,12 +419,12 @@ impl SiteMap {
         is_marker.then_some(Kind::LayoutMarker)
     }
 
-    /// What lives at a path in the root of an origin, views included.
+    /// The same, including the views.
     pub fn kind_at(&self, origin: Option<usize>, path: &SitePath) -> Option<Kind> {
         if origin.is_none() { self.kind_of(path) } else { self.kind_in(origin, path) }
     }
 
-    /// Whether objects of the site can live at a path in the root of an origin, or below it.
+    /// Whether the root of an origin can have objects of the site at or below a path.
     pub fn may_hold(&self, origin: Option<usize>, path: &SitePath) -> bool {
         let views = self.settings.views;
         let is_own = match path.top() {
@@ -471,7 +441,7 @@ impl SiteMap {
             || patterns.any(|pattern| pattern.origin == origin && can_hold(pattern.static_prefix()))
     }
 
-    /// The digest of the blob that lives at a path, read from the path.
+    /// The digest in the path of a blob.
     pub fn digest_at(&self, path: &SitePath) -> Option<Digest> {
         let values = self.blob.parser.parse(path.as_str())?;
         let digest = match values.get("digest") {
@@ -522,8 +492,8 @@ impl SiteMap {
         Ok(Place { origin, path })
     }
 
-    /// The root that a URI falls into, and its path as a web server decodes it: once and as a whole, so that `%2F` (what
-    /// {path} makes of a slash) is a separator.
+    /// The root of a URI, and its path as a web server decodes it: once and as a whole, so that `%2F` (which {path}
+    /// writes for a slash) is a separator.
     fn decoded<'a>(
         &self,
         role: Role,
@@ -574,7 +544,7 @@ fn refuse_reserved(subject: &str, place: &Place, is_blob: bool) -> Result<(), Ma
 
 /// The well-known URI of a host.
 pub fn well_known_uri(host: &str) -> Url {
-    // The host of an image name has been checked; should the URL parser disagree, a base that serves nothing is harmless.
+    // The host of an image name is valid. If the URL parser disagrees, a base that serves nothing is harmless.
     Url::parse(&format!("https://{host}/{}", oci_discovery::discovery::WELL_KNOWN_PATH))
         .unwrap_or_else(|_| fallback_uri())
 }
@@ -648,7 +618,7 @@ fn resolve(role: Role, template: &Template, base: &Url, text: &str) -> Result<Ur
     Err(MapError::NotAPath { role, template: template.to_string(), uri: uri.into(), name: None, part })
 }
 
-/// Which root a URI falls into. The image's own host, and the hosts of the site, on their default port, are its own root.
+/// The root of a URI. The image's own host and the hosts of the site, on their default ports, are the site's own root.
 fn origin_of(settings: &Settings, role: Role, host: Option<&str>, uri: &Url) -> Result<Option<usize>, MapError> {
     let uri_host = uri.host_str().unwrap_or_default();
     // An address may be written in several ways, and URIs have it in one.
@@ -670,7 +640,7 @@ fn origin_of(settings: &Settings, role: Role, host: Option<&str>, uri: &Url) -> 
     }
 }
 
-/// The paths that one of the site's templates gives.
+/// The paths of one of the site's templates.
 fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
     let template = match role {
         Role::Index => &settings.index_template,
@@ -683,7 +653,7 @@ fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
     if role == Role::Cas && !text.starts_with('/') && !text.contains("://") {
         return Err(MapError::Relative { template: template.to_string() });
     }
-    // The base stands for wherever the document came from, and a marker for the image's host: both are the site itself.
+    // The base stands for the URL of any document, and a marker for the image's host. Both are the site itself.
     let base = "ocisitebase";
     let uri = resolve(role, template, &well_known_uri(base), text)?;
     let host = uri.host_str().filter(|host| *host == base || marks.find_in(host).is_some());

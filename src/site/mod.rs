@@ -1,7 +1,7 @@
-//! What a site is: the objects it consists of, where each lives, and the documents that tie them together.
+//! The model of a site: its objects, their paths, and the documents that link them.
 //!
-//! A site is a function of its [`Settings`] and its images. Everything that publishes, serves, configures or checks a site
-//! asks this module where an object lives and how it is served; nothing else knows.
+//! A site is a function of its [`Settings`] and its images. All other rooms ask this one where an object lives and how
+//! it is served.
 
 pub mod catalogue;
 pub mod description;

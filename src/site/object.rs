@@ -6,9 +6,10 @@ use std::borrow::Cow;
 
 use oci_discovery::oci::media_type;
 
-/// How long, in seconds, a document may be served from a cache. Publishing is seen by everyone after that time.
+/// The time in seconds for which caches may serve a document. A publish takes at most this long to be visible
+/// everywhere.
 pub const DOCUMENT_MAX_AGE: u32 = 60;
-/// How long, in seconds, a blob may be served from a cache: a year, the longest that RFC 9111 caches respect.
+/// The time in seconds for which caches may serve a blob: a year, the most that RFC 9111 caches respect.
 pub const BLOB_MAX_AGE: u32 = 31_536_000;
 
 /// The most ranges of an object that a server sends in one response: what podman and its relatives ask for at most, of the missing
@@ -39,17 +40,17 @@ pub enum Kind {
     RefEngines,
     /// The index of an image name.
     Index,
-    /// A blob in the CAS, with the media type of its descriptor where that is known.
+    /// A blob in the CAS, with the media type of its descriptor if it is known.
     Blob(Option<String>),
     /// The `oci-layout` file beside an index (preset `layout`).
     LayoutMarker,
     /// `ocisite.json`.
     Description,
-    /// What answers at `/v2/` in the registry view.
+    /// The response at `/v2/` in the registry view.
     RegistryPing,
-    /// A manifest by its digest in the registry view, with its media type where that is known.
+    /// A manifest by digest in the registry view, with its media type if it is known.
     RegistryManifest(Option<String>),
-    /// A manifest by its tag in the registry view, with its media type where that is known.
+    /// A manifest by tag in the registry view, with its media type if it is known.
     RegistryTag(Option<String>),
     /// A list of tags in the registry view.
     TagsList,
@@ -65,32 +66,32 @@ pub enum Kind {
     CatalogueScript,
 }
 
-/// When an object is written: nothing is written before what it points to.
+/// The phase of a write: objects are written after the objects that they point to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Blobs, manifests among them: they point only to each other, by digest.
+    /// Blobs, including manifests: they point only to each other, by digest.
     Blobs,
     /// Indexes, tags and lists: they point to blobs.
     Indexes,
     /// The ref-engines object and the description: they point to indexes.
     Discovery,
-    /// The catalogue: it tells people and programs of all the rest.
+    /// The catalogue: it describes all others.
     Catalogue,
 }
 
-/// What a page of the catalogue may load: its own style sheet and script, and images that are written into it. Nothing that
-/// came with an image can make a browser run or fetch anything, even if it should escape its escaping.
+/// The content that a page of the catalogue may load: its own style sheet and script, and inline images. Even if
+/// escaping failed, a browser would not run or fetch anything from an image's metadata.
 ///
-/// Pages carry this policy themselves, too, for hosts that send no headers; `frame-ancestors` works in a header only.
+/// Pages also contain this policy, for hosts that send no headers; `frame-ancestors` works in a header only.
 pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
 
-/// [`PAGE_POLICY`] as servers send it.
+/// [`PAGE_POLICY`] as a header.
 const PAGE_POLICY_HEADER: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Kind {
     /// The value of `Content-Type`.
     ///
-    /// Both discovery documents name their charset, because a client in use refuses JSON that does not.
+    /// Both discovery documents name their charset, because a common client refuses JSON without it.
     pub fn content_type(&self) -> Cow<'static, str> {
         match self {
             Kind::RefEngines => Cow::Owned(with_charset(media_type::REF_ENGINES)),
@@ -113,7 +114,7 @@ impl Kind {
         }
     }
 
-    /// The same kind with a media type, where it can have one.
+    /// The same kind with a media type, if it can have one.
     pub fn with_media_type(self, media_type: &str) -> Kind {
         match self {
             Kind::Blob(_) => Kind::Blob(Some(media_type.into())),
@@ -132,7 +133,7 @@ impl Kind {
         }
     }
 
-    /// Headers beside those that every object has, names and values.
+    /// Headers that not every object has.
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Kind::CataloguePage => {
@@ -142,12 +143,13 @@ impl Kind {
         }
     }
 
-    /// Whether a server may compress it on the way. What has a digest, or is described by length and ranges, goes out as it is.
+    /// Whether a server may compress the object. Objects with a digest, or with lengths and ranges, are sent
+    /// unchanged.
     pub fn may_be_compressed(&self) -> bool {
         self.phase() == Phase::Catalogue
     }
 
-    /// Whether the bytes at the path can never change, because the path carries their digest.
+    /// Whether the bytes can never change, because the path contains their digest.
     pub fn is_immutable(&self) -> bool {
         matches!(self, Kind::Blob(_) | Kind::RegistryManifest(_))
     }
@@ -171,7 +173,7 @@ fn with_charset(media_type: &str) -> String {
     format!("{media_type}; charset=utf-8")
 }
 
-/// A descriptor's media type comes from outside: only what RFC 6838 allows in one may become a header's value.
+/// The media type of a descriptor is untrusted: only the characters of RFC 6838 may be in a header.
 fn is_header_value(media_type: &str) -> bool {
     let name =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));

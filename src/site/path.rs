@@ -1,23 +1,23 @@
-//! Paths of objects below a site's root, safe to use as file names.
+//! Paths of objects below a site's root, safe as file names.
 //!
-//! Image names come from outside and end up as file names, so the one way to get a [`SitePath`] is through a check: no `.`
-//! or `..`, no empty segment, no separator or control character inside a segment, nothing longer than file systems take.
+//! Image names are untrusted and become file names, so only a check makes a [`SitePath`]: no `.` or `..`, no empty
+//! segment, no separator or control character in a segment, and no length over the limits of file systems.
 
 use std::fmt;
 
-/// The directory for locks and temporary files: no server serves it, no verification walks it.
+/// The directory for locks and temporary files. No server serves it, and verification ignores it.
 pub const PRIVATE_DIRECTORY: &str = ".ocisite";
-/// The file in which a site describes itself.
+/// The description of a site.
 pub const DESCRIPTION: &str = "ocisite.json";
 /// The directory of well-known resources (RFC 8615).
 pub const WELL_KNOWN: &str = ".well-known";
 
-/// The longest file name that common file systems take, in bytes.
+/// The longest file name of common file systems, in bytes.
 const MAX_SEGMENT: usize = 255;
-/// The longest path, in bytes: an object store's limit for keys, and well below every file system's.
+/// The longest path, in bytes: the limit of object stores for keys, and below that of every file system.
 const MAX_PATH: usize = 1024;
 
-/// Endings of names by which a host that knows nothing of media types tells a browser to run what it gets: pages and scripts.
+/// File name endings for which a host without media types makes a browser run the content: pages and scripts.
 const RUN_BY_BROWSERS: [&str; 14] =
     ["htm", "html", "js", "mht", "mhtml", "mjs", "shtml", "svg", "svgz", "xht", "xhtml", "xml", "xsl", "xslt"];
 
@@ -25,42 +25,35 @@ const RUN_BY_BROWSERS: [&str; 14] =
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SitePath(Box<str>);
 
-/// Why a path cannot be a file of a site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum PathError {
-    /// A segment is `.`, `..` or empty.
     #[error("the path {path:?} has the segment {segment:?}: it would leave its place in the site")]
     Dots {
-        /// The whole path, decoded.
+        /// Decoded.
         path: String,
         segment: String,
     },
-    /// A segment has a character that no file name should have.
     #[error("the path {path:?} has the character {character:?} in a segment: it cannot be a file name")]
     Character {
-        /// The whole path, decoded.
+        /// Decoded.
         path: String,
         character: char,
     },
-    /// The path, percent-decoded, is no UTF-8.
     #[error("the path {path:?} is not UTF-8 after percent-decoding: not every system accepts it as a file name")]
     Encoding {
-        /// The path as it was, encoded.
+        /// Encoded, as given.
         path: String,
     },
-    /// A segment, or the path as a whole, is too long.
     #[error(
         "the path {path:?} has {what} of {found} bytes: file systems accept at most {limit}; choose a shorter name"
     )]
     Long {
-        /// The whole path, decoded.
+        /// Decoded.
         path: String,
         /// `a segment` or `a length`.
         what: &'static str,
-        /// Its length.
         found: usize,
-        /// The limit.
         limit: usize,
     },
 }
@@ -77,7 +70,7 @@ impl SitePath {
         Ok(SitePath(path.into()))
     }
 
-    /// Decodes the path of a URI, segment by segment, so that an encoded slash cannot make two segments of one.
+    /// Decodes the path of a URI segment by segment, so that an encoded slash does not separate segments.
     pub fn from_uri_path(path: &str) -> Result<SitePath, PathError> {
         let mut decoded = String::new();
         for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
@@ -107,18 +100,18 @@ impl SitePath {
         self.0.split('/').next().unwrap_or_default()
     }
 
-    /// The path as a file system that ignores case compares it. Upper case first, because `ſ` has no other lower case.
+    /// The path as file systems that ignore case compare it. Upper case first, because `ſ` has no other lower case.
     pub fn folded(&self) -> String {
         self.0.to_uppercase().to_lowercase()
     }
 
-    /// The ending, if a host that goes by endings would make browsers run what is there.
+    /// The ending, if a host that derives media types from endings would make browsers run the content.
     pub fn ending_run_by_browsers(&self) -> Option<&str> {
         let (_, ending) = self.0.rsplit('/').next()?.rsplit_once('.')?;
         RUN_BY_BROWSERS.iter().any(|known| ending.eq_ignore_ascii_case(known)).then_some(ending)
     }
 
-    /// Whether `self` would be a directory above `other`.
+    /// Whether `self` is a directory above `other`.
     pub fn is_above(&self, other: &SitePath) -> bool {
         other.0.strip_prefix(&*self.0).is_some_and(|rest| rest.starts_with('/'))
     }

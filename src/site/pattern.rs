@@ -1,8 +1,8 @@
-//! The paths that a template gives, as pieces: literal text, and the values of variables.
+//! The paths of a template as pieces: literal text, and values of variables.
 //!
-//! A template is expanded once, as a consumer expands it, with a marker in place of each value ([`Marks`]). The result is resolved as a
-//! URI, and its decoded path is cut at the markers ([`PathPattern`]). From the pieces come the path of a digest, the regular
-//! expression for server configurations, and the parser of paths: one pass decides all three, so that they agree.
+//! A template is expanded once, as a consumer expands it, with a marker in place of each value ([`Marks`]). The result
+//! is resolved as a URI, and its decoded path is cut at the markers ([`PathPattern`]). The pieces give the path of a
+//! digest, the regular expression for server configurations, and the parser of paths, so that all three agree.
 
 use std::collections::BTreeSet;
 use std::iter::zip;
@@ -29,16 +29,15 @@ pub enum Names {
 pub struct Use {
     /// The variable; a use of `name` counts as one of `host`, one of `path` and, where names have refs, one of `TAIL`.
     pub variable: String,
-    /// How many characters of its value are used; None: all.
+    /// The characters of the value that are used. None: all.
     pub prefix: Option<u16>,
 }
 
-/// A template, expanded with a marker for each use of a variable.
+/// A template, expanded with markers.
 #[derive(Clone, Debug)]
 pub struct Marks {
-    /// What the template expands to.
     pub expanded: String,
-    /// How each marker begins. No literal of the template has it.
+    /// The prefix of all markers. The literals of the template do not contain it.
     stem: String,
     names: Names,
     uses: Vec<Use>,
@@ -68,14 +67,14 @@ impl Marks {
         }
         marked.push_str(rest);
         marks.expanded = Template::parse(&marked)?.expand(&values)?;
-        // The operators that write the name of a variable before its value wrote the marker.
+        // Operators that write the name of a variable before its value have written it before the marker.
         for (marker, name) in named {
             marks.expanded = marks.expanded.replace(&marker, &name);
         }
         Ok(marks)
     }
 
-    /// Notes a use, and gives the value that stands for it.
+    /// Records a use, and returns its marker.
     fn add(&mut self, variable: &str, prefix: Option<u16>) -> String {
         // A name is a host and a path. The URI parser must see the slash between them where the operator keeps it.
         let (separators, variables): (&[&str], &[&str]) = match (variable, self.names) {
@@ -92,12 +91,13 @@ impl Marks {
         value
     }
 
-    /// The use whose value stands in a part of the expansion.
+    /// The use whose marker is in a part of the expansion.
     pub fn find_in(&self, part: &str) -> Option<&Use> {
         (0..).zip(&self.uses).find(|(position, _)| part.contains(&self.marker(*position))).map(|(_, found)| found)
     }
 
-    /// Lower-case letters and digits only: they pass through expansion, URI parsing and percent-decoding unchanged, also in a host.
+    /// Lower-case letters and digits pass through expansion, URI parsing and percent-decoding unchanged, also in a
+    /// host.
     fn marker(&self, position: usize) -> String {
         format!("{}{position}end", self.stem)
     }
@@ -118,16 +118,16 @@ enum Piece {
     Value(Use),
 }
 
-/// Which paths a template gives, in the root of an origin.
+/// The paths of a template, in the root of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
-    /// The position in [`Settings::origins`](super::Settings::origins); None: the site's own root.
+    /// The position in [`Settings::origins`](super::Settings::origins). None: the site's own root.
     pub origin: Option<usize>,
     pieces: Vec<Piece>,
 }
 
 impl PathPattern {
-    /// The pattern of a decoded path that has markers in it, without a leading slash.
+    /// The pattern of a decoded path with markers, without a leading slash.
     pub fn new(origin: Option<usize>, path: &str, marks: &Marks) -> PathPattern {
         let mut found: Vec<(usize, String, &Use)> = Vec::new();
         for (position, used) in marks.uses.iter().enumerate() {
@@ -146,7 +146,7 @@ impl PathPattern {
         PathPattern { origin, pieces }
     }
 
-    /// The path with these values of the variables.
+    /// The path for these values.
     pub fn path<'v>(&self, value: impl Fn(&str) -> &'v str) -> String {
         let mut path = String::with_capacity(160);
         for piece in &self.pieces {
@@ -158,7 +158,7 @@ impl PathPattern {
         path
     }
 
-    /// Whether the value of a variable stands in the path as a whole.
+    /// Whether the path contains the whole value of a variable.
     pub fn has(&self, variable: &str) -> bool {
         self.uses().any(|used| used.variable == variable && used.prefix.is_none())
     }
@@ -175,13 +175,14 @@ impl PathPattern {
         })
     }
 
-    /// The longest beginning that all paths share, up to and with a slash: `oci-cas/`.
+    /// The longest common prefix of all paths, including its last slash: `oci-cas/`.
     pub fn static_prefix(&self) -> &str {
         let Some(Piece::Literal(first)) = self.pieces.first() else { return "" };
         first.rfind('/').and_then(|end| first.get(..=end)).unwrap_or_default()
     }
 
-    /// The pattern of files called `other` beside those called `file`. None: the paths do not end in `/` and `file`.
+    /// The pattern of files called `other` beside those called `file`. None: the paths do not end in a slash and
+    /// `file`.
     pub fn beside(&self, file: &str, other: &str) -> Option<PathPattern> {
         let mut pieces = self.pieces.clone();
         let Some(Piece::Literal(last)) = pieces.last_mut() else { return None };
@@ -190,7 +191,8 @@ impl PathPattern {
         Some(PathPattern { origin: self.origin, pieces })
     }
 
-    /// A regular expression for the whole path, without a leading slash. The group of the first whole use of a variable has its name.
+    /// A regular expression for the whole path, without a leading slash. The first whole use of a variable is a group
+    /// with its name.
     pub fn regex(&self) -> String {
         let mut regex = String::from("^");
         let mut named = BTreeSet::new();
@@ -209,13 +211,13 @@ impl PathPattern {
         regex
     }
 
-    /// The parser of such paths.
+    /// The parser of these paths.
     pub fn parser(&self) -> Result<PathParser, regex::Error> {
         Ok(PathParser { regex: Regex::new(&self.regex())?, uses: self.uses().cloned().collect() })
     }
 }
 
-/// So many characters of a value, which are ASCII where there is a limit.
+/// The first characters of a value. Values with a limit are ASCII.
 fn cut(value: &str, prefix: Option<u16>) -> &str {
     prefix.and_then(|prefix| value.get(..prefix.into())).unwrap_or(value)
 }
@@ -242,7 +244,7 @@ fn value_pattern(variable: &str, prefix: Option<u16>, names: Names) -> String {
     }
 }
 
-/// Reads values back from paths.
+/// Parses paths.
 #[derive(Clone, Debug)]
 pub struct PathParser {
     regex: Regex,
@@ -251,12 +253,12 @@ pub struct PathParser {
 }
 
 impl PathParser {
-    /// Whether a path is one of the pattern's.
+    /// Whether a path matches the pattern.
     pub fn is_match(&self, path: &str) -> bool {
         self.regex.is_match(path)
     }
 
-    /// The values in a path. None: the path is none of the pattern's.
+    /// The values in a path. None: the path does not match.
     pub fn parse<'p>(&'p self, path: &'p str) -> Option<Values<'p>> {
         let captures = self.regex.captures(path)?;
         let values = captures.iter().skip(1).map(|group| group.map_or("", |group| group.as_str()));
@@ -264,7 +266,7 @@ impl PathParser {
     }
 }
 
-/// The values in a path, each with its use.
+/// The values in a path, with their uses.
 #[derive(Clone, Debug)]
 pub struct Values<'p>(Vec<(&'p Use, &'p str)>);
 
@@ -281,7 +283,7 @@ impl Values<'_> {
         self.0.iter().find(|(used, _)| is_it(used)).map(|(_, value)| *value)
     }
 
-    /// Whether all uses of one variable have the value that it has as a whole: a regular expression cannot say that groups agree.
+    /// Whether all uses of a variable have the same value, which a regular expression cannot require.
     pub fn agree(&self, variable: &str, value: &str) -> bool {
         self.0
             .iter()

@@ -1,10 +1,10 @@
 //! The registry view: the pull side of the OCI distribution API as files, so that `docker pull` works from any web server.
 //!
-//! The API's paths are paths of files, but for one thing: a manifest's media type is not in its path, and clients refuse a
-//! manifest served as anything else. An object store keeps the type beside the object. A web server on files needs to find
-//! it, so every manifest lies a second time under a name that ends in its type: `_manifests/REF.oci-index` beside
-//! `manifests/REF`. A server tries the few endings there are, and its configuration needs to know no image. No component
-//! of a repository's name begins with `_`, so these names are free.
+//! The paths of the API become paths of files. But a path does not contain the media type of a manifest, and clients
+//! refuse manifests with another type. An object store keeps the type with the object. For web servers, every manifest
+//! has a second name that ends in its type: `_manifests/REF.oci-index` beside `manifests/REF`. A server tries the few
+//! endings, and its configuration does not depend on the images. No component of a repository's name begins with `_`,
+//! so these names are free.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -23,9 +23,9 @@ use oci_discovery::oci::{Descriptor, media_type};
 /// The first segment of all paths of the view.
 pub const ROOT: &str = "v2";
 
-/// The media types that a manifest of the view can have, each with the ending of its typed name.
+/// The media types of manifests, each with the ending of its typed name.
 ///
-/// The order is the order in which servers try them; a tag has more than one only for the moment in which it changes type.
+/// Servers try them in this order. A tag has several only while its type changes.
 pub const TYPED_ENDINGS: [(&str, &str); 7] = [
     ("oci-index", media_type::INDEX),
     ("oci-manifest", media_type::MANIFEST),
@@ -36,8 +36,8 @@ pub const TYPED_ENDINGS: [(&str, &str); 7] = [
     ("docker-generic", media_type::DOCKER_GENERIC_MANIFEST),
 ];
 
-/// Up to so many tags, an image gets a precomputed `tags/list` for each value of `?last=`. Their total size grows with the
-/// square of the number, and beyond this a client that pages gets the whole list instead.
+/// The most tags for which an image gets a precomputed `tags/list` for each value of `?last=`. The total size of these
+/// lists is quadratic; with more tags, clients get the whole list.
 pub const MAX_TAGS_WITH_LAST: usize = 100;
 
 /// The grammar of a repository's name (distribution-spec, "Pull"), as regular expression.
@@ -62,13 +62,13 @@ pub fn is_tag(reference: &str) -> bool {
     TAG.is_match(reference)
 }
 
-/// The document at `/v2/`, by which a client learns that the API is here. A file cannot be called `v2/`, so servers serve
-/// this one in its place.
+/// The document at `/v2/`, by which clients detect the API. A file cannot have the name `v2/`, so servers serve this
+/// one.
 pub fn ping_path() -> Result<SitePath, PathError> {
     SitePath::new("v2/_ping.json")
 }
 
-/// The empty list that answers for a digest without referrers.
+/// The empty list, which is served for a digest without referrers.
 pub fn no_referrers_path() -> Result<SitePath, PathError> {
     SitePath::new("v2/_no-referrers.json")
 }
@@ -78,13 +78,13 @@ pub fn manifest_path(name: &str, reference: &str) -> Result<SitePath, PathError>
     SitePath::new(&format!("{ROOT}/{name}/manifests/{reference}"))
 }
 
-/// The name under which a server finds the manifest together with its type. None: no server is told of such a type.
+/// The typed name of a manifest. None: the type has no ending.
 pub fn typed_manifest_path(name: &str, reference: &str, media_type: &str) -> Option<Result<SitePath, PathError>> {
     let (ending, _) = TYPED_ENDINGS.iter().find(|(_, known)| *known == media_type)?;
     Some(SitePath::new(&format!("{ROOT}/{name}/_manifests/{reference}.{ending}")))
 }
 
-/// All names that a manifest can have beside its plain one, with the types they stand for.
+/// All typed names of a manifest, with their media types.
 pub fn typed_manifest_paths(name: &str, reference: &str) -> Vec<(SitePath, &'static str)> {
     let path = |ending: &str| SitePath::new(&format!("{ROOT}/{name}/_manifests/{reference}.{ending}"));
     TYPED_ENDINGS.iter().filter_map(|(ending, media_type)| Some((path(ending).ok()?, *media_type))).collect()
@@ -110,7 +110,7 @@ pub fn referrers_path(name: &str, digest: &Digest) -> Result<SitePath, PathError
     SitePath::new(&format!("{ROOT}/{name}/referrers/{digest}"))
 }
 
-/// A path of the view, taken apart.
+/// A parsed path of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint<'a> {
     /// `v2/_ping.json`.
@@ -119,18 +119,15 @@ pub enum Endpoint<'a> {
     NoReferrers,
     /// `manifests/REFERENCE`.
     Manifest {
-        /// The repository.
         name: &'a str,
-        /// The tag or digest.
+        /// A tag or a digest.
         reference: &'a str,
     },
     /// `_manifests/REFERENCE.ENDING`.
     TypedManifest {
-        /// The repository.
         name: &'a str,
-        /// The tag or digest.
+        /// A tag or a digest.
         reference: &'a str,
-        /// What the ending stands for.
         media_type: &'static str,
     },
     /// `blobs/DIGEST`.
@@ -141,28 +138,15 @@ pub enum Endpoint<'a> {
         digest: Digest,
     },
     /// `tags/list`.
-    TagsList {
-        /// The repository.
-        name: &'a str,
-    },
+    TagsList { name: &'a str },
     /// `tags/_last/TAG`.
-    TagsAfter {
-        /// The repository.
-        name: &'a str,
-        /// The tag after which the list begins.
-        tag: &'a str,
-    },
+    TagsAfter { name: &'a str, tag: &'a str },
     /// `referrers/DIGEST`.
-    Referrers {
-        /// The repository.
-        name: &'a str,
-        /// The subject.
-        digest: Digest,
-    },
+    Referrers { name: &'a str, digest: Digest },
 }
 
 impl<'a> Endpoint<'a> {
-    /// Takes a path apart, without a leading slash. None: it is no path of the view.
+    /// Parses a path without a leading slash. None: the path is not of the view.
     pub fn parse(path: &'a str) -> Option<Endpoint<'a>> {
         let rest = path.strip_prefix("v2/")?;
         match rest {
@@ -188,7 +172,7 @@ impl<'a> Endpoint<'a> {
         found.name().is_none_or(is_name).then_some(found)
     }
 
-    /// The repository, where the endpoint is of one.
+    /// The repository, if the endpoint belongs to one.
     pub fn name(&self) -> Option<&'a str> {
         match self {
             Endpoint::Ping | Endpoint::NoReferrers => None,
@@ -201,7 +185,7 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// What lives there. A manifest's plain name does not tell its media type.
+    /// The kind of the object. The plain name of a manifest does not give its media type.
     pub fn kind(&self) -> Kind {
         let manifest = |reference: &str, media_type: Option<String>| match is_tag(reference) {
             true => Kind::RegistryTag(media_type),
@@ -235,8 +219,8 @@ pub fn referrers_list(referrers: impl IntoIterator<Item = Descriptor>) -> Vec<u8
     image_index(by_digest.into_values().collect())
 }
 
-/// What a tag leads to whose ref has several entries, a platform each: an image index of them, without what only a site's own
-/// index says of its entries.
+/// The image index for a tag whose ref has several entries, one for each platform, without the properties that only a
+/// site's own index has.
 pub fn index_of_platforms(entries: impl IntoIterator<Item = Descriptor>) -> (Digest, Vec<u8>) {
     let manifests = entries.into_iter().map(|mut descriptor| {
         descriptor.set_ref_name(None);

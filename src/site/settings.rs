@@ -1,10 +1,10 @@
-//! The settings of a site: what its owner chose, and what `ocisite.json` remembers.
+//! The settings of a site, which `ocisite.json` stores.
 
 use serde::{Deserialize, Serialize};
 
 use oci_discovery::template::Template;
 
-/// The choices that decide where every object of a site lives.
+/// The settings that decide the places of all objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The hosts whose image names the site serves, sorted.
@@ -12,28 +12,27 @@ pub struct Settings {
     /// The template of the ref engine (protocol `oci-index-template-v1`), over `name`, `host`, `path` and
     /// `fragment`.
     pub index_template: Template,
-    /// The template of the CAS engine (protocol `oci-cas-template-v1`), over the digest's variables, and the name's, which
-    /// are expanded when publishing.
+    /// The template of the CAS engine (protocol `oci-cas-template-v1`), over the variables of the digest and of the
+    /// name. A publish expands the name's.
     pub cas_template: Template,
     /// Other origins (`https://cdn.example.net`) that hold a part of the site, sorted.
     pub origins: Vec<String>,
-    /// The views a site has beside discovery.
     pub views: Views,
 }
 
-/// What a site offers beside discovery.
+/// The optional views of a site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Views {
     /// The pull side of the distribution API under `v2/` (see [`super::registry`]).
     #[serde(default)]
     pub registry: bool,
-    /// Pages for people, and the same facts for programs (see [`super::catalogue`]).
+    /// Pages for people, and JSON for programs (see [`super::catalogue`]).
     #[serde(default)]
     pub catalogue: bool,
 }
 
 impl Views {
-    /// Whether there is none.
+    /// Whether there are no views.
     pub fn is_none(&self) -> bool {
         *self == Views::default()
     }

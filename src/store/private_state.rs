@@ -1,10 +1,10 @@
 //! The private state of a directory that is a site: `.ocisite`, with the lock, temporary files and a space reserve.
 //!
-//! It is the owner's alone (0700, the lock 0600): another user could hold the lock, or put a link where a file is going to be
-//! written. What does not belong to this user is refused, and only what has a name of ours is removed.
+//! Only the owner has access (directory 0700, lock 0600): another user could hold the lock, or put a link at the path
+//! of a new file. Files of other users are refused, and only files with a name of this program are removed.
 //!
-//! The *reserve* is a file of zeros that holds space for a removal: taking an image out of a site replaces lists that name it
-//! before anything else may go, and on a full disk there would be no room for the new ones.
+//! The *reserve* is a file of zeros that holds space for a removal: a removal replaces lists before it removes
+//! anything else, and on a full disk there is no room for the new lists.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,34 +13,33 @@ use rustix::fs::{FallocateFlags, FileType, Mode, fallocate};
 
 use crate::root::{FileError, Root, Taken};
 
-/// The lock file.
 pub const LOCK: &str = "lock";
-/// The directory of temporary files.
 pub const TEMPORARY: &str = "tmp";
-/// The reserve.
 pub const RESERVE: &str = "reserve";
 
-/// What the name of a temporary file begins with.
+/// The prefix of temporary files' names.
 const PREFIX: &str = ".tmp";
-/// How many letters and digits follow.
+/// The random characters after the prefix.
 const RANDOM_CHARACTERS: usize = 6;
-/// How often a name is drawn that is taken: there are 57 thousand million of them.
+/// The most attempts to find a free name, of 57 thousand million.
 const TRIES: usize = 16;
 /// The smallest reserve, in bytes: the documents of a small site.
 const MIN_RESERVE_BYTES: u64 = 64 * 1024;
-/// How many times the size of a site's description the reserve has: the lists of the catalogue say more of each image.
+/// The size of the reserve as a multiple of the size of the site's description: the lists of the catalogue have more
+/// text for each image.
 const RESERVE_PER_DESCRIPTION: u64 = 16;
 
 /// Takes the lock if it is free.
 pub fn try_lock(private: &Root) -> Result<Option<File>, FileError> {
     Ok(match private.take_lock_file(LOCK)? {
         Taken::File(file) => Some(file),
-        // A publisher that gives up on a new site removes the directory and the lock file: it has to be taken again.
+        // A publisher that removes its new site also removes the lock file, so the file must still be the same.
         Taken::Busy | Taken::Gone => None,
     })
 }
 
-/// Removes temporary files of processes that are gone: whoever holds the lock is alone. Files of other users stay.
+/// Removes temporary files of ended processes. The caller holds the lock, so no other process has any. Files of other
+/// users stay.
 pub fn remove_leftovers(private: &Root) -> Result<(), FileError> {
     let Some(directory) = private.existing_private_directory(TEMPORARY)? else { return Ok(()) };
     for name in directory.names()? {
@@ -59,10 +58,10 @@ fn is_temporary(name: &str) -> bool {
     random.len() == RANDOM_CHARACTERS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Keeps space for a removal, as far as there is space. `description` is the size of the site's description.
+/// Creates the reserve, if there is enough space. `description` is the size of the site's description in bytes.
 ///
 /// # Errors
-/// Something else than a reserve stands in its place.
+/// Another file is at the reserve's path.
 pub fn keep_reserve(private: &Root, description: u64) -> Result<(), FileError> {
     let bytes = MIN_RESERVE_BYTES.max(description.saturating_mul(RESERVE_PER_DESCRIPTION));
     if let Some(found) = private.file_status(RESERVE)? {
@@ -72,7 +71,7 @@ pub fn keep_reserve(private: &Root, description: u64) -> Result<(), FileError> {
             return Ok(());
         }
     }
-    // A smaller one may have no space behind it, as on a file system that cannot keep any.
+    // The blocks of a smaller reserve may be missing, for example on a file system that cannot allocate them.
     let _ = private.remove_file(RESERVE);
     let Ok(file) = private.create_file(RESERVE, Some(Mode::RUSR | Mode::WUSR)) else { return Ok(()) };
     if fallocate(&file, FallocateFlags::empty(), 0, bytes).is_err() {
@@ -81,7 +80,7 @@ pub fn keep_reserve(private: &Root, description: u64) -> Result<(), FileError> {
     Ok(())
 }
 
-/// A temporary file, or a second name of a file. Dropped, it is removed.
+/// A temporary file, or a second name of a file. Dropping the value removes it.
 #[derive(Debug)]
 pub struct Temporary {
     directory: Arc<Root>,
@@ -90,7 +89,7 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Makes something under a name that is free; `make` fails with [`std::io::ErrorKind::AlreadyExists`] if it is taken.
+    /// Creates a file under a free name; `make` fails with [`std::io::ErrorKind::AlreadyExists`] if the name exists.
     pub fn make<T>(
         directory: &Arc<Root>,
         make: impl Fn(&str) -> Result<T, FileError>,
@@ -103,7 +102,7 @@ impl Temporary {
                 Ok(made) => return Ok((made, Temporary { directory: directory.clone(), name, is_kept: false })),
                 Err(error) if error.kind() == Some(std::io::ErrorKind::AlreadyExists) && tries < TRIES => tries += 1,
                 Err(error) => {
-                    // It may have been made, and not filled.
+                    // The file may exist without its content.
                     let _ = directory.remove_file(&name);
                     return Err(error);
                 }
@@ -111,7 +110,6 @@ impl Temporary {
         }
     }
 
-    /// Opens it to read.
     pub fn open(&self) -> Result<File, FileError> {
         let absent = || FileError::Io {
             action: "read",
@@ -121,14 +119,14 @@ impl Temporary {
         self.directory.open_file(&self.name)?.map(|(file, _)| file).ok_or_else(absent)
     }
 
-    /// Gives it its final name.
+    /// Renames the file to its final name.
     pub fn rename(&mut self, root: &Root, to: &str) -> Result<(), FileError> {
         self.directory.rename(&self.name, root, to)?;
         self.is_kept = true;
         Ok(())
     }
 
-    /// Leaves it where it is.
+    /// Keeps the file when the value is dropped.
     pub fn keep(mut self) {
         self.is_kept = true;
     }
@@ -137,7 +135,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_kept {
-            // The next process that holds the lock removes it otherwise.
+            // If this fails, the next process with the lock removes the file.
             let _ = self.directory.remove_file(&self.name);
         }
     }

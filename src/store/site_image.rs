@@ -1,7 +1,6 @@
-//! An image as an opened site has it: its index, and the manifests below it, read from the site's own CAS.
+//! An image of an opened site: its index, and its manifests, read from the site's own CAS.
 //!
-//! All that reads a manifest of a site reads it here, so that damaged bytes are noticed by whoever comes by them and are never
-//! copied on.
+//! All manifests of a site are read here, so every reader detects damaged bytes and none copies them.
 
 use super::site::Site;
 use super::{Expected, Origin, StoreError};
@@ -17,12 +16,9 @@ use oci_discovery::oci::walk::{self, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Verified};
 use oci_discovery::seen::Seen;
 
-/// One image of a site.
 #[derive(Clone, Copy)]
 pub struct SiteImage<'a> {
-    /// The site.
     pub site: &'a Site,
-    /// The image.
     pub image: &'a ImageName,
 }
 
@@ -74,7 +70,7 @@ pub enum SiteImageError {
 }
 
 impl SiteImage<'_> {
-    /// The index of the image, and what it has to be when it is written again. None: there is none.
+    /// The index of the image, and the condition for writing it. None: missing.
     pub fn index(&self) -> Result<Option<(Index, Expected)>, SiteImageError> {
         let place = self.site.map.index_place(self.image)?;
         let Some(document) = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)? else {
@@ -85,10 +81,10 @@ impl SiteImage<'_> {
         Ok(Some((index, Expected::Version(document.version))))
     }
 
-    /// What a blob links to. None: the site does not have it, which may be meant.
+    /// The links of a manifest. None: the site does not have it, which `--allow-missing` permits.
     ///
     /// # Errors
-    /// Besides those of [`Manifests::read`]: the manifest is malformed.
+    /// Those of [`Manifests::read`], or a malformed manifest.
     pub fn links(&self, descriptor: &Descriptor) -> Result<Option<Links>, SiteImageError> {
         let Descriptor { media_type, digest, size, .. } = descriptor;
         let is_leaf =
@@ -102,8 +98,8 @@ impl SiteImage<'_> {
         manifest::links(media_type, &bytes).map(Some).map_err(wrong)
     }
 
-    /// What a blob links to; nothing, where it is missing, damaged or malformed. For commands that change what the image has, and
-    /// must not fail for what is damaged in it.
+    /// The links of a manifest; none if it is missing, damaged or malformed. For commands that change the image and
+    /// must not fail because of damage in it.
     pub fn links_or_none(&self, descriptor: &Descriptor) -> Result<Links, SiteImageError> {
         match self.links(descriptor) {
             Ok(links) => Ok(links.unwrap_or_default()),
@@ -112,13 +108,12 @@ impl SiteImage<'_> {
         }
     }
 
-    /// What an entry of the index refers to: the subject of its manifest, where that can be read.
+    /// The subject of an entry's manifest. None: there is none, or the manifest cannot be read.
     pub fn subject(&self, entry: &Entry) -> Result<Option<Digest>, SiteImageError> {
         let Ok(descriptor) = entry.descriptor() else { return Ok(None) };
         Ok(self.links_or_none(&descriptor)?.subject.map(|subject| subject.digest))
     }
 
-    /// The descriptor of an entry of the index.
     pub fn descriptor(&self, entry: &Entry) -> Result<Descriptor, SiteImageError> {
         entry.descriptor().or_else(|source| {
             let path = self.site.map.index_place(self.image)?.path;
@@ -126,11 +121,11 @@ impl SiteImage<'_> {
         })
     }
 
-    /// Visits every blob that `roots` reach, themselves included, each once, with what it links to; None for one that the site does
-    /// not have.
+    /// Visits every blob that `roots` reach, including themselves, once each, with its links. None: the site does not
+    /// have the blob.
     ///
     /// # Errors
-    /// Those of [`SiteImage::links`], and a graph that is larger than those of images.
+    /// Those of [`SiteImage::links`], and a graph over the limits.
     pub fn reach<E: From<SiteImageError> + From<TooLarge> + Send>(
         &self,
         roots: impl IntoIterator<Item = Descriptor, IntoIter: Send>,
@@ -145,7 +140,7 @@ impl Manifests for SiteImage<'_> {
     type Error = SiteImageError;
 
     /// # Errors
-    /// The site has it, and it is damaged: then nothing is known of what it links to.
+    /// The blob is damaged, so its links are unknown.
     fn read(&self, descriptor: &Descriptor) -> Result<Option<Verified>, SiteImageError> {
         let place = self.site.map.blob_place(self.image, &descriptor.digest)?;
         let store = self.site.store(place.origin);

@@ -1,4 +1,4 @@
-//! What a verification finds, and where it is collected.
+//! Findings of a verification, and their collection.
 
 use std::sync::Mutex;
 
@@ -8,29 +8,26 @@ use super::rule::{Rule, Severity};
 use crate::terminal;
 use oci_discovery::parallel::{into_inner, lock};
 
-/// So many findings of one rule are kept; the rest is counted. A damaged site of a million blobs is told by a few.
+/// The findings that are kept for each rule; further ones are counted. A few describe the damage of a site of a
+/// million blobs.
 const KEPT_PER_RULE: usize = 1000;
 
-/// Much of what a finding says comes from the site, which may be hostile: a text of so many characters at most.
+/// The most characters of a text in a finding. Much of it comes from the site, which may be hostile.
 const MAX_TEXT: usize = 1000;
 
-/// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule that is broken.
     pub rule: &'static Rule,
-    /// The image that is affected; None: the site as a whole.
+    /// The image. None: the whole site.
     pub image: Option<String>,
-    /// What is wrong: a path, a URL, a digest, with its place where it is an entry.
+    /// The path, URL or digest; for an entry of a list, also its position.
     pub object: String,
-    /// What was expected.
     pub expected: String,
-    /// What was found.
     pub found: String,
 }
 
 impl Finding {
-    /// A finding about the site as a whole.
+    /// A finding about the whole site.
     pub fn new(
         rule: &'static Rule,
         object: impl Into<String>,
@@ -42,7 +39,7 @@ impl Finding {
         Finding { rule, image: None, object, expected, found }
     }
 
-    /// The same finding for an image.
+    /// The same finding, for an image.
     pub fn of(self, image: impl Into<String>) -> Finding {
         Finding { image: Some(image.into()), ..self }
     }
@@ -52,7 +49,7 @@ impl Finding {
     }
 }
 
-/// With the rule's severity and advice written out, for programs.
+/// The form for programs, with the severity and advice of the rule.
 impl Serialize for Finding {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -73,47 +70,45 @@ impl Serialize for Finding {
     }
 }
 
-/// Collects findings from several threads.
+/// Collects findings of several threads.
 #[derive(Debug, Default)]
 pub struct Findings(Mutex<Collected>);
 
-/// The first findings of each rule, and how many more there were. Everything that checks pushes to one, because a site decides how
-/// many findings it has.
+/// The first findings of each rule, and the number of further ones. All checks add to such a collection, because a
+/// site decides how many findings it has.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
     findings: Vec<Finding>,
-    /// How many there were of each rule. A list, because there may be a collection for each of a great many images, and a map takes
-    /// several times the memory of the one finding that most of them have.
+    /// The number of findings of each rule. A list, because there can be a collection for each image, and a map takes
+    /// several times the memory of one finding.
     counts: Vec<(&'static str, usize)>,
 }
 
 impl Findings {
-    /// Adds one.
     pub fn push(&self, finding: Finding) {
         lock(&self.0).push(finding);
     }
 
-    /// Adds several.
     pub fn extend(&self, findings: impl IntoIterator<Item = Finding>) {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
-    /// Adds all that was collected.
+    /// Adds all findings of a collection.
     pub fn merge(&self, collected: Collected) {
         lock(&self.0).merge(collected);
     }
 
-    /// Adds all that was collected of an image.
+    /// Adds all findings of an image.
     pub fn add_image(&self, image: &str, mut collected: Collected) {
         collected.findings.iter_mut().for_each(|finding| finding.image = Some(image.into()));
         self.merge(collected);
     }
 
-    /// All of them, sorted: the order in which threads found them leaves no trace.
+    /// All findings, sorted, so that the order of threads does not matter.
     pub fn finish(self) -> Collected {
         let mut collected = into_inner(self.0);
         collected.findings.sort_by(|a, b| a.order().cmp(&b.order()));
-        // An image that was looked at twice has its findings twice.
+        // An image that was verified twice has its findings twice.
         let Collected { findings, counts } = &mut collected;
         findings.dedup_by(|later, earlier| {
             let is_same = later == earlier;
@@ -125,7 +120,7 @@ impl Findings {
 }
 
 impl Collected {
-    /// Adds one, or counts it.
+    /// Adds a finding, or counts it.
     pub fn push(&mut self, finding: Finding) {
         let count = count_of(&mut self.counts, finding.rule.id);
         *count += 1;
@@ -134,12 +129,11 @@ impl Collected {
         }
     }
 
-    /// Adds several.
     pub fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
-    /// Adds all that others collected, and what they only counted.
+    /// Adds the findings and counts of another collection.
     pub fn merge(&mut self, others: Collected) {
         let mut left_out = others.counts;
         for finding in others.findings {
@@ -151,50 +145,48 @@ impl Collected {
         }
     }
 
-    /// Gives back the memory that it has for more, where it is kept for long.
+    /// Frees unused memory, before the collection is kept for long.
     pub fn shrink(&mut self) {
         self.findings.shrink_to_fit();
         self.counts.shrink_to_fit();
     }
 
-    /// The first kept finding of a rule.
     pub fn find_mut(&mut self, rule: &Rule) -> Option<&mut Finding> {
         self.findings.iter_mut().find(|finding| finding.rule == rule)
     }
 
-    /// The kept findings; of the whole site those of the site come first, then image by image, errors first.
+    /// The kept findings: first those of the whole site, then image by image, errors first.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
 
-    /// How many are kept.
+    /// The number of kept findings.
     pub fn kept(&self) -> usize {
         self.findings.len()
     }
 
-    /// How many were added.
+    /// The number of all findings.
     pub fn total(&self) -> usize {
         self.counts.iter().map(|(_, count)| count).sum()
     }
 
-    /// Whether there is an error among them.
     pub fn has_error(&self) -> bool {
         self.count(Severity::Error) > 0
     }
 
-    /// How many there are of a severity, those not kept included.
+    /// The number of findings of a severity, including those that are only counted.
     pub fn count(&self, severity: Severity) -> usize {
         let is_of = |id: &str| super::rule::ALL.iter().any(|rule| rule.id == id && rule.severity == severity);
         self.counts.iter().filter(|(id, _)| is_of(id)).map(|(_, count)| count).sum()
     }
 
-    /// How many were counted and not kept.
+    /// The number of findings that are only counted.
     pub fn left_out(&self) -> usize {
         self.total() - self.kept()
     }
 }
 
-/// The count of a rule, which begins with 0.
+/// The count of a rule, initially 0.
 fn count_of<'c>(counts: &'c mut Vec<(&'static str, usize)>, rule: &'static str) -> &'c mut usize {
     let position = counts.iter().position(|(id, _)| *id == rule).unwrap_or_else(|| {
         counts.push((rule, 0));

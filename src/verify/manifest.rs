@@ -1,4 +1,4 @@
-//! Manifests and configs: whether they are what their descriptors say.
+//! Verifies manifests and configs against their descriptors.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,10 +13,10 @@ use oci_discovery::json;
 use oci_discovery::oci::manifest::{self, Links, ManifestError};
 use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
-/// What a descriptor says, without what only its document needs. An index may have a great many.
+/// The checked parts of a descriptor. An index can have very many.
 #[derive(Debug)]
 pub struct Described {
-    /// The media type; empty when there is none.
+    /// Empty if the descriptor has none.
     pub media_type: String,
     /// The digest that the bytes must have.
     pub digest: Digest,
@@ -24,14 +24,13 @@ pub struct Described {
     pub size: u64,
     /// `None`: for every platform, or unknown.
     pub platform: Option<Box<Platform>>,
-    /// `data`: the bytes themselves, in base64.
+    /// `data`: the blob, in base64.
     pub data: Option<String>,
-    /// Whether it says itself where the bytes are.
+    /// Whether the descriptor itself has URLs of the blob.
     pub has_urls: bool,
 }
 
 impl Described {
-    /// Takes from a descriptor what is checked.
     pub fn new(descriptor: Descriptor) -> Described {
         let data = descriptor.property("data");
         Described {
@@ -44,12 +43,12 @@ impl Described {
         }
     }
 
-    /// Whether the blob has to be read to know what it links to.
+    /// Whether the blob may be a manifest.
     pub fn may_hold_descriptors(&self) -> bool {
         manifest::may_hold_descriptors(&self.media_type)
     }
 
-    /// What is wrong with `data`.
+    /// The finding about `data`, if it is wrong.
     pub fn data_finding(&self) -> Option<Finding> {
         let data = self.data.as_ref()?;
         let found = match BASE64.decode(data) {
@@ -64,13 +63,13 @@ impl Described {
     }
 }
 
-/// Checks a manifest. What it links to, and what is wrong with it short of that; or why it links to nothing.
+/// Verifies a manifest. Returns its links and findings, or the finding that makes its links unknown.
 pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(Links, Collected), Box<Finding>> {
     let wrong = |expected: &str, found: String| Box::new(Finding::new(&rule::MANIFEST_FORM, object, expected, found));
     let links = manifest::links(&described.media_type, bytes).map_err(|error| match &error {
         ManifestError::Descriptor { field, source } => {
             let finding = descriptor_finding(&format!("{object}, {field}"), source);
-            // A wrong digest has a rule of its own; a wrong descriptor makes a wrong manifest.
+            // A wrong digest has a rule of its own; other faults of a descriptor are faults of the manifest.
             match *finding.rule == rule::DIGEST_ALGORITHM {
                 true => Box::new(finding),
                 false => wrong(&format!("a descriptor in \"{field}\""), finding.found),
@@ -82,7 +81,7 @@ pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(L
     if !media_type::holds_descriptors(&described.media_type) {
         return Ok((links, findings));
     }
-    // It was parsed a moment ago; what is wrong with it has been said.
+    // The manifest was parsed before, and faults were reported then.
     let document = json::parse(bytes).unwrap_or_default();
     let has_version =
         media_type::is_index(&described.media_type) || media_type::is_image_manifest(&described.media_type);
@@ -97,8 +96,8 @@ pub fn check(described: &Described, object: &str, bytes: &Verified) -> Result<(L
     Ok((links, findings))
 }
 
-/// Compares an image's config with the platform that the descriptor of its manifest gives. What only one of them says is no
-/// difference.
+/// Compares the platform in an image's config with the one in the manifest's descriptor. A property that only one of
+/// them has is no difference.
 pub fn check_platform(object: &str, config: &[u8], expected: &Platform) -> Option<Finding> {
     let found = json::parse(config).ok().as_ref().and_then(Platform::from_value)?;
     let differs = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;

@@ -1,4 +1,4 @@
-//! What a verification says in the end: for people, as JSON, and as JUnit XML for CI systems.
+//! The report of a verification: as text, as JSON, and as JUnit XML for CI systems.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,36 +12,31 @@ use super::walk::Counts;
 use crate::terminal;
 use oci_discovery::name::ImageName;
 
-/// All that was found, and how much was looked at.
+/// All findings, and the amounts verified.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The directory or the URL.
     pub site: String,
-    /// How many errors there are.
     pub errors: usize,
-    /// How many warnings.
     pub warnings: usize,
-    /// How many notes.
     pub notes: usize,
-    /// Whether every blob was read.
     pub deep: bool,
-    /// The images that were looked at, sorted as text.
+    /// The verified images, sorted as text.
     pub images: Vec<ImageName>,
-    /// How many entries their indexes have.
+    /// The number of entries in indexes.
     pub entries: u64,
-    /// How many blobs they reach, each counted once.
+    /// The number of distinct blobs that the entries reach.
     pub blobs: u64,
-    /// The bytes of these.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// How many findings are counted and not listed, because there are a great many of their rule.
+    /// The number of findings that are counted and not listed.
     pub left_out: usize,
-    /// The findings: those of the site first, then image by image, errors first.
+    /// The findings: first those of the whole site, then image by image, errors first.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// The report of a verification that went its way.
+    /// The report of a complete verification.
     pub fn new(site: String, mut images: Vec<ImageName>, counts: Counts, deep: bool, findings: Findings) -> Report {
         let collected = findings.finish();
         images.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -60,17 +55,17 @@ impl Report {
         }
     }
 
-    /// The report of one that found nothing to go on with.
+    /// The report of a verification that could not continue.
     pub fn stopped(site: String, findings: Findings) -> Report {
         Report::new(site, vec![], Counts::default(), false, findings)
     }
 
-    /// Whether the site passes: it has no error, and with `strict` no warning.
+    /// Whether the site passes: no errors, and with `strict` no warnings.
     pub fn passes(&self, strict: bool) -> bool {
         self.errors == 0 && (!strict || self.warnings == 0)
     }
 
-    /// The findings, grouped by image. `bytes` prints a number of bytes.
+    /// The findings as text, grouped by image. `bytes` formats a number of bytes.
     pub fn to_lines(&self, bytes: impl Fn(u64) -> String) -> Vec<String> {
         let mut lines = Vec::new();
         let mut last: Option<&Option<String>> = None;
@@ -102,8 +97,8 @@ impl Report {
         lines
     }
 
-    /// Writes the report as JUnit XML: one test case for the site, one for each image, and one for each finding that fails; the
-    /// other findings stand in the output of their case.
+    /// Writes the report as JUnit XML: a test case for the site, one for each image, and one for each finding that
+    /// fails. Other findings are in the output of their case.
     pub fn write_junit(&self, strict: bool, out: &mut impl io::Write) -> io::Result<()> {
         let fails = |finding: &&Finding| match finding.rule.severity {
             Severity::Error => true,
@@ -158,8 +153,8 @@ fn sentence(finding: &Finding) -> String {
     format!("{} {}: {object}: expected {expected}, found {found}; {}", rule.severity, rule.id, rule.advice)
 }
 
-/// Text as XML takes it: what it reserves is escaped, and what it cannot hold at all (XML 1.0, section 2.2) or what people would
-/// not see is replaced as it is on a terminal.
+/// Escapes text for XML. Characters that XML cannot represent (XML 1.0, section 2.2) or that are invisible are
+/// replaced as on a terminal.
 fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,8 +1,7 @@
 //! The table of rules: what each rule checks, its severity, and what to do about a finding.
 //!
-//! An id is stable, because scripts and users that silence a rule rely on it; an id is never used again for another rule. The
-//! README's table comes from this one through [`markdown`], and a test compares them. Each example is what the test of the rule
-//! finds.
+//! Ids are stable, because scripts and users silence rules by id; the id of a removed rule is not used again.
+//! [`markdown`] makes the README's table, and a test compares them. Each example is the finding of the rule's test.
 
 use serde::Serialize;
 
@@ -28,7 +27,7 @@ impl std::fmt::Display for Severity {
     }
 }
 
-/// The kinds of site that a rule is checked on.
+/// The kinds of site to which a rule applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Any site.
@@ -254,7 +253,7 @@ rules! {
         "create the layout again, with two or three levels, and publish the image with --replace",
         "`oci-cas/sha256/99/991c81dfea8a…`: expected at most 32 levels, found more";
 
-    // Reading anything.
+    // Any object.
     UNREADABLE = "unreadable", Error, Site,
         "An object exists but is unreadable.",
         "correct the error that the system or the server reports",

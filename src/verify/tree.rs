@@ -1,4 +1,4 @@
-//! What only the files of a directory show: modes, links, leftovers, and what nothing reaches.
+//! Checks that need the files of a directory: modes, links, leftovers, and unreachable objects.
 
 use std::path::{Path, PathBuf};
 
@@ -19,15 +19,15 @@ use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Seen;
 
-/// What others need of a file to read it, and of a directory to enter it.
+/// The mode bits that other users need to read a file or enter a directory.
 const FILE_MODE: u32 = 0o004;
 const DIRECTORY_MODE: u32 = 0o001;
-/// How many names of objects that no path can be are told one by one.
+/// The most objects with an unusable name that are reported one by one.
 const NAMED: usize = 100;
 
-/// Looks at the files and directories of a root. `map` tells which are the site's; without one, all are.
+/// Verifies the files and directories of a root. `map` tells which belong to the site. Without a map, all do.
 pub fn look_at_files(root: &Root, map: Option<&SiteMap>, findings: &Findings) -> Result<(), FileError> {
-    // Directories that other users cannot enter, until a file of the site is found in them.
+    // Directories without access for other users, until a file of the site is found below.
     let mut closed: Vec<(PathBuf, u32)> = Vec::new();
     for entry in root.walk("", &|path| path != Path::new(PRIVATE_DIRECTORY))? {
         let Entry { path, status } = match entry {
@@ -77,7 +77,7 @@ fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Counts what interrupted writes have left, as far as this user may look at private state.
+/// Counts the leftovers of interrupted writes, if this user has access to the private state.
 pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     let directory = Path::new(PRIVATE_DIRECTORY).join(TEMPORARY);
     let entries = root.walk(&directory, &|_| false);
@@ -119,7 +119,7 @@ pub fn look_for_unlisted_refs(
     })
 }
 
-/// Names the objects that no path of a site can be.
+/// Reports objects whose names are invalid as paths.
 pub fn look_for_unusable_names(root: &Tree, findings: &Findings) -> Result<(), StoreError> {
     let expected = "a key that is a path";
     let mut count = 0;
@@ -136,7 +136,6 @@ pub fn look_for_unusable_names(root: &Tree, findings: &Findings) -> Result<(), S
     Ok(())
 }
 
-/// Counts the blobs that were not reached.
 pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: &Findings) -> Result<(), StoreError> {
     if map.settings().views.registry {
         reach_tags(files, map, reached)?;
@@ -166,7 +165,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
     Ok(())
 }
 
-/// A tag of the registry view may be an index that was made for it (see `registry::plan`); it lies in the CAS, too.
+/// A tag of the registry view can be an index that only the view has (see `registry::plan`). It is in the CAS, too.
 fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
     let Some(host) = map.settings().hosts.first() else { return Ok(()) };
     let reach = |name: &str, path: &SitePath| -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
-//! From a location and the environment to a client of the store.
+//! Creates the client of a bucket from its location and the environment.
 //!
-//! Credentials, region and endpoint come the ways each provider's own tools take them: environment variables, or the role
-//! of the instance or task. The client keeps them; nothing here stores or prints one.
+//! Credentials, region and endpoint come from where each provider's own tools take them: environment variables, or the
+//! role of the instance or task. Only the client keeps credentials, and no message contains them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,49 +18,47 @@ use crate::outbound::object_store::Connector;
 use crate::outbound::proxy;
 use crate::store::{BucketLocation, BucketProblem, Provider, StoreError};
 
-/// How often a request is repeated after an answer that says to try again, and a broken connection.
+/// The most retries of a request, after a broken connection or a response that asks for a retry.
 const MAX_RETRIES: usize = 8;
-/// How long requests are repeated.
+/// The time limit for all retries of a request.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The client of a bucket, as the parts of the library that are needed.
+/// The client of a bucket: the interfaces of the library that the store uses.
 pub(super) struct Client {
-    /// Objects.
     pub objects: Arc<dyn ObjectStore>,
-    /// Pages of listings.
     pub pages: Arc<dyn PaginatedListStore>,
-    /// Where unfinished uploads are listed, which is S3's alone.
+    /// Lists unfinished uploads. Only S3 has this.
     pub s3: Option<AmazonS3>,
-    /// Whether a listing comes in the order of its keys and can begin at any.
+    /// Whether listings are sorted by key and can begin at any key.
     pub has_offsets: bool,
-    /// Whom messages speak of.
+    /// The server and bucket in messages.
     pub endpoint: Endpoint,
 }
 
-/// Environment variables: what a process gets from whoever starts it.
+/// Environment variables.
 pub type Variables = Vec<(String, String)>;
 
-/// The variables of this process. Those that are no UTF-8 set nothing of a store.
+/// The variables of this process. Names and values that are not UTF-8 are ignored.
 pub(super) fn process_variables() -> Variables {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// The variables that begin with a prefix, in the form in which the library knows settings.
+/// The variables with a prefix, with the names that the library uses.
 fn settings_of<'a>(variables: &'a Variables, prefix: &str) -> impl Iterator<Item = (String, &'a String)> {
     let begins = move |name: &&(String, String)| name.0.starts_with(prefix) && !name.1.is_empty();
     variables.iter().filter(begins).map(|(name, value)| (name.to_ascii_lowercase(), value))
 }
 
-/// Makes the client. No request is sent.
+/// Creates the client. No request is sent.
 pub(super) fn connect(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {
     proxy::from_environment().map_err(|error| StoreError::Bucket {
         action: "open",
         object: location.to_string(),
         problem: BucketProblem::Settings { what: error.to_string() },
     })?;
-    // The HTTP client takes the process's cryptography; that somebody chose one before is as good.
+    // The HTTP client uses the cryptography of the process; an earlier choice is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match location.provider {
         Provider::S3 => s3(location, variables),
@@ -96,7 +94,7 @@ fn s3(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreE
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
     let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
-    // Directory buckets of S3 Express list in an order of their own.
+    // S3 Express directory buckets do not sort listings.
     let has_offsets = !location.bucket.ends_with("--x-s3");
     let objects = Arc::new(store.clone());
     Ok(Client { pages: objects.clone(), objects, s3: Some(store), has_offsets, endpoint })
@@ -158,7 +156,7 @@ fn azure(location: &BucketLocation, variables: &Variables) -> Result<Client, Sto
     }
     let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
     let objects = Arc::new(store);
-    // Listing from a key on is new to Azure, and not everywhere.
+    // Azure supports listings from a key on only with newer service versions.
     Ok(Client { pages: objects.clone(), objects, s3: None, has_offsets: false, endpoint })
 }
 
@@ -167,10 +165,10 @@ fn retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT }
 }
 
-/// Settings of the HTTP client, over those that the environment gives.
+/// Settings of the HTTP client, which precede those of the environment.
 fn client_settings(endpoint: Option<&str>) -> Vec<(ClientConfigKey, String)> {
     let mut settings = Vec::new();
-    // Whoever names an endpoint without TLS means it: it is on this machine, or behind something that has TLS.
+    // An endpoint with http:// is explicit: it is local, or TLS ends in front of it.
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
         settings.push((ClientConfigKey::AllowHttp, "true".into()));
     }
@@ -184,7 +182,7 @@ fn host(endpoint: Option<&str>) -> Option<String> {
 }
 
 fn settings(location: &BucketLocation, endpoint: &Endpoint, error: &object_store::Error) -> StoreError {
-    // The library's sentences name variables and quote values; which of its errors it is says enough.
+    // Messages of the library name variables and quote values, so only the kind of the error is used.
     let text = error.to_string();
     let what = match endpoint.provider {
         _ if text.contains("Missing AccessKeyId") || text.contains("Missing access key") => {

@@ -1,17 +1,17 @@
-//! The other side of a bucket, as messages name it.
+//! The server of a bucket, for messages.
 
 use crate::store::Provider;
 
-/// What messages may say of the other side.
+/// The parts of a bucket's configuration that messages may contain.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// Whose protocol it speaks.
+    /// The protocol.
     pub provider: Provider,
     pub bucket: String,
-    /// The region that requests are signed for.
+    /// The region for which requests are signed.
     pub region: String,
-    /// The host, and the port where it is given.
+    /// The host, with the port if one is configured.
     pub host: String,
-    /// Whether the environment has credentials, as opposed to the machine's role.
+    /// Whether the credentials come from the environment, and not from the machine's role.
     pub has_credentials: bool,
 }

@@ -1,4 +1,4 @@
-//! The end of a listing: a store can make up new tokens for further pages for ever.
+//! Detects listings without end: a store can return new tokens for further pages for ever.
 //!
 //! So each page has to bring a new key, and a listing ends when its keys do. The order of the keys does not count, since
 //! directory buckets of S3 Express list in an order of their own. A store can make up new keys for ever, too, so that a
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::store::BucketProblem;
 use oci_discovery::seen::{Key, key};
 
-/// The most pages in a row without a key. Stores give some where they pass over deleted objects.
+/// The most consecutive pages without a key. Stores return some for deleted objects.
 const MAX_EMPTY_PAGES: usize = 50;
 /// The most keys of one listing. A site of a million images has some 13 million, of fewer bytes than [`KEY_BYTES`].
 const MAX_KEYS: usize = 1 << 24;
@@ -20,7 +20,7 @@ const MIN_PAGE_KEYS: usize = 16;
 /// How much of a key is told.
 const MAX_TOLD: usize = 200;
 
-/// The pages of one listing, as far as they were read.
+/// The pages of a listing that were read.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     /// The last key of each page.

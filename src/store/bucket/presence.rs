@@ -1,10 +1,9 @@
-//! Which of many objects are there, with as few requests as the store allows.
+//! Finds out which of many objects exist, with few requests.
 //!
-//! One way is a request per object, the other to list the bucket a page at a time. Which is less depends on how full the
-//! bucket is, which nobody knows beforehand. So the wanted keys are sorted, and the listing begins at the first; the page
-//! that comes settles every wanted key up to its last one; the next page begins at the first key that is still open, which
-//! may be far behind. Each request settles at least one key, and never are there more than the listing has pages: the lesser
-//! of the two, whatever the bucket holds.
+//! One way is a request per object, the other a listing of the bucket. Which takes fewer requests depends on the
+//! content of the bucket, which is unknown. Therefore the keys are sorted, and a listing begins at the first one. Its
+//! page answers for all keys up to the last one on the page; the next listing begins at the first key without an
+//! answer. Each request answers for at least one key, and there are never more requests than pages in the bucket.
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -17,10 +16,9 @@ use crate::site::SitePath;
 use crate::store::{Stat, Store, StoreError};
 use oci_discovery::parallel;
 
-/// Keys that one thread walks alone: fewer would make more requests of what one page could settle.
+/// The keys of one thread. Smaller chunks would read the same page several times.
 const KEYS_PER_WALK: usize = 256;
-/// Where a listing cannot begin at a key, as many pages are read as this part of the number of keys; what is not found in
-/// them is asked for one by one.
+/// If a listing cannot begin at a key: one page is read for this many keys, and the remaining keys get a request each.
 const KEYS_PER_PAGE: usize = 8;
 
 /// The stat of each path, in their order.
@@ -47,13 +45,13 @@ pub(super) fn stats(
 
 type Found = Vec<(usize, Option<Stat>)>;
 
-/// Settles one chunk of sorted keys.
+/// Finds the keys of one chunk, which is sorted.
 fn walk(store: &BucketStore, paths: &[SitePath], wanted: &[(String, usize)]) -> Result<Found, StoreError> {
     let prefix = common_prefix(wanted);
     let mut found = Vec::with_capacity(wanted.len());
     let pages = Cell::new(0);
     let mut page_token = None;
-    // One key is one request either way, and the smaller one where it is asked for by name.
+    // For one key, a request for its object is smaller than a listing.
     while wanted.len() - found.len() > 1 {
         let open = &wanted[found.len()..];
         let (offset, token) = match store.client.has_offsets {
@@ -76,7 +74,7 @@ fn walk(store: &BucketStore, paths: &[SitePath], wanted: &[(String, usize)]) -> 
     Ok(found)
 }
 
-/// Notes what a page tells of the keys that are open, in their order.
+/// Adds the answers of a page for the next keys.
 fn settle(open: &[(String, usize)], page: &PaginatedListResult, found: &mut Found) {
     let objects = &page.result.objects;
     let is_last = page.page_token.is_none();
@@ -94,14 +92,14 @@ fn settle(open: &[(String, usize)], page: &PaginatedListResult, found: &mut Foun
     }
 }
 
-/// A key that sorts directly before keys that begin as this one does: the key without its last character.
+/// A key that sorts directly before all keys with this prefix: the key without its last character.
 fn before(key: &str) -> String {
     let mut characters = key.chars();
     characters.next_back();
     characters.as_str().to_string()
 }
 
-/// The beginning that sorted keys share.
+/// The common prefix of sorted keys.
 fn common_prefix(sorted: &[(String, usize)]) -> &str {
     let (Some((first, _)), Some((last, _))) = (sorted.first(), sorted.last()) else { return "" };
     let same = first.char_indices().zip(last.chars()).take_while(|((_, a), b)| a == b);
@@ -110,7 +108,7 @@ fn common_prefix(sorted: &[(String, usize)]) -> &str {
 }
 
 impl BucketStore {
-    /// One page of a listing, of keys that begin with `prefix` and come after `offset`.
+    /// One page of the keys with `prefix` after `offset`.
     pub(super) fn page(
         &self,
         prefix: &str,

@@ -1,7 +1,7 @@
-//! What went wrong between this program and an object store, told apart by what its user can do about it.
+//! Errors of an object store, classified by what the user can do about them.
 //!
-//! Errors of the client and answers of the store are looked at and never passed on: among them are URLs with signatures, key
-//! ids, session tokens, and the text that was signed.
+//! The errors of the client and the responses of the store are analysed and never printed: they contain signed URLs,
+//! key ids, session tokens and signed text.
 
 use std::error::Error;
 use std::sync::LazyLock;
@@ -18,27 +18,25 @@ static CODE: LazyLock<Regex> = LazyLock::new(|| Regex::new("<Code>([A-Za-z0-9]{1
 #[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
 static STATUS: LazyLock<Regex> = LazyLock::new(|| Regex::new("status code: ([0-9]{3})").unwrap());
 
-/// What can be told of a failed request without repeating anything that came with it.
+/// The facts about a failed request that messages may contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// The HTTP status of the answer.
     pub status: Option<u16>,
-    /// The store's own error code, from the body of the answer.
+    /// The store's error code, from the body of the response.
     pub code: Option<String>,
-    /// What happened to the connection, where there was no answer.
+    /// The failure of the connection, if there was no response.
     pub transport: Option<String>,
-    /// Whether it was the search for credentials that failed.
+    /// Whether the search for credentials failed.
     is_credentials: bool,
-    /// The host of a redirect that was not followed.
     redirect: Option<String>,
-    /// The limit that a response went over.
+    /// The size limit that a response exceeded.
     oversized: Option<u64>,
-    /// Whether the answer was a redirect to nowhere, which is how S3 tells of another region.
+    /// Whether the response was a redirect without a location, as S3 sends for a bucket in another region.
     is_bare_redirect: bool,
 }
 
 impl Failure {
-    /// Looks through an error and its causes.
+    /// Collects the facts from an error and its causes.
     pub(super) fn of(error: &object_store::Error) -> Failure {
         let mut failure = Failure::default();
         let mut next: Option<&(dyn Error + 'static)> = Some(error);
@@ -65,12 +63,12 @@ impl Failure {
         failure
     }
 
-    /// Whether the request never got a whole answer: it may have been carried out, or not.
+    /// Whether there was no complete response, so that the request may have been carried out or not.
     pub(super) fn is_transport(&self) -> bool {
         self.transport.is_some() && self.status.is_none() && self.redirect.is_none() && self.oversized.is_none()
     }
 
-    /// The store's code, or the status, for messages.
+    /// The store's error code, or the status.
     fn name(&self) -> String {
         match (&self.code, self.status) {
             (Some(code), _) => code.clone(),
@@ -79,7 +77,7 @@ impl Failure {
         }
     }
 
-    /// Says what is wrong.
+    /// Classifies the failure.
     pub(super) fn problem(&self, endpoint: &Endpoint) -> BucketProblem {
         let code = self.name();
         let bucket = endpoint.bucket.clone();
@@ -137,7 +135,7 @@ impl Failure {
     }
 }
 
-/// Where the credentials of a provider are looked for.
+/// Where the credentials of a provider come from.
 fn where_credentials_are(provider: Provider) -> &'static str {
     match provider {
         Provider::S3 => {
@@ -153,7 +151,8 @@ fn where_credentials_are(provider: Provider) -> &'static str {
     }
 }
 
-/// The innermost cause: a sentence of the operating system, or of the HTTP or TLS library, none of which has the URL.
+/// The innermost cause: a message of the operating system, or of the HTTP or TLS library. None of them contains the
+/// URL.
 fn transport(error: &HttpError) -> String {
     if error.kind() == HttpErrorKind::Timeout {
         return "timed out".into();

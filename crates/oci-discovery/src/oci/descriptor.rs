@@ -63,7 +63,7 @@ pub struct Descriptor {
     properties: ValueText,
 }
 
-/// What is wrong with a descriptor.
+/// Why a descriptor is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptorError {
     /// Not an object.

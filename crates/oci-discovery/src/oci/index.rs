@@ -1,7 +1,7 @@
 //! Image indexes (image-spec, image-index): the only parser for `index.json` of a layout, the index of a ref engine,
 //! and the index of an image in a site.
 //!
-//! An index comes from outside and may have tens of thousands of entries, so the parser gives the text of one entry at
+//! An index is untrusted and may have tens of thousands of entries, so the parser gives the text of one entry at
 //! a time. A tree of JSON values takes ten times the memory of the text, and so does a list of very small entries.
 
 #![allow(clippy::disallowed_methods, reason = "no values are made: entries and properties stay text")]

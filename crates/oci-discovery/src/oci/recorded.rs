@@ -84,7 +84,7 @@ pub struct RecordedGraph<'a> {
     /// The links of all manifests, one manifest after the other.
     links: Vec<Link>,
     subjects: HashMap<u32, Digest>,
-    /// The first is none.
+    /// The first element means no platform.
     platforms: Vec<Arc<str>>,
     platform_positions: HashMap<Arc<str>, u32>,
     /// What the roots that were summed up reach.

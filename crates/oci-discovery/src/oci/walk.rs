@@ -1,6 +1,6 @@
 //! The walk over descriptors, with its limits.
 //!
-//! Manifests come from outside. They may nest without end, or share nested manifests so that a walk without memory
+//! Manifests are untrusted. They may nest without end, or share nested manifests so that a walk without memory
 //! visits one 10^28 times. Therefore only [`walk`] goes from a descriptor to those below, and has the limits: it visits
 //! each node once, a graph is at most [`MAX_DEPTH`] levels deep, and one [`Budget`] is spent on at most [`MAX_STEPS`]
 //! descriptors and [`MAX_BYTES`] of manifests. Each root has a budget of its own, unless the caller keeps what several
