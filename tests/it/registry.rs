@@ -92,8 +92,8 @@ fn a_type_that_a_killed_publish_left_is_found_and_taken_away_by_the_next() {
     let manifests = scene.site.join("v2/team/app/_manifests");
     std::fs::copy(manifests.join("1.0.oci-manifest"), manifests.join("1.0.oci-index")).unwrap();
     let verified = scene.ocisite().args(["verify", "site"]).output().unwrap();
-    let said = String::from_utf8(verified.stdout).unwrap();
-    assert!(said.contains("registry-differs") && said.contains("1.0.oci-index"), "{said}");
+    let printed = String::from_utf8(verified.stdout).unwrap();
+    assert!(printed.contains("registry-differs") && printed.contains("1.0.oci-index"), "{printed}");
     // When it is done again.
     scene.publish_view(&image, &[]);
     // Then the tag has its type.

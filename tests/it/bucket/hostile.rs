@@ -90,8 +90,8 @@ fn a_redirect_takes_no_credentials_elsewhere() {
             &["copy", site, copy.to_str().unwrap()],
         ] {
             let run = endpoint.run(args);
-            let said = run.failure(&["redirects to 127.0.0.1; ocisite does not follow", "credentials"]);
-            assert!(!said.contains(TOKEN) && !said.contains(SIGNATURE), "{said}");
+            let printed = run.failure(&["redirects to 127.0.0.1; ocisite does not follow", "credentials"]);
+            assert!(!printed.contains(TOKEN) && !printed.contains(SIGNATURE), "{printed}");
         }
         assert!(!copy.exists());
     }
@@ -323,8 +323,8 @@ fn a_proxy_that_cannot_be_used_is_not_gone_around() {
     for (variable, value) in [("ALL_PROXY", "socks5://user:hunter2@127.0.0.1:1"), ("http_proxy", "http://[bad")] {
         let endpoint = endpoint.clone().with(variable, value);
         let run = endpoint.run(&["list", "s3://site"]);
-        let said = run.failure(&[variable, "cannot be used as a proxy", "unset it"]);
-        assert!(!said.contains("hunter2"), "{said}");
+        let printed = run.failure(&[variable, "cannot be used as a proxy", "unset it"]);
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
     assert_eq!(proxy.seen(), 0);
 }

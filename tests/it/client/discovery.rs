@@ -72,13 +72,13 @@ fn an_object_that_leads_nowhere_is_passed_over_and_its_host_not_asked_again() {
         Answer::ref_engines(json!({"refEngines": [ref_engine("/index/app")]})),
     );
     let mut command = ocisite_at(&server, "resolve");
-    let said = fails(command.args(["--protocol", "http", "b.example.com/app"]), &["resolves to nothing"]);
+    let printed = fails(command.args(["--protocol", "http", "b.example.com/app"]), &["resolves to nothing"]);
     let asked = server.asked();
     assert_eq!(
         asked,
         [format!("b.example.com{WELL_KNOWN}"), format!("example.com{WELL_KNOWN}"), "example.com/index/app".into()]
     );
-    assert!(said.contains("leads to no root of b.example.com/app"), "{said}");
+    assert!(printed.contains("leads to no root of b.example.com/app"), "{printed}");
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn every_supported_ref_engine_is_asked_and_others_are_noted() {
         digests(&resolved, "example.com/app"),
         [one["digest"].as_str().unwrap(), two["digest"].as_str().unwrap()]
     );
-    let said = messages(&output);
-    assert!(said.contains("note") && said.contains("\"docker\" is not supported"), "{said}");
-    assert!(said.contains("/index/gone answered with status 404"), "{said}");
+    let printed = messages(&output);
+    assert!(printed.contains("note") && printed.contains("\"docker\" is not supported"), "{printed}");
+    assert!(printed.contains("/index/gone answered with status 404"), "{printed}");
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn a_name_without_a_root_is_exit_code_1_and_the_others_are_still_printed() {
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(resolved["example.com/app#2.0"], json!([]));
     assert_eq!(digests(&resolved, "example.com/app#1.0").len(), 1);
-    let said = messages(&output);
-    assert!(said.contains("has no entry for \"2.0\"; it has \"1.0\""), "{said}");
+    let printed = messages(&output);
+    assert!(printed.contains("has no entry for \"2.0\"; it has \"1.0\""), "{printed}");
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn faults_that_do_no_harm_are_tolerated_and_reported() {
         let index = json!({"manifests": [descriptor("a/b", b"image")]});
         server.with_engines().answer("/index/app", Answer::Content(200, content_type, index.to_string().into_bytes()));
         let output = ocisite_at(&server, "resolve").arg("example.com/app").output().unwrap();
-        let said = messages(&output);
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        assert!(said.contains("warning") && said.contains(says), "{content_type}: {said}");
+        let printed = messages(&output);
+        assert_eq!(output.status.code(), Some(0), "{printed}");
+        assert!(printed.contains("warning") && printed.contains(says), "{content_type}: {printed}");
     }
 }
 
@@ -205,9 +205,9 @@ fn entries_that_are_no_descriptors_are_skipped() {
     let output = ocisite_at(&server, "resolve").arg("example.com/app").output().unwrap();
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(digests(&resolved, "example.com/app"), [good["digest"].as_str().unwrap()]);
-    let said = messages(&output);
+    let printed = messages(&output);
     for text in ["entry 0", "entry 1", "no \"digest\"", "entry 2", "sha3-256"] {
-        assert!(said.contains(text), "expected {text:?} in: {said}");
+        assert!(printed.contains(text), "expected {text:?} in: {printed}");
     }
 }
 

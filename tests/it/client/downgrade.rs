@@ -58,15 +58,15 @@ fn a_server_without_tls_is_asked_over_http_only_when_the_user_asks_for_it() {
     // With both protocols, https comes first for all hosts, and that nobody speaks it is no reason to stop.
     let both = ["-v", "--protocol", "https", "--protocol", "http", "b.example.com/app"];
     let output = resolve_at(&server, &both).output().unwrap();
-    let said = messages(&output);
-    let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("expected {text:?} in: {said}"));
+    let printed = messages(&output);
+    let place = |text: &str| printed.find(text).unwrap_or_else(|| panic!("expected {text:?} in: {printed}"));
     let attempts = [
         "GET https://b.example.com/.well-known/oci-host-ref-engines failed",
         "GET https://example.com/.well-known/oci-host-ref-engines failed",
         "GET http://b.example.com/.well-known/oci-host-ref-engines 200",
     ];
-    assert!(attempts.map(place).is_sorted(), "{said}");
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(attempts.map(place).is_sorted(), "{printed}");
+    assert_eq!(output.status.code(), Some(0), "{printed}");
 }
 
 #[test]

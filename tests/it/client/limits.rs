@@ -77,9 +77,9 @@ fn is_refused(server: &Server, options: &[&str], code: i32, words: &[&str]) {
             .args(["example.com/app", "--to", target.to_str().unwrap()])
             .output()
             .unwrap();
-        let said = messages(&output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(words.iter().all(|word| said.contains(word)), "expected {words:?} in: {said}");
+        let printed = messages(&output);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(words.iter().all(|word| printed.contains(word)), "expected {words:?} in: {printed}");
         before.assert_unchanged(directory.path());
     }
 }
@@ -166,9 +166,9 @@ fn with_large_indexes(bytes: usize) -> (Server, Vec<Value>) {
 fn all_indexes_of_a_name_together_have_one_limit() {
     let (server, entries) = with_large_indexes(20 << 20);
     let output = ocisite_at(&server, "resolve").arg("example.com/app").output().unwrap();
-    let said = messages(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert_eq!(said.matches("the indexes of one name may have 67108864 bytes together").count(), 13, "{said}");
+    let printed = messages(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert_eq!(printed.matches("the indexes of one name may have 67108864 bytes together").count(), 13, "{printed}");
     // What was read counts.
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
     let roots: Vec<&Value> = resolved["example.com/app"].as_array().unwrap().iter().map(|root| &root["root"]).collect();

@@ -49,10 +49,10 @@ impl Scene {
     fn assert_refused(&self, to: &str, words: &[&str]) {
         let before = Snapshot::of(self.directory.path());
         let output = self.pull(to).output().unwrap();
-        let said = messages(&output);
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let printed = messages(&output);
+        assert_eq!(output.status.code(), Some(2), "{printed}");
         for word in words {
-            assert!(said.contains(word), "expected {word:?} in: {said}");
+            assert!(printed.contains(word), "expected {word:?} in: {printed}");
         }
         before.assert_unchanged(self.directory.path());
     }
@@ -283,8 +283,8 @@ fn blobs_are_durable_before_the_layout_says_that_it_has_them() {
                 .0
         };
         let (blob, synced) = (last(&["rename", "blobs/sha256"]), last(&["syncfs"]));
-        let said =
+        let printed =
             if to == "layout" { last(&["rename", "\"index.json\""]) } else { last(&["rename", "\"image.tar\""]) };
-        assert!(blob < synced && synced < said, "{trace}");
+        assert!(blob < synced && synced < printed, "{trace}");
     }
 }

@@ -49,10 +49,10 @@ pub fn digests(resolved: &serde_json::Value, name: &str) -> Vec<String> {
 /// Runs a command that has to end with exit code 1 and say all of `words`. Gives all that it said.
 pub fn fails(command: &mut Command, words: &[&str]) -> String {
     let output = command.output().unwrap();
-    let said = messages(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let printed = messages(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     for word in words {
-        assert!(said.contains(word), "expected {word:?} in: {said}");
+        assert!(printed.contains(word), "expected {word:?} in: {printed}");
     }
-    said
+    printed
 }

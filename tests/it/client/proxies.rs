@@ -31,10 +31,10 @@ fn a_proxy_that_cannot_be_used_is_not_gone_around() {
         for (value, says) in UNUSABLE {
             for args in &commands {
                 let output = ocisite().args(args).env(variable, value).output().unwrap();
-                let said = messages(&output);
-                assert_eq!(output.status.code(), Some(2), "{variable}={value}: {said}");
-                assert!(said.contains(variable) && said.contains(says) && said.contains("unset it"), "{said}");
-                assert!(!said.contains("secret"), "{said}");
+                let printed = messages(&output);
+                assert_eq!(output.status.code(), Some(2), "{variable}={value}: {printed}");
+                assert!(printed.contains(variable) && printed.contains(says) && printed.contains("unset it"), "{printed}");
+                assert!(!printed.contains("secret"), "{printed}");
             }
         }
     }

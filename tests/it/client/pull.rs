@@ -52,8 +52,8 @@ fn an_image_becomes_a_layout_with_nothing_else_in_it() {
     assert_eq!(files(&layout), expected);
     assert_eq!(std::fs::read(blob(&layout, &descriptor("", b"layer"))).unwrap(), b"layer");
     assert_eq!(std::fs::read_to_string(layout.join("oci-layout")).unwrap(), r#"{"imageLayoutVersion":"1.0.0"}"#);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("3 blobs fetched") && said.contains("1.0 sha256:"), "{said}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("3 blobs fetched") && printed.contains("1.0 sha256:"), "{printed}");
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn a_name_that_stays_ambiguous_is_an_error_that_lists_the_choices() {
     assert!(!said.contains("--all-platforms"), "{said}");
     let mut by_platform = ocisite_at(&server, "pull");
     by_platform.args(["example.com/platforms#1.0", "--platform", "linux/amd64", "--to", text(&layout)]);
-    let said = fails(&mut by_platform, &["is ambiguous"]);
-    assert_eq!(said.matches("example.com/platforms#1.0 linux/amd64 sha256:").count(), 2, "{said}");
+    let printed = fails(&mut by_platform, &["is ambiguous"]);
+    assert_eq!(printed.matches("example.com/platforms#1.0 linux/amd64 sha256:").count(), 2, "{printed}");
     assert!(files(directory.path()).is_empty());
 }
 

@@ -32,11 +32,11 @@ fn a_large_layer_that_drips_ends_whatever_its_size() {
     let drip = Answer::Drip(Answer::head_of_endless("a/b"), b'x');
     with_layer(&server, 1 << 20, drip.clone());
     let begun = Instant::now();
-    let said = ["took too long", "fewer than 16384 bytes a second came over 1 seconds", "--speed-limit"];
-    fails(ocisite_at(&server, "pull").args(pull(&layout, &["--timeout", "1"])), &said);
+    let expected = ["took too long", "fewer than 16384 bytes a second came over 1 seconds", "--speed-limit"];
+    fails(ocisite_at(&server, "pull").args(pull(&layout, &["--timeout", "1"])), &expected);
     // A size from which the time was once reckoned, at 64 KiB a second: a whole day.
     with_layer(&server, 64 * 1024 * 24 * 3600, drip);
-    fails(ocisite_at(&server, "pull").args(pull(&layout, &["--timeout", "1"])), &said);
+    fails(ocisite_at(&server, "pull").args(pull(&layout, &["--timeout", "1"])), &expected);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
@@ -87,9 +87,9 @@ fn a_time_beyond_all_clocks_is_refused() {
         &["verify", "--timeout", "0", "https://example.com"],
     ] {
         let output = ocisite().args(args).output().unwrap();
-        let said = messages(&output);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("--timeout") && said.contains("is not in 1..="), "{said}");
+        let printed = messages(&output);
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains("--timeout") && printed.contains("is not in 1..="), "{printed}");
     }
     // The longest that is taken does no harm.
     let server = Server::start();

@@ -72,6 +72,6 @@ fn an_index_over_http_that_https_led_to_is_a_warning() {
     server.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": [ref_engine("http://{host}/index/app")]})));
     let output = trusting(&server, "resolve").arg("example.com/app").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let said = super::program::messages(&output);
-    assert!(said.contains("warning") && said.contains("which has no protection"), "{said}");
+    let printed = super::program::messages(&output);
+    assert!(printed.contains("warning") && printed.contains("which has no protection"), "{printed}");
 }

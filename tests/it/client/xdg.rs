@@ -96,7 +96,7 @@ fn a_broken_configuration_is_a_warning() {
     configure(directory.path(), &json!({"(": {}, "example\\d": {}}));
     let mut command = ocisite_at(&server, "resolve");
     let output = command.env("XDG_CONFIG_HOME", directory.path()).arg("example.com/app").output().unwrap();
-    let said = messages(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("warning") && said.contains("not closed") && said.contains("`\\d` has no meaning"), "{said}");
+    let printed = messages(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("warning") && printed.contains("not closed") && printed.contains("`\\d` has no meaning"), "{printed}");
 }

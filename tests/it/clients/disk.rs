@@ -8,8 +8,8 @@ use crate::support::fixtures::{self, Site};
 
 /// What `du` counts for a tree, in KiB: every file once, however many names it has.
 fn disk_usage(site: &Site) -> u64 {
-    let said = fixtures::run(Command::new("du").arg("-sk").arg(site.root()));
-    said.split_whitespace().next().unwrap().parse().unwrap()
+    let printed = fixtures::run(Command::new("du").arg("-sk").arg(site.root()));
+    printed.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]

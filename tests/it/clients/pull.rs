@@ -81,12 +81,12 @@ fn skopeo_copies_every_image_by_tag_and_by_digest(base: &Base) {
 fn skopeo_inspects_and_lists_tags(base: &Base) {
     let directory = readable_directory();
     let inspect = ["inspect", "--tls-verify=false", "--override-os=linux", "--override-arch=amd64"];
-    let said = fixtures::run(skopeo(directory.path()).args(inspect).arg(source(base, "app", "1.0")));
-    let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["RepoTags"], serde_json::json!(["1.0", "1.1"]));
+    let printed = fixtures::run(skopeo(directory.path()).args(inspect).arg(source(base, "app", "1.0")));
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["RepoTags"], serde_json::json!(["1.0", "1.1"]));
     let repository = format!("docker://{}/team/app", base.address);
-    let said = fixtures::run(skopeo(directory.path()).args(["list-tags", "--tls-verify=false"]).arg(repository));
-    assert!(serde_json::from_str::<Value>(&said).unwrap()["Tags"].as_array().unwrap().contains(&"2.0".into()));
+    let printed = fixtures::run(skopeo(directory.path()).args(["list-tags", "--tls-verify=false"]).arg(repository));
+    assert!(serde_json::from_str::<Value>(&printed).unwrap()["Tags"].as_array().unwrap().contains(&"2.0".into()));
 }
 
 fn publish_zstd_as(base: &Base, name: &str) {

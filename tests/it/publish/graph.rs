@@ -191,9 +191,9 @@ fn blobs_that_may_be_missing_are_listed() {
 
     // And so are others, when that was asked for.
     std::fs::remove_file(scene.layout.blob_file(&config)).unwrap();
-    let said = scene.publish().args(["--allow-missing", "example.com/app=layout"]).succeeds();
+    let printed = scene.publish().args(["--allow-missing", "example.com/app=layout"]).succeeds();
     for blob in [&foreign, &config] {
-        assert!(said.contains(&format!("missing    {}", blob["digest"].as_str().unwrap())), "{said}");
+        assert!(printed.contains(&format!("missing    {}", blob["digest"].as_str().unwrap())), "{printed}");
     }
     assert!(entries(&scene.site, "app")[0].get("platform").is_none());
 }

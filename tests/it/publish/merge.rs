@@ -128,8 +128,8 @@ fn a_second_publish_of_the_same_writes_nothing() {
         scene.publish().args(&args).succeeds();
         let (before, files) = (Snapshot::of(&scene.site), traces(&scene.site));
 
-        let said = scene.publish().args(&args).succeeds();
-        assert!(said.starts_with("Nothing to do: "), "{said}");
+        let printed = scene.publish().args(&args).succeeds();
+        assert!(printed.starts_with("Nothing to do: "), "{printed}");
         before.assert_unchanged(&scene.site);
         assert_eq!(traces(&scene.site), files, "{options:?}: a file was written again");
 

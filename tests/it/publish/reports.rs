@@ -15,21 +15,21 @@ fn fixtures() -> [&'static str; 3] {
 fn the_summary_says_what_was_done_and_what_to_do_next() {
     let mut scene = Scene::of_image("x");
     let site = text(&scene.site).to_string();
-    let said = scene.publish().args(["--no-catalogue", "example.com/app=layout"]).succeeds();
-    assert!(said.starts_with(&format!("Published 1 image with 1 entry to {site} in ")), "{said}");
-    assert!(said.contains("blobs      4 written ("), "{said}");
-    assert!(said.contains("documents  3 written, 0 unchanged"), "{said}");
-    assert!(said.ends_with(&format!("Next: ocisite serve {site}\n")), "{said}");
-    assert!(!said.contains('\u{1b}'), "colours without a terminal: {said}");
+    let printed = scene.publish().args(["--no-catalogue", "example.com/app=layout"]).succeeds();
+    assert!(printed.starts_with(&format!("Published 1 image with 1 entry to {site} in ")), "{printed}");
+    assert!(printed.contains("blobs      4 written ("), "{printed}");
+    assert!(printed.contains("documents  3 written, 0 unchanged"), "{printed}");
+    assert!(printed.ends_with(&format!("Next: ocisite serve {site}\n")), "{printed}");
+    assert!(!printed.contains('\u{1b}'), "colours without a terminal: {printed}");
 
     let more = scene.layout.image("y");
     scene.layout.add("2.0", more);
-    let said = scene.publish().arg("example.com/app=layout").succeeds();
-    assert!(said.contains("blobs      2 written (") && said.contains(", 4 already present ("), "{said}");
-    assert!(said.contains("documents  1 written, 2 unchanged"), "{said}");
+    let printed = scene.publish().arg("example.com/app=layout").succeeds();
+    assert!(printed.contains("blobs      2 written (") && printed.contains(", 4 already present ("), "{printed}");
+    assert!(printed.contains("documents  1 written, 2 unchanged"), "{printed}");
 
-    let said = scene.publish().arg("example.com/app=layout").succeeds();
-    assert_eq!(said, format!("Nothing to do: {site} has 1 image with 2 entries already.\n"));
+    let printed = scene.publish().arg("example.com/app=layout").succeeds();
+    assert_eq!(printed, format!("Nothing to do: {site} has 1 image with 2 entries already.\n"));
 }
 
 #[test]
@@ -72,11 +72,11 @@ fn quiet_says_nothing_and_verbose_names_every_object() {
         command.args(["--no-catalogue", "example.com/app=layout", option]);
         command
     };
-    let said = publish("-v").warns();
+    let printed = publish("-v").warns();
     for path in ["oci-cas/sha256/", "oci-index/app", "ocisite.json", ".well-known/oci-host-ref-engines"] {
-        assert!(said.contains(path), "{said}");
+        assert!(printed.contains(path), "{printed}");
     }
-    assert_eq!(said.lines().count(), 7, "{said}");
+    assert_eq!(printed.lines().count(), 7, "{printed}");
     assert_eq!(publish("-v").warns(), "", "nothing was written, so nothing is named");
     std::fs::remove_dir_all(&scene.site).unwrap();
     publish("--quiet").assert().success().stdout("").stderr("");

@@ -45,7 +45,7 @@ fn a_server_takes_every_configuration() {
             for kind in KINDS {
                 let state = readable_directory();
                 let file = write_config(kind, &site.root(), state.path(), args);
-                test_config(kind, &file).unwrap_or_else(|said| panic!("{} {preset} {args:?}: {said}", kind.name));
+                test_config(kind, &file).unwrap_or_else(|printed| panic!("{} {preset} {args:?}: {printed}", kind.name));
             }
         }
     }

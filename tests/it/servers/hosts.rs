@@ -152,7 +152,7 @@ fn an_origin_with_a_wildcard_is_refused() {
 fn refused(server: &str, site: &Site, args: &[&str], words: &[&str]) {
     let mut command = Command::new(PROGRAM);
     let output = command.args(["server-config", server, "--site"]).arg(site.root()).args(args).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{server} {args:?}: {said}");
-    assert!(words.iter().all(|word| said.contains(word)), "{server} {args:?}: expected {words:?} in {said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{server} {args:?}: {printed}");
+    assert!(words.iter().all(|word| printed.contains(word)), "{server} {args:?}: expected {words:?} in {printed}");
 }

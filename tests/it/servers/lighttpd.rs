@@ -44,8 +44,8 @@ fn what_cannot_be_said_safely_is_refused() {
         let mut command = Command::new(PROGRAM);
         command.args(["server-config", "lighttpd", "--site"]).arg(site.root()).args([option, value]);
         let output = command.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{value:?}: {said}");
-        assert!(said.contains(words), "{value:?}: {said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{value:?}: {printed}");
+        assert!(printed.contains(words), "{value:?}: {printed}");
     }
 }

@@ -20,7 +20,7 @@ pub fn in_mount_namespace(script: &str, outside: &Path) -> Output {
         .args([mount_point.path(), outside])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cannot mount in a namespace (is CAP_SYS_ADMIN missing?): {said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cannot mount in a namespace (is CAP_SYS_ADMIN missing?): {printed}");
     output
 }

@@ -104,8 +104,8 @@ impl WebServer {
         let base = Base { address, host: "example.com".into(), root: root.into() };
         let mut server = WebServer { child, base, state };
         server.wait_until_it_listens().map_err(|problem| {
-            let said = std::fs::read_to_string(&errors).unwrap_or_default();
-            format!("{problem}\n{said}{}", server.error_log())
+            let printed = std::fs::read_to_string(&errors).unwrap_or_default();
+            format!("{problem}\n{printed}{}", server.error_log())
         })?;
         Ok(server)
     }
@@ -180,10 +180,10 @@ pub fn write_config(kind: &Kind, root: &Path, state: &Path, args: &[&str]) -> Pa
 /// Whether the server takes a configuration, and what it says.
 pub fn test_config(kind: &Kind, file: &Path) -> Result<(), String> {
     let output = Command::new(program(kind)).args(kind.check.0).arg(file).args(kind.check.1).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     // A warning is about something that works now, and will not for long.
-    let is_clean = output.status.success() && !said.contains("[warn]");
-    if is_clean { Ok(()) } else { Err(said) }
+    let is_clean = output.status.success() && !printed.contains("[warn]");
+    if is_clean { Ok(()) } else { Err(printed) }
 }
 
 /// A port that is free at this moment.

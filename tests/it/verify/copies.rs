@@ -126,9 +126,9 @@ fn a_blob_that_may_be_missing_stays_in_the_destination() {
     std::fs::remove_file(blob_file(&scene.site, &digest)).unwrap();
     std::fs::remove_file(scene.site.join("v2/app/blobs").join(&digest)).unwrap();
     // When: it is copied so.
-    let said = scene.ocisite().args(["copy", "--allow-missing", "--delete", "site", "to"]).warns();
+    let printed = scene.ocisite().args(["copy", "--allow-missing", "--delete", "site", "to"]).warns();
     // Then: a warning says what is missing, and the destination keeps what its documents lead to.
-    assert!(said.contains("example.com/app") && said.contains(&digest[7..]), "{said}");
+    assert!(printed.contains("example.com/app") && printed.contains(&digest[7..]), "{printed}");
     verify(&[text(&scene.path("to"))]).assert_clean();
 }
 
@@ -144,8 +144,8 @@ fn a_foreign_layer_may_be_missing() {
     scene.layout.add("1.0", image);
     scene.publish().args(["--registry", "example.com/app=layout"]).succeeds();
     // When: it is copied, then: it is the same site.
-    let said = scene.ocisite().args(["copy", "site", "to"]).warns();
-    assert!(said.contains(&foreign["digest"].as_str().unwrap()[7..]), "{said}");
+    let printed = scene.ocisite().args(["copy", "site", "to"]).warns();
+    assert!(printed.contains(&foreign["digest"].as_str().unwrap()[7..]), "{printed}");
     Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
 }
 

@@ -37,8 +37,8 @@ fn an_image_can_be_taken_out_and_its_blobs_freed() {
          $1 verify $2/site --deep --strict
          $1 list $2/site";
     let output = in_mount_namespace(&on_a_full_disk(directory.path(), script), directory.path());
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("team/stays") && !said.contains("team/goes"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("team/stays") && !printed.contains("team/goes"), "{printed}");
 }
 
 #[test]

@@ -213,8 +213,8 @@ fn gc_removes_what_nothing_reaches_and_is_old_enough() {
     assert_eq!(freed["young"], json!({"objects": 1, "bytes": 11}));
     assert_eq!(freed["objects"], dry["objects"]);
     assert!(site::blob_file(&site.root(), &young).exists());
-    let said = run("gc", &site.root(), &["--grace", "1h"]);
-    assert!(said.contains("Removed 0 blobs") && said.contains("kept 1 blob (11 B) younger than 1h"), "{said}");
+    let printed = run("gc", &site.root(), &["--grace", "1h"]);
+    assert!(printed.contains("Removed 0 blobs") && printed.contains("kept 1 blob (11 B) younger than 1h"), "{printed}");
     run("gc", &site.root(), &["--grace", "0"]);
     before.assert_same(&Snapshot::public(&site.root()));
 }

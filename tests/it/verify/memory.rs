@@ -95,8 +95,8 @@ fn verify(server: &Server, bytes: u64) -> Value {
     }
     let url = format!("http://{}", server.address);
     let output = command.args(["verify", "--json", "--jobs", "2", &url]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {:?}: {said}", output.status))
+    let printed = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {:?}: {printed}", output.status))
 }
 
 #[test]

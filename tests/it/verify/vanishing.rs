@@ -40,9 +40,9 @@ fn neither_fails_because_a_directory_has_vanished() {
                         command.arg(target);
                     }
                     let output = command.output().unwrap();
-                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    if output.status.code() == Some(2) && !words.iter().any(|word| said.contains(word)) {
-                        failures.push(said);
+                    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+                    if output.status.code() == Some(2) && !words.iter().any(|word| printed.contains(word)) {
+                        failures.push(printed);
                     }
                 }
                 failures
