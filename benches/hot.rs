@@ -21,7 +21,7 @@ use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::template::{Template, digest_variables, image_variables};
 use ocisite::layout::graph::LayoutGraph;
 use ocisite::layout::{Layout, blob_path};
-use ocisite::site::index::{Entry, Index, Merge, Published};
+use ocisite::site::index::{Entry, Index, Merge, PublishedEntries};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -57,7 +57,7 @@ fn graphs(c: &mut Criterion) {
 
 fn indexes(c: &mut Criterion) {
     let entries: Vec<Entry> = (0..REFS).map(|number| entry(&format!("1.{number}"))).collect();
-    let published = |entries: &[Entry]| Published { images: entries.to_vec(), referrers: vec![] };
+    let published = |entries: &[Entry]| PublishedEntries { images: entries.to_vec(), referrers: vec![] };
     let bytes = published(&entries).alone();
     let new = [entry("2.0")];
     c.bench_function("read an index of 1000 refs", |b| b.iter(|| Index::parse(black_box(&bytes))));

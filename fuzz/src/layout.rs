@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_discovery::digest::{Algorithm, Digest};
-use oci_discovery::discovery::{Protocol, Settings};
+use oci_discovery::discovery::{DiscoverySettings, Protocol};
 use oci_discovery::name::ImageName;
 use ocisite::client::Http;
 use ocisite::client::choose::Platforms;
-use ocisite::client::http::Options;
+use ocisite::client::http::ClientOptions;
 use ocisite::client::pull::{self, Target, pull};
 use ocisite::layout::Layout;
 use ocisite::layout::graph::LayoutGraph;
 use ocisite::maintenance::list::list;
 use ocisite::progress::Silent;
-use ocisite::publish::{Input, Request, publish};
+use ocisite::publish::{Input, PublishRequest, publish};
 use ocisite::serve::Server;
 use ocisite::site::index::Merge;
 use ocisite::store::site::SitePlace;
@@ -40,9 +40,9 @@ pub fn layout(bytes: &[u8]) {
         return;
     }
     let place =
-        SitePlace { root: request.site, stores: vec![], template_dir: None, options: store::Options::default() };
+        SitePlace { root: request.site, stores: vec![], template_dir: None, options: store::StoreOptions::default() };
     assert_eq!(list(&place, NonZeroUsize::MIN).unwrap().len(), 1);
-    let options = verify::Options { names: vec![], deep: true, jobs: NonZeroUsize::MIN };
+    let options = verify::VerifyOptions { names: vec![], deep: true, jobs: NonZeroUsize::MIN };
     verify_directory(&Directory { place, host: None }, &options, &Silent).unwrap();
     pull_from_preview(&site, &directory.path().join("pulled"));
 }
@@ -69,9 +69,9 @@ fn write(path: &Path, text: &str) {
     }
 }
 
-fn request(layout: PathBuf, site: PathBuf) -> Request {
+fn request(layout: PathBuf, site: PathBuf) -> PublishRequest {
     let name = ImageName::parse("localhost/app").unwrap();
-    Request {
+    PublishRequest {
         site: Location::Directory(site),
         inputs: vec![Input::Image { name, layout, reference: None }],
         host: None,
@@ -87,7 +87,7 @@ fn request(layout: PathBuf, site: PathBuf) -> Request {
         merge: Merge::ReplaceRefs,
         allow_missing: false,
         recheck: false,
-        options: store::Options::default(),
+        options: store::StoreOptions::default(),
         jobs: NonZeroUsize::MIN,
         wait: Duration::ZERO,
     }
@@ -99,11 +99,15 @@ fn pull_from_preview(site: &Path, target: &Path) {
     let server = Server::bind(site, "127.0.0.1:0", false).unwrap();
     let (address, handle) = (server.address(), server.handle());
     let serving = std::thread::spawn(move || server.run());
-    let options = Options::default();
+    let options = ClientOptions::default();
     let reach = options.reach([vec!["localhost".to_string()]]);
     let http = Http::new(&options, vec![], reach).unwrap();
-    let settings = Settings { protocols: vec![Protocol::Http], port: Some(address.port()), ..Settings::default() };
-    let request = pull::Request {
+    let settings = DiscoverySettings {
+        protocols: vec![Protocol::Http],
+        port: Some(address.port()),
+        ..DiscoverySettings::default()
+    };
+    let request = pull::PullOptions {
         name: ImageName::parse("localhost/app").unwrap(),
         target: Target { layout: target.into(), reference: None },
         platforms: Platforms::All,

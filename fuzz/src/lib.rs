@@ -23,7 +23,7 @@ use ocisite::serve::computed::Computations;
 use ocisite::serve::preview::{Preview, SharedMap};
 use ocisite::serve::range::{self, Ranges};
 use ocisite::serve::request_path;
-use ocisite::serve::respond::{Request, respond};
+use ocisite::serve::respond::{PreviewRequest, respond};
 use ocisite::site::description::Description;
 use ocisite::site::index::Index;
 use ocisite::site::settings::Views;
@@ -231,7 +231,8 @@ pub fn request_path(bytes: &[u8]) {
     {
         assert_inside(&path);
     }
-    let request = Request { method: "GET".into(), path: path.into(), query: query.into(), ..Request::default() };
+    let request =
+        PreviewRequest { method: "GET".into(), path: path.into(), query: query.into(), ..PreviewRequest::default() };
     let computations = Computations::default();
     let response = SERVED.with(|Served { root, map, .. }| {
         respond(&Preview { root, map, computations: &computations, client: None }, &request)

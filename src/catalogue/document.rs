@@ -14,7 +14,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::VERSION;
-use super::facts::{self, Facts, Listed, cut, cut_to};
+use super::facts::{self, Facts, ListedManifest, cut, cut_to};
 use super::order::compare_versions;
 use crate::site::catalogue::{document_path, page_path, url};
 use crate::site::index::Entry;
@@ -64,7 +64,7 @@ pub struct ImageDocument<R = Vec<Ref>> {
 
 /// What a page shows of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct PageContent {
     /// The image's document, with the newest [`MAX_SHOWN_REFS`] refs.
     pub document: ImageDocument,
     /// How many refs the image has in all, without the image that has none.
@@ -118,9 +118,9 @@ impl<'de> Visitor<'de> for NewestRefsVisitor {
     }
 }
 
-impl Shown {
+impl PageContent {
     /// Reads what a page shows of a document. None: it is of another form, and says nothing.
-    pub fn parse(bytes: &[u8]) -> Option<Shown> {
+    pub fn parse(bytes: &[u8]) -> Option<PageContent> {
         let parsed: ImageDocument<NewestRefs> = json::parse_as(bytes, json::MAX_LIST_BYTES).ok()?;
         let ImageDocument { catalogue, index, manifests, name, referrers, refs } = parsed;
         if catalogue != VERSION {
@@ -128,7 +128,7 @@ impl Shown {
         }
         let NewestRefs { newest, left_out, named } = refs;
         let document = ImageDocument { catalogue, index, manifests, name, referrers, refs: newest };
-        Some(Shown { document, refs: named, left_out })
+        Some(PageContent { document, refs: named, left_out })
     }
 }
 
@@ -319,7 +319,7 @@ impl ImageDocument {
 
     /// What is said of a ref: by its images, the first platform first, and by the indexes above them.
     pub fn annotations(&self, reference: &Ref) -> BTreeMap<&str, &str> {
-        let mut said = BTreeMap::new();
+        let mut values = BTreeMap::new();
         let entries = reference.entries.iter().map(|entry| &entry.digest);
         for digest in entries.chain(reference.images.iter().map(|image| &image.digest)) {
             let annotations = match self.manifests.get(digest) {
@@ -329,10 +329,10 @@ impl ImageDocument {
                 None => continue,
             };
             for (key, value) in annotations {
-                said.entry(key.as_str()).or_insert(value.as_str());
+                values.entry(key.as_str()).or_insert(value.as_str());
             }
         }
-        said
+        values
     }
 
     /// The image's row in the list.
@@ -341,7 +341,7 @@ impl ImageDocument {
     /// The image's name makes no path for a page.
     pub fn row(&self) -> Result<Row, PathError> {
         let newest = self.refs.first();
-        let said = newest.map(|newest| self.annotations(newest)).unwrap_or_default();
+        let annotations = newest.map(|newest| self.annotations(newest)).unwrap_or_default();
         let mut platforms: Vec<String> = Vec::new();
         for image in newest.iter().flat_map(|newest| &newest.images).filter(|image| !image.platform.is_empty()) {
             if !platforms.contains(&image.platform) {
@@ -350,8 +350,8 @@ impl ImageDocument {
         }
         Ok(Row {
             name: self.name.clone(),
-            title: said.get("title").map(|title| cut_to(title, LISTED_DESCRIPTION)),
-            description: said.get("description").map(|description| cut_to(description, LISTED_DESCRIPTION)),
+            title: annotations.get("title").map(|title| cut_to(title, LISTED_DESCRIPTION)),
+            description: annotations.get("description").map(|description| cut_to(description, LISTED_DESCRIPTION)),
             reference: newest.and_then(|newest| newest.reference.clone()),
             created: newest.and_then(|newest| newest.created.clone()),
             platforms,
@@ -383,9 +383,9 @@ pub fn build<M: Manifests<Node = Descriptor>>(
         manifests: BTreeMap::new(),
         referrers: BTreeMap::new(),
     });
-    let manifests = KnownFacts::new(old.manifests, manifests);
-    let mut known_refs: BTreeMap<Option<String>, Ref> =
-        old.refs.into_iter().map(|known| (known.reference.clone(), known)).collect();
+    let manifests = FactsReader::new(old.manifests, manifests);
+    let mut former_refs: BTreeMap<Option<String>, Ref> =
+        old.refs.into_iter().map(|former| (former.reference.clone(), former)).collect();
     let mut referrers = Referrers::new(old.referrers);
     let mut tagged: Vec<&Entry> = Vec::with_capacity(entries.len());
     let mut fallback: Vec<(&str, &Entry)> = Vec::new();
@@ -401,15 +401,15 @@ pub fn build<M: Manifests<Node = Descriptor>>(
     let mut refs = Vec::with_capacity(tagged.len());
     for entries in tagged.chunk_by(|one, next| one.reference == next.reference) {
         let reference = entries[0].reference.as_deref();
-        let known = known_refs.remove(&reference.map(str::to_string));
-        refs.push(manifests.sum_up(reference, entries, known)?);
+        let former = former_refs.remove(&reference.map(str::to_string));
+        refs.push(manifests.sum_up(reference, entries, former)?);
     }
     refs.sort_by(newest_first);
-    let told = manifests.tell(&refs, entries)?;
+    let detailed = manifests.detailed(&refs, entries)?;
     referrers.add_fallback(&manifests, &fallback, &refs)?;
     referrers.add_refs(&refs);
     let (name, referrers) = (name.clone(), referrers.sorted());
-    Ok(ImageDocument { catalogue: VERSION, index, name, refs, manifests: told, referrers })
+    Ok(ImageDocument { catalogue: VERSION, index, name, refs, manifests: detailed, referrers })
 }
 
 /// By date, then by version; what has no date comes after what has one.
@@ -421,9 +421,9 @@ fn newest_first(one: &Ref, other: &Ref) -> std::cmp::Ordering {
     other.created.cmp(&one.created).then(by_version)
 }
 
-/// Facts of manifests: those that are known, and those that are read now.
-struct KnownFacts<'a, M> {
-    known: BTreeMap<Digest, Facts>,
+/// The facts of manifests: those of the former document, and those of manifests that are read now.
+struct FactsReader<'a, M> {
+    former: BTreeMap<Digest, Facts>,
     found: Mutex<BTreeMap<Digest, Facts>>,
     /// The facts that sums need, of every manifest that was read, so that none is read again for another ref.
     briefs: Mutex<HashMap<Key, Option<Arc<Facts>>>>,
@@ -432,10 +432,10 @@ struct KnownFacts<'a, M> {
     manifests: &'a M,
 }
 
-impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
-    fn new(known: BTreeMap<Digest, Facts>, manifests: &'a M) -> KnownFacts<'a, M> {
+impl<'a, M: Manifests<Node = Descriptor>> FactsReader<'a, M> {
+    fn new(former: BTreeMap<Digest, Facts>, manifests: &'a M) -> FactsReader<'a, M> {
         let (found, briefs) = Default::default();
-        KnownFacts { known, found, briefs, room: AtomicU64::new(MAX_LISTED_BYTES), manifests }
+        FactsReader { former, found, briefs, room: AtomicU64::new(MAX_LISTED_BYTES), manifests }
     }
 
     fn facts(&self, descriptor: &Descriptor) -> Result<Option<Facts>, M::Error> {
@@ -444,11 +444,11 @@ impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
             return Ok(Some(facts::of_blob(descriptor)));
         }
         let digest = &descriptor.digest;
-        if let Some(known) = self.known.get(digest).filter(|facts| facts.is_complete()) {
-            return Ok(Some(known.clone()));
+        if let Some(facts) = self.former.get(digest).filter(|facts| facts.is_complete()) {
+            return Ok(Some(facts.clone()));
         }
-        if let Some(known) = lock(&self.found).get(digest) {
-            return Ok(Some(known.clone()));
+        if let Some(facts) = lock(&self.found).get(digest) {
+            return Ok(Some(facts.clone()));
         }
         let Some(bytes) = self.manifests.read(descriptor)? else { return Ok(None) };
         let facts = facts::facts(descriptor, &bytes, |config| self.manifests.read(config))?;
@@ -479,11 +479,12 @@ impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
         self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(bytes)).is_ok()
     }
 
-    fn sum_up(&self, reference: Option<&str>, entries: &[&Entry], known: Option<Ref>) -> Result<Ref, M::Error> {
+    fn sum_up(&self, reference: Option<&str>, entries: &[&Entry], former: Option<Ref>) -> Result<Ref, M::Error> {
         let listed: Vec<RefEntry> = entries.iter().map(|entry| ref_entry(entry)).collect();
-        let has_room = |known: &Ref| known.images.iter().all(|image| self.take_room(&image.platform));
-        if let Some(known) = known.filter(|known| known.entries == listed && !known.incomplete && has_room(known)) {
-            return Ok(known);
+        let has_room = |former: &Ref| former.images.iter().all(|image| self.take_room(&image.platform));
+        if let Some(former) = former.filter(|former| former.entries == listed && !former.incomplete && has_room(former))
+        {
+            return Ok(former);
         }
         let mut sum = Ref {
             reference: reference.map(str::to_string),
@@ -520,18 +521,18 @@ impl<'a, M: Manifests<Node = Descriptor>> KnownFacts<'a, M> {
     }
 
     /// The facts of the newest refs' manifests.
-    fn tell(&self, refs: &[Ref], entries: &[Entry]) -> Result<BTreeMap<Digest, Facts>, M::Error> {
+    fn detailed(&self, refs: &[Ref], entries: &[Entry]) -> Result<BTreeMap<Digest, Facts>, M::Error> {
         let newest: BTreeSet<Option<&str>> =
             refs.iter().take(MAX_DETAILED_REFS).map(|newest| newest.reference.as_deref()).collect();
-        let mut told = BTreeMap::new();
+        let mut detailed = BTreeMap::new();
         let wanted = entries.iter().filter(|entry| newest.contains(&entry.reference.as_deref()));
         let roots = wanted.filter_map(|entry| Some((entry.descriptor().ok()?, None)));
         let read = |(descriptor, _): &Node| Ok(self.facts(descriptor)?.map(Arc::new));
         self.walk(roots, read, |descriptor, _, facts| {
             let facts = facts.filter(|_| is_read(descriptor));
-            told.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
+            detailed.extend(facts.map(|facts| (descriptor.digest.clone(), facts.clone())));
         })?;
-        Ok(told)
+        Ok(detailed)
     }
 }
 
@@ -622,36 +623,36 @@ impl Ref {
 
 /// What refers to what.
 struct Referrers {
-    /// What the old document says of referrers, by digest, with their subjects.
-    known: BTreeMap<Digest, Vec<(Digest, Referrer)>>,
+    /// The referrers of the former document, by digest, with their subjects.
+    former: BTreeMap<Digest, Vec<(Digest, Referrer)>>,
     by_subject: BTreeMap<Digest, BTreeSet<Referrer>>,
 }
 
 impl Referrers {
     fn new(old: BTreeMap<Digest, Vec<Referrer>>) -> Referrers {
-        let mut known: BTreeMap<Digest, Vec<(Digest, Referrer)>> = BTreeMap::new();
+        let mut former: BTreeMap<Digest, Vec<(Digest, Referrer)>> = BTreeMap::new();
         for (subject, referrers) in old {
             for referrer in referrers {
-                known.entry(referrer.digest.clone()).or_default().push((subject.clone(), referrer));
+                former.entry(referrer.digest.clone()).or_default().push((subject.clone(), referrer));
             }
         }
-        Referrers { known, by_subject: BTreeMap::new() }
+        Referrers { former, by_subject: BTreeMap::new() }
     }
 
     fn add(&mut self, subject: &Digest, referrer: Referrer) {
         self.by_subject.entry(subject.clone()).or_default().insert(referrer);
     }
 
-    fn known(&self, digest: &Digest, is_it: impl Fn(&(Digest, Referrer)) -> bool) -> Option<(Digest, Referrer)> {
-        self.known.get(digest)?.iter().find(|known| is_it(known)).cloned()
+    fn former(&self, digest: &Digest, is_it: impl Fn(&(Digest, Referrer)) -> bool) -> Option<(Digest, Referrer)> {
+        self.former.get(digest)?.iter().find(|former| is_it(former)).cloned()
     }
 
     /// Adds an entry without a ref, if it refers to something. Otherwise it is an image, and false is returned.
-    fn add_untagged<M>(&mut self, manifests: &KnownFacts<'_, M>, entry: &Entry) -> Result<bool, M::Error>
+    fn add_untagged<M>(&mut self, manifests: &FactsReader<'_, M>, entry: &Entry) -> Result<bool, M::Error>
     where
         M: Manifests<Node = Descriptor>,
     {
-        if let Some((subject, referrer)) = self.known(&entry.digest, |(_, known)| known.declared) {
+        if let Some((subject, referrer)) = self.former(&entry.digest, |(_, former)| former.declared) {
             self.add(&subject, referrer);
             return Ok(true);
         }
@@ -666,7 +667,7 @@ impl Referrers {
     /// them) a referrer.
     fn add_fallback<M>(
         &mut self,
-        manifests: &KnownFacts<'_, M>,
+        manifests: &FactsReader<'_, M>,
         fallback: &[(&str, &Entry)],
         refs: &[Ref],
     ) -> Result<(), M::Error>
@@ -675,8 +676,8 @@ impl Referrers {
     {
         for (tag, entry) in fallback {
             let Some(subject) = subject_of(tag, refs) else { continue };
-            let is_it = |(known, referrer): &(Digest, Referrer)| *known == subject && !referrer.declared;
-            if let Some((subject, referrer)) = self.known(&entry.digest, is_it) {
+            let is_it = |(former, referrer): &(Digest, Referrer)| *former == subject && !referrer.declared;
+            if let Some((subject, referrer)) = self.former(&entry.digest, is_it) {
                 self.add(&subject, referrer);
                 continue;
             }
@@ -695,9 +696,9 @@ impl Referrers {
 
     fn add_listed<M>(
         &mut self,
-        manifests: &KnownFacts<'_, M>,
+        manifests: &FactsReader<'_, M>,
         subject: &Digest,
-        listed: &Listed,
+        listed: &ListedManifest,
     ) -> Result<(), M::Error>
     where
         M: Manifests<Node = Descriptor>,
@@ -902,7 +903,7 @@ mod tests {
         let entries = refs_that_share(&mut blobs, 2, &images);
         let manifests = Counting { blobs: &blobs, reads: AtomicUsize::new(0) };
         let facts =
-            KnownFacts { room: AtomicU64::new(3 * LISTED_BYTES), ..KnownFacts::new(BTreeMap::new(), &manifests) };
+            FactsReader { room: AtomicU64::new(3 * LISTED_BYTES), ..FactsReader::new(BTreeMap::new(), &manifests) };
         // When both are summed up, then the second one lacks what there is no room for, whether the first one was known or not.
         let first = facts.sum_up(Some("1.0"), &[&entries[0]], None).unwrap();
         let second = facts.sum_up(Some("1.1"), &[&entries[1]], None).unwrap();
@@ -920,12 +921,12 @@ mod tests {
         entries.extend(refs(2000).map(|reference| Entry { reference, ..tagged.clone() }));
         entries.push(untagged);
         let (document, _) = build_from(&blobs, &entries, None);
-        let shown = Shown::parse(&document.to_bytes()).unwrap();
+        let shown = PageContent::parse(&document.to_bytes()).unwrap();
         assert_eq!((shown.refs, shown.left_out), (2001, 2002 - MAX_SHOWN_REFS as u64));
         assert_eq!(shown.document.refs, document.refs[..MAX_SHOWN_REFS]);
         let newest = ImageDocument { refs: document.refs[..7].to_vec(), ..document };
-        let shown = Shown::parse(&newest.to_bytes()).unwrap();
-        assert_eq!(shown, Shown { document: newest, refs: 7, left_out: 0 });
+        let shown = PageContent::parse(&newest.to_bytes()).unwrap();
+        assert_eq!(shown, PageContent { document: newest, refs: 7, left_out: 0 });
     }
 
     proptest! {

@@ -61,7 +61,7 @@ pub enum Facts {
 #[serde(rename_all = "camelCase")]
 pub struct IndexFacts {
     /// What it lists, in its order.
-    pub manifests: Vec<Listed>,
+    pub manifests: Vec<ListedManifest>,
     /// Those of [`ANNOTATIONS`] that it has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -73,7 +73,7 @@ pub struct IndexFacts {
 /// A manifest, as an index lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Listed {
+pub struct ListedManifest {
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
@@ -257,16 +257,16 @@ pub fn of_blob(descriptor: &Descriptor) -> Facts {
 
 fn index_facts(links: &Links) -> IndexFacts {
     let manifests = links.children.iter().map(listed).take(MAX_LISTED).collect();
-    IndexFacts { manifests, annotations: known(&links.annotations), subject: subject(links) }
+    IndexFacts { manifests, annotations: selected(&links.annotations), subject: subject(links) }
 }
 
-fn listed(child: &Descriptor) -> Listed {
+fn listed(child: &Descriptor) -> ListedManifest {
     let about = child.annotation(REFERENCE_DIGEST).and_then(|digest| Digest::parse(&digest).ok());
     let artifact_type = match &about {
         Some(_) => child.annotation(REFERENCE_TYPE),
         None => child.artifact_type(),
     };
-    Listed {
+    ListedManifest {
         digest: child.digest.clone(),
         size: child.size,
         media_type: cut(&child.media_type),
@@ -279,8 +279,8 @@ fn listed(child: &Descriptor) -> Listed {
 fn image_facts(descriptor: &Descriptor, links: &Links, config: &Descriptor, bytes: Option<&[u8]>) -> ImageFacts {
     let document = bytes.and_then(|bytes| json::parse(bytes).ok());
     let labels = document.as_ref().and_then(|document| document.get("config")?.get("Labels")?.as_object());
-    let mut annotations = labels.map(known).unwrap_or_default();
-    annotations.extend(known(&links.annotations));
+    let mut annotations = labels.map(selected).unwrap_or_default();
+    annotations.extend(selected(&links.annotations));
     let stated = document.as_ref().and_then(|document| document.get("created")?.as_str()).and_then(timestamp);
     ImageFacts {
         size: total_size(descriptor, links),
@@ -322,7 +322,7 @@ fn artifact_facts(descriptor: &Descriptor, links: &Links) -> ArtifactFacts {
         artifact_type: cut(artifact_type(links)),
         size: total_size(descriptor, links),
         layers: layers(links),
-        annotations: known(&links.annotations),
+        annotations: selected(&links.annotations),
         created: created(links),
         subject: subject(links),
     }
@@ -367,12 +367,12 @@ fn created(links: &Links) -> Option<String> {
     links.annotations.get(CREATED).and_then(Value::as_str).and_then(timestamp)
 }
 
-fn known(annotations: &Map<String, Value>) -> BTreeMap<String, String> {
-    let known = ANNOTATIONS.iter().filter_map(|key| {
+fn selected(annotations: &Map<String, Value>) -> BTreeMap<String, String> {
+    let selected = ANNOTATIONS.iter().filter_map(|key| {
         let value = annotations.get(&format!("{ANNOTATION_PREFIX}{key}"))?.as_str()?.trim();
         (!value.is_empty()).then(|| (key.to_string(), cut(value)))
     });
-    known.collect()
+    selected.collect()
 }
 
 /// Cuts text that is too long, at a character, and says so with an ellipsis.

@@ -27,7 +27,7 @@ pub struct Outline {
 
 /// A list and what was read of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Listed<'a> {
+pub struct OutlinedList<'a> {
     /// The list's bytes.
     pub bytes: &'a [u8],
     /// Its outline.
@@ -38,7 +38,7 @@ pub struct Listed<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences<'a> {
     /// Images of the list that are no more.
-    pub gone: Vec<ImageName>,
+    pub removed: Vec<ImageName>,
     /// Images without a row.
     pub unlisted: Vec<&'a ImageName>,
 }
@@ -71,7 +71,7 @@ fn parts(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or((name, ""))
 }
 
-impl<'a> Listed<'a> {
+impl<'a> OutlinedList<'a> {
     /// The names of the images, sorted.
     pub fn names(self) -> impl Iterator<Item = &'a str> {
         self.outline.names.iter().map(move |range| self.text(range))
@@ -110,13 +110,13 @@ impl<'a> Listed<'a> {
         for image in images {
             let wanted = (image.host(), image.path());
             while let Some(name) = listed.next_if(|name| parts(name) < wanted) {
-                differences.gone.extend(ImageName::parse(name).ok());
+                differences.removed.extend(ImageName::parse(name).ok());
             }
             if listed.next_if(|name| parts(name) == wanted).is_none() {
                 differences.unlisted.push(image);
             }
         }
-        differences.gone.extend(listed.filter_map(|name| ImageName::parse(name).ok()));
+        differences.removed.extend(listed.filter_map(|name| ImageName::parse(name).ok()));
         differences
     }
 }
@@ -175,7 +175,7 @@ mod tests {
         let inner = String::from_utf8(json::canonical(&row(&other, "x"))).unwrap();
         let bytes = list(vec![row(&one, &inner), row(&other, "y")]);
         let outline = Outline::parse(&bytes).unwrap();
-        let listed = Listed { bytes: &bytes, outline: &outline };
+        let listed = OutlinedList { bytes: &bytes, outline: &outline };
         assert!(listed.has_row(&row(&one, &inner)) && listed.has_row(&row(&other, "y")));
         assert!(!listed.has_row(&row(&other, "x")));
     }
@@ -189,17 +189,17 @@ mod tests {
             let rows: Vec<Row> = listed.iter().map(|(text, description)| row(&name(text), description)).collect();
             let bytes = list(rows.clone());
             let outline = Outline::parse(&bytes).unwrap();
-            let there = Listed { bytes: &bytes, outline: &outline };
+            let list = OutlinedList { bytes: &bytes, outline: &outline };
             let names: BTreeSet<ImageName> = images.keys().map(|text| name(text)).collect();
             for (text, description) in images.iter().chain(&listed) {
                 let wanted = row(&name(text), description);
-                prop_assert_eq!(there.has(&wanted.name), rows.iter().any(|row| row.name == wanted.name));
-                prop_assert_eq!(there.has_row(&wanted), rows.contains(&wanted));
+                prop_assert_eq!(list.has(&wanted.name), rows.iter().any(|row| row.name == wanted.name));
+                prop_assert_eq!(list.has_row(&wanted), rows.contains(&wanted));
             }
             let sorted: Vec<&ImageName> = names.iter().collect();
-            let Differences { gone, unlisted } = there.differences(&sorted);
+            let Differences { removed, unlisted } = list.differences(&sorted);
             let all: BTreeSet<ImageName> = rows.iter().map(|row| row.name.clone()).collect();
-            prop_assert_eq!(gone, all.difference(&names).cloned().collect::<Vec<_>>());
+            prop_assert_eq!(removed, all.difference(&names).cloned().collect::<Vec<_>>());
             prop_assert_eq!(unlisted, names.difference(&all).collect::<Vec<_>>());
         }
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::command::{Command, commands};
-use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, Ref, Referrer, Shown};
+use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, PageContent, Ref, Referrer};
 use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
 use crate::shell;
@@ -149,7 +149,7 @@ impl Pages {
     }
 
     /// The page of an image.
-    pub fn image(&self, shown: &Arc<Shown>, registry: bool) -> Result<Vec<u8>, PageError> {
+    pub fn image(&self, shown: &Arc<PageContent>, registry: bool) -> Result<Vec<u8>, PageError> {
         let document = &shown.document;
         let page = catalogue::page_path(&document.name)?;
         let detailed = &document.refs[..document.refs.len().min(MAX_DETAILED_REFS)];
@@ -248,7 +248,7 @@ impl Object for Boxes {
 
 /// The refs that are only summed up, each a value when the template comes to it.
 #[derive(Debug)]
-struct OlderRefs(Arc<Shown>);
+struct OlderRefs(Arc<PageContent>);
 
 impl Object for OlderRefs {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -366,9 +366,9 @@ struct ReferrerView<'a> {
 }
 
 fn release<'a>(document: &'a ImageDocument, reference: &'a Ref, registry: bool) -> ReleaseView<'a> {
-    let said = document.annotations(reference);
+    let annotations = document.annotations(reference);
     let labels = LABELS.iter().filter_map(|(key, label)| {
-        let value = said.get(key)?;
+        let value = annotations.get(key)?;
         Some(Annotation { key, label, value })
     });
     let mut artifacts = Vec::new();
@@ -573,7 +573,7 @@ mod tests {
     }
 
     /// A document of one image, all of whose texts are `text`.
-    fn shown(text: &str) -> Arc<Shown> {
+    fn shown(text: &str) -> Arc<PageContent> {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let annotations: serde_json::Map<String, serde_json::Value> =
             crate::catalogue::facts::ANNOTATIONS.iter().map(|key| (key.to_string(), text.into())).collect();
@@ -596,7 +596,7 @@ mod tests {
             }},
             "referrers": {digest: [{"artifactType": text, "digest": digest, "size": 1, "declared": true}]},
         });
-        Arc::new(Shown::parse(&json::canonical(&document)).unwrap())
+        Arc::new(PageContent::parse(&json::canonical(&document)).unwrap())
     }
 
     fn list(text: &str) -> Arc<ListDocument> {

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, Row, Shown};
+use super::document::{self, ImageDocument, ListDocument, MAX_DETAILED_REFS, PageContent, Row};
 use super::layers::{LayersChange, LayersDocument};
-use super::outline::{Differences, Listed, Outline};
+use super::outline::{Differences, Outline, OutlinedList};
 use super::page::{PageError, Pages};
 use super::templates;
 use crate::layout::{Layout, LayoutError};
@@ -28,7 +28,7 @@ use crate::store::change::{Change, PlannedDocument};
 use crate::store::site::{Site, SiteError};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::WriteLog;
-use crate::store::{Document, StoreError, unfinished};
+use crate::store::{StoreError, StoredDocument, unfinished};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -66,17 +66,6 @@ pub enum CatalogueError {
         /// The file.
         path: SitePath,
     },
-}
-
-impl CatalogueError {
-    /// The document that another publisher changed, if that is what went wrong.
-    pub fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            CatalogueError::Store(error) => error.conflict(),
-            CatalogueError::Site(error) => error.conflict(),
-            _ => None,
-        }
-    }
 }
 
 /// A site, and what renders its pages.
@@ -121,12 +110,12 @@ pub struct Planner<'a> {
     /// The list as it is going to be, but for its images.
     list: ListDocument,
     /// The list as it was read.
-    list_found: Option<Document>,
+    list_found: Option<StoredDocument>,
     /// What it says. None: nothing of the existing catalogue can be built upon.
     outline: Option<Outline>,
     images: BTreeMap<ImageName, ChangedImage>,
     /// Images that are to go, whether the list has them or not: a removal that was killed may have written the list already.
-    gone: BTreeSet<ImageName>,
+    removed: BTreeSet<ImageName>,
 }
 
 /// An image whose documents may have to be written.
@@ -146,8 +135,8 @@ impl<'a> Planner<'a> {
         let templates = pages.templates().digest().to_string();
         let settings = site.map.settings();
         let list = ListDocument::new(settings.views.registry, templates, settings.hosts.clone());
-        let (images, gone) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Planner { site, pages, recheck, list, list_found, outline, images, gone })
+        let (images, removed) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Planner { site, pages, recheck, list, list_found, outline, images, removed })
     }
 
     /// The same, without building upon the existing catalogue; and what its list says.
@@ -168,9 +157,9 @@ impl<'a> Planner<'a> {
     }
 
     /// The existing list, where it can be built upon.
-    fn listed(&self) -> Option<Listed<'_>> {
+    fn listed(&self) -> Option<OutlinedList<'_>> {
         let (document, outline) = self.list_found.as_ref().zip(self.outline.as_ref())?;
-        Some(Listed { bytes: &document.bytes, outline })
+        Some(OutlinedList { bytes: &document.bytes, outline })
     }
 
     /// Whether the document, the page and the row of an image exist and were made from the index with these bytes.
@@ -227,8 +216,9 @@ impl<'a> Planner<'a> {
 
     /// Decides what is written, now that all changes are known. `images` are those that the site will have, sorted.
     pub fn finish(mut self, images: &[&ImageName]) -> Result<CataloguePlan, CatalogueError> {
-        let Differences { gone, unlisted } = self.listed().map(|listed| listed.differences(images)).unwrap_or_default();
-        self.gone.extend(gone);
+        let Differences { removed, unlisted } =
+            self.listed().map(|listed| listed.differences(images)).unwrap_or_default();
+        self.removed.extend(removed);
         self.add_images_from_before(if self.needs_all_pages() { images } else { &unlisted })?;
         let site = self.site;
         let mut plan = CataloguePlan { assets: assets(site, self.pages)?, ..CataloguePlan::default() };
@@ -238,7 +228,7 @@ impl<'a> Planner<'a> {
         } else if self.recheck {
             layers.forget(self.images.keys())?;
         }
-        for name in &self.gone {
+        for name in &self.removed {
             // One whose name is too long for a path has no document.
             let (Ok(page), Ok(document)) = (catalogue::page_path(name), catalogue::document_path(name)) else {
                 continue;
@@ -281,7 +271,7 @@ impl<'a> Planner<'a> {
     }
 
     fn is_list_changed(&self, rows: &[Row]) -> Result<bool, CatalogueError> {
-        let Some(listed) = self.listed().filter(|_| !self.needs_all_pages() && self.gone.is_empty()) else {
+        let Some(listed) = self.listed().filter(|_| !self.needs_all_pages() && self.removed.is_empty()) else {
             return Ok(true);
         };
         let has_all = listed.outline.hosts == self.list.hosts && rows.iter().all(|row| listed.has_row(row));
@@ -292,7 +282,7 @@ impl<'a> Planner<'a> {
     fn plan_list(mut self, rows: Vec<Row>) -> Result<Vec<PlannedDocument>, CatalogueError> {
         let site = self.site;
         self.list.images = self.rows_from_before()?;
-        self.gone.iter().for_each(|name| self.list.remove(name));
+        self.removed.iter().for_each(|name| self.list.remove(name));
         rows.into_iter().for_each(|row| self.list.set(row));
         let list = Arc::new(self.list);
         let place = |path| Ok::<_, PathError>(Place { origin: None, path: SitePath::new(path)? });
@@ -387,10 +377,10 @@ impl ImageObjects {
     }
 
     /// What the page is made from.
-    fn shown(&self, site: &Site) -> Result<Option<Shown>, CatalogueError> {
+    fn shown(&self, site: &Site) -> Result<Option<PageContent>, CatalogueError> {
         match self.document.new_bytes() {
-            Some(bytes) => Ok(Shown::parse(bytes)),
-            None => Ok(read(site, &self.document.place.path)?.and_then(|found| Shown::parse(&found.bytes))),
+            Some(bytes) => Ok(PageContent::parse(bytes)),
+            None => Ok(read(site, &self.document.place.path)?.and_then(|found| PageContent::parse(&found.bytes))),
         }
     }
 
@@ -422,11 +412,11 @@ fn assets(site: &Site, pages: &Pages) -> Result<Vec<PlannedDocument>, CatalogueE
 }
 
 /// Whether a list of images is one of a catalogue.
-fn is_ours(list: Option<&Document>) -> bool {
+fn is_ours(list: Option<&StoredDocument>) -> bool {
     list.is_some_and(|list| Outline::parse(&list.bytes).is_some())
 }
 
-fn read(site: &Site, path: &SitePath) -> Result<Option<Document>, CatalogueError> {
+fn read(site: &Site, path: &SitePath) -> Result<Option<StoredDocument>, CatalogueError> {
     Ok(site.own.read_document(path, MAX_INDEX_BYTES)?)
 }
 
@@ -459,7 +449,7 @@ impl Manifests for Sources<'_> {
 /// The documents that tell who has which layer, read when they are needed.
 struct LayersDocuments<'a> {
     site: &'a Site,
-    documents: BTreeMap<SitePath, (LayersDocument, Option<Document>)>,
+    documents: BTreeMap<SitePath, (LayersDocument, Option<StoredDocument>)>,
 }
 
 impl<'a> LayersDocuments<'a> {
@@ -518,7 +508,7 @@ impl<'a> LayersDocuments<'a> {
     /// What is written. A document that has nothing to say any more stays, empty: a store without a lock could not refuse its
     /// removal when another publisher has just written into it.
     fn planned(self) -> Vec<PlannedDocument> {
-        let plan = |(path, (document, found)): (SitePath, (LayersDocument, Option<Document>))| {
+        let plan = |(path, (document, found)): (SitePath, (LayersDocument, Option<StoredDocument>))| {
             let place = Place { origin: None, path };
             PlannedDocument::new(place, Kind::CatalogueDocument, document.to_bytes(), found)
         };
@@ -549,7 +539,7 @@ pub fn write(
 pub fn rewrite(
     catalogue: Catalogue<'_>,
     changed: &[(&ImageName, &Index)],
-    gone: &[ImageName],
+    removed: &[ImageName],
 ) -> Result<(), CatalogueError> {
     let site = catalogue.site;
     if !site.map.settings().views.catalogue {
@@ -561,8 +551,8 @@ pub fn rewrite(
             planner.add(changed);
         }
     }
-    planner.gone.extend(gone.iter().cloned());
-    let stay: Vec<&ImageName> = site.images.iter().filter(|name| !gone.contains(name)).collect();
+    planner.removed.extend(removed.iter().cloned());
+    let stay: Vec<&ImageName> = site.images.iter().filter(|name| !removed.contains(name)).collect();
     let plan = planner.finish(&stay)?;
     write(catalogue, &plan, parallel::default_jobs(), &WriteLog::new(&Silent))
 }

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::origin::parse_store;
 use super::{COULD_NOT_RUN, size};
 use crate::store::site::SitePlace;
-use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, Options};
+use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, StoreOptions};
 
 /// Options for buckets.
 #[derive(Debug, clap::Args)]
@@ -31,12 +31,12 @@ impl Default for BucketArgs {
 
 impl BucketArgs {
     /// The options for opening stores. If one of them is a bucket, Ctrl-C aborts uploads before the program ends.
-    pub fn options<'a>(&self, stores: impl IntoIterator<Item = &'a Location>) -> anyhow::Result<Options> {
+    pub fn options<'a>(&self, stores: impl IntoIterator<Item = &'a Location>) -> anyhow::Result<StoreOptions> {
         let (part_size, conditional) = (self.part_size, !self.no_conditional);
         // On a directory, a killed command leaves nothing to abort.
         let has_bucket = stores.into_iter().any(|store| matches!(store, Location::Bucket(_)));
         let interrupt = if has_bucket { on_signal()? } else { Interrupt::default() };
-        Ok(Options { part_size, conditional, interrupt, ..Options::default() })
+        Ok(StoreOptions { part_size, conditional, interrupt, ..StoreOptions::default() })
     }
 }
 

@@ -23,7 +23,6 @@ pub const DEFAULT_FILE: &str = "ocisite.toml";
 /// The content of the file. Every key is an option of `ocisite publish` by the same name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "a key means what the option of its name means")]
 pub struct Config {
     /// The file that this was read from.
     #[serde(skip)]
@@ -67,7 +66,6 @@ pub struct ImageConfig {
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum ConfigError {
     /// It cannot be read.
     #[error("cannot read the configuration {}", .path.display())]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bucket::BucketArgs;
 use super::output::{Verbosity, bytes, seconds};
 use super::progress;
-use crate::maintenance::copy::{self, Copied, Options};
+use crate::maintenance::copy::{self, Copied, CopyOptions};
 use crate::store::Location;
 use crate::store::site::SitePlace;
 use crate::terminal;
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         template_dir: args.template_dir.clone(),
         options: store_options.clone(),
     };
-    let options = Options {
+    let options = CopyOptions {
         delete: args.delete,
         allow_missing: args.allow_missing,
         dry_run: args.dry_run,

@@ -12,7 +12,7 @@ use crate::client::Http;
 use crate::outbound::address::canonical;
 use crate::outbound::agent::SetupError;
 use crate::terminal;
-use oci_discovery::discovery::{self, Settings};
+use oci_discovery::discovery::{self, DiscoverySettings};
 use oci_discovery::discovery::{Remark, xdg};
 use oci_discovery::name::ImageName;
 
@@ -44,7 +44,12 @@ pub struct Discovery {
 
 impl Discovery {
     /// The client for these names. Hosts in the local configuration count as named by the user.
-    pub fn http(&self, names: &[ImageName], settings: &Settings, verbosity: Verbosity) -> Result<Http, SetupError> {
+    pub fn http(
+        &self,
+        names: &[ImageName],
+        settings: &DiscoverySettings,
+        verbosity: Verbosity,
+    ) -> Result<Http, SetupError> {
         let with_ancestors = |name: &ImageName| name.discovery_hosts().into_iter().map(canonical).collect();
         let named: BTreeSet<Vec<String>> = names.iter().map(with_ancestors).collect();
         let hosts: BTreeSet<String> = named.iter().flatten().cloned().collect();
@@ -55,8 +60,8 @@ impl Discovery {
     }
 
     /// The settings of discovery. Reads the local configuration, and prints warnings about it.
-    pub fn settings(&self) -> Settings {
-        let mut settings = Settings {
+    pub fn settings(&self) -> DiscoverySettings {
+        let mut settings = DiscoverySettings {
             protocols: self.protocol.iter().copied().map(Into::into).collect(),
             port: self.port,
             configuration: xdg::Configuration::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, bytes, count};
-use crate::maintenance::gc::{self, Freed, Options};
+use crate::maintenance::gc::{self, Freed, GcOptions};
 use crate::terminal;
 use oci_discovery::parallel;
 
@@ -64,7 +64,7 @@ fn parse_age(text: &str) -> Result<Age, String> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let options = Options {
+    let options = GcOptions {
         grace: args.grace.duration,
         dry_run: args.dry_run,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),

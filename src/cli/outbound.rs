@@ -7,7 +7,7 @@ use url::Url;
 
 use super::output::Verbosity;
 use super::size;
-use crate::client::http::{HttpError, Method, Observer, Options};
+use crate::client::http::{ClientOptions, HttpError, Method, Observer};
 use crate::outbound::address::canonical;
 use crate::outbound::agent::Address;
 use crate::outbound::pace::{DEFAULT_TIME, Pace};
@@ -25,7 +25,7 @@ pub enum Protocol {
     Http,
 }
 
-/// Options for requests.
+/// ClientOptions for requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OutboundArgs {
     /// Send the requests for the hosts of the names or of the site, and for their ancestors in DNS, to this address; with
@@ -46,11 +46,11 @@ pub struct OutboundArgs {
 
 impl OutboundArgs {
     /// The options of the client. With `is_plain`, the server of --connect-to has no TLS.
-    pub fn options(&self, is_plain: bool, verbosity: Verbosity) -> Options {
+    pub fn options(&self, is_plain: bool, verbosity: Verbosity) -> ClientOptions {
         let observer: Option<Arc<dyn Observer>> = verbosity.verbose.then(|| Arc::new(Requests) as _);
         let pace = Pace { time: Duration::from_secs(self.timeout), speed: self.speed_limit };
         let (connect_to, permitted) = (self.connect_to.clone(), self.allow_private.clone());
-        Options { pace, connect_to, is_plain, permitted, observer }
+        ClientOptions { pace, connect_to, is_plain, permitted, observer }
     }
 }
 

@@ -14,7 +14,7 @@ use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
 use crate::publish::collect::MissingBlob;
 use crate::publish::input::Skipped;
-use crate::publish::{self, Input, Request, Summary};
+use crate::publish::{self, Input, PublishRequest, Summary};
 use crate::site::Preset;
 use crate::site::index::Merge;
 use crate::store::directory::LinkMode;
@@ -140,7 +140,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(args: &Args) -> anyhow::Result<Request> {
+fn request(args: &Args) -> anyhow::Result<PublishRequest> {
     let (config, config_inputs) = config(args)?;
     let mut inputs = config_inputs;
     for text in &args.inputs {
@@ -156,12 +156,12 @@ fn request(args: &Args) -> anyhow::Result<Request> {
         ImageName::new(host, "any", None).with_context(|| format!("--host {host} is not a host name"))?;
     }
     let locations = stores.iter().map(|(_, location)| location).chain([&site]);
-    let options = store::Options {
+    let options = store::StoreOptions {
         link: args.link.or(config.link).unwrap_or_default(),
         adopt: args.adopt,
         ..args.bucket.options(locations)?
     };
-    Ok(Request {
+    Ok(PublishRequest {
         site,
         inputs,
         host: host.map(|host| host.to_ascii_lowercase()),
@@ -231,7 +231,7 @@ fn config(args: &Args) -> anyhow::Result<(Config, Vec<Input>)> {
     Ok((config, inputs))
 }
 
-fn dry_run(request: &Request, args: &Args) -> anyhow::Result<ExitCode> {
+fn dry_run(request: &PublishRequest, args: &Args) -> anyhow::Result<ExitCode> {
     let preview = publish::dry_run(request)?;
     warn(&preview.warnings);
     if args.json {
@@ -249,7 +249,7 @@ fn warn(warnings: &[String]) {
     }
 }
 
-fn report(request: &Request, summary: &Summary, took: Duration) -> Vec<String> {
+fn report(request: &PublishRequest, summary: &Summary, took: Duration) -> Vec<String> {
     let mut lines = Vec::new();
     let images = count(summary.images.len() as u64, "image", "images");
     let refs = count(summary.refs as u64, "entry", "entries");
@@ -305,7 +305,7 @@ fn omitted(missing: &[MissingBlob], skipped: &[Skipped]) -> Vec<String> {
 }
 
 /// The command to try next; None when nothing changed.
-fn next(request: &Request, summary: &Summary) -> Option<String> {
+fn next(request: &PublishRequest, summary: &Summary) -> Option<String> {
     let host = summary.images.first()?.split('/').next()?;
     // The preview serves directories; a bucket serves itself.
     let Location::Directory(site) = &request.site else { return None };

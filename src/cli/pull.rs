@@ -12,8 +12,8 @@ use super::output::{Verbosity, bytes, chain, count, seconds};
 use super::{FOUND_PROBLEMS, progress, size};
 use crate::client::choose::Platforms;
 use crate::client::pull;
-use crate::client::pull::{Request, Summary, Target};
-use crate::client::transfer::Count;
+use crate::client::pull::{PullOptions, Summary, Target};
+use crate::client::transfer::BlobCount;
 use crate::terminal;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::platform;
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { name, to: target, referrers, max_size, jobs, .. } = args;
     let settings = args.discovery.settings();
     let http = args.discovery.http(std::slice::from_ref(&name), &settings, args.verbosity)?;
-    let request = Request { name, target, platforms, referrers, max_size, jobs };
+    let request = PullOptions { name, target, platforms, referrers, max_size, jobs };
     let start = Instant::now();
     let summary = match pull(&http, &settings, &request, &*progress::for_terminal(args.verbosity)) {
         Ok(summary) => summary,
@@ -101,14 +101,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 #[derive(Serialize)]
 struct Report<'a> {
     entries: &'a [Descriptor],
-    fetched: Count,
+    fetched: BlobCount,
     layout: String,
     name: String,
-    present: Count,
+    present: BlobCount,
     remarks: Vec<serde_json::Value>,
 }
 
-fn report_json<'a>(request: &Request, summary: &'a Summary) -> Report<'a> {
+fn report_json<'a>(request: &PullOptions, summary: &'a Summary) -> Report<'a> {
     let messages = |remark: &oci_discovery::discovery::Remark| json!({"severity": remark.severity().to_string(), "message": remark.to_string()});
     Report {
         entries: &summary.entries,
@@ -120,7 +120,7 @@ fn report_json<'a>(request: &Request, summary: &'a Summary) -> Report<'a> {
     }
 }
 
-fn report(request: &Request, summary: &Summary, time: &str) -> Vec<String> {
+fn report(request: &PullOptions, summary: &Summary, time: &str) -> Vec<String> {
     let mut lines = vec![format!("{} in {}", request.name, request.target.layout.display())];
     for entry in &summary.entries {
         let reference = entry.ref_name().unwrap_or("-");

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
-use crate::server_config::{self, Options, Tls, WebServer, headers};
+use crate::server_config::{self, ServerOptions, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
@@ -223,7 +223,7 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the user names the site's directory")]
-fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Result<Options> {
+fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Result<ServerOptions> {
     let server_names = match args.server_name.is_empty() {
         false => args.server_name,
         true => {
@@ -238,7 +238,7 @@ fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Re
         (None, _) => std::path::absolute(&args.site),
     };
     let root = root.with_context(|| format!("cannot find {}", args.site.display()))?;
-    Ok(Options {
+    Ok(ServerOptions {
         server_names,
         root,
         listen: args.listen,

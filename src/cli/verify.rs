@@ -14,7 +14,7 @@ use super::output::{Verbosity, bytes};
 use super::{FOUND_PROBLEMS, progress};
 use crate::terminal;
 use crate::verify::report::Report;
-use crate::verify::{self, Directory, Options, rule};
+use crate::verify::{self, Directory, VerifyOptions, rule};
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
 
@@ -97,8 +97,11 @@ fn write_junit(report: &Report, strict: bool, path: &Path) -> std::io::Result<()
 }
 
 fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
-    let options =
-        Options { names: args.names.clone(), deep: args.deep, jobs: args.jobs.unwrap_or_else(parallel::default_jobs) };
+    let options = VerifyOptions {
+        names: args.names.clone(),
+        deep: args.deep,
+        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+    };
     let progress = progress::for_terminal(args.verbosity);
     if !site.starts_with("http://") && !site.starts_with("https://") {
         let place = site_place(site, &args.store, &BucketArgs::default())?;

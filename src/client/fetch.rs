@@ -1,15 +1,15 @@
-//! From a descriptor to its bytes: CAS engines asked in order, everything checked while it streams.
+//! Fetches the blob of a descriptor from its CAS engines, in order, and verifies it while it arrives.
 //!
-//! A blob is the same wherever it comes from, so what one server began another may finish: after a broken transfer the
-//! rest is asked for with `Range`, first of the same server, then of the next engine's. The digest over the whole decides; if it
-//! is wrong, all of it is thrown away.
+//! All servers have the same bytes for a digest. Therefore, after a broken transfer, the rest is requested with
+//! `Range`, first from the same server and then from the next engine's. If the digest of the whole is wrong, all bytes
+//! are discarded.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::http::{Http, HttpError, Request, Response, body_error};
+use super::http::{Http, HttpError, HttpRequest, Response, body_error};
 use crate::outbound::pace;
 use crate::progress::Part;
 use oci_discovery::digest::{ContentError, Digest, Hasher};
@@ -18,22 +18,23 @@ use oci_discovery::error::chain;
 use oci_discovery::oci::verified::ReadError;
 use oci_discovery::oci::{Descriptor, Verified};
 
-/// The most URLs that are asked for one blob, whoever names them. A site has one or two.
+/// The most URLs that are requested for one blob. A site has one or two.
 const MAX_URLS: usize = 16;
-/// The URLs of one blob share this many times the time of one URL, so that a silent server leaves time for the next.
+/// The time limit for all URLs of a blob, as a multiple of that for one URL. A silent server so leaves time for the
+/// next.
 const TIMES_OF_A_URL: u32 = 2;
-/// How much is read, hashed and written at a time.
+/// The bytes read, hashed and written at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How often a server is asked again in a row without fruit. Each try with fruit begins anew.
+/// The consecutive attempts with a server that may be unproductive.
 const FRUITLESS_TRIES: u32 = 3;
-/// What a try has to bring to bear fruit, in bytes, besides being fast enough; less would be many requests for little.
+/// The bytes that an attempt must bring, at a sufficient speed, to be productive.
 const FRUIT: u64 = 64 * 1024;
-/// The wait before a server is asked again; doubled with each try without fruit.
+/// The pause before a server is asked again, doubled after each unproductive attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Where a blob's bytes go while they are not yet known to be right.
+/// The destination of a blob's bytes before they are verified.
 pub trait Sink: Write {
-    /// Throws away all that was written.
+    /// Discards all bytes.
     fn restart(&mut self) -> io::Result<()>;
 }
 
@@ -44,7 +45,7 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Nowhere: for who only wants to know whether the bytes are right.
+/// Discards all bytes, for callers that only verify.
 impl Sink for io::Sink {
     fn restart(&mut self) -> io::Result<()> {
         Ok(())
@@ -53,60 +54,48 @@ impl Sink for io::Sink {
 
 /// The first bytes of a blob that a sink already has.
 #[derive(Clone, Debug)]
-pub struct Begun {
-    /// What has seen them.
+pub struct PartialBlob {
     pub hasher: Hasher,
-    /// How many there are.
     pub bytes: u64,
 }
 
-/// Why a blob could not be fetched.
+pub struct Destination<'a> {
+    pub sink: &'a mut dyn Sink,
+    /// The bytes that the sink already has. The transfer continues after them.
+    pub stored: Option<PartialBlob>,
+    pub part: &'a dyn Part,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Nobody says where it is.
     #[error(
         "no CAS engine for {digest}: neither its index entry nor the ref-engines object has one with the protocol \
          {CAS_TEMPLATE_PROTOCOL}"
     )]
-    NoEngine {
-        /// The blob.
-        digest: Digest,
-    },
-    /// No engine gave it.
-    #[error("{digest} ({size} bytes) cannot be had{}{}", told(.attempts), limit(.ended_by))]
+    NoEngine { digest: Digest },
+    #[error("{digest} ({size} bytes) cannot be had{}{}", attempt_list(.attempts), limit(.ended_by))]
     Unavailable {
-        /// The blob.
         digest: Digest,
-        /// Its size in bytes.
+        /// In bytes.
         size: u64,
-        /// What each engine's answer was.
         attempts: Vec<AttemptError>,
-        /// Why further URLs were not asked, if there are any.
+        /// The limit that was reached before further URLs.
         ended_by: Option<Limit>,
     },
-    /// What was received is no manifest.
     #[error(transparent)]
-    Unverified {
-        /// Why not.
-        source: ReadError,
-    },
-    /// What was received could not be written.
+    Unverified { source: ReadError },
     #[error("cannot write {digest}")]
     Sink {
-        /// The blob.
         digest: Digest,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
 }
 
-/// What one blob may take, over all URLs at which it may be.
+/// A limit on all URLs of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// `MAX_URLS` were asked.
     Urls,
-    /// The time is over.
     Time,
 }
 
@@ -119,74 +108,36 @@ fn limit(limit: &Option<Limit>) -> String {
     format!("; further URLs are not asked: {reason}")
 }
 
-fn told(attempts: &[AttemptError]) -> String {
+fn attempt_list(attempts: &[AttemptError]) -> String {
     attempts.iter().map(|attempt| format!("; {}", chain(attempt))).collect()
 }
 
-/// Why one engine did not give a blob.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// The engine gives no URL.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The request failed, or its body did.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The server does not have it, or does not give it.
     #[error("{url} answered with status {status}{}, expected 200", meaning(*.status))]
-    Status {
-        /// The URL.
-        url: Url,
-        /// The status.
-        status: u16,
-    },
-    /// A compressed body.
+    Status { url: Url, status: u16 },
     #[error("{url} is sent in the encoding {encoding:?}, which was not asked for: its bytes are not the blob's")]
-    Encoding {
-        /// The URL.
-        url: Url,
-        /// `Content-Encoding`.
-        encoding: String,
-    },
-    /// Another size than the descriptor says, by the response's headers.
+    Encoding { url: Url, encoding: String },
     #[error("{url} has {found} bytes, expected {expected}")]
-    Length {
-        /// The URL.
-        url: Url,
-        /// What the descriptor says.
-        expected: u64,
-        /// What the response says.
-        found: u64,
-    },
-    /// A connection that was closed before the end.
+    Length { url: Url, expected: u64, found: u64 },
     #[error("{url} ended after {found} bytes, expected {expected}")]
-    Ended {
-        /// The URL.
-        url: Url,
-        /// What the descriptor says.
-        expected: u64,
-        /// How many there were.
-        found: u64,
-    },
-    /// Another part of the blob than was asked for.
+    Ended { url: Url, expected: u64, found: u64 },
     #[error("{url} sent another range than was asked for")]
-    Range {
-        /// The URL.
-        url: Url,
-    },
-    /// The wrong bytes.
+    Range { url: Url },
     #[error("{url} has the wrong content")]
     Content {
-        /// The URL.
         url: Url,
-        /// How they differ.
         #[source]
         source: ContentError,
     },
 }
 
 impl AttemptError {
-    /// Whether the same server may well have the blob a moment later.
+    /// Whether another attempt with the server may succeed.
     fn may_pass(&self) -> bool {
         match self {
             AttemptError::Http(error) => error.may_pass(),
@@ -196,7 +147,7 @@ impl AttemptError {
         }
     }
 
-    /// Whether what was received so far may be at fault.
+    /// Whether the bytes received so far may be wrong.
     fn is_about_content(&self) -> bool {
         matches!(
             self,
@@ -205,35 +156,33 @@ impl AttemptError {
     }
 }
 
-/// Fetches the bytes of `descriptor` into `sink` and verifies them. Returns the URL that had them, after redirects.
-///
-/// `begun` says what the sink already has; an interrupted transfer goes on from there.
+/// Fetches and verifies a blob. Returns the URL that had it, after redirects.
 ///
 /// # Errors
-/// Then the sink may hold the first bytes of the blob, unverified: they are of no use to anyone else.
+/// The sink may then hold the first bytes of the blob, unverified.
 pub fn fetch(
     http: &Http,
     descriptor: &Descriptor,
     engines: &CasEngines,
-    sink: &mut dyn Sink,
-    begun: Option<Begun>,
-    part: &dyn Part,
+    destination: Destination<'_>,
 ) -> Result<Url, FetchError> {
     let digest = || descriptor.digest.clone();
     let mut urls = engines.urls(descriptor).peekable();
     if urls.peek().is_none() {
         return Err(FetchError::NoEngine { digest: digest() });
     }
-    let begun = begun.unwrap_or_else(|| Begun { hasher: Hasher::new(descriptor.digest.algorithm()), bytes: 0 });
+    let Destination { sink, stored, part } = destination;
+    let PartialBlob { hasher, bytes: received } =
+        stored.unwrap_or_else(|| PartialBlob { hasher: Hasher::new(descriptor.digest.algorithm()), bytes: 0 });
     let deadline = pace::deadline(http.pace().time_for(descriptor.size).saturating_mul(TIMES_OF_A_URL));
-    let mut transfer = Transfer { http, descriptor, deadline, sink, part, hasher: begun.hasher, received: begun.bytes };
+    let mut transfer = Transfer { http, descriptor, deadline, sink, part, hasher, received };
     let (mut attempts, mut ended_by) = (Vec::new(), None);
     for url in urls {
         ended_by = transfer.limit(attempts.len());
         if ended_by.is_some() {
             break;
         }
-        // All of it may be there already, if only its end was not seen.
+        // The sink may have all bytes, if a former transfer broke at the end.
         if let (Ok(url), true) = (&url, transfer.received == descriptor.size && descriptor.size > 0) {
             if transfer.verdict(url.clone()).is_ok() {
                 return Ok(url.clone());
@@ -249,21 +198,21 @@ pub fn fetch(
     Err(FetchError::Unavailable { digest: digest(), size: descriptor.size, attempts, ended_by })
 }
 
-/// Fetches a blob into memory. The caller has made sure that its size is one that memory has room for.
+/// Fetches a blob into memory. The caller checks that its size permits this.
 pub fn fetch_bytes(http: &Http, descriptor: &Descriptor, engines: &CasEngines) -> Result<(Verified, Url), FetchError> {
     let mut bytes = Vec::new();
-    let url = fetch(http, descriptor, engines, &mut bytes, None, &crate::progress::Silent)?;
+    let destination = Destination { sink: &mut bytes, stored: None, part: &crate::progress::Silent };
+    let url = fetch(http, descriptor, engines, destination)?;
     match Verified::read(&*bytes, descriptor) {
         Ok(verified) => Ok((verified, url)),
         Err(source) => Err(FetchError::Unverified { source }),
     }
 }
 
-/// What can end the work with one server.
 enum Failure {
-    /// The server's fault: another may do better.
+    /// The server failed; another may succeed.
     Attempt(AttemptError),
-    /// Ours: nobody can.
+    /// This machine failed.
     Sink(io::Error),
 }
 
@@ -290,13 +239,13 @@ struct Transfer<'a> {
     deadline: Instant,
     sink: &'a mut dyn Sink,
     part: &'a dyn Part,
-    /// Has seen all that the sink has.
+    /// Has hashed all bytes of the sink.
     hasher: Hasher,
     received: u64,
 }
 
 impl Transfer<'_> {
-    /// Which limit is reached, if any, once `asked` URLs were asked.
+    /// The limit that is reached after `asked` URLs, if any.
     fn limit(&self, asked: usize) -> Option<Limit> {
         match asked {
             MAX_URLS.. => Some(Limit::Urls),
@@ -304,22 +253,23 @@ impl Transfer<'_> {
         }
     }
 
-    /// Gets the blob, or the rest of it, from one server, which may be asked several times.
+    /// Fetches the blob, or the rest of it, from one server, in several attempts.
     fn from(&mut self, url: &Url) -> Result<Url, Failure> {
         let deadline = pace::deadline(self.http.pace().time_for(self.descriptor.size)).min(self.deadline);
         let (mut fruitless, mut has_restarted) = (0, false);
         loop {
-            let (before, begun) = (self.received, Instant::now());
+            let (before, started) = (self.received, Instant::now());
             let error = match self.once(url, deadline) {
                 Err(Failure::Attempt(error)) => error,
                 other => return other,
             };
             let brought = self.received.saturating_sub(before);
-            let bears_fruit = brought >= FRUIT && !self.http.pace().is_too_slow(brought, begun.elapsed());
+            let bears_fruit = brought >= FRUIT && !self.http.pace().is_too_slow(brought, started.elapsed());
             fruitless = if bears_fruit { 0 } else { fruitless + 1 };
             if error.is_about_content() {
                 self.restart()?;
-                // Bytes of another server, or of an earlier run, may have been the wrong ones. So it is tried once more, and only once.
+                // The bytes of another server, or of a former run, may be wrong. So there is one more attempt from the
+                // beginning.
                 if before > 0 && !has_restarted {
                     has_restarted = true;
                     continue;
@@ -339,10 +289,10 @@ impl Transfer<'_> {
         self.sink.restart().map_err(Failure::Sink)
     }
 
-    /// One request, and what it brings.
+    /// Sends one request and reads the response.
     fn once(&mut self, url: &Url, deadline: Instant) -> Result<Url, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut request = Request::get(url).with("accept", "*/*").within(left);
+        let mut request = HttpRequest::get(url).with("accept", "*/*").within(left);
         if self.received > 0 && self.received < self.descriptor.size {
             request = request.with("range", format!("bytes={}-", self.received));
         }
@@ -353,7 +303,7 @@ impl Transfer<'_> {
         self.verdict(url)
     }
 
-    /// Checks the headers. How many bytes of the body the sink already has.
+    /// Checks the headers. Returns the number of bytes of the body that the sink already has.
     fn check(&self, response: &Response) -> Result<u64, AttemptError> {
         let url = || response.url.clone();
         let starts_at = match response.status {
@@ -375,7 +325,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Reads a body to its end or one byte too far. The first `skip` bytes are passed over: the sink has them.
+    /// Reads a body to its end, or one byte too far. The sink already has the first `skip` bytes.
     fn read(&mut self, url: &Url, response: Response, mut skip: u64) -> Result<(), Failure> {
         let mut body = response.into_reader();
         let mut buffer = vec![0; BUFFER_BYTES];
@@ -414,7 +364,7 @@ impl Transfer<'_> {
     }
 }
 
-/// Where the body of a 206 begins: `Content-Range: bytes START-END/SIZE` (RFC 9110, section 14.4).
+/// The first position of the body of a 206: `Content-Range: bytes START-END/SIZE` (RFC 9110, section 14.4).
 fn content_range_start(response: &Response) -> Option<u64> {
     let range = response.headers.get("content-range")?.trim().strip_prefix("bytes ")?;
     range.split_once('-')?.0.trim().parse().ok()

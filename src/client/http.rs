@@ -1,21 +1,20 @@
-//! A bounded HTTP client: whatever a server does, a request ends, and what it brings fits in what was allowed.
+//! A bounded HTTP client: each request ends, and each response is within limits.
 //!
-//! It is a thin layer over `ureq` that decides what a consumer of untrusted sites must decide itself; which addresses, URLs,
-//! redirects, proxies and rates are permitted is in [`crate::outbound`].
+//! It is a thin layer over `ureq` with the decisions of a consumer of untrusted sites. [`crate::outbound`] decides
+//! which addresses, URLs, redirects, proxies and rates are permitted.
 //!
-//! - **Redirects** are followed here, at most ten, each by the rules of [`outbound::url`](crate::outbound::url). The URL that
-//!   answered is kept, because relative references are resolved against it.
-//! - **Time**: a connection, with its name look-up and its TLS handshake, has ten seconds. A request for a document, with its
-//!   redirects and its body, has one limit in all. A blob may be of any size, so it ends when it is too slow
+//! - **Redirects** are followed here, at most ten, each by the rules of [`outbound::url`](crate::outbound::url). The
+//!   URL that answered is kept, because relative references are resolved against it.
+//! - **Time**: a connection, with its name look-up and TLS handshake, has ten seconds. A request for a document has
+//!   one limit, including redirects and body. A blob may have any size, so a blob's transfer ends when it is too slow
 //!   ([`crate::outbound::pace`]).
-//! - **Size**: at most 64 KiB of headers; bodies are read to a limit that the caller gives, and not a byte further.
-//! - **No credentials and no cookies**: user information in a URL is refused rather than sent, and nothing is stored.
-//! - **No compression** is asked for: a blob's bytes are what its digest says, and the index of an image is small.
-//! - **Certificates** are those the system trusts, so that a private authority works; `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-//!   others. A machine that has none at all, such as a minimal container, falls back to Mozilla's, which are built in.
-//! - **Proxies** are taken from `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, as every tool beside this one does on a network that
-//!   needs them, with the exceptions in `NO_PROXY`; not when requests are sent to a given address ([`ConnectTo`]), which
-//!   a proxy would defeat.
+//! - **Size**: at most 64 KiB of headers; bodies are read up to a limit that the caller gives.
+//! - **No credentials and no cookies**: a URL with user information is refused, and nothing is stored.
+//! - **No compression** is requested: the digest of a blob is that of its bytes, and the index of an image is small.
+//! - **Certificates** are those of the system, so that a private authority works; `SSL_CERT_FILE` and `SSL_CERT_DIR`
+//!   name others. A machine without any, such as a minimal container, uses Mozilla's, which are built in.
+//! - **Proxies** come from `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, with the exceptions in `NO_PROXY`; they are
+//!   not used with a given address ([`ConnectTo`]), which they would defeat.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -32,45 +31,41 @@ use crate::outbound::reach::{OutOfReach, Reach};
 use crate::outbound::url::{check, redirected};
 use oci_discovery::json::{self, JsonError};
 
-/// Redirects followed for one request, as many as curl's and browsers' habits leave room for in practice.
+/// The most redirects of a request.
 const MAX_REDIRECTS: usize = 10;
-/// How much of a URL that is refused is told.
+/// The most characters of a refused URL in a message.
 const MAX_TOLD: usize = 200;
 
-/// What the user says of all requests.
+/// The user's settings for all requests.
 #[derive(Clone, Default)]
-pub struct Options {
-    /// How long a request may take, and how slow a blob may be.
+pub struct ClientOptions {
     pub pace: Pace,
-    /// Where the requests for the hosts of names really go.
+    /// The address to which requests for the hosts of names are sent.
     pub connect_to: Option<Address>,
     /// Whether the server there has no TLS.
     pub is_plain: bool,
     /// Hosts whose private addresses are permitted, as [`canonical`](crate::outbound::address::canonical) writes them.
     pub permitted: Vec<String>,
-    /// Hears of every request and its outcome.
+    /// Is called for every request.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-impl Options {
-    /// Where a site may lead to, for a user who named these hosts (see [`Reach::new`]).
+impl ClientOptions {
+    /// The addresses to which a site may lead, for a user who named these hosts (see [`Reach::new`]).
     pub fn reach(&self, named: impl IntoIterator<Item = Vec<String>>) -> Arc<Reach> {
         Arc::new(Reach::new(named, self.permitted.iter().cloned()))
     }
 }
 
-/// Hears of requests. Called from several threads.
+/// Observes requests, in several threads.
 pub trait Observer: Send + Sync {
-    /// One exchange with a server, of which a request that is redirected makes several.
+    /// Called after each exchange with a server. A redirected request has several.
     fn exchange(&self, method: Method, url: &Url, outcome: Result<u16, &HttpError>);
 }
 
-/// What a consumer does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Read it.
     Get,
-    /// Ask for its headers.
     Head,
 }
 
@@ -83,49 +78,46 @@ impl fmt::Display for Method {
     }
 }
 
-/// One request, as plain data.
 #[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// GET or HEAD.
+pub struct HttpRequest<'a> {
     pub method: Method,
-    /// What is asked for.
     pub url: &'a Url,
-    /// Request headers, besides those that every request has.
+    /// Headers besides those of every request.
     pub headers: Vec<(&'static str, String)>,
-    /// What the whole exchange may take, redirects and body included; none: what the client allows.
+    /// The time limit for the whole exchange, including redirects and body. None: the client's.
     pub time: Option<Duration>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> HttpRequest<'a> {
     /// A GET without further headers.
-    pub fn get(url: &'a Url) -> Request<'a> {
-        Request { method: Method::Get, url, headers: Vec::new(), time: None }
+    pub fn get(url: &'a Url) -> HttpRequest<'a> {
+        HttpRequest { method: Method::Get, url, headers: Vec::new(), time: None }
     }
 
     /// A HEAD without further headers.
-    pub fn head(url: &'a Url) -> Request<'a> {
-        Request { method: Method::Head, ..Request::get(url) }
+    pub fn head(url: &'a Url) -> HttpRequest<'a> {
+        HttpRequest { method: Method::Head, ..HttpRequest::get(url) }
     }
 
     /// The same request with one more header.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Request<'a> {
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> HttpRequest<'a> {
         self.headers.push((name, value.into()));
         self
     }
 
     /// The same request with a time limit of its own.
-    pub fn within(mut self, time: Duration) -> Request<'a> {
+    pub fn within(mut self, time: Duration) -> HttpRequest<'a> {
         self.time = Some(time);
         self
     }
 }
 
-/// The headers of a response, in their order; values that are not UTF-8 are read as far as they are.
+/// The headers of a response, in order. Bytes that are not UTF-8 are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// The first value of a header; its name in lower case.
+    /// The first value of a header, whose name is in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -136,13 +128,11 @@ impl Headers {
     }
 }
 
-/// A response whose body has not been read yet.
+/// A response with an unread body.
 pub struct Response {
-    /// The URL that answered, after redirects.
+    /// The URL after redirects.
     pub url: Url,
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: Headers,
     body: ureq::BodyReader<'static>,
 }
@@ -159,21 +149,21 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
-    /// `Content-Length`, where it is a number.
+    /// `Content-Length`, if it is a number.
     pub fn content_length(&self) -> Option<u64> {
         self.headers.get("content-length")?.trim().parse().ok()
     }
 
-    /// Reads the body, which must not be larger than `limit` bytes.
+    /// Reads the body, which may have at most `limit` bytes.
     ///
     /// # Errors
-    /// It is larger, which `Content-Length` may tell before anything is read; or reading it fails or takes too long.
+    /// The body is larger, which `Content-Length` may show before reading; or reading fails or takes too long.
     pub fn bytes(self, limit: u64) -> Result<Vec<u8>, HttpError> {
         self.bytes_within(&mut { limit })
     }
 
-    /// Reads the body as [`Response::bytes`] does. What was read is taken from `left`, also where the rest could not be had: several
-    /// bodies can so share one limit.
+    /// Reads the body as [`Response::bytes`] does, and subtracts the bytes read from `left`, also after an error, so
+    /// that several bodies can share a limit.
     pub fn bytes_within(self, left: &mut u64) -> Result<Vec<u8>, HttpError> {
         let (url, limit) = (self.url.clone(), *left);
         if self.content_length().is_some_and(|length| length > limit) {
@@ -186,13 +176,13 @@ impl Response {
         })
     }
 
-    /// The body, unbounded: the caller bounds what it reads. Errors become [`HttpError`]s through [`body_error`].
+    /// The body without a limit, which the caller adds. [`body_error`] converts its errors.
     pub fn into_reader(self) -> impl Read + Send + 'static {
         self.body
     }
 }
 
-/// Takes what it reads from what is left.
+/// Subtracts the bytes read from `left`.
 struct Counted<'a, R> {
     inner: R,
     left: &'a mut u64,
@@ -206,7 +196,7 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// The error for a body that could not be read to its end.
+/// The error for a body that was not read to its end.
 pub fn body_error(url: Url, source: io::Error) -> HttpError {
     if let Some(slow) = too_slow(&source) {
         return HttpError::TooSlow { url, slow };
@@ -217,7 +207,8 @@ pub fn body_error(url: Url, source: io::Error) -> HttpError {
     }
 }
 
-/// Looks for the end of a transfer that was too slow in an I/O error, into which the layers of a connection pack others.
+/// Finds the end of a transfer that was too slow in an I/O error, which contains the errors of the connection's
+/// layers.
 fn too_slow(error: &io::Error) -> Option<TooSlow> {
     let inner = error.get_ref()?;
     if let Some(slow) = inner.downcast_ref::<TooSlow>() {
@@ -229,81 +220,49 @@ fn too_slow(error: &io::Error) -> Option<TooSlow> {
     }
 }
 
-/// Why a request brought nothing that can be used. Each names the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// A URL that is not asked.
     #[error("{url} is not asked: {problem}")]
-    Refused {
-        /// The URL.
-        url: String,
-        /// Why not.
-        problem: &'static str,
-    },
-    /// No connection, or no HTTP on it.
-    #[error("no answer from {url}{}{}", hint(.source), told(.left_out))]
+    Refused { url: String, problem: &'static str },
+    #[error("no answer from {url}{}{}", hint(.source), left_out_address(.left_out))]
     Exchange {
-        /// The URL.
         url: Url,
         /// Addresses of the host that were not tried.
         left_out: Option<OutOfReach>,
-        /// What went wrong.
         #[source]
         source: Box<ureq::Error>,
     },
-    /// The limit of time has passed.
-    #[error("{url} took too long to answer in full; a larger --timeout waits longer{}", told(.left_out))]
+    #[error("{url} took too long to answer in full; a larger --timeout waits longer{}", left_out_address(.left_out))]
     Time {
-        /// The URL.
         url: Url,
         /// Addresses of the host that were not tried.
         left_out: Option<OutOfReach>,
     },
-    /// A transfer that was slower than is waited for.
     #[error("{url} took too long: {slow}; a smaller --speed-limit, or a larger --timeout, waits longer")]
-    TooSlow {
-        /// The URL.
-        url: Url,
-        /// How slow it was.
-        slow: TooSlow,
-    },
-    /// More redirects than are followed.
+    TooSlow { url: Url, slow: TooSlow },
     #[error("{url} is redirected more than {MAX_REDIRECTS} times")]
     RedirectLoop {
-        /// The URL that was asked first.
+        /// The first URL.
         url: Url,
     },
-    /// A redirect that is not followed.
     #[error("{url} redirects to {location:?}, which is not followed: {problem}")]
-    Redirect {
-        /// The URL that redirects.
-        url: Url,
-        /// `Location`, as it was given.
-        location: String,
-        /// Why not.
-        problem: &'static str,
-    },
-    /// A body that broke off.
+    Redirect { url: Url, location: String, problem: &'static str },
     #[error("reading {url} failed")]
     Body {
-        /// The URL.
         url: Url,
-        /// What the connection said.
         #[source]
         source: io::Error,
     },
-    /// A body that is larger than is accepted.
     #[error("{url} has more than {limit} bytes, the most that is accepted there")]
     TooLarge {
-        /// The URL.
         url: Url,
-        /// The limit in bytes.
+        /// In bytes.
         limit: u64,
     },
 }
 
 impl HttpError {
-    /// Whether the same request may well succeed a moment later.
+    /// Whether the same request may succeed a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
             HttpError::Exchange { source, .. } => {
@@ -317,12 +276,12 @@ impl HttpError {
         }
     }
 
-    /// Whether no connection could be trusted: TLS failed, or its certificate did.
+    /// Whether no connection was trustworthy: TLS or its certificate failed.
     pub fn is_tls(&self) -> bool {
         matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source))
     }
 
-    /// Whether a certificate was not trusted. Then the server that answered may not be the host.
+    /// Whether a certificate was not trusted, so that another host may have answered.
     pub fn is_certificate(&self) -> bool {
         let HttpError::Exchange { source, .. } = self else { return false };
         let error = match &**source {
@@ -333,7 +292,7 @@ impl HttpError {
         matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
     }
 
-    /// Whether there was no answer at all.
+    /// Whether there was no response.
     pub fn is_no_answer(&self) -> bool {
         matches!(self, HttpError::Exchange { .. } | HttpError::Time { .. } | HttpError::TooSlow { .. })
     }
@@ -342,7 +301,7 @@ impl HttpError {
 fn is_about_tls(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
-        // What rustls says in the middle of a handshake comes as an I/O error of this kind, and nothing else does.
+        // An error of rustls during a handshake is an I/O error of this kind, and no other error is.
         ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         _ => false,
     }
@@ -358,11 +317,11 @@ fn hint(error: &ureq::Error) -> &'static str {
     }
 }
 
-fn told(left_out: &Option<OutOfReach>) -> String {
+fn left_out_address(left_out: &Option<OutOfReach>) -> String {
     left_out.as_ref().map_or(String::new(), |left_out| format!("; not tried: {left_out}"))
 }
 
-/// The client. Cheap to share between threads by reference; connections are kept open and used again.
+/// The client. Threads share it by reference; it keeps connections open and reuses them.
 pub struct Http {
     agents: Agents,
     connect_to: Option<ConnectTo>,
@@ -372,7 +331,7 @@ pub struct Http {
 
 impl Fetch for Http {
     fn get(&self, url: &Url, accept: &'static str) -> Result<discovery::Response<'_>, FetchError> {
-        let response = self.send(&Request::get(url).with("accept", accept))?;
+        let response = self.send(&HttpRequest::get(url).with("accept", accept))?;
         let header = |name| response.headers.get(name).map(str::to_string);
         Ok(discovery::Response {
             url: response.url.clone(),
@@ -403,23 +362,23 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// Sets a client up. The requests for `hosts` go where the user wants them to go (`--connect-to`).
+    /// Creates a client. Requests for `hosts` go to the address of `--connect-to`.
     ///
     /// # Errors
-    /// The environment names certificates or a proxy that cannot be used.
-    pub fn new(options: &Options, hosts: Vec<String>, reach: Arc<Reach>) -> Result<Http, SetupError> {
-        let Options { pace, connect_to, is_plain, permitted: _, observer } = options.clone();
+    /// The environment names unusable certificates or an unusable proxy.
+    pub fn new(options: &ClientOptions, hosts: Vec<String>, reach: Arc<Reach>) -> Result<Http, SetupError> {
+        let ClientOptions { pace, connect_to, is_plain, permitted: _, observer } = options.clone();
         let connect_to = connect_to.map(|address| ConnectTo { hosts, address, is_plain });
         Ok(Http { agents: Agents::new(pace, connect_to.clone(), reach)?, connect_to, pace, observer })
     }
 
-    /// How slow a server may be.
+    /// The limits of time and speed.
     pub fn pace(&self) -> Pace {
         self.pace
     }
 
-    /// Sends a request and follows its redirects. Any status is a response, not an error.
-    pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
+    /// Sends a request and follows its redirects. Every status is a response, not an error.
+    pub fn send(&self, request: &HttpRequest<'_>) -> Result<Response, HttpError> {
         let deadline = pace::deadline(request.time.unwrap_or(self.pace.time));
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -437,7 +396,7 @@ impl Http {
         Err(HttpError::RedirectLoop { url: request.url.clone() })
     }
 
-    fn exchange(&self, request: &Request<'_>, url: &Url, deadline: Instant) -> Result<Response, HttpError> {
+    fn exchange(&self, request: &HttpRequest<'_>, url: &Url, deadline: Instant) -> Result<Response, HttpError> {
         let failed = |source: ureq::Error| self.failed(url, source);
         let agent = self.agents.of(url).map_err(failed)?;
         let sent = self.connect_to.as_ref().map_or_else(|| url.clone(), |connect_to| connect_to.sent(url));
@@ -452,8 +411,8 @@ impl Http {
         if left.is_zero() {
             return Err(HttpError::Time { url: url.clone(), left_out: None });
         }
-        // ureq prepares its certificates once, on the first request that has no settings of its own; so those that can
-        // do without have none.
+        // ureq prepares its certificates once, on the first request without settings of its own; so requests that need
+        // none have none.
         let is_first_hop_of_a_document = request.time.is_none() && url == request.url;
         let response = match is_first_hop_of_a_document {
             true => builder.call(),
@@ -487,7 +446,7 @@ fn refused(url: &Url, problem: &'static str) -> HttpError {
     HttpError::Refused { url: url.as_str().chars().take(MAX_TOLD).collect(), problem }
 }
 
-/// Where a response sends the client on to, if it does.
+/// The target of a redirect.
 fn redirect(response: &Response) -> Result<Option<Url>, HttpError> {
     if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
         return Ok(None);

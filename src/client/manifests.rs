@@ -1,4 +1,4 @@
-//! Manifests of a site over HTTP, on their way into a layout: each read once, from the layout where it has them already.
+//! Reads the manifests of a site over HTTP for a layout, each once. Manifests that the layout has are read from it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -17,22 +17,20 @@ use oci_discovery::oci::manifest::{self, Links, may_hold_descriptors};
 use oci_discovery::oci::walk::{Budget, Manifests};
 use oci_discovery::oci::{Descriptor, Platform, Verified, media_type};
 
-/// The bytes of small blobs that are kept in memory, so that what was read to choose an image is not fetched again with it.
+/// The bytes of small blobs that are kept in memory, so that manifests read to choose an image are not fetched again.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// A descriptor, with the engines that may have its blob and the document that it stands in.
+/// A descriptor, with its CAS engines and the document that has it.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The descriptor.
     pub descriptor: Descriptor,
-    /// The engines, its own in front.
+    /// The nearest first.
     pub engines: Arc<CasEngines>,
-    /// The URL of the document.
     pub uri: Arc<Url>,
 }
 
 impl Found {
-    /// An entry of an index that a ref engine served; `outer` are the engines of the ref-engines object that led there.
+    /// An entry of the index `uri`; `outer` are the engines of the ref-engines object.
     pub fn entry(descriptor: Descriptor, uri: &Arc<Url>, outer: &Arc<CasEngines>, remarks: &mut Remarks) -> Found {
         Found { engines: outer.with(&descriptor, uri, remarks), descriptor, uri: uri.clone() }
     }
@@ -54,7 +52,7 @@ struct Cache {
 }
 
 impl<'a> SiteManifests<'a> {
-    /// A reader over a site and a layout.
+    /// A reader for a site and a layout.
     pub fn new(http: &'a Http, layout: &'a LayoutWriter) -> SiteManifests<'a> {
         SiteManifests { http, layout, budget: Arc::default(), cache: Mutex::new(Cache::default()) }
     }
@@ -86,7 +84,7 @@ impl<'a> SiteManifests<'a> {
         Ok((links, uri))
     }
 
-    /// The platform that an image is for, which its config says. None for what is no image.
+    /// The platform in an image's config. None: it is not an image.
     pub fn platform_of(&self, found: &Found) -> Result<Option<Platform>, PullError> {
         let children = self.children(found, &mut Remarks::default())?;
         let config = children.into_iter().find(|child| media_type::is_image_config(&child.descriptor.media_type));
@@ -95,7 +93,7 @@ impl<'a> SiteManifests<'a> {
         Ok(oci_discovery::json::parse(&bytes).ok().and_then(|config| Platform::from_value(&config)))
     }
 
-    /// Puts a manifest that was read into the layout.
+    /// Writes a manifest to the layout.
     pub fn store(&self, found: &Found) -> Result<(), PullError> {
         let digest = &found.descriptor.digest;
         if self.layout.has(digest, found.descriptor.size) {
@@ -113,14 +111,15 @@ impl<'a> SiteManifests<'a> {
         self.cache.lock().ok()?.blobs.get(digest).map(|(bytes, _)| bytes.clone())
     }
 
-    /// The verified bytes of a small blob, and where it is: the URL that had it, or the first that would be asked.
+    /// The verified bytes of a small blob, and its URL: the one that had it, or for a blob of the layout the first
+    /// one.
     fn bytes(&self, found: &Found) -> Result<(Verified, Arc<Url>), PullError> {
         let Descriptor { digest, size, .. } = &found.descriptor;
         if *size > MAX_MANIFEST_BYTES {
             return Err(PullError::ManifestTooLarge { digest: digest.clone(), size: *size });
         }
-        if let Some(known) = self.cache.lock().ok().and_then(|cache| cache.blobs.get(digest).cloned()) {
-            return Ok(known);
+        if let Some(cached) = self.cache.lock().ok().and_then(|cache| cache.blobs.get(digest).cloned()) {
+            return Ok(cached);
         }
         let (bytes, uri) = match self.layout.read_manifest(&found.descriptor) {
             Some(bytes) => {
@@ -132,14 +131,14 @@ impl<'a> SiteManifests<'a> {
                 (bytes, Arc::new(url))
             }
         };
-        let known = (bytes, uri);
+        let cached = (bytes, uri);
         if let Ok(mut cache) = self.cache.lock()
-            && cache.bytes + known.0.len() <= CACHE_BYTES
+            && cache.bytes + cached.0.len() <= CACHE_BYTES
         {
-            cache.bytes += known.0.len();
-            cache.blobs.insert(digest.clone(), known.clone());
+            cache.bytes += cached.0.len();
+            cache.blobs.insert(digest.clone(), cached.clone());
         }
-        Ok(known)
+        Ok(cached)
     }
 }
 
@@ -148,13 +147,13 @@ impl Manifests for SiteManifests<'_> {
     type Error = PullError;
 
     /// # Errors
-    /// Besides those of the servers: none of them has it.
+    /// No server has it, or a request failed.
     fn read(&self, found: &Found) -> Result<Option<Verified>, PullError> {
         self.bytes(found).map(|(bytes, _)| Some(bytes))
     }
 }
 
-/// Whether a blob is read as a manifest. Without a media type, anything small enough may be one.
+/// Whether a blob is read as a manifest. Without a media type, every small blob is.
 pub(super) fn is_manifest(descriptor: &Descriptor) -> bool {
     let is_small = descriptor.size <= MAX_MANIFEST_BYTES;
     may_hold_descriptors(&descriptor.media_type) && (is_small || !descriptor.media_type.is_empty())

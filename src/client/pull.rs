@@ -4,9 +4,9 @@
 //! resolve -> choose -> walk the manifests -> fetch the blobs -> index.json
 //! ```
 //!
-//! Every blob is verified while it streams and gets its name only then, and `index.json` comes last: a pull that is killed
-//! leaves a layout that the next one completes, fetching only what is not there. Entries keep the properties that the site
-//! published them with, except `casEngines`, which say where the *site* keeps the blobs: now they are here.
+//! Every blob is verified while it arrives and then gets its name, and `index.json` is written last: after a kill, the
+//! next pull completes the layout and fetches only missing blobs. Entries keep their properties except `casEngines`,
+//! which give the *site's* places of the blobs.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -17,39 +17,35 @@ use super::error::PullError;
 use super::http::Http;
 use super::manifests::SiteManifests;
 use super::referrers::referrers;
-use super::transfer::{Count, Transfer};
+use super::transfer::{BlobCount, Transfer};
 use crate::layout::writer::LayoutWriter;
 use crate::layout::{ARCHIVE_TRANSPORT, after_transport};
 use crate::progress::Progress;
-use oci_discovery::discovery::{Keep, Remarks, Settings, resolve};
+use oci_discovery::discovery::{DiscoverySettings, Keep, Remarks, resolve};
 use oci_discovery::json::ValueText;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
 use oci_discovery::oci::descriptor::REF_NAME;
 
-/// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
-    /// The image.
+pub struct PullOptions {
     pub name: ImageName,
-    /// Where it goes.
     pub target: Target,
-    /// Which platforms of it.
     pub platforms: Platforms,
-    /// Whether what refers to it comes too.
+    /// Whether to pull its referrers, too.
     pub referrers: bool,
-    /// The most bytes that the image may have, with all that comes with it.
+    /// The most bytes of the image, including its referrers.
     pub max_size: u64,
-    /// How many blobs at once.
+    /// The number of parallel requests.
     pub jobs: NonZeroUsize,
 }
 
-/// A place for an image: `LAYOUT` or `LAYOUT:REF`.
+/// The destination of an image: `LAYOUT` or `LAYOUT:REF`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// A directory, or a tar archive.
     pub layout: PathBuf,
-    /// The ref under which the image is entered; none: the site's.
+    /// The ref of the image in the layout. None: the site's.
     pub reference: Option<String>,
 }
 
@@ -75,24 +71,22 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// What a pull did.
+/// The result of a pull.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// The entries that the layout has now, the image's first, then referrers.
+    /// The new entries of the layout: the image's first, then referrers.
     pub entries: Vec<Descriptor>,
-    /// Blobs that were fetched.
-    pub fetched: Count,
-    /// Blobs that were there.
-    pub present: Count,
-    /// What there is to say.
+    pub fetched: BlobCount,
+    /// Blobs that the layout had.
+    pub present: BlobCount,
     pub remarks: Remarks,
 }
 
 /// Pulls an image into a layout.
 pub fn pull(
     http: &Http,
-    settings: &Settings,
-    request: &Request,
+    settings: &DiscoverySettings,
+    request: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Summary, PullError> {
     let layout = LayoutWriter::open(&request.target.layout)?;
@@ -110,7 +104,7 @@ pub fn pull(
     if request.referrers {
         extra = referrers(&transfer, &request.name, &resolution.indexes, walked)?;
     }
-    // Nothing is written before it is known what, and that there is room for it: what is refused leaves no trace.
+    // Refusals come before the first write, so that they leave no trace.
     transfer.check_room()?;
     layout.prepare()?;
     transfer.store_manifests()?;
@@ -125,7 +119,6 @@ pub fn pull(
     Ok(Summary { entries, fetched, present, remarks })
 }
 
-/// A site's entry as an entry of a layout.
 fn entry(mut descriptor: Descriptor, reference: Option<&str>) -> Descriptor {
     descriptor.edit(|properties| drop(properties.remove("casEngines")));
     if reference.is_some() {
@@ -134,7 +127,7 @@ fn entry(mut descriptor: Descriptor, reference: Option<&str>) -> Descriptor {
     descriptor
 }
 
-/// The entries of an index with `new` added: a ref that is pulled is replaced whole, and nothing stands there twice.
+/// The entries of an index with `new` added: a pulled ref is replaced whole, and duplicates are removed.
 fn merged(old: Vec<ValueText>, new: &[Descriptor]) -> Vec<ValueText> {
     let new_refs: HashSet<&str> = new.iter().filter_map(Descriptor::ref_name).collect();
     let unnamed: HashSet<&str> =

@@ -1,8 +1,8 @@
-//! What refers to an image from the same index: entries whose manifests have it as their subject, and fallback tags.
+//! Finds the referrers of an image in the same index: entries whose manifests have it as subject, and fallback tags.
 //!
-//! A published index lists referrers as layouts do: without a ref, or under the tag that spells the digest of what they
-//! refer to (distribution-spec, "Referrers Tag Schema"; cosign adds `.sig` and the like). A referrer may itself be referred
-//! to, so the search goes on until nothing more is found. Each round looks up only what the round before it found.
+//! As in layouts, a referrer has no ref, or the tag with the digest of its subject (distribution-spec, "Referrers Tag
+//! Schema"; cosign adds `.sig` and the like). A referrer may have referrers itself, so the search continues until a
+//! round finds none. Each round examines only the results of the round before.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use super::error::PullError;
 use super::manifests::{Found, is_manifest};
 use super::transfer::Transfer;
 use oci_discovery::digest::Digest;
-use oci_discovery::discovery::{CasEngines, Index, Remark, Remarks};
+use oci_discovery::discovery::{CasEngines, Remark, Remarks, ResolvedIndex};
 use oci_discovery::error::chain;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::{fallback_subject, fallback_tag};
@@ -22,11 +22,12 @@ use oci_discovery::seen::key;
 /// Entries that may be referrers, by the fallback tag of their subject, in the order of the indexes.
 type Waiting = HashMap<String, Vec<(usize, Found)>>;
 
-/// Walks everything in `indexes`, those of `name`, that refers to `manifests`, and what refers to that. Returns the entries.
+/// Walks all direct and indirect referrers of `manifests` in `indexes`, which are those of `name`. Returns their
+/// entries.
 pub(super) fn referrers(
     transfer: &Transfer<'_>,
     name: &ImageName,
-    indexes: &[Index],
+    indexes: &[ResolvedIndex],
     mut manifests: Vec<Digest>,
 ) -> Result<Vec<Found>, PullError> {
     let mut waiting = waiting(transfer, name, indexes);
@@ -49,9 +50,9 @@ pub(super) fn referrers(
     Ok(chosen)
 }
 
-/// The entries that can be referrers; of those without a ref, the manifests are read. One that cannot be read belongs to some
-/// other image, as far as anyone can tell, so it does not stop this one.
-fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Waiting {
+/// The entries that may be referrers. Manifests of entries without a ref are read. An unreadable one may belong to
+/// another image, so it is ignored.
+fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[ResolvedIndex]) -> Waiting {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     for index in indexes {
@@ -79,7 +80,7 @@ fn waiting(transfer: &Transfer<'_>, name: &ImageName, indexes: &[Index]) -> Wait
     waiting
 }
 
-/// The fallback tag of what an entry refers to.
+/// The fallback tag of an entry's subject.
 fn subject(transfer: &Transfer<'_>, found: &Found) -> Option<String> {
     if let Some(reference) = found.descriptor.ref_name() {
         return fallback_subject(reference, &found.descriptor.media_type).map(str::to_string);

@@ -1,4 +1,4 @@
-//! The blobs of an image on their way into a layout: manifests are walked, then all blobs are stored.
+//! Moves the blobs of an image into a layout: walks the manifests, then stores all blobs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::PullError;
-use super::fetch::{Begun, FetchError, Sink, fetch};
+use super::fetch::{Destination, FetchError, PartialBlob, Sink, fetch};
 use super::manifests::{Found, SiteManifests, is_manifest};
 use crate::layout::writer::UnfinishedBlob;
 use crate::progress::Progress;
@@ -22,37 +22,32 @@ use oci_discovery::seen::{Key, Seen};
 
 /// A number of blobs and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Count {
-    /// How many.
+pub struct BlobCount {
     pub blobs: u64,
-    /// How many bytes in all.
     pub bytes: u64,
 }
 
-impl Count {
+impl BlobCount {
     fn add(&mut self, bytes: u64) {
         self.blobs += 1;
         self.bytes += bytes;
     }
 }
 
-/// What the image consists of, as far as it was walked.
+/// The walked parts of an image.
 #[derive(Debug, Default)]
 struct Parts {
-    /// The manifests.
     manifests: BTreeMap<Digest, Found>,
-    /// Those of the walk that is under way.
+    /// The manifests that the current walk found.
     walked: Vec<Digest>,
-    /// The other blobs.
     blobs: Vec<Found>,
     /// The sum of the sizes of all of them.
     bytes: u64,
-    fetched: Count,
-    present: Count,
+    fetched: BlobCount,
+    present: BlobCount,
 }
 
-/// The transfer of one image: its manifests and its other blobs, as far as they were walked, and the layout that gets
-/// them.
+/// The transfer of one image: the blobs that were walked, and the destination layout.
 pub(super) struct Transfer<'a> {
     pub(super) manifests: SiteManifests<'a>,
     name: &'a ImageName,
@@ -65,7 +60,7 @@ pub(super) struct Transfer<'a> {
     remarks: Mutex<Remarks>,
 }
 
-/// Manifests are read several at once; they and the blobs that they name are noted.
+/// Walks manifests in parallel, and records them and their blobs.
 impl Graph for Transfer<'_> {
     type Node = Found;
     type Error = PullError;
@@ -85,18 +80,18 @@ impl Graph for Transfer<'_> {
     fn visit(&self, mut found: Found, next: &mut Next<Found>) -> Result<(), PullError> {
         self.add_size(found.descriptor.size)?;
         if !is_manifest(&found.descriptor) {
-            // To fetch it, no more is needed; there may be a great many.
+            // A fetch needs no other properties, and there may be very many blobs.
             found.descriptor.edit(|properties| properties.retain(|property, _| property == "urls"));
             self.parts().blobs.push(found);
             return Ok(());
         }
         let Descriptor { digest, size, .. } = &found.descriptor;
-        let was_there = self.manifests.layout.has(digest, *size);
+        let was_present = self.manifests.layout.has(digest, *size);
         let mut remarks = Remarks::default();
         let children = self.manifests.children(&found, &mut remarks)?;
         self.remark(remarks);
         let mut parts = self.parts();
-        let count = if was_there { &mut parts.present } else { &mut parts.fetched };
+        let count = if was_present { &mut parts.present } else { &mut parts.fetched };
         count.add(*size);
         parts.walked.push(digest.clone());
         parts.manifests.insert(digest.clone(), found);
@@ -122,7 +117,6 @@ impl<'a> Transfer<'a> {
         Transfer { manifests, name, max_size, jobs, seen: Seen::new(), parts: Mutex::default(), remarks }
     }
 
-    /// All remarks.
     pub(super) fn into_remarks(self) -> Remarks {
         into_inner(self.remarks)
     }
@@ -131,12 +125,11 @@ impl<'a> Transfer<'a> {
         lock(&self.parts)
     }
 
-    /// Adds remarks.
     pub(super) fn remark(&self, remarks: impl IntoIterator<Item = Remark>) {
         lock(&self.remarks).extend(remarks);
     }
 
-    /// Reads the manifests below `roots`, and notes the blobs that they name. Returns the manifests that were not walked before.
+    /// Walks the manifests below `roots`, and records their blobs. Returns the manifests that were not walked before.
     pub(super) fn walk(&self, roots: &[Found]) -> Result<Vec<Digest>, PullError> {
         walk(self, roots.iter().cloned(), self.jobs)?;
         Ok(std::mem::take(&mut self.parts().walked))
@@ -162,31 +155,31 @@ impl<'a> Transfer<'a> {
         let (parts, layout) = (self.parts(), self.manifests.layout);
         let mut missing = 0_u64;
         let all: Vec<&Found> = parts.manifests.values().chain(&parts.blobs).collect();
-        let there = parallel::map(&all, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
-        for (found, is_there) in all.iter().zip(there) {
+        let presence = parallel::map(&all, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
+        for (found, is_present) in all.iter().zip(presence) {
             let Descriptor { digest, size: bytes, .. } = &found.descriptor;
-            if !is_there {
-                // What a killed program left of it has its room already.
+            if !is_present {
+                // The bytes that a killed program wrote have their room already.
                 missing = missing.saturating_add(bytes - layout.unfinished(digest, *bytes));
             }
         }
         Ok(layout.check_room(missing)?)
     }
 
-    /// Puts the manifests into the layout.
+    /// Writes the manifests to the layout.
     pub(super) fn store_manifests(&self) -> Result<(), PullError> {
         let manifests: Vec<Found> = self.parts().manifests.values().cloned().collect();
         parallel::map(&manifests, self.jobs, |found| self.manifests.store(found))?;
         Ok(())
     }
 
-    /// Fetches the missing blobs, several at once. Returns how many were fetched and how many the layout had, manifests
-    /// included.
-    pub(super) fn fetch_all(&self, progress: &dyn Progress) -> Result<(Count, Count), PullError> {
+    /// Fetches the missing blobs in parallel. Returns the numbers of fetched and existing blobs, including manifests.
+    pub(super) fn fetch_all(&self, progress: &dyn Progress) -> Result<(BlobCount, BlobCount), PullError> {
         let Parts { blobs, mut fetched, mut present, .. } = std::mem::take(&mut *self.parts());
-        let there = parallel::map(&blobs, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
-        let (there, missing): (Vec<_>, Vec<_>) = blobs.into_iter().zip(there).partition(|(_, is_there)| *is_there);
-        for (found, _) in &there {
+        let presence = parallel::map(&blobs, self.jobs, |found| Ok::<_, PullError>(self.has(found)))?;
+        let (stored, missing): (Vec<_>, Vec<_>) =
+            blobs.into_iter().zip(presence).partition(|(_, is_present)| *is_present);
+        for (found, _) in &stored {
             present.add(found.descriptor.size);
         }
         let missing: Vec<Found> = missing.into_iter().map(|(found, _)| found).collect();
@@ -202,7 +195,7 @@ impl<'a> Transfer<'a> {
         Ok((fetched, present))
     }
 
-    /// Fetches one blob; a remark where it was left out, as layers that may not be distributed can be.
+    /// Fetches one blob. Returns a remark if the blob is omitted, because its layer may not be distributed.
     fn fetch_blob(&self, found: &Found, progress: &dyn Progress) -> Result<Option<Remark>, PullError> {
         let descriptor = &found.descriptor;
         let part = progress.part(descriptor.digest.encoded(), descriptor.size);
@@ -217,8 +210,9 @@ impl<'a> Transfer<'a> {
         let (hasher, bytes) = blob.read_begun(descriptor.size)?;
         part.at(bytes);
         self.manifests.layout.check_room(descriptor.size - bytes)?;
-        let begun = Some(Begun { hasher, bytes });
-        match fetch(self.manifests.http, descriptor, &found.engines, &mut blob, begun, &*part) {
+        let stored = Some(PartialBlob { hasher, bytes });
+        let destination = Destination { sink: &mut blob, stored, part: &*part };
+        match fetch(self.manifests.http, descriptor, &found.engines, destination) {
             Ok(_) => blob.commit()?,
             Err(error @ (FetchError::NoEngine { .. } | FetchError::Unavailable { .. })) if descriptor.is_foreign() => {
                 return Ok(Some(Remark::LeftOut(chain(&error))));

@@ -1,11 +1,12 @@
 //! OCI image layouts to write to (image-spec, image-layout): a directory, or a tar archive of one.
 //!
-//! A layout is whole at every moment: a blob is written under `.ocisite/`, in the layout and so on its file system, and renamed
-//! to its name only when its digest is right; `index.json` is replaced last, by a rename too. What a killed program leaves
-//! under `.ocisite/` is taken up by the next one that wants the same blob, and is gone when the work ends, well or not.
+//! A layout is complete at every moment. A blob is written under `.ocisite/` in the layout, and so on its file system,
+//! and renamed to its name after its digest is verified; `index.json` is replaced last, also by a rename. Unfinished
+//! files of a killed program are continued by the next one that writes the same blob, and removed when the work ends.
 //!
-//! An archive cannot be added to, blob by blob, while blobs come in several at once. It is put together in a directory beside
-//! it, written to a file beside it, and renamed. What an archive of that name had before is kept, as in a directory.
+//! Blobs cannot be added to an archive one by one while several arrive at once. Therefore an archive is built in a
+//! directory beside it, written to a file beside it, and renamed. As in a directory, the blobs and entries of an
+//! existing archive are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -28,72 +29,48 @@ use oci_discovery::parallel::lock;
 
 /// The directory of blobs.
 const BLOBS: &str = "blobs";
-/// Where unfinished blobs are, below the private directory.
+/// The unfinished blobs, below the private directory.
 const UNFINISHED: &str = "unfinished";
-/// The directory that is gone with the last of them.
+/// Removed with the last file in it.
 const PRIVATE: &str = ".ocisite";
-/// The archive before it has its name.
+/// The archive before it is renamed.
 const UNFINISHED_ARCHIVE: &str = "archive.tar";
-/// How often an unfinished file is sought again after another program renamed or removed it, or its directory: more often than
-/// there are programs and threads that write one blob.
+/// The attempts to open an unfinished file that another program renames or removes, or whose directory it removes:
+/// more than there are programs and threads that write one blob.
 const LOCK_TRIES: usize = 1000;
-/// How much of an unfinished blob is read at a time.
+/// The bytes of an unfinished blob that are read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What is wrong with a layout that is to be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A file or directory cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Something else than a layout is there.
     #[error(
         "{} is not empty and no OCI image layout (it has {found:?} and no oci-layout): choose another place", .path.display()
     )]
-    InTheWay {
-        /// The directory.
-        path: PathBuf,
-        /// One of the files in it.
-        found: String,
-    },
-    /// A file of others in the directory in which an archive is put together.
+    InTheWay { path: PathBuf, found: String },
     #[error(
         "{} is no file of a pull that was interrupted: expected nothing else in {}, which is removed when the archive is \
          written; move it away, or choose another name for the archive", .path.display(), .directory.display()
     )]
-    NotOurs {
-        /// What stands there.
-        path: PathBuf,
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The layout that is there cannot be read.
+    NotOurs { path: PathBuf, directory: PathBuf },
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// Another program is writing the same archive.
     #[error("another program is writing {}: wait for it to end, or choose another name", .path.display())]
-    Busy {
-        /// The archive.
-        path: PathBuf,
-    },
-    /// Too little room.
+    Busy { path: PathBuf },
     #[error(
         "{} has {free} bytes left, and {needed} more are needed: make room, or choose another place", .path.display()
     )]
     NoRoom {
-        /// A directory of the file system.
         path: PathBuf,
-        /// How many bytes are left.
+        /// In bytes.
         free: u64,
-        /// How many are needed.
+        /// In bytes.
         needed: u64,
     },
-    /// The archive that is there is not whole, so it cannot be written again.
     #[error("{} cannot be added to", .path.display())]
     Archive {
-        /// The archive.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         source: Box<GraphError>,
     },
@@ -108,16 +85,16 @@ fn unfinished_name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), digest.encoded())
 }
 
-/// A layout to write to. Blobs may be written from several threads.
+/// A layout to write to, from several threads.
 #[derive(Debug)]
 pub struct LayoutWriter {
-    /// The directory in which the layout is written: itself, or the one in which an archive is put together.
+    /// The directory of the layout, or the one in which an archive is built.
     path: PathBuf,
-    /// The layout in it, unless it is missing.
+    /// The layout in it. None: missing.
     layout: OnceLock<Layout>,
-    /// The blobs in it that this program wrote or read whole, and so knows to be right.
+    /// The blobs that this program has written or read whole, and verified.
     verified: Mutex<HashSet<Digest>>,
-    /// The blobs, with their sizes, that are going to be copied from the old archive, where they are right.
+    /// The blobs, with their sizes, that will be copied from the old archive if they are intact.
     kept: Mutex<HashMap<Digest, u64>>,
     archive: Option<Archive>,
 }
@@ -125,31 +102,31 @@ pub struct LayoutWriter {
 #[derive(Debug)]
 struct Archive {
     path: PathBuf,
-    /// The archive that was there when the place was looked at.
+    /// The archive that existed when the place was opened.
     seen: Option<Layout>,
     held: OnceLock<Held>,
 }
 
-/// What a program has that writes an archive, and keeps others from it.
+/// The exclusive right to write an archive.
 #[derive(Debug)]
 struct Held {
-    /// The directory of the archive.
     parent: Root,
-    /// The directory in which the archive is put together, locked.
+    /// The directory in which the archive is built, locked.
     lock: File,
-    /// The archive that is going to be replaced, read under the lock: another program may have added to what was seen.
+    /// The archive that will be replaced, read under the lock: another program may have changed it since the place was
+    /// opened.
     old: Option<Layout>,
 }
 
 impl Archive {
-    /// The directory of the archive, and the name in it of the directory in which the archive is put together.
+    /// The directory of the archive, and the name in it of the directory in which the archive is built.
     fn place(&self) -> (&Path, PathBuf) {
         let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         (directory.unwrap_or(Path::new(".")), format!(".{name}.unfinished").into())
     }
 
-    /// Keeps other programs from the archive. Another program that ended may have removed the directory before it was locked.
+    /// Locks out other programs. Another program that ended may have removed the directory before it was locked.
     fn hold(&self, lock: File) -> Result<Held, WriteError> {
         let (directory, name) = self.place();
         let parent = Root::open(directory)?;
@@ -161,11 +138,11 @@ impl Archive {
 }
 
 impl LayoutWriter {
-    /// Looks at a place for a layout without changing it: a layout, an empty directory, or nothing yet. A path that ends in
-    /// `.tar` is an archive.
+    /// Opens a place for a layout without changing it: a layout, an empty directory, or a missing path. A path that
+    /// ends in `.tar` is an archive.
     ///
     /// # Errors
-    /// Something else is there, it cannot be read, or a link or a file of another user stands where something is going to be
+    /// The place has other content or cannot be read, or there is a link or a file of another user where files will be
     /// written.
     #[allow(clippy::disallowed_methods, reason = "the user names the layout")]
     pub fn open(path: &Path) -> Result<LayoutWriter, WriteError> {
@@ -213,7 +190,7 @@ impl LayoutWriter {
         Ok(writer)
     }
 
-    /// The layout, whose directory is made if it is missing.
+    /// The layout, whose directory is created if it is missing.
     fn layout(&self) -> Result<&Layout, WriteError> {
         match self.layout.get() {
             Some(layout) => Ok(layout),
@@ -221,7 +198,7 @@ impl LayoutWriter {
         }
     }
 
-    /// Makes the layout's directory if it is missing; that beside an archive is this user's alone.
+    /// Creates the layout's directory if it is missing. A directory beside an archive is private.
     fn make(&self) -> Result<&Layout, WriteError> {
         let root = match &self.archive {
             None => Root::create(&self.path, None, &mut |_| {})?,
@@ -238,7 +215,7 @@ impl LayoutWriter {
         self.layout()?.root().ok_or_else(absent)
     }
 
-    /// Makes what every layout has, so that whatever happens from now on, one is there.
+    /// Creates the files of an empty layout, so that the place is a layout from now on.
     pub fn prepare(&self) -> Result<(), WriteError> {
         self.make()?;
         let root = self.root()?;
@@ -246,7 +223,7 @@ impl LayoutWriter {
         match &self.archive {
             Some(archive) => {
                 let _ = archive.held.set(archive.hold(directory)?);
-                // It was found in what was seen.
+                // The place was already opened as this.
                 self.kept().clear();
             }
             None => directory.lock().map_err(fault("lock", &self.path))?,
@@ -268,7 +245,8 @@ impl LayoutWriter {
         lock(&self.kept)
     }
 
-    /// Whether a blob is there, with the right bytes: it is read whole, unless this program has written or read it.
+    /// Whether the layout has a blob with the right bytes. It is read whole, unless this program has written or read
+    /// it before.
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
         if self.verified().contains(digest) || self.kept().contains_key(digest) {
             return true;
@@ -284,7 +262,7 @@ impl LayoutWriter {
         is_kept
     }
 
-    /// The verified bytes of a manifest that is there; none when it is not there, or not right: then it is written anew.
+    /// The verified bytes of a manifest in the layout. None: it is missing or wrong, and has to be written.
     pub fn read_manifest(&self, descriptor: &Descriptor) -> Option<Verified> {
         let layouts = self.layout.get().into_iter().chain(self.old());
         layouts.filter_map(|layout| layout.read(descriptor).ok().flatten()).next()
@@ -295,17 +273,18 @@ impl LayoutWriter {
         archive.held.get().map_or(archive.seen.as_ref(), |held| held.old.as_ref())
     }
 
-    /// Whether the file system has room for so many more bytes of blobs, which an archive takes twice: until it is put together,
-    /// they are beside it.
+    /// Checks that the file system has room for more bytes of blobs. An archive needs them twice, because they are
+    /// beside it until it is built.
     ///
     /// # Errors
-    /// It has not. A file system that does not tell how much is left has.
+    /// There is too little room. A file system that reports none passes.
     #[allow(clippy::disallowed_methods, reason = "the user names the layout")]
     pub fn check_room(&self, bytes: u64) -> Result<(), WriteError> {
         let needed = if self.archive.is_some() { bytes.saturating_mul(2) } else { bytes };
         let exists = |path: &&Path| path.exists();
-        let here = Path::new(".");
-        let path = self.path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(exists).unwrap_or(here);
+        let current_directory = Path::new(".");
+        let path =
+            self.path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(exists).unwrap_or(current_directory);
         let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         match free < needed {
@@ -314,14 +293,14 @@ impl LayoutWriter {
         }
     }
 
-    /// How many bytes, at most `size`, a killed program left of a blob.
+    /// The bytes, at most `size`, that a killed program has written of a blob.
     pub fn unfinished(&self, digest: &Digest, size: u64) -> u64 {
         let name = Path::new(PRIVATE).join(UNFINISHED).join(unfinished_name(digest));
         let found = self.layout.get().and_then(Layout::root).and_then(|root| root.file_status(name).ok().flatten());
         found.map_or(0, |found| found.size().min(size))
     }
 
-    /// The directory of unfinished files. Another program removes it when it finds it empty.
+    /// The directory of unfinished files. Another program removes it when it is empty.
     fn unfinished_directory(&self) -> Result<Root, WriteError> {
         let root = self.root()?;
         let mut tries = 0;
@@ -334,14 +313,14 @@ impl LayoutWriter {
         }
     }
 
-    /// Begins a blob, or goes on with what a killed program left of it.
+    /// Begins a blob, or continues the unfinished file of a killed program.
     pub fn begin(&self, digest: &Digest) -> Result<UnfinishedBlob<'_>, WriteError> {
         let unfinished = self.take_unfinished(&unfinished_name(digest))?;
         Ok(UnfinishedBlob { writer: self, digest: digest.clone(), unfinished })
     }
 
-    /// Takes an unfinished file for its writer alone. While another has the one of that name, it is one with a number: each its
-    /// own file, and each that ends puts the same bytes in place.
+    /// Opens and locks an unfinished file. If another program has locked the file of that name, the name gets a
+    /// number: each program writes its own file, and each renames the same bytes to the final name.
     fn take_unfinished(&self, name: &str) -> Result<UnfinishedFile, WriteError> {
         let (mut number, mut tries) = (0_u32, 0);
         loop {
@@ -356,14 +335,14 @@ impl LayoutWriter {
         }
     }
 
-    /// Replaces the entries of `index.json` by what `change` makes of them, after everything written so far is on disk; other
-    /// properties are kept. Then nothing unfinished is left.
+    /// Replaces the entries of `index.json` by the result of `change`, after all blobs are durable. Other properties
+    /// are kept. Then removes unfinished files.
     pub fn finish(self, change: impl FnOnce(Vec<ValueText>) -> Vec<ValueText>) -> Result<(), WriteError> {
         let (layout, root) = (self.layout()?, self.root()?);
         root.sync()?;
         match &self.archive {
             None => {
-                // Two programs that add to one layout take turns; the lock ends with the open file.
+                // Programs that add to one layout take turns. Closing the file releases the lock.
                 let directory = root.to_lock()?;
                 directory.lock().map_err(fault("lock", &self.path))?;
                 self.change_index(layout, change)
@@ -397,7 +376,8 @@ impl LayoutWriter {
         unfinished.commit(self.root()?, name)
     }
 
-    /// Copies what is not here and what the entries of the old archive reach, or this program has found in it.
+    /// Copies the blobs of the old archive that its entries reach, or that this program found in it, and that are
+    /// missing.
     fn keep_old(&self, archive: &Archive) -> Result<(), WriteError> {
         let Some(old) = self.old() else { return Ok(()) };
         let broken = |source: GraphError| WriteError::Archive { path: archive.path.clone(), source: Box::new(source) };
@@ -414,10 +394,10 @@ impl LayoutWriter {
         Ok(())
     }
 
-    /// Copies a blob of the old archive, if it has it.
+    /// Copies a blob of the old archive, if the archive has it.
     ///
     /// # Errors
-    /// Its bytes are not those of the digest.
+    /// Its bytes differ from the digest.
     fn copy_from(&self, old: &Layout, digest: &Digest, size: u64) -> Result<(), WriteError> {
         let Some(blob) = old.open_blob(digest, size)? else { return Ok(()) };
         let from = blob.path.clone();
@@ -433,11 +413,11 @@ impl LayoutWriter {
         }
     }
 
-    /// Writes the archive: names sorted, only blobs that were verified, and nothing in it that tells when or by whom.
+    /// Writes the archive: sorted names, verified blobs only, and no times or owners.
     fn pack(&self, archive: &Archive, held: &Held) -> Result<(), WriteError> {
         let failed = || fault("write", &archive.path);
         let root = self.root()?;
-        // Files that lead to others in front, for who reads the archive once.
+        // Files that refer to others come first, for readers that read the archive once.
         let mut names: Vec<String> = self.verified().iter().map(blob_path).collect();
         names.sort();
         names.splice(0..0, [LAYOUT_FILE, INDEX_FILE].map(String::from));
@@ -462,20 +442,20 @@ impl LayoutWriter {
     }
 }
 
-/// An archive's directory is of no use without the archive; a directory keeps its blobs, and nothing unfinished.
+/// The directory beside an archive is removed. A layout directory keeps its blobs, but no unfinished files.
 impl Drop for LayoutWriter {
     fn drop(&mut self) {
         let Some(root) = self.layout.get().and_then(Layout::root) else { return };
-        // Nothing can be done about a failure here, and nothing depends on it.
+        // Nothing depends on this, and nothing can be done about a failure.
         let _ = match &self.archive {
-            // Without the lock it is another program's.
+            // Without the lock, it belongs to another program.
             Some(archive) => archive.held.get().map_or(Ok(()), |held| remove_beside(root, archive, held)),
             None => remove_unfinished(root),
         };
     }
 }
 
-/// A file that does not have its name yet, which only this program writes, as long as it is open. Dropped, it is removed.
+/// An unfinished file, which only this program writes while it is open. Dropping the value removes it.
 #[derive(Debug)]
 struct UnfinishedFile {
     file: File,
@@ -488,13 +468,13 @@ impl UnfinishedFile {
         self.directory.path().join(&self.name)
     }
 
-    /// Throws away what was written.
+    /// Removes the content.
     fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()
     }
 
-    /// Gives the file its name: the one that was written, and no other.
+    /// Renames the open file, and no other, to its final name.
     fn commit(self, into: &Root, name: &str) -> Result<(), WriteError> {
         Ok(self.directory.rename_open_file(&self.file, &self.name, into, name)?)
     }
@@ -502,12 +482,12 @@ impl UnfinishedFile {
 
 impl Drop for UnfinishedFile {
     fn drop(&mut self) {
-        // After a commit the name is free, or another program's. Nothing can be done about any other failure.
+        // After a commit, the name is free or another program's. Nothing can be done about other failures.
         let _ = self.directory.remove_open_file(&self.file, &self.name);
     }
 }
 
-/// A blob that does not have its name yet. Dropped without [`commit`](Self::commit), it is removed.
+/// An unfinished blob. Dropping the value without [`commit`](Self::commit) removes it.
 #[derive(Debug)]
 pub struct UnfinishedBlob<'a> {
     writer: &'a LayoutWriter,
@@ -516,8 +496,8 @@ pub struct UnfinishedBlob<'a> {
 }
 
 impl UnfinishedBlob<'_> {
-    /// Reads what is there already; writing goes on behind it. What cannot be the beginning of a blob of `size` bytes is
-    /// thrown away.
+    /// Reads and hashes the existing content; writing continues after it. Content that is too long for a blob of
+    /// `size` bytes is removed.
     pub fn read_begun(&mut self, size: u64) -> Result<(Hasher, u64), WriteError> {
         self.hash_begun(size).map_err(fault("read", &self.unfinished.path()))
     }
@@ -540,17 +520,17 @@ impl UnfinishedBlob<'_> {
         }
     }
 
-    /// What an error of writing to it means.
+    /// The error for a failed write.
     pub fn error(&self, source: io::Error) -> WriteError {
         fault("write", &self.unfinished.path())(source)
     }
 
-    /// Throws away what was written.
+    /// Removes the content.
     pub fn restart(&mut self) -> io::Result<()> {
         self.unfinished.restart()
     }
 
-    /// Gives the blob its name. The caller has verified it.
+    /// Renames the blob to its final name. The caller has verified it.
     pub fn commit(self) -> Result<(), WriteError> {
         let (root, path) = (self.writer.root()?, blob_path(&self.digest));
         if let Some(directory) = Path::new(&path).parent() {
@@ -572,7 +552,7 @@ impl Write for UnfinishedBlob<'_> {
     }
 }
 
-/// The archive at a path. None: nothing is there.
+/// The archive at a path. None: missing.
 fn archive_at(path: &Path) -> Result<Option<Layout>, LayoutError> {
     match Layout::open(path) {
         Err(LayoutError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -587,14 +567,14 @@ fn is_right(layout: &Layout, digest: &Digest, size: u64) -> bool {
     io::copy(&mut reader, &mut io::sink()).is_ok()
 }
 
-/// Refuses a directory that has other files and is no layout, nor the beginning of one.
+/// Refuses a directory with other files that is not a layout, nor the beginning of one.
 fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
     let Some(root) = layout.root() else { return Ok(()) };
     let mut names = root.names()?;
     if names.iter().any(|name| name == LAYOUT_FILE) {
         return Ok(layout.check_version()?);
     }
-    // What `prepare` makes before `oci-layout`.
+    // The files that `prepare` creates before `oci-layout`.
     names.retain(|name| ![PRIVATE, BLOBS, INDEX_FILE].iter().any(|own| name == own));
     match names.into_iter().min() {
         Some(found) => {
@@ -604,12 +584,12 @@ fn refuse_foreign_files(layout: &Layout) -> Result<(), WriteError> {
     }
 }
 
-/// The name of an unfinished file to which a second program appended a number, because the first was writing it.
+/// The name of an unfinished file with a number, which a second program writes while the first one is locked.
 fn without_number(name: &str) -> Option<&str> {
     name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok()).map(|(name, _)| name)
 }
 
-/// Whether this program writes something of that name in the directory in which an archive is put together.
+/// Whether this program writes files of that name to the directory in which an archive is built.
 fn is_own(path: &Path) -> bool {
     let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
     let is_digest = |algorithm: &str, encoded: &str| Digest::parse(&format!("{algorithm}:{encoded}")).is_ok();
@@ -628,8 +608,8 @@ fn is_own(path: &Path) -> bool {
     }
 }
 
-/// Refuses a directory beside an archive with something in it that this program did not write: when the archive is done, the
-/// directory is removed.
+/// Refuses a directory beside an archive with other files, because the directory is removed when the archive is
+/// complete.
 fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     for entry in beside.walk("", &|_| true)? {
         let path = entry?.path;
@@ -640,8 +620,8 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Removes the directory of unfinished files, unless there are some. One with a number that no program is writing is removed: it
-/// is none with which a later program would begin.
+/// Removes the directory of unfinished files, if it is empty. Unlocked files with a number are removed first: later
+/// programs would not continue them.
 fn remove_unfinished(root: &Root) -> Result<(), FileError> {
     let path = Path::new(PRIVATE).join(UNFINISHED);
     let Some(directory) = root.directory(&path)? else { return Ok(()) };
@@ -654,13 +634,13 @@ fn remove_unfinished(root: &Root) -> Result<(), FileError> {
     root.remove_directory(PRIVATE)
 }
 
-/// Removes what this program wrote in the directory beside an archive, and the directory if nothing else is in it. A directory
-/// that has its name by now is another's, and stays.
+/// Removes the files that this program wrote to the directory beside an archive, and the directory if it is then
+/// empty. A directory that another program has created under the same name stays.
 fn remove_beside(beside: &Root, archive: &Archive, held: &Held) -> Result<(), FileError> {
     let entries = beside.walk("", &|path| is_own(path))?.collect::<Result<Vec<_>, _>>()?;
     for entry in entries.iter().rev().filter(|entry| is_own(&entry.path)) {
         match entry.status.kind() {
-            // One with something else in it stays.
+            // It has other content.
             FileType::Directory => drop(beside.remove_directory(&entry.path)),
             _ => drop(beside.remove_file(&entry.path)?),
         }
@@ -672,7 +652,7 @@ fn remove_beside(beside: &Root, archive: &Archive, held: &Held) -> Result<(), Fi
     }
 }
 
-/// Refuses links, and unfinished files of other users, in the places that are written to, before anything is written. (Each write
+/// Refuses links, and unfinished files of other users, at the paths of writes, before the first write. (Each write
 /// refuses them again.)
 fn refuse_planted(root: &Root) -> Result<(), FileError> {
     for file in [INDEX_FILE, LAYOUT_FILE] {
@@ -696,14 +676,14 @@ fn refuse_planted(root: &Root) -> Result<(), FileError> {
 
 fn index_document(mut others: Map<String, Value>, entries: &[ValueText]) -> Vec<u8> {
     #[derive(Serialize)]
-    struct Index<'a> {
+    struct LayoutIndex<'a> {
         #[serde(flatten)]
         others: Map<String, Value>,
         manifests: &'a [ValueText],
     }
     others.entry("schemaVersion").or_insert_with(|| 2.into());
     others.entry("mediaType").or_insert_with(|| media_type::INDEX.into());
-    json::canonical(&Index { others, manifests: entries })
+    json::canonical(&LayoutIndex { others, manifests: entries })
 }
 
 #[cfg(test)]

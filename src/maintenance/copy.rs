@@ -33,7 +33,9 @@ use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
 use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace, each_object};
 use crate::store::write_log::Count;
-use crate::store::{self, BlobSource, Content, Document, Expected, Link, Store, StoreError, unfinished};
+use crate::store::{
+    self, BlobSource, Conflict, Content, Expected, Link, Store, StoreError, StoredDocument, unfinished,
+};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::oci::referrers::is_fallback_list;
@@ -51,7 +53,7 @@ const MAX_DOCUMENT_BYTES: u64 =
 
 /// What is asked of a copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct CopyOptions {
     /// Whether what the source does not have is removed from the destination.
     pub delete: bool,
     /// Whether objects to which documents lead may be missing in the source.
@@ -90,7 +92,7 @@ pub struct Copied {
 pub fn copy(
     source: &SitePlace,
     destination: &SitePlace,
-    options: &Options,
+    options: &CopyOptions,
     progress: &dyn Progress,
 ) -> Result<Copied, MaintenanceError> {
     let from = super::open(source)?;
@@ -127,7 +129,7 @@ pub fn copy(
 }
 
 /// Reads the source until what its documents lead to is in the listing that follows: a removal and a gc may come between.
-fn survey(source: &SitePlace, to: &dyn Store, options: &Options) -> Result<(Site, Survey), MaintenanceError> {
+fn survey(source: &SitePlace, to: &dyn Store, options: &CopyOptions) -> Result<(Site, Survey), MaintenanceError> {
     let mut retries = Retries::new(options.wait.min(LONGEST_DISAGREEMENT));
     let mut before = None;
     loop {
@@ -171,7 +173,7 @@ fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), Maintenance
 struct Copy<'a> {
     from: &'a Site,
     to: &'a dyn Store,
-    options: &'a Options,
+    options: &'a CopyOptions,
     /// The media types of what the site has, where the destination has to know them.
     media_types: MediaTypes,
 }
@@ -530,7 +532,7 @@ impl Copy<'_> {
             }
             match self.to.write_document(path, &kind, bytes, &expected) {
                 Ok(()) => return Ok(Some(bytes.len() as u64)),
-                Err(StoreError::Conflict { .. }) if retries.pause() => {
+                Err(StoreError::Conflict(_)) if retries.pause() => {
                     Found { expected, is_same } = self.compare(path, bytes)?;
                 }
                 Err(error) => return Err(error.into()),
@@ -554,14 +556,14 @@ impl Copy<'_> {
             let expected = there.map_or(Expected::Absent, |there| Expected::Version(there.version));
             match self.to.write_document(path, &Kind::Description, &bytes, &expected) {
                 Ok(()) => return Ok(size),
-                Err(StoreError::Conflict { .. }) if retries.pause() => {}
+                Err(StoreError::Conflict(_)) if retries.pause() => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
     /// The destination keeps the images and the catalogue that it has, so it goes on saying so.
-    fn merged_description(&self, there: Option<&Document>) -> Result<Vec<u8>, MaintenanceError> {
+    fn merged_description(&self, there: Option<&StoredDocument>) -> Result<Vec<u8>, MaintenanceError> {
         let mut description =
             Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
         if let Some(there) = there {
@@ -595,7 +597,7 @@ impl Copy<'_> {
             // Opened again each time: another publisher may have written before.
             let site = super::open(destination)?;
             match catalogue::remake(Catalogue { site: &site, pages: &pages }, self.options.jobs) {
-                Err(error) if error.conflict().is_some() && retries.pause() => {}
+                Err(error) if Conflict::of(&error).is_some() && retries.pause() => {}
                 result => break result?,
             }
         };

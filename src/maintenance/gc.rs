@@ -31,7 +31,7 @@ use crate::store::gc_mark::LONGEST_GC;
 use crate::store::site::{Site, SitePlace, each_object};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
-use crate::store::{Listed, Store, StoreError};
+use crate::store::{ListedObject, Store, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
@@ -44,7 +44,7 @@ use oci_discovery::seen::{Key, Seen, key};
 
 /// What is asked of a gc.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct GcOptions {
     /// How old something must be to go.
     pub grace: Duration,
     /// Whether nothing is removed.
@@ -83,7 +83,7 @@ pub struct FreedObject {
 }
 
 /// Removes what no index reaches and is older than the grace.
-pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, MaintenanceError> {
+pub fn gc(place: &SitePlace, options: &GcOptions) -> Result<Freed, MaintenanceError> {
     let _locks = match options.dry_run {
         true => vec![],
         false => super::open(place)?.lock(options.wait)?,
@@ -102,7 +102,7 @@ pub fn gc(place: &SitePlace, options: &Options) -> Result<Freed, MaintenanceErro
 
 struct Gc<'a> {
     site: &'a Site,
-    options: &'a Options,
+    options: &'a GcOptions,
     now: SystemTime,
     begun: Instant,
 }
@@ -210,7 +210,7 @@ impl Gc<'_> {
     }
 
     /// Calls `visit` for each object of each root.
-    fn each(&self, visit: &mut dyn FnMut(Place, Kind, Listed)) -> Result<(), StoreError> {
+    fn each(&self, visit: &mut dyn FnMut(Place, Kind, ListedObject)) -> Result<(), StoreError> {
         let origins = std::iter::once(None).chain((0..self.site.others.len()).map(Some));
         for origin in origins {
             each_object(self.site.store(origin), &self.site.map, origin, &mut |kind, object| {
@@ -220,7 +220,7 @@ impl Gc<'_> {
         Ok(())
     }
 
-    fn is_old(&self, object: &Listed) -> bool {
+    fn is_old(&self, object: &ListedObject) -> bool {
         // A time in the future is a clock that was set; such a thing is not old.
         self.now.duration_since(object.stat.modified).is_ok_and(|age| age >= self.options.grace)
     }
@@ -248,8 +248,8 @@ impl Gc<'_> {
         for image in &self.site.images {
             roots.push((self.site.map.index_place(image)?, Some(image.clone())));
         }
-        let known: HashSet<&Place> = roots.iter().map(|(place, _)| place).collect();
-        let unlisted: Vec<_> = listed.into_iter().filter(|place| !known.contains(place)).collect();
+        let own: HashSet<&Place> = roots.iter().map(|(place, _)| place).collect();
+        let unlisted: Vec<_> = listed.into_iter().filter(|place| !own.contains(place)).collect();
         roots.extend(unlisted.into_iter().map(|place| {
             let image = self.image_of_index(&place);
             (place, image)

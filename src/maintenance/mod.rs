@@ -187,19 +187,6 @@ impl From<TooLarge> for MaintenanceError {
     }
 }
 
-impl MaintenanceError {
-    /// The document that another publisher changed, if that is what went wrong.
-    fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            MaintenanceError::Store(error) => error.conflict(),
-            MaintenanceError::Site(error) => error.conflict(),
-            MaintenanceError::Registry(error) => error.conflict(),
-            MaintenanceError::Catalogue(error) => error.conflict(),
-            _ => None,
-        }
-    }
-}
-
 /// Opens a site that is there.
 fn open(place: &SitePlace) -> Result<Site, MaintenanceError> {
     Site::open_existing(place)?.ok_or_else(|| MaintenanceError::NoSite { place: place.root.clone() })

@@ -22,7 +22,7 @@ use crate::store::retry::Retries;
 use crate::store::site::{Site, SitePlace};
 use crate::store::site_image::SiteImage;
 use crate::store::unfinished::{self, Unfinished};
-use crate::store::{Expected, Store};
+use crate::store::{Conflict, Expected, Store};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::referrers::fallback_tag;
 use oci_discovery::oci::{Descriptor, media_type, walk};
@@ -58,9 +58,11 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
             Ok(()) => return Ok(removed),
             Err(error) => error,
         };
-        match error.conflict() {
+        match Conflict::of(&error) {
             Some(_) if site.stores().all(Store::has_lock) => return Err(error),
-            Some(path) if !retries.pause() => return Err(MaintenanceError::Contended { path: path.clone() }),
+            Some(Conflict { path }) if !retries.pause() => {
+                return Err(MaintenanceError::Contended { path: path.clone() });
+            }
             Some(_) => {}
             None => return Err(error),
         }
@@ -87,7 +89,7 @@ fn remove_from(
     catalogue::rewrite(Catalogue { site, pages }, &kept, &gone)?;
     forget(site, &gone)?;
     for change in &changes {
-        change.carry_out(site)?;
+        change.apply(site)?;
         removed.entries += change.index.before.len() - change.index.after.entries().len();
         match change.is_all() {
             true => removed.images.push(change.image.clone()),
@@ -182,12 +184,11 @@ impl Change {
         self.index.after.entries().is_empty()
     }
 
-    fn carry_out(&self, site: &Site) -> Result<(), MaintenanceError> {
+    fn apply(&self, site: &Site) -> Result<(), MaintenanceError> {
         if site.map.settings().views.registry && crate::site::registry::is_name(self.image.path()) {
             registry::removal::remove(site, &self.image, &self.index)?;
         }
-        let mut indexes = RefIndexes::default();
-        indexes.add(site, &self.image, &self.index, |_| false, NonZeroUsize::MIN)?;
+        let indexes = RefIndexes::of(site, &self.image, &self.index, |_| false, NonZeroUsize::MIN)?;
         for document in &indexes.documents {
             document.write(site.store(document.place.origin))?;
         }

@@ -70,7 +70,6 @@ impl FromStr for Address {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum SetupError {
     #[error(
         "cannot read certificates from SSL_CERT_FILE or SSL_CERT_DIR ({problem}): correct the variable, or unset it"

@@ -1,30 +1,31 @@
-//! How slow the other side of a transfer may be: a server that a client asks, or a client of the preview.
+//! Limits of time and speed for the other side of a transfer: a server, or a client of the preview.
 //!
-//! A limit on the whole time fits a document, whose size has a limit, too. A blob may have any size, so a limit on its time
-//! either ends honest transfers over slow links, or lets a server that drips go on for as long as the size that it claims asks
-//! for. So a transfer ends when it was slower than a limit over the latest window of time, as curl's `--speed-limit` and
-//! `--speed-time` do it. The bytes on the connection count, below TLS, so that nothing in the layers above can hide that few come.
+//! A document has a limited size, so it has a time limit. A blob may have any size: a limit on its time would either
+//! end honest transfers over slow links, or let a slow server continue for as long as its claimed size permits.
+//! Therefore a transfer ends when its speed over the latest window of time is below a limit, as with curl's
+//! `--speed-limit` and `--speed-time`. The bytes on the connection are counted, below TLS, so that no layer can hide a
+//! slow transfer.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The time that a document may take, and the window for a blob's speed, unless told otherwise.
+/// The default time limit of a document, and window for a blob's speed.
 pub const DEFAULT_TIME: Duration = Duration::from_secs(30);
-/// The slowest transfer, in bytes a second, unless told otherwise: an eighth of a megabit a second, for each blob of several.
+/// The default speed limit in bytes a second: an eighth of a megabit a second, for each of several blobs.
 pub const DEFAULT_SPEED: u64 = 16 * 1024;
-/// The longest time that is reckoned with. Clocks overflow beyond what they can hold; nothing here lasts for a century.
+/// The longest time in calculations. Clocks overflow beyond their range.
 const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// How finely the window slides: a part of it.
+/// The steps in which the window moves.
 const MARKS: u32 = 10;
 
-/// What is asked of a server.
+/// The limits of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// What a document may take in all, and the window over which the speed is measured.
+    /// The time limit of a document, and the window over which the speed of a blob is measured.
     pub time: Duration,
-    /// Bytes a second, at least, over the window.
+    /// The least bytes a second over the window.
     pub speed: u64,
 }
 
@@ -35,53 +36,52 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// What a document takes at most.
+    /// The time limit of a document.
     pub fn time_for_document(&self) -> Duration {
         self.time.min(LONGEST_TIME)
     }
 
-    /// What fetching so many bytes takes at most, when all of them come at the slowest speed.
+    /// The time of a transfer of this size at the least speed.
     pub fn time_for(&self, bytes: u64) -> Duration {
         let seconds = bytes.checked_div(self.speed).unwrap_or(u64::MAX);
         self.time.saturating_add(Duration::from_secs(seconds)).min(LONGEST_TIME)
     }
 
-    /// Whether so many bytes in so much time are too few.
+    /// Whether this number of bytes in this time is too slow.
     pub fn is_too_slow(&self, bytes: u64, time: Duration) -> bool {
         (bytes as f64) < self.speed as f64 * time.as_secs_f64()
     }
 }
 
-/// A time from now on. One that is too far away to be told is a century away.
+/// A time from now on, at most a century away.
 pub fn deadline(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time.min(LONGEST_TIME)).unwrap_or(now)
 }
 
-/// Watches the speed of one transfer.
+/// Measures the speed of a transfer.
 #[derive(Debug)]
 pub struct Meter {
     pace: Pace,
     received: u64,
-    /// Times, and how many bytes had been received by then: the newest at the back, the first at least a window old, if any is.
+    /// Times, with the bytes received until then: the newest last, the first at least a window old if there is one.
     marks: VecDeque<(Instant, u64)>,
 }
 
 impl Meter {
-    /// Begins to watch.
     pub fn new(pace: Pace, now: Instant) -> Meter {
         Meter { pace, received: 0, marks: VecDeque::from([(now, 0)]) }
     }
 
-    /// Begins anew: what came before does not count.
+    /// Begins again: earlier bytes do not count.
     pub fn restart(&mut self, now: Instant) {
         *self = Meter::new(self.pace, now);
     }
 
-    /// Hears that so many bytes came.
+    /// Counts received bytes.
     ///
     /// # Errors
-    /// Over the latest window they were too few.
+    /// The speed over the latest window is too low.
     pub fn advance(&mut self, bytes: u64, now: Instant) -> Result<(), TooSlow> {
         self.received += bytes;
         while self.marks.get(1).is_some_and(|(time, _)| now.duration_since(*time) >= self.pace.time) {
@@ -99,10 +99,9 @@ impl Meter {
     }
 }
 
-/// A transfer that was ended because it was too slow.
+/// A transfer that ended because it was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooSlow {
-    /// What was asked of it.
     pub pace: Pace,
 }
 
@@ -127,11 +126,11 @@ mod tests {
 
     const PACE: Pace = Pace { time: Duration::from_secs(10), speed: 100 };
 
-    /// The second at which a transfer is ended that brings so many bytes in each second; none: it goes on for an hour.
+    /// The second at which a transfer with these bytes in each second ends. None: it continues for an hour.
     fn ends_at(bytes_in: impl Fn(u64) -> u64) -> Option<u64> {
-        let begun = Instant::now();
-        let mut meter = Meter::new(PACE, begun);
-        (1..3600).find(|second| meter.advance(bytes_in(*second), begun + Duration::from_secs(*second)).is_err())
+        let started = Instant::now();
+        let mut meter = Meter::new(PACE, started);
+        (1..3600).find(|second| meter.advance(bytes_in(*second), started + Duration::from_secs(*second)).is_err())
     }
 
     #[test]

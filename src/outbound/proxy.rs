@@ -17,7 +17,6 @@ const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_pr
 #[error(
     "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct or unset it"
 )]
-#[expect(missing_docs, reason = "the message is the documentation of the fields")]
 pub struct ProxyError {
     pub variable: &'static str,
     pub found: String,

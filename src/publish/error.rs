@@ -90,16 +90,18 @@ pub enum PublishError {
     },
 }
 
-impl PublishError {
-    /// The document that another publisher changed, if that is what went wrong.
-    pub fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            PublishError::Store(error) => error.conflict(),
-            PublishError::Site(error) => error.conflict(),
-            PublishError::Plan(error) => error.conflict(),
-            PublishError::Registry(error) => error.conflict(),
-            PublishError::Catalogue(error) => error.conflict(),
-            _ => None,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Conflict;
+
+    #[test]
+    fn a_conflict_is_found_below_any_error_and_is_named_once() {
+        let conflict = StoreError::from(Conflict { path: SitePath::new("catalogue.json").unwrap() });
+        let error = PublishError::from(PlanError::from(CatalogueError::from(SiteError::from(conflict))));
+        assert_eq!(Conflict::of(&error).map(|conflict| conflict.path.as_str()), Some("catalogue.json"));
+        assert_eq!(chain(&error).matches("catalogue.json").count(), 1);
+        let error = PublishError::from(PlanError::from(StoreError::Vanished { path: "catalogue.json".into() }));
+        assert!(Conflict::of(&error).is_none());
     }
 }

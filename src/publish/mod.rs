@@ -23,7 +23,7 @@ use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::store::retry::Retries;
 use crate::store::site::{Site, lock_all};
-use crate::store::{BucketLocation, Location, Store};
+use crate::store::{BucketLocation, Conflict, Location, Store};
 
 pub use collect::CollectError;
 pub use error::PublishError;
@@ -33,10 +33,10 @@ pub use input::{Input, InputError};
 use plan::EntriesBefore;
 pub use plan::{Object, Plan, PlanError};
 use request::Publication;
-pub use request::Request;
+pub use request::PublishRequest;
 
 /// Publishes. When anything goes wrong, every site is left, or put back, as it was.
-pub fn publish(request: &Request, progress: &dyn Progress) -> Result<Summary, PublishError> {
+pub fn publish(request: &PublishRequest, progress: &dyn Progress) -> Result<Summary, PublishError> {
     let Prepared { layouts, pages, groups, skipped } = prepare(request)?;
     let mut sites = groups
         .iter()
@@ -105,7 +105,7 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new(request: &Request, site: &Site, group: &Group) -> Attempts {
+    fn new(request: &PublishRequest, site: &Site, group: &Group) -> Attempts {
         let images = (!site.stores().all(Store::has_lock)).then(|| group.images.clone());
         Attempts { retries: Retries::new(request.wait), before: EntriesBefore::default(), images }
     }
@@ -129,8 +129,8 @@ impl Attempts {
     /// Waits, if trying again can help, and gives what is to be published once more.
     fn again(&mut self, error: PublishError) -> Result<Vec<collect::Image>, PublishError> {
         let Some(images) = &self.images else { return Err(error) };
-        let path = match error.conflict() {
-            Some(path) => path.clone(),
+        let path = match Conflict::of(&error) {
+            Some(conflict) => conflict.path.clone(),
             None => return Err(error),
         };
         if !self.retries.pause() {
@@ -142,7 +142,7 @@ impl Attempts {
 }
 
 /// Decides everything that [`publish`] would write, without writing, locking or creating anything.
-pub fn dry_run(request: &Request) -> Result<Preview, PublishError> {
+pub fn dry_run(request: &PublishRequest) -> Result<Preview, PublishError> {
     let Prepared { layouts, pages, groups, skipped } = prepare(request)?;
     let publication = Publication { request, layouts: &layouts, pages: &pages };
     let mut preview = Preview { skipped, ..Preview::default() };
@@ -183,7 +183,7 @@ struct Group {
     images: Vec<collect::Image>,
 }
 
-fn prepare(request: &Request) -> Result<Prepared, PublishError> {
+fn prepare(request: &PublishRequest) -> Result<Prepared, PublishError> {
     let gathered = input::gather(&request.inputs, request.host.as_deref(), request.jobs)?;
     let images = collect::collect(&gathered, request.allow_missing, request.jobs)?;
     let pages = Pages::load(request.template_dir.as_deref())?;
@@ -192,7 +192,7 @@ fn prepare(request: &Request) -> Result<Prepared, PublishError> {
 }
 
 /// One root for all images, or one per host.
-fn groups(request: &Request, images: Vec<collect::Image>) -> Result<Vec<Group>, PublishError> {
+fn groups(request: &PublishRequest, images: Vec<collect::Image>) -> Result<Vec<Group>, PublishError> {
     if !request.root_per_host {
         return Ok(vec![Group { root: request.site.clone(), images }]);
     }

@@ -2,43 +2,43 @@
 
 use super::collect::Image;
 use super::error::PublishError;
-use super::request::Request;
+use super::request::PublishRequest;
 use crate::site::description::Description;
 use crate::site::settings::Views;
 use crate::site::{Preset, Settings, SitePath};
 use crate::store::site::{
     Site, SiteError, SiteState, description_path, open_others, parse_description, read_description,
 };
-use crate::store::{self, Document, Location, Store, StoreError};
+use crate::store::{self, Conflict, Location, Store, StoreError, StoredDocument};
 use oci_discovery::template::Template;
 
 /// Opens a site, which may not exist yet.
-pub fn open(request: &Request, root: &Location, images: &[Image]) -> Result<Site, PublishError> {
+pub fn open(request: &PublishRequest, root: &Location, images: &[Image]) -> Result<Site, PublishError> {
     let own = store::open(root, &request.options)?;
-    let state = known(request, &*own, read_description(&*own)?, images)?;
+    let state = site_state(request, &*own, read_description(&*own)?, images)?;
     let others = open_others(&*own, &state.settings, &request.stores, &request.options)?;
     Ok(Site::new(own, others, state)?)
 }
 
 /// Reads the description again, now that the lock is held: another publisher may have written since.
-pub fn reload(site: &mut Site, request: &Request, images: &[Image]) -> Result<(), PublishError> {
+pub fn reload(site: &mut Site, request: &PublishRequest, images: &[Image]) -> Result<(), PublishError> {
     let found = read_description(&*site.own)?;
-    let version = |document: &Option<Document>| document.as_ref().map(|document| document.version.clone());
+    let version = |document: &Option<StoredDocument>| document.as_ref().map(|document| document.version.clone());
     if version(&found) == version(&site.description) {
         return Ok(());
     }
-    let state = known(request, &*site.own, found, images)?;
+    let state = site_state(request, &*site.own, found, images)?;
     if state.settings.origins != site.map.settings().origins {
-        return Err(StoreError::Conflict { path: description_path()? }.into());
+        return Err(StoreError::from(Conflict { path: description_path()? }).into());
     }
     Ok(site.update(state)?)
 }
 
 /// The settings a site has, or gets: what it was made with, what was given, and the preset for the rest.
-fn known(
-    request: &Request,
+fn site_state(
+    request: &PublishRequest,
     own: &dyn Store,
-    document: Option<Document>,
+    document: Option<StoredDocument>,
     images: &[Image],
 ) -> Result<SiteState, PublishError> {
     let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
@@ -54,7 +54,7 @@ fn known(
     let preset_cas = is_given.then(|| placed(preset.cas_template()));
     let given_index = request.index_template.as_deref().or(preset_index.as_deref());
     let given_cas = request.cas_template.as_deref().or(preset_cas.as_deref());
-    let (mut settings, known, settings_before) = match parse_description(own, document.as_ref())? {
+    let (mut settings, listed, settings_before) = match parse_description(own, document.as_ref())? {
         Some(Description { settings, images }) => {
             for (what, found, given) in [
                 ("index template", &settings.index_template, given_index),
@@ -92,7 +92,7 @@ fn known(
     settings.origins.extend(request.stores.iter().map(|(origin, _)| origin.clone()));
     settings.origins.sort();
     settings.origins.dedup();
-    Ok(SiteState { settings, images: known, settings_before, description: document })
+    Ok(SiteState { settings, images: listed, settings_before, description: document })
 }
 
 /// A base path with a slash before it and none behind it.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::collect::{Image, MissingBlob};
-use super::request::{Publication, Request};
+use super::request::{Publication, PublishRequest};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedImage, Planner};
 use crate::layout::LAYOUT_MARKER;
 use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryError, RegistryPlan};
 use crate::site::description::Description;
-use crate::site::index::{Entry, Index, IndexChange, Published, by_ref};
+use crate::site::index::{Entry, Index, IndexChange, PublishedEntries, by_ref};
 use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
@@ -206,7 +206,7 @@ pub fn plan(
             remember_entries(before, &image.name, &mut change);
             let Image { name, blobs, referrers, .. } = &image;
             let is_published = |reference: &str| request.recheck || planned.published.contains(reference);
-            plan.ref_indexes.add(site, name, &change, is_published, jobs)?;
+            plan.ref_indexes.extend(RefIndexes::of(site, name, &change, is_published, jobs)?);
             if has_registry {
                 registry.add(PublishedImage { position, name, blobs, referrers }, &change)?;
             }
@@ -315,19 +315,6 @@ fn remember_entries(before: &mut EntriesBefore, image: &ImageName, change: &mut 
     change.before.clone_from(known);
 }
 
-impl PlanError {
-    /// The document that another publisher changed, if that is what went wrong.
-    pub fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            PlanError::Store(error) => error.conflict(),
-            PlanError::Site(error) => error.conflict(),
-            PlanError::Registry(error) => error.conflict(),
-            PlanError::Catalogue(error) => error.conflict(),
-            _ => None,
-        }
-    }
-}
-
 impl Plan {
     /// The objects in the order in which they are written, with how they are served.
     pub fn objects(&self, site: &Site, pages: &Pages) -> Result<Vec<Object>, PlanError> {
@@ -401,14 +388,14 @@ fn keeps_changes(site: &Site) -> bool {
 /// entries all the same, and a catalogue that was not made from it.
 fn plan_index(
     site: &Site,
-    request: &Request,
+    request: &PublishRequest,
     image: &mut Image,
     place: Place,
     catalogue: Option<&Planner>,
 ) -> Result<(PlannedDocument, Option<NewIndex>), PlanError> {
     let entries = std::mem::take(&mut image.entries);
     let cas_engine = ref_engines::cas_engine(site.map.published_cas_template(&image.name)?.as_str());
-    let mut published = Published::default();
+    let mut published = PublishedEntries::default();
     for entry in entries {
         let list = if entry.is_untagged_referrer { &mut published.referrers } else { &mut published.images };
         list.push(entry.with_cas_engine(&cas_engine));

@@ -13,7 +13,7 @@ use crate::store::{self, Location};
 
 /// What to publish, where, and how.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct PublishRequest {
     /// Where the site is.
     pub site: Location,
     /// The images, and the folders to look for layouts in.
@@ -45,7 +45,7 @@ pub struct Request {
     /// Whether what the site has already is read and hashed, and repaired where it is damaged.
     pub recheck: bool,
     /// How the stores are used.
-    pub options: store::Options,
+    pub options: store::StoreOptions,
     /// How many files are worked on at once.
     pub jobs: NonZeroUsize,
     /// How long to wait for another publisher.
@@ -56,7 +56,7 @@ pub struct Request {
 #[derive(Clone, Copy)]
 pub struct Publication<'a> {
     /// The request.
-    pub request: &'a Request,
+    pub request: &'a PublishRequest,
     /// The layouts that were opened.
     pub layouts: &'a [Layout],
     /// What renders the catalogue's pages.

@@ -63,17 +63,6 @@ pub enum RegistryError {
     },
 }
 
-impl RegistryError {
-    /// The document that another publisher changed, if that is what went wrong.
-    pub fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            RegistryError::Store(error) => error.conflict(),
-            RegistryError::Site(error) => error.conflict(),
-            _ => None,
-        }
-    }
-}
-
 /// What is written for the registry view besides blobs.
 #[derive(Debug, Default)]
 pub struct RegistryPlan {

@@ -4,18 +4,18 @@
 //! So there, only pages of local hosts and of the site's own may.
 
 use super::host;
-use super::respond::{Body, Request, Response};
+use super::respond::{Body, PreviewRequest, Response};
 use crate::site::object::{CORS, PREFLIGHT};
 
 /// The answer to a preflight. None: the request is none.
-pub fn preflight(request: &Request) -> Option<Response> {
+pub(super) fn preflight(request: &PreviewRequest) -> Option<Response> {
     let is_preflight = request.method == "OPTIONS" && request.asks_for_method;
     let headers = PREFLIGHT.iter().map(|(name, value)| (*name, value.to_string())).collect();
     is_preflight.then(|| Response { status: 204, headers, body: Body::Bytes(vec![]) })
 }
 
 /// Adds the headers of every response. With `local_hosts`, only for pages of these and of local hosts.
-pub fn allow(request: &Request, local_hosts: Option<&[String]>, response: &mut Response) {
+pub(super) fn allow(request: &PreviewRequest, local_hosts: Option<&[String]>, response: &mut Response) {
     let Some(hosts) = local_hosts else {
         response.headers.extend(CORS.iter().map(|(name, value)| (*name, value.to_string())));
         return;

@@ -1,4 +1,4 @@
-//! The traffic with `tiny_http`: its requests become plain data, our responses go out, and its quirks stay in here.
+//! The exchange with `tiny_http`: its requests become plain data, and responses are written to clients.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
@@ -8,18 +8,19 @@ use tiny_http::Header;
 use super::client::Client;
 use super::head::KEY_HEADER;
 use super::request_path;
-use super::respond::{Request, Response, sends_body};
+use super::respond::{PreviewRequest, Response, sends_body};
 use crate::terminal;
 
-/// How much of a response is in memory at once. Most documents are smaller, and are sent in one piece with the head.
+/// The bytes of a response in memory at once. Most documents are smaller, and are sent in one piece with the head.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// Answers one request. With `log`, writes what was asked, the status, the bytes of the body, and the time to standard error.
+/// Answers one request. With `log`, prints the request, the status, the bytes of the body and the time to standard
+/// error.
 pub fn exchange(
     http: tiny_http::Request,
     client: Client,
     log: bool,
-    respond: impl FnOnce(&Request, &Client) -> Response,
+    respond: impl FnOnce(&PreviewRequest, &Client) -> Response,
 ) {
     let start = Instant::now();
     let request = read(&http);
@@ -34,11 +35,11 @@ pub fn exchange(
     if sent.is_ok() {
         let _ = client.answered.send(());
     }
-    // `tiny_http` answers a request that is only dropped, on the gate's connection.
+    // `tiny_http` answers a dropped request on the gate's connection.
     drop(http.into_writer());
 }
 
-/// The key of the client that a request is for.
+/// The key of the client of a request.
 pub fn key(http: &tiny_http::Request) -> Option<u64> {
     header(http, KEY_HEADER)?.parse().ok()
 }
@@ -48,9 +49,9 @@ fn header(http: &tiny_http::Request, name: &'static str) -> Option<String> {
     found.map(|header| header.value.as_str().to_string())
 }
 
-fn read(http: &tiny_http::Request) -> Request {
+fn read(http: &tiny_http::Request) -> PreviewRequest {
     let (path, query) = request_path::split(http.url());
-    Request {
+    PreviewRequest {
         method: http.method().to_string(),
         path: path.into(),
         query: query.into(),
@@ -64,10 +65,10 @@ fn read(http: &tiny_http::Request) -> Request {
     }
 }
 
-/// Sends a response to a client. With `is_last`, the response says that the connection ends.
+/// Sends a response to a client. With `is_last`, the response announces the end of the connection.
 ///
 /// # Errors
-/// The client takes it too slowly, or went away; or the file has become shorter than the response says.
+/// The client is too slow or has closed the connection, or the file has become shorter than announced.
 pub fn send(response: Response, method: &str, is_last: bool, client: impl Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(PIECE_BYTES, client);
     out.write_all(&head(&response, is_last)?)?;
@@ -77,18 +78,19 @@ pub fn send(response: Response, method: &str, is_last: bool, client: impl Write)
     out.flush()
 }
 
-/// The head of a response, as `tiny_http` writes it.
+/// The head of a response, written by `tiny_http`.
 fn head(response: &Response, is_last: bool) -> io::Result<Vec<u8>> {
-    // A value may come from a file of the site, and a line feed in it would begin a header of its own.
+    // Values may come from a file of the site, and a line feed in one would begin another header.
     let headers = response.headers.iter().filter(|(_, value)| !value.contains(char::is_control));
     let headers = headers.filter_map(|(name, value)| Header::from_bytes(*name, value.as_str()).ok());
     let length = usize::try_from(response.body.length()).unwrap_or(usize::MAX);
     let http = tiny_http::Response::new(response.status.into(), headers.collect(), io::empty(), Some(length), None);
     let mut bytes = vec![];
-    // Past its threshold tiny_http sends chunks without a length, and clients could neither resume nor show progress.
+    // Above its threshold, tiny_http sends chunks without a length, and clients could neither resume nor show
+    // progress.
     http.with_chunked_threshold(usize::MAX).raw_print(&mut bytes, (1, 1).into(), &[], true, None)?;
     if is_last && bytes.ends_with(b"\r\n\r\n") {
-        // `tiny_http` ignores this header among the others.
+        // `tiny_http` ignores this header in the list.
         bytes.truncate(bytes.len() - 2);
         bytes.extend(b"Connection: close\r\n\r\n");
     }

@@ -1,9 +1,10 @@
-//! The preview server: a site's directory over HTTP on loopback, with the media types and cache policy it will have.
+//! The preview server: serves a site's directory over HTTP on loopback, with the media types and cache policy of a web
+//! server.
 //!
-//! It answers every request from the files as they are at that moment, so a publish is seen at once. What to send is decided
-//! in [`respond`], and documents that no file has are computed in [`computed`]. The gate (`gate.rs`) limits the connections (`connections.rs`), reads and checks the head of
-//! each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`) takes the request from `tiny_http` and
-//! sends the answer ([`http`]).
+//! Every response comes from the current files, so a publish is visible at once. [`respond`] decides on responses, and
+//! [`computed`] computes documents that are not files. The gate (`gate.rs`) limits the connections (`connections.rs`),
+//! reads and checks the head of each request (`head.rs`), and passes it on to `tiny_http`; a worker (`workers.rs`)
+//! takes the request from `tiny_http` and sends the response ([`http`]).
 
 mod client;
 pub mod computed;
@@ -41,55 +42,34 @@ use client::Client;
 use computed::Computations;
 use gate::Gate;
 use preview::{Preview, SharedMap};
-use respond::{Request, Response};
+use respond::{PreviewRequest, Response};
 use workers::Workers;
 
-/// How long a server that was told to stop goes on sending what it has begun to send.
+/// The time that a stopping server has to complete responses.
 const GRACE: Duration = Duration::from_secs(10);
-/// The most hosts of the site that a message names.
+/// The most hosts of the site in a message.
 const MAX_NAMED_HOSTS: usize = 8;
 
-/// Why a site cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The directory is no site.
     #[error("{} is no site: expected a directory with a file ocisite.json, which `ocisite publish` writes", .path.display())]
-    NotASite {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The site's description cannot be read.
+    NotASite { path: PathBuf },
     #[error(transparent)]
     Description(#[from] SiteError),
-    /// The directory cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The site's templates are wrong.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// The address cannot be listened on.
     #[error("cannot listen on {address}: {reason}; choose another with --listen, or port 0 for a free one")]
-    Listen {
-        /// The address.
-        address: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The socket between the gate and `tiny_http` cannot be made.
+    Listen { address: String, reason: String },
     #[error(
         "cannot make a socket below {}: {source}; set TMPDIR to a directory of a short path that can be written",
         std::env::temp_dir().display()
     )]
-    Socket {
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Listening ended.
+    Socket { source: std::io::Error },
     #[error("cannot accept connections on {address} any more")]
     Accept {
-        /// The address.
         address: SocketAddr,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -114,28 +94,28 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Takes no further request; what is being sent is sent to its end.
+    /// Accepts no further requests. Responses in progress are completed.
     #[allow(clippy::disallowed_methods, reason = "the server wakes its own listener")]
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // The gate waits for a connection, and this is one. It looks whether it should stop before it passes anything on.
+        // The gate waits for a connection. It checks whether to stop before it passes a request on.
         drop(TcpStream::connect(reachable(self.address)));
     }
 }
 
-/// The site's directory, and its map as of the description that is there now.
+/// The site's directory, and its map for the current description.
 struct ServedSite {
     path: PathBuf,
     current: Mutex<Current>,
     computations: Computations,
 }
 
-/// What is there now, as far as it could be read.
+/// The current state, as far as it could be read.
 #[derive(Clone)]
 struct Current {
     root: Arc<Root>,
     map: SharedMap,
-    /// When the description was written that the map was made from.
+    /// The modification time of the description of the map.
     modified: Option<SystemTime>,
 }
 
@@ -146,8 +126,8 @@ impl ServedSite {
         Ok(ServedSite { path: path.into(), current: Mutex::new(current), computations: Computations::default() })
     }
 
-    /// The directory, opened again because another may have been put in its place, and the map, read again when the description
-    /// has changed. What cannot be read is left as it was.
+    /// The directory, opened again because it may have been replaced, and the map, made again when the description
+    /// changes. If reading fails, the former state is used.
     fn current(&self) -> Current {
         let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Ok(root) = Root::open(&self.path) {
@@ -163,7 +143,7 @@ impl ServedSite {
     }
 
     /// Answers a request. On loopback, only for hosts that [`host`] accepts.
-    fn answer(&self, request: &Request, client: &Client, options: Options) -> Response {
+    fn answer(&self, request: &PreviewRequest, client: &Client, options: Options) -> Response {
         let Current { root, map, .. } = self.current();
         let hosts = &map.settings().hosts;
         let Options { is_local, cors } = options;
@@ -211,7 +191,7 @@ fn read_map(root: &Path) -> Result<SharedMap, ServeError> {
 }
 
 impl Server {
-    /// Binds to an address (`127.0.0.1:8000`; port 0 picks a free one) without answering yet.
+    /// Binds to an address (`127.0.0.1:8000`; port 0 selects a free one). No request is answered yet.
     pub fn bind(root: &Path, address: &str, log: bool) -> Result<Server, ServeError> {
         let site = Arc::new(ServedSite::open(root)?);
         let failed = |reason: String| ServeError::Listen { address: address.into(), reason };
@@ -235,15 +215,15 @@ impl Server {
         self.address
     }
 
-    /// What stops it.
+    /// Stops the server.
     pub fn handle(&self) -> Handle {
         Handle { address: self.address, stopping: Arc::clone(&self.stopping) }
     }
 
-    /// Answers requests until it is stopped, and then sends what it has begun to send.
+    /// Answers requests until the server is stopped, and then completes the responses in progress.
     ///
     /// # Errors
-    /// The system gives no more connections.
+    /// The system accepts no more connections.
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
         let Server { http, gate, address, site, stopping, log, cors } = self;
@@ -271,7 +251,7 @@ impl Server {
     }
 }
 
-/// An address to connect to a listener at, which may listen on all addresses.
+/// The address to connect to a listener, which may listen on all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

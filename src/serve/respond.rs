@@ -1,4 +1,4 @@
-//! From a request to a response, as plain data: everything about HTTP that does not need a socket.
+//! From a request to a response, as plain data: the parts of HTTP that need no socket.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,22 +23,18 @@ const MAX_MESSAGE: usize = 1000;
 
 /// A request, as far as it matters here.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct PreviewRequest {
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// The path as it was sent, encoded, without the query.
+    /// Encoded, without the query.
     pub path: String,
-    /// The query, without its question mark.
+    /// Without its question mark.
     pub query: String,
-    /// The host and perhaps the port that it is for.
+    /// The host, with the port if there is one.
     pub host: Option<String>,
-    /// `Range`.
     pub range: Option<String>,
-    /// `If-Range`.
     pub if_range: Option<String>,
-    /// `If-None-Match`.
     pub if_none_match: Option<String>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
@@ -46,14 +42,12 @@ pub struct Request {
     pub asks_for_method: bool,
 }
 
-/// A response.
 #[derive(Debug)]
 pub struct Response {
-    /// The status code.
     pub status: u16,
-    /// The headers, without `Content-Length`, which the body gives.
+    /// The headers other than `Content-Length`, which follows from the body.
     pub headers: Vec<(&'static str, String)>,
-    /// The body. For `HEAD` and 304 it is what `GET` would send with 200, because `Content-Length` speaks of that.
+    /// The body. For `HEAD` and 304 it is that of a `GET` with 200, whose length `Content-Length` gives.
     pub body: Body,
 }
 
@@ -62,18 +56,17 @@ pub fn sends_body(method: &str, status: u16) -> bool {
     method != "HEAD" && !matches!(status, 204 | 304)
 }
 
-/// The bytes of a response.
+/// A body.
 #[derive(Debug)]
 pub enum Body {
-    /// In memory: small documents.
+    /// In memory, for small documents.
     Bytes(Vec<u8>),
     /// A part of a file, streamed.
     File {
-        /// The open file.
         file: Arc<File>,
-        /// Where the part begins.
+        /// The first byte of the part.
         offset: u64,
-        /// How many bytes it has.
+        /// In bytes.
         length: u64,
     },
     /// Several parts of a file, each behind a text, streamed.
@@ -86,7 +79,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// How many bytes it has.
+    /// The number of bytes.
     pub fn length(&self) -> u64 {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
@@ -95,10 +88,10 @@ impl Body {
         }
     }
 
-    /// Writes its bytes.
+    /// Writes the body.
     ///
     /// # Errors
-    /// The file cannot be read, or has become shorter; or `out` takes no more.
+    /// The file cannot be read or has become shorter, or writing to `out` fails.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
             Body::Bytes(bytes) => out.write_all(bytes),
@@ -117,7 +110,7 @@ impl Body {
 }
 
 /// Answers a request.
-pub fn respond(preview: &Preview, request: &Request) -> Response {
+pub fn respond(preview: &Preview, request: &PreviewRequest) -> Response {
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         let mut response =
             error(405, "UNSUPPORTED", &format!("{} is not supported: this site is static", request.method));
@@ -134,7 +127,7 @@ pub fn respond(preview: &Preview, request: &Request) -> Response {
     }
 }
 
-fn find(preview: &Preview, request: &Request) -> Result<Representation, Refusal> {
+fn find(preview: &Preview, request: &PreviewRequest) -> Result<Representation, Refusal> {
     let path = request_path::decode(&request.path)?;
     if preview.map.settings().views.registry
         && let Some(answer) = registry::find(preview, &path, &request.query)
@@ -147,7 +140,7 @@ fn find(preview: &Preview, request: &Request) -> Result<Representation, Refusal>
     preview.open(&path, kind)
 }
 
-/// The path of an object. `/` and whatever ends with a slash is a directory to web servers, and no object.
+/// The path of an object. `/` and paths that end with a slash are directories of web servers, and not objects.
 fn site_path(path: &str) -> Result<SitePath, Refusal> {
     SitePath::new(path).map_err(|error| match error {
         PathError::Dots { segment, .. } if segment.is_empty() => Refusal::NotFound,
@@ -155,7 +148,7 @@ fn site_path(path: &str) -> Result<SitePath, Refusal> {
     })
 }
 
-fn send(request: &Request, found: Representation) -> Response {
+fn send(request: &PreviewRequest, found: Representation) -> Response {
     let mut headers = vec![
         ("Content-Type", found.kind.content_type().into_owned()),
         ("Cache-Control", found.kind.cache_control()),
@@ -194,8 +187,8 @@ fn send(request: &Request, found: Representation) -> Response {
     }
 }
 
-/// `If-None-Match` decides alone where it is there (RFC 9110, section 13.2.2).
-fn is_not_modified(request: &Request, etag: &str, modified: Option<SystemTime>) -> bool {
+/// `If-None-Match` takes precedence (RFC 9110, section 13.2.2).
+fn is_not_modified(request: &PreviewRequest, etag: &str, modified: Option<SystemTime>) -> bool {
     if let Some(tags) = &request.if_none_match {
         return tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag);
     }
@@ -205,7 +198,7 @@ fn is_not_modified(request: &Request, etag: &str, modified: Option<SystemTime>) 
     matches!((since, modified), (Some(since), Some(modified)) if whole(modified) <= whole(since))
 }
 
-fn wanted_range(request: &Request, etag: &str, modified: Option<SystemTime>, size: u64) -> Ranges {
+fn wanted_range(request: &PreviewRequest, etag: &str, modified: Option<SystemTime>, size: u64) -> Ranges {
     let Some(value) = request.range.as_deref().filter(|_| request.method == "GET") else { return Ranges::Whole };
     let is_current = request.if_range.as_deref().is_none_or(|condition| {
         condition == etag || modified.is_some_and(|modified| httpdate::fmt_http_date(modified) == condition)
@@ -236,7 +229,7 @@ mod tests {
     use crate::site::{Preset, Settings, SiteMap, settings::Views};
     use oci_discovery::template::Template;
 
-    fn ask(root: &Path, request: &Request) -> Response {
+    fn ask(root: &Path, request: &PreviewRequest) -> Response {
         let settings = Settings {
             hosts: vec!["example.com".into()],
             index_template: Template::parse(Preset::Cas.index_template()).unwrap(),
@@ -249,8 +242,8 @@ mod tests {
         respond(&Preview { root: &root, map: &map, computations: &computations, client: None }, request)
     }
 
-    fn to(path: &str) -> Request {
-        Request { method: "GET".into(), path: path.into(), ..Request::default() }
+    fn to(path: &str) -> PreviewRequest {
+        PreviewRequest { method: "GET".into(), path: path.into(), ..PreviewRequest::default() }
     }
 
     fn get(root: &Path, path: &str) -> Response {
@@ -297,7 +290,7 @@ mod tests {
             (Some(&etag), Some(A_SECOND_BEFORE), 304),
         ] {
             let (if_none_match, if_modified_since) = (if_none_match.map(Into::into), if_modified_since.map(Into::into));
-            let response = ask(site.path(), &Request { if_none_match, if_modified_since, ..to(APP) });
+            let response = ask(site.path(), &PreviewRequest { if_none_match, if_modified_since, ..to(APP) });
             assert_eq!(response.status, status, "{response:?}");
             assert_eq!(sends_body("GET", response.status), status == 200);
             assert_eq!((header(&response, "ETag"), response.body.length()), (etag.as_str(), 10));
@@ -318,7 +311,7 @@ mod tests {
             (Some(A_SECOND_BEFORE), 200),
         ] {
             let range = Some("bytes=2-4".into());
-            let response = ask(site.path(), &Request { range, if_range: if_range.map(Into::into), ..to(APP) });
+            let response = ask(site.path(), &PreviewRequest { range, if_range: if_range.map(Into::into), ..to(APP) });
             assert_eq!(response.status, status, "{if_range:?}");
             let expected = if status == 206 { ("bytes 2-4/10", 3) } else { ("", 10) };
             assert_eq!((header(&response, "Content-Range"), response.body.length()), expected, "{if_range:?}");
@@ -328,14 +321,15 @@ mod tests {
     #[test]
     fn a_range_behind_the_end_is_refused_with_the_size() {
         let site = site();
-        let response = ask(site.path(), &Request { range: Some("bytes=10-".into()), ..to(APP) });
+        let response = ask(site.path(), &PreviewRequest { range: Some("bytes=10-".into()), ..to(APP) });
         assert_eq!((response.status, header(&response, "Content-Range")), (416, "bytes */10"));
     }
 
     #[test]
     fn a_range_is_for_get_alone() {
         let site = site();
-        let response = ask(site.path(), &Request { method: "HEAD".into(), range: Some("bytes=2-4".into()), ..to(APP) });
+        let response =
+            ask(site.path(), &PreviewRequest { method: "HEAD".into(), range: Some("bytes=2-4".into()), ..to(APP) });
         assert_eq!((response.status, response.body.length()), (200, 10));
         assert!(!sends_body("HEAD", response.status));
     }
@@ -354,7 +348,7 @@ mod tests {
         let site = site();
         for time in [SystemTime::UNIX_EPOCH - Duration::from_secs(5), SystemTime::UNIX_EPOCH] {
             set_modified(site.path(), time);
-            let response = ask(site.path(), &Request { if_modified_since: Some(WRITTEN.into()), ..to(APP) });
+            let response = ask(site.path(), &PreviewRequest { if_modified_since: Some(WRITTEN.into()), ..to(APP) });
             let date = if time < SystemTime::UNIX_EPOCH { (200, "") } else { (304, "Thu, 01 Jan 1970 00:00:00 GMT") };
             assert_eq!((response.status, header(&response, "Last-Modified")), date);
         }
@@ -364,7 +358,7 @@ mod tests {
     fn methods_that_would_change_something_are_refused() {
         let site = site();
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "get"] {
-            let response = ask(site.path(), &Request { method: method.into(), ..to(APP) });
+            let response = ask(site.path(), &PreviewRequest { method: method.into(), ..to(APP) });
             assert_eq!((response.status, header(&response, "Allow")), (405, "GET, HEAD"), "{method}");
         }
     }

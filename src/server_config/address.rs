@@ -65,7 +65,6 @@ impl Port {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum AddressError {
     #[error("{text:?} is not a server name: {reason}; expected a name such as example.com or *.example.com")]
     Name { text: String, reason: &'static str },

@@ -1,4 +1,4 @@
-//! Virtual hosts, and which of them an address and a port serve, so that each request has one meaning.
+//! Virtual hosts, and the addresses and ports that serve them, so that each request has one meaning.
 
 use serde::Serialize;
 
@@ -6,12 +6,12 @@ use super::address::{HTTPS, Listen, Port, ServerName};
 use super::registry::RegistryView;
 use super::rules::Rule;
 
-/// One root under some names.
+/// A root with its names.
 #[derive(Debug, Serialize)]
 pub(super) struct VirtualHost<'a> {
     pub names: Vec<ServerName>,
     pub listen: Vec<Listen>,
-    /// The same, for servers whose virtual hosts have a port.
+    /// The names with the port, for servers that match it.
     pub ports: Vec<Port>,
     pub tls: Option<TlsFiles<'a>>,
     pub root: &'a str,
@@ -26,11 +26,11 @@ pub(super) struct TlsFiles<'a> {
     pub key: &'a str,
 }
 
-/// From plain HTTP to HTTPS.
+/// The redirect from plain HTTP to HTTPS.
 #[derive(Debug, Serialize)]
 pub(super) struct Redirect {
     pub listen: Vec<Listen>,
-    /// The same, for servers whose virtual hosts have a port.
+    /// The names with the port, for servers that match it.
     pub ports: Vec<Port>,
     /// In an order in which the first target with a matching name is the right one.
     pub targets: Vec<Target>,
@@ -46,7 +46,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The targets of all names of `hosts`. A name that several hosts have leads to the first.
-    pub fn of(hosts: &[VirtualHost]) -> Vec<Target> {
+    pub(super) fn of(hosts: &[VirtualHost]) -> Vec<Target> {
         let mut targets: Vec<Target> = Vec::new();
         for host in hosts {
             let port = host.ports.first().map(|group| group.port).filter(|port| *port != HTTPS);
@@ -64,7 +64,6 @@ impl Target {
 
 /// Why virtual hosts cannot be told apart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum HostError {
     #[error("{origin} has a wildcard, and clients do not replace it: publish with an origin that has one host")]
     Wildcard { origin: String },
@@ -79,17 +78,17 @@ pub enum HostError {
     SameAddress { address: String },
 }
 
-/// One address and port to listen on.
+/// An address and port to listen on.
 #[derive(Debug, Serialize)]
 pub(super) struct Socket<'a> {
     /// An IP address, version 6 in brackets.
     address: &'a str,
     port: u16,
-    /// No two have a name in common. None: the socket redirects to HTTPS.
+    /// The hosts, with distinct names. None: the socket redirects to HTTPS.
     hosts: Vec<&'a VirtualHost<'a>>,
 }
 
-/// All sockets of the hosts and of the redirect, each once.
+/// All sockets, each once.
 pub(super) fn sockets<'a>(
     hosts: &'a [VirtualHost<'a>],
     redirect: Option<&'a Redirect>,
@@ -116,8 +115,8 @@ fn addresses(ports: &[Port]) -> impl Iterator<Item = (&str, u16)> {
 
 /// The socket of a host: the known one, or a new one.
 fn socket<'s, 'a>(sockets: &'s mut Vec<Socket<'a>>, address: &'a str, port: u16) -> &'s mut Socket<'a> {
-    let known = sockets.iter().position(|socket| (socket.address, socket.port) == (address, port));
-    let position = known.unwrap_or_else(|| {
+    let position = sockets.iter().position(|socket| (socket.address, socket.port) == (address, port));
+    let position = position.unwrap_or_else(|| {
         sockets.push(Socket { address, port, hosts: vec![] });
         sockets.len() - 1
     });
@@ -126,9 +125,9 @@ fn socket<'s, 'a>(sockets: &'s mut Vec<Socket<'a>>, address: &'a str, port: u16)
 
 impl<'a> Socket<'a> {
     fn add(&mut self, host: &'a VirtualHost<'a>) -> Result<(), HostError> {
-        for known in &self.hosts {
-            if let Some(name) = host.names.iter().find(|name| known.names.contains(name)) {
-                let roots = [known.root.into(), host.root.into()];
+        for other in &self.hosts {
+            if let Some(name) = host.names.iter().find(|name| other.names.contains(name)) {
+                let roots = [other.root.into(), host.root.into()];
                 return Err(HostError::SameName { name: name.clone(), address: self.text(), roots });
             }
         }

@@ -1,9 +1,9 @@
 //! Configurations of web servers that serve a site.
 //!
-//! A configuration says where objects *may* lie and how they are served, never which there are, so publishing needs no
-//! change and no reload. What is common to all servers is here: what may go in ([`address`]), which paths get which
-//! headers ([`rules`]), and the virtual hosts that follow from both. A server adds two things of its own: a template in
-//! `templates/`, and how a text is quoted in its language, which is applied to everything that a template prints.
+//! A configuration describes where objects *can* be and how they are served, and not which ones exist, so a publish
+//! needs no change and no reload. This module has what all servers share: valid input ([`address`]), the headers of
+//! paths ([`rules`]), and the virtual hosts that follow from both. Each server adds a template in `templates/`, and
+//! the quoting of its language, which is applied to everything that a template prints.
 
 pub mod address;
 pub mod apache;
@@ -31,7 +31,7 @@ use address::{AddressError, HTTP, HTTPS, Listen, Port, ServerName};
 pub use hosts::HostError;
 use hosts::{Redirect, Socket, Target, TlsFiles, VirtualHost};
 
-/// The web servers that there are configurations for.
+/// The supported web servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebServer {
     /// nginx.
@@ -44,22 +44,23 @@ pub enum WebServer {
     Lighttpd,
 }
 
-/// What a configuration needs to know beside the site itself.
+/// The parts of a configuration that do not come from the site.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// The names under which the site is served, at least one.
+pub struct ServerOptions {
+    /// The names of the site's server, at least one.
     pub server_names: Vec<ServerName>,
-    /// The directory of the site on the machine that serves it, absolute.
+    /// The directory of the site on the server, absolute.
     pub root: PathBuf,
-    /// Where the server listens. Empty: on the default port of HTTP, or of HTTPS with a certificate.
+    /// The addresses to listen on. Empty: the default port of HTTP, or of HTTPS with a certificate.
     pub listen: Vec<Listen>,
     /// The certificate. None: plain HTTP.
     pub tls: Option<Tls>,
-    /// Where plain HTTP is redirected to HTTPS, with a certificate. Empty: on the default port.
+    /// The addresses that redirect plain HTTP to HTTPS, with a certificate. Empty: the default port.
     pub listen_http: Vec<Listen>,
     /// The directories of other origins ([`crate::site::Settings::origins`]) that this server serves, absolute.
     pub stores: Vec<(String, PathBuf)>,
-    /// Make a configuration that needs no other and no privileges, with its state in this directory, absolute.
+    /// The directory for the state of a configuration that needs no other and no privileges, absolute. None: a part of
+    /// a configuration.
     pub standalone: Option<PathBuf>,
     /// Whether pages of other origins may read the site.
     pub cors: bool,
@@ -67,7 +68,7 @@ pub struct Options {
     pub script: PathBuf,
 }
 
-/// A TLS certificate and its key, as absolute paths on the machine that serves.
+/// A TLS certificate and its key, as absolute paths on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate with its chain, PEM.
@@ -76,45 +77,22 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum ServerConfigError {
-    /// A server's name or an address to listen on is malformed.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A path that means something else on the machine that serves.
     #[error("{what} {} is relative, and the server can run in another directory: give an absolute path", .path.display())]
-    Relative {
-        /// Which path: `--root`, …
-        what: &'static str,
-        path: PathBuf,
-    },
-    /// A path that no configuration can name.
+    Relative { what: &'static str, path: PathBuf },
     #[error("{what} {} is not UTF-8: choose another path", .path.display())]
-    Encoding {
-        /// Which path: `--root`, …
-        what: &'static str,
-        path: PathBuf,
-    },
-    /// A directory for an origin that the site does not use.
+    Encoding { what: &'static str, path: PathBuf },
     #[error("the templates of the site do not name {origin}: expected {}", expected_origins(.known))]
-    UnknownOrigin {
-        /// The origin that was given.
-        origin: String,
-        /// The origins that the site uses.
-        known: Vec<String>,
-    },
-    /// Virtual hosts that cannot be told apart.
+    UnknownOrigin { origin: String, known: Vec<String> },
     #[error(transparent)]
     Host(#[from] HostError),
-    /// A path of the registry view is malformed, which is a fault of this program.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A text that has no form in the server's language.
     #[error(transparent)]
     Quote(#[from] QuoteError),
-    /// The template is wrong, which is a fault of this program.
     #[error("the template {template} cannot be rendered")]
     Template {
         template: &'static str,
@@ -127,24 +105,22 @@ fn expected_origins(known: &[String]) -> String {
     if known.is_empty() { "no --store".into() } else { format!("--store with one of {}", known.join(", ")) }
 }
 
-/// A text that cannot be written in a server's configuration without changing what it means.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} cannot be written in a configuration of {server}: {reason}; choose another name or path")]
-#[expect(missing_docs, reason = "the message is the documentation of the fields")]
 pub struct QuoteError {
     pub text: String,
     pub server: &'static str,
     pub reason: &'static str,
 }
 
-/// Whether a text has only characters that show themselves. A configuration is printed, and read by people.
+/// Whether all characters of a text are visible. People read configurations.
 fn is_text(text: &str) -> bool {
     text.chars().all(|character| character != '\t' && terminal::is_printable(character))
 }
 
-/// How a server writes texts, and the template that does the rest.
+/// The quoting of a server, and its template.
 struct Dialect {
-    /// Also the name of the escaping that the template engine applies.
+    /// Also the name of the escaping in the template engine.
     server: &'static str,
     template_name: &'static str,
     template: &'static str,
@@ -163,14 +139,14 @@ impl WebServer {
     }
 }
 
-/// What a template sees.
+/// The variables of a template.
 #[derive(Debug, Serialize)]
 struct Context<'a> {
     standalone: Option<&'a str>,
     script: &'a str,
-    /// Each address and port, with the hosts that it serves.
+    /// Each address and port, with its hosts.
     sockets: Vec<Socket<'a>>,
-    /// In an order in which the first host with a matching name is the right one.
+    /// Sorted so that the first host with a matching name is the right one.
     hosts: &'a [VirtualHost<'a>],
     redirect: Option<&'a Redirect>,
     /// The most ranges of one request that are answered one by one.
@@ -188,7 +164,7 @@ struct Cors {
 }
 
 /// Renders the configuration with which `server` serves the site.
-pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<String, ServerConfigError> {
+pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Result<String, ServerConfigError> {
     let tls = options.tls.as_ref().map(tls_files).transpose()?;
     let own_listen = listen(options, None);
     let mut hosts = vec![VirtualHost {
@@ -203,7 +179,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &Options) -> Result<Str
     for (origin, directory) in &options.stores {
         hosts.push(origin_host(map, options, tls, origin, directory)?);
     }
-    // An exact name goes before a wildcard that covers it. Only the site's names may be wildcards.
+    // An exact name precedes a wildcard that covers it. Only the site's names may be wildcards.
     hosts.sort_by_key(|host| host.names.iter().any(ServerName::is_wildcard));
     let redirect = tls.map(|_| redirect(options, &hosts));
     let standalone = options.standalone.as_deref().map(|path| absolute("--standalone", path)).transpose()?;
@@ -232,15 +208,15 @@ fn absolute<'a>(what: &'static str, path: &'a Path) -> Result<&'a str, ServerCon
     path.to_str().ok_or_else(|| ServerConfigError::Encoding { what, path: path.into() })
 }
 
-/// Where a virtual host listens: where it was told to, or on the port of its origin or its scheme.
-fn listen(options: &Options, port: Option<u16>) -> Vec<Listen> {
+/// The addresses of a virtual host: those of `--listen`, or the port of its origin or scheme.
+fn listen(options: &ServerOptions, port: Option<u16>) -> Vec<Listen> {
     if !options.listen.is_empty() {
         return options.listen.clone();
     }
     Listen::on_all(port.unwrap_or(if options.tls.is_some() { HTTPS } else { HTTP }))
 }
 
-fn redirect(options: &Options, hosts: &[VirtualHost]) -> Redirect {
+fn redirect(options: &ServerOptions, hosts: &[VirtualHost]) -> Redirect {
     let listen = match options.listen_http.is_empty() {
         true => Listen::on_all(HTTP),
         false => options.listen_http.clone(),
@@ -248,19 +224,19 @@ fn redirect(options: &Options, hosts: &[VirtualHost]) -> Redirect {
     Redirect { ports: Port::group(&listen), listen, targets: Target::of(hosts) }
 }
 
-/// The virtual host of an origin that holds a part of the site.
+/// The virtual host of another origin of the site.
 fn origin_host<'a>(
     map: &SiteMap,
-    options: &Options,
+    options: &ServerOptions,
     tls: Option<TlsFiles<'a>>,
     origin: &str,
     directory: &'a Path,
 ) -> Result<VirtualHost<'a>, ServerConfigError> {
-    let known = &map.settings().origins;
-    let position = known.iter().position(|known| known == origin);
+    let origins = &map.settings().origins;
+    let position = origins.iter().position(|other| other == origin);
     let url = Url::parse(origin).ok();
     let (Some(position), Some(url)) = (position, url) else {
-        return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known: known.clone() });
+        return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known: origins.clone() });
     };
     let name = ServerName::parse(url.host_str().unwrap_or_default())?;
     if name.is_wildcard() {
@@ -278,8 +254,8 @@ fn origin_host<'a>(
     })
 }
 
-/// Renders with the dialect's quoting applied to every string that the template prints, so that none can be forgotten.
-/// Where a template needs a text as it is (a comment of ours), it says so with `safe`; a regular expression with `regex`.
+/// Renders with the dialect's quoting applied to every string that the template prints. The filter `safe` prints a
+/// text unquoted (comments), and `regex` quotes a regular expression.
 fn render_template(dialect: &'static Dialect, context: &Context) -> Result<String, ServerConfigError> {
     let failed = |source: minijinja::Error| match quote_error(&source) {
         Some(error) => ServerConfigError::Quote(error),
@@ -289,7 +265,7 @@ fn render_template(dialect: &'static Dialect, context: &Context) -> Result<Strin
     let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
     environment.set_syntax(whitespace.map_err(failed)?);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    // An escaping of its own makes the engine mark what a macro printed as safe: it has been quoted where it was printed.
+    // An escaping of its own makes the engine mark the output of macros as safe: it was quoted when it was printed.
     environment.set_auto_escape_callback(|_| AutoEscape::Custom(dialect.server.into()));
     environment.set_formatter(|out, _, value| {
         let written = match value.as_str() {

@@ -1,4 +1,4 @@
-//! `ocisite.json`: what a site says of itself, so that a later publish, a verification or a copy needs no flags.
+//! `ocisite.json`: a site's description of itself, so that later commands need no flags.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,38 +13,29 @@ use oci_discovery::json::{self, JsonError};
 use oci_discovery::name::ImageName;
 use oci_discovery::template::Template;
 
-/// The version of the document's form that this program writes, and the newest it reads.
+/// The version of the document that this program writes, and the newest one that it reads.
 pub const VERSION: u32 = 1;
 
-/// The content of `ocisite.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// The site's settings.
     pub settings: Settings,
-    /// The names of the images it serves, sorted, each once, without fragments.
+    /// The names of the site's images, sorted, each once, without fragments.
     pub images: Vec<ImageName>,
 }
 
-/// Why an `ocisite.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
-    /// Not JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// JSON of another form.
     #[error("is not a site description")]
     Form(#[source] serde_json::Error),
-    /// Written by a newer program.
     #[error("has version {found}, and this ocisite supports versions up to {VERSION}; use a newer ocisite")]
-    Version {
-        /// The version it has.
-        found: u64,
-    },
+    Version { found: u64 },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<I = Vec<ImageName>> {
+struct DescriptionDocument<I = Vec<ImageName>> {
     ocisite: u32,
     hosts: Vec<String>,
     index_template: Template,
@@ -56,12 +47,12 @@ struct Document<I = Vec<ImageName>> {
     images: I,
 }
 
-impl<I: DeserializeOwned> Document<I> {
+impl<I: DeserializeOwned> DescriptionDocument<I> {
     fn parse(bytes: &[u8]) -> Result<(Settings, I), DescriptionError> {
-        let document: Document<I> = match json::parse_as(bytes, json::MAX_LIST_BYTES) {
+        let document: DescriptionDocument<I> = match json::parse_as(bytes, json::MAX_LIST_BYTES) {
             Ok(document) => document,
-            // Parsed again only to say what it is instead, and never as a tree of values: a tree of small values takes many
-            // times the memory of its text.
+            // Parsed again only for the message, and not as a tree of values: a tree of small values takes many times
+            // the memory of its text.
             Err(JsonError::Syntax(error)) => {
                 let version: Result<Version, _> = json::parse_as(bytes, json::MAX_LIST_BYTES);
                 return Err(match version.map(|version| version.ocisite) {
@@ -75,24 +66,24 @@ impl<I: DeserializeOwned> Document<I> {
         if document.ocisite > VERSION {
             return Err(DescriptionError::Version { found: document.ocisite.into() });
         }
-        let Document { hosts, index_template, cas_template, origins, views, images, .. } = document;
+        let DescriptionDocument { hosts, index_template, cas_template, origins, views, images, .. } = document;
         Ok((Settings { hosts, index_template, cas_template, origins, views }, images))
     }
 }
 
-/// The settings in a description. The names of images, of which there may be very many, are not kept.
+/// The settings in a description. Its names, which may be very many, are not kept.
 pub fn settings(bytes: &[u8]) -> Result<Settings, DescriptionError> {
-    Document::<IgnoredAny>::parse(bytes).map(|(settings, _)| settings)
+    DescriptionDocument::<IgnoredAny>::parse(bytes).map(|(settings, _)| settings)
 }
 
-/// The version of a document of any form.
+/// The version of a document.
 #[derive(Deserialize)]
 struct Version {
     ocisite: Option<u64>,
 }
 
-/// Those of `images` that a description lists. None: it cannot be read. The text goes by and no name is kept, so that it takes no
-/// memory however many there are.
+/// The subset of `images` that a description lists. None: it cannot be read. The description is streamed, so its size
+/// does not matter.
 #[allow(clippy::disallowed_methods, reason = "what is parsed is not kept")]
 pub fn listed_of<'a>(text: impl Read, images: impl Iterator<Item = &'a ImageName>) -> Option<HashSet<&'a ImageName>> {
     let mut search = Search { unlisted: images.collect(), listed: HashSet::new() };
@@ -102,13 +93,13 @@ pub fn listed_of<'a>(text: impl Read, images: impl Iterator<Item = &'a ImageName
     Some(search.listed)
 }
 
-/// Images that are looked for in a description.
+/// The images to look for in a description.
 struct Search<'a> {
     unlisted: HashSet<&'a ImageName>,
     listed: HashSet<&'a ImageName>,
 }
 
-/// The description, and the array of names in it.
+/// Streams the description, and the array of names in it.
 impl<'de> Visitor<'de> for &mut Search<'_> {
     type Value = ();
 
@@ -143,10 +134,9 @@ impl<'de> DeserializeSeed<'de> for &mut Search<'_> {
 }
 
 impl Description {
-    /// Reads the document.
     pub fn parse(bytes: &[u8]) -> Result<Description, DescriptionError> {
-        let (settings, mut images) = Document::<Vec<ImageName>>::parse(bytes)?;
-        // Somebody may have edited it.
+        let (settings, mut images) = DescriptionDocument::<Vec<ImageName>>::parse(bytes)?;
+        // Users may have edited the document.
         images.sort_unstable();
         images.dedup();
         Ok(Description { settings, images })
@@ -156,8 +146,8 @@ impl Description {
     pub fn to_bytes(&self) -> Vec<u8> {
         let Settings { hosts, index_template, cas_template, origins, views } = self.settings.clone();
         let images = self.images.clone();
-        let document = Document { ocisite: VERSION, hosts, index_template, cas_template, origins, views, images };
-        // Plain strings and numbers: a struct of them always becomes JSON, and through Value its keys are sorted.
+        let document =
+            DescriptionDocument { ocisite: VERSION, hosts, index_template, cas_template, origins, views, images };
         json::canonical(&document)
     }
 }

@@ -1,9 +1,8 @@
-//! The index of an image name: the document a ref engine serves, and how a publish changes it.
+//! The index of an image name: the document that a ref engine serves, and how a publish changes it.
 //!
-//! Entries are kept as the JSON text they were read as, made canonical, with only what merging needs beside it. An index
-//! may have tens of thousands of entries, and a tree of JSON values takes many times the memory of its text. What an index was
-//! and what it becomes have most entries in common, so copies share their texts. Entries are sorted, so that the order in
-//! which images were published leaves no trace.
+//! Entries are kept as canonical JSON text, with the parts that merging needs. An index may have tens of thousands of
+//! entries, and a tree of JSON values takes many times the memory of its text. The index before and after a publish
+//! share the text of common entries. Entries are sorted, so that the order of publishing does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,11 +18,9 @@ use oci_discovery::pool::Pool;
 /// One entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
-    /// `org.opencontainers.image.ref.name`, which a fragment is compared with.
+    /// `org.opencontainers.image.ref.name`, which a fragment selects.
     pub reference: Option<Arc<str>>,
-    /// The platform, where the entry gives one.
     pub platform: Option<Arc<Platform>>,
-    /// The digest it points to.
     pub digest: Digest,
     /// The whole descriptor as canonical JSON.
     pub json: Arc<str>,
@@ -34,43 +31,36 @@ pub struct Entry {
 /// The entries of an index before and after a command.
 #[derive(Debug)]
 pub struct IndexChange {
-    /// What it had.
     pub before: Vec<Entry>,
-    /// What it will have.
     pub after: Index,
 }
 
-/// An index as it is merged: its entries, and the other properties it has.
+/// An index for merging: its entries and other properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     entries: Vec<Entry>,
-    /// Properties beside `manifests`, as JSON text.
+    /// The properties other than `manifests`, as JSON text.
     others: BTreeMap<String, Box<str>>,
 }
 
-/// What a publish does with the entries an index already has.
+/// What a publish does with existing entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Merge {
-    /// A published ref is replaced whole, other refs are kept.
+    /// Replace published refs whole, and keep other refs.
     #[default]
     ReplaceRefs,
-    /// A published ref keeps its entries for other platforms.
+    /// Keep entries of published refs for other platforms, too.
     Append,
-    /// The index becomes exactly what is published.
+    /// Replace all entries.
     ReplaceImage,
 }
 
-/// Why a document cannot be read as the index of an image.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum IndexError {
-    /// Not JSON, or of another form.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// An entry is no descriptor.
     #[error("entry {position} of \"manifests\" is malformed")]
     Entry {
-        /// Its position, from 0.
         position: usize,
         #[source]
         source: EntryError,
@@ -78,12 +68,12 @@ pub enum IndexError {
 }
 
 impl Entry {
-    /// The entry that a descriptor makes.
+    /// The entry of a descriptor.
     pub fn new(descriptor: &Descriptor) -> Entry {
         Entry::sharing(descriptor, &mut Pool::default())
     }
 
-    /// The same, with one copy of a platform for all entries.
+    /// The entry of a descriptor, sharing equal platforms with other entries.
     fn sharing(descriptor: &Descriptor, platforms: &mut Pool<Platform>) -> Entry {
         Entry {
             reference: descriptor.ref_name().map(Into::into),
@@ -94,7 +84,7 @@ impl Entry {
         }
     }
 
-    /// The ref and the platform: what one publish brings once.
+    /// The ref and the platform, which identify an entry within a publish.
     fn place(&self) -> (Option<&str>, Option<&Platform>) {
         (self.reference.as_deref(), self.platform.as_deref())
     }
@@ -128,23 +118,23 @@ impl Index {
         Ok(Index { entries, others })
     }
 
-    /// The entries, sorted by ref, platform and digest once the index was merged.
+    /// The entries, sorted by ref, platform and digest after a merge.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Merges what a publish brings.
+    /// Merges the entries of a publish.
     ///
-    /// `is_referrer` tells whether an entry without a ref that is already there refers to another manifest. Such entries
-    /// are signatures and the like, which belong to images that other publishes brought, and are kept; entries without a
-    /// ref that are images are together "the image without a ref" and are replaced by a publish that brings one.
+    /// `is_referrer` tells whether an existing entry without a ref refers to another manifest. Such entries
+    /// (signatures and the like) belong to images of other publishes, and are kept. The other entries without a ref
+    /// are "the image without a ref", and a publish of one replaces them.
     pub fn merge<E>(
         &mut self,
-        published: Published,
+        published: PublishedEntries,
         merge: Merge,
         mut is_referrer: impl FnMut(&Entry) -> Result<bool, E>,
     ) -> Result<(), E> {
-        let Published { images, referrers } = published;
+        let PublishedEntries { images, referrers } = published;
         let mut kept = Vec::new();
         if merge != Merge::ReplaceImage {
             let refs: BTreeSet<Option<&str>> = images.iter().map(|entry| entry.reference.as_deref()).collect();
@@ -182,7 +172,7 @@ impl Index {
         before - self.entries.len()
     }
 
-    /// Keeps only the entries that `keep` says.
+    /// Keeps the entries for which `keep` returns true.
     pub fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
         self.entries.retain(keep);
     }
@@ -257,16 +247,16 @@ pub fn by_ref<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a 
 
 /// What a publish brings into one index.
 #[derive(Clone, Debug, Default)]
-pub struct Published {
-    /// Entries that are images or artifacts in their own right, each under its ref or under none.
+pub struct PublishedEntries {
+    /// Entries of images and artifacts, with or without a ref.
     pub images: Vec<Entry>,
     /// Entries without a ref that refer to another manifest.
     pub referrers: Vec<Entry>,
 }
 
-impl Published {
-    /// The bytes of an index that has these entries and nothing else. Merging them into it changes nothing, whichever way, so
-    /// an index with these bytes need not be read.
+impl PublishedEntries {
+    /// The bytes of an index with these entries only. Merging into such an index does not change it, so it need not be
+    /// read.
     pub fn alone(&self) -> Vec<u8> {
         let mut entries: Vec<&Entry> = self.images.iter().chain(&self.referrers).collect();
         entries.sort_unstable();
@@ -292,7 +282,7 @@ mod tests {
 
     fn merged(old: &[Entry], new: &[Entry], mode: Merge) -> Vec<Entry> {
         let mut index = Index { entries: old.to_vec(), others: BTreeMap::new() };
-        let published = Published { images: new.to_vec(), referrers: vec![] };
+        let published = PublishedEntries { images: new.to_vec(), referrers: vec![] };
         index.merge::<Infallible>(published, mode, |_| Ok(false)).unwrap();
         index.entries
     }
@@ -311,7 +301,7 @@ mod tests {
         let (image, signature) = (entry(None, "amd64", "image"), entry(None, "amd64", "signature"));
         let mut index = Index { entries: vec![image, signature.clone()], others: BTreeMap::new() };
         let new = entry(None, "amd64", "new image");
-        let published = Published { images: vec![new.clone()], referrers: vec![] };
+        let published = PublishedEntries { images: vec![new.clone()], referrers: vec![] };
         index.merge::<Infallible>(published, Merge::ReplaceRefs, |old| Ok(*old == signature)).unwrap();
         let mut expected = [new, signature];
         expected.sort();

@@ -67,7 +67,6 @@ impl std::fmt::Display for Role {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum MapError {
     #[error("the {role} {template} cannot be used")]
     Template {

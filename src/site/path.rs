@@ -26,7 +26,6 @@ const RUN_BY_BROWSERS: [&str; 14] =
 pub struct SitePath(Box<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum PathError {
     #[error("the path {path:?} has the segment {segment:?}: it would leave its place in the site")]
     Dots {

@@ -1,35 +1,32 @@
-//! A document of a plan, and what becomes of it.
+//! Documents of a plan, and whether they change.
 
-use super::{Document, Expected, Store, StoreError, Version};
+use super::{Conflict, Expected, Store, StoreError, StoredDocument, Version};
 use crate::site::{Kind, Place};
 
-/// A document as it is going to be.
+/// A planned document.
 #[derive(Clone, Debug)]
 pub struct PlannedDocument {
-    /// Where it goes.
     pub place: Place,
-    /// What it is.
     pub kind: Kind,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
-    /// What happens to it.
     pub change: Change,
 }
 
-/// What happens to a document.
+/// The change of a document.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It has the right bytes already, in this version.
+    /// No change: the version has the right bytes.
     Keep(Version),
-    /// It is missing, and gets these bytes.
+    /// The document is missing, and gets these bytes.
     Create(Vec<u8>),
-    /// It gets these bytes, if it still has the version that was read.
+    /// The document gets these bytes, if it still has the version.
     Replace(Vec<u8>, Version),
 }
 
 impl PlannedDocument {
-    /// A document that gets these bytes in place of those that it has, if any.
-    pub fn new(place: Place, kind: Kind, bytes: Vec<u8>, found: Option<Document>) -> PlannedDocument {
+    /// A document that gets `bytes`, compared with the version found.
+    pub fn new(place: Place, kind: Kind, bytes: Vec<u8>, found: Option<StoredDocument>) -> PlannedDocument {
         let size = bytes.len() as u64;
         let change = match found {
             None => Change::Create(bytes),
@@ -39,13 +36,13 @@ impl PlannedDocument {
         PlannedDocument { place, kind, size, change }
     }
 
-    /// A document that stays as it is.
-    pub fn unchanged(place: Place, kind: Kind, found: Document) -> PlannedDocument {
+    /// A document that does not change.
+    pub fn unchanged(place: Place, kind: Kind, found: StoredDocument) -> PlannedDocument {
         let size = found.bytes.len() as u64;
         PlannedDocument { place, kind, size, change: Change::Keep(found.version) }
     }
 
-    /// The bytes that it gets. None: it has them already.
+    /// The new bytes. None: the document does not change.
     pub fn new_bytes(&self) -> Option<&[u8]> {
         match &self.change {
             Change::Keep(_) => None,
@@ -53,7 +50,7 @@ impl PlannedDocument {
         }
     }
 
-    /// Writes the document, if it changes, to the store of its place. Gives whether it was written.
+    /// Writes the document, if it changes, to the store of its place. Returns whether it was written.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]: another writer changed it since the plan was made.
@@ -67,11 +64,11 @@ impl PlannedDocument {
         Ok(true)
     }
 
-    /// Refuses a document that stays as it is when another writer changed it since the plan was made: what else the plan has
-    /// may follow from it. (A document that is written is compared then.)
+    /// Fails if another writer changed a document that the plan keeps: the plan may depend on its content. (A write
+    /// compares versions itself.)
     ///
     /// # Errors
-    /// [`StoreError::Conflict`]: it was changed.
+    /// [`StoreError::Conflict`]: the document changed.
     pub fn refuse_change(&self, store: &dyn Store, limit: u64) -> Result<(), StoreError> {
         let Change::Keep(version) = &self.change else { return Ok(()) };
         if store.has_lock() {
@@ -80,7 +77,7 @@ impl PlannedDocument {
         let found = store.read_document(&self.place.path, limit)?;
         match found.is_some_and(|found| found.version == *version) {
             true => Ok(()),
-            false => Err(StoreError::Conflict { path: self.place.path.clone() }),
+            false => Err(Conflict { path: self.place.path.clone() }.into()),
         }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Every object is written to a temporary file in `.ocisite/tmp` and renamed into place, so that a reader sees the old
 //! object or the new one. Modes are set, not inherited: a web server has to be able to read what a publisher with a strict
-//! umask wrote. One lock file keeps publishers apart; the kernel releases it however its holder ends. Durability comes from
-//! one file-system sync per phase, because a sync per file costs a disk flush per blob.
+//! umask wrote. One lock file excludes other publishers; the kernel releases it when its holder ends in any way.
+//! Durability comes from one file-system sync per phase, because a sync per file costs a disk flush per blob.
 //!
-//! A publish that fails has to leave the site as it was, also when the disk is full. So a document that is replaced stays
-//! under a second name in `.ocisite/tmp` until the store is dropped: a hard link takes no space, and renaming it back needs
-//! none.
+//! A failed publish must leave the site unchanged, even when the disk is full. Therefore the former version of a
+//! replaced document keeps a second name in `.ocisite/tmp` until the store is dropped: a hard link takes no space, and
+//! neither does renaming it back.
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -21,7 +21,10 @@ use rustix::fs::{FileType, Mode};
 use rustix::process::geteuid;
 
 use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
-use super::{BlobSource, Content, Document, Expected, Link, Lock, Origin, Stat, Store, StoreError, Version, Written};
+use super::{
+    BlobSource, Conflict, Content, Expected, Link, Lock, Origin, Stat, Store, StoreError, StoredDocument, Version,
+    Written,
+};
 use crate::layout::Blob;
 use crate::root::{DIRECTORY, FileError, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
@@ -29,31 +32,31 @@ use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
 use oci_discovery::parallel::lock;
 
-/// The mode of every published file, whatever the umask and the source say.
+/// The mode of published files.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
-/// The mode of every directory of a site.
+/// The mode of a site's directories.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
-/// How much is read, hashed and written at a time: larger gains nothing, and each worker holds one.
+/// The bytes read, hashed and written at a time. Each worker has one such buffer.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// How often a waiting publisher looks whether the lock is free.
+/// The time between two attempts to take the lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
-/// The mode bits that a file has with which everybody may read it.
+/// The mode bits that let every user read a file.
 const READABLE: u32 = 0o444;
-/// The mode bits that a published file must not have: setuid, setgid, and that its group or others may write it.
+/// The mode bits that a published file must not have: setuid, setgid, and write access for group and others.
 const UNFIT: u32 = 0o6022;
 
 /// How blobs get from a layout into the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkMode {
-    /// Copy files, or share their blocks if the file system can (reflinks).
+    /// Copy files, or share their blocks where the file system can (reflinks).
     #[default]
     Copy,
-    /// Hard-link the files of the layout; copy where that is not possible.
+    /// Hard-link the files of the layout, and copy where that is impossible.
     Hard,
 }
 
-/// A directory that holds a site, or will.
+/// A directory that holds a site, or is going to.
 #[derive(Debug)]
 pub struct DirectoryStore {
     path: PathBuf,
@@ -64,35 +67,34 @@ pub struct DirectoryStore {
     journal: Mutex<Journal>,
 }
 
-/// Directories that are open.
 #[derive(Debug, Default)]
 struct Handles {
-    /// The site. None: it was missing when it was last looked for.
+    /// The site. None: missing at the last look.
     root: Option<Arc<Root>>,
     /// The directory of temporary files.
     temporary: Option<Arc<Root>>,
 }
 
-/// What this process changed, in the order in which it did, blobs aside: enough to take it back.
+/// The changes of this process in their order, without blobs: what a rollback needs.
 #[derive(Debug, Default)]
 struct Journal {
-    /// The site's directory and those above it, as far as they were made.
+    /// The created directories at and above the site's root.
     outer_directories: Vec<PathBuf>,
-    /// Directories of the site that were made.
+    /// The created directories of the site.
     directories: Vec<PathBuf>,
-    /// Documents, each with the second name of its former version; None: it was missing.
+    /// The changed documents, each with the second name of its former version. None: it was missing.
     documents: Vec<(SitePath, Option<Temporary>)>,
-    /// Whether the lock, and so its file, is this process's.
+    /// Whether this process has created the lock file.
     is_locked: bool,
-    /// Whether documents are not noted.
+    /// Whether changes of documents are not recorded.
     is_removal: bool,
 }
 
 impl DirectoryStore {
-    /// Looks at a directory without changing it. It need not exist.
+    /// Opens a directory without changing it. The directory may be missing.
     ///
     /// # Errors
-    /// It is a file, or holds something else than a site and `adopt` is false.
+    /// It is a file, or it contains other files than a site's and `adopt` is false.
     pub fn new(path: &Path, link: LinkMode, adopt: bool) -> Result<DirectoryStore, StoreError> {
         let store = DirectoryStore {
             path: path.into(),
@@ -131,7 +133,7 @@ impl DirectoryStore {
         Ok(handles.root.clone())
     }
 
-    /// The site's directory, made if it is missing.
+    /// The site's directory, created if it is missing.
     fn made_root(&self) -> Result<Arc<Root>, StoreError> {
         if let Some(root) = self.root()? {
             return Ok(root);
@@ -144,12 +146,12 @@ impl DirectoryStore {
         Ok(root)
     }
 
-    /// The site's private directory, made if it is missing.
+    /// The site's private directory, created if it is missing.
     fn private(&self, root: &Root) -> Result<Root, FileError> {
         root.private_directory(PRIVATE_DIRECTORY, &mut |made| self.journal().directories.push(made.into()))
     }
 
-    /// The directory of temporary files, made if it is missing.
+    /// The directory of temporary files, created if it is missing.
     fn temporary_directory(&self) -> Result<Arc<Root>, StoreError> {
         if let Some(temporary) = &self.handles().temporary {
             return Ok(temporary.clone());
@@ -175,7 +177,7 @@ impl DirectoryStore {
         lock(&self.journal)
     }
 
-    /// Makes the directory of an object, unless this process has made or seen it already.
+    /// Creates the directory of an object, unless this process has done so already.
     fn make_directory_of(&self, root: &Root, path: &SitePath) -> Result<(), StoreError> {
         let Some(directory) = Path::new(path.as_str()).parent() else { return Ok(()) };
         if !directory.as_os_str().is_empty() && !self.known_directories().contains(directory) {
@@ -204,15 +206,15 @@ impl DirectoryStore {
         }
     }
 
-    /// Gives an object a second name in the temporary directory: a hard link, or else a copy, whose bytes have to have the digest
-    /// where one is given.
+    /// Gives an object a second name in the temporary directory: a hard link, or else a copy. With a digest, the
+    /// copy's bytes are compared with it.
     fn second_name(&self, path: &SitePath, digest: Option<&Digest>) -> Result<(Temporary, Written), StoreError> {
         let (root, directory) = (self.made_root()?, self.temporary_directory()?);
         let (how, temporary) = Temporary::make(&directory, |name| match root.link(path.as_str(), &directory, name) {
             Ok(()) => Ok(Written::Linked),
             Err(error) => match error.kind() {
                 None | Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Err(error),
-                // Not every file system has hard links, and those that do limit their number.
+                // Some file systems have no hard links, and others limit the links of a file.
                 Some(_) => {
                     let Some((file, metadata)) = root.open_file(path.as_str())? else { return Err(error) };
                     let mut bytes: Box<dyn Read> = match digest {
@@ -230,12 +232,12 @@ impl DirectoryStore {
         Ok((temporary, how))
     }
 
-    /// Removes the directories that this process made, as far as they are empty.
+    /// Removes the empty directories among those that this process created.
     #[allow(clippy::disallowed_methods, reason = "directories above the root were made to hold it")]
     fn remove_made_directories(&self) {
         let Journal { mut directories, outer_directories, is_locked, .. } = std::mem::take(&mut *self.journal());
         let Handles { root, .. } = std::mem::take(&mut *self.handles());
-        // Threads make directories side by side, so what was noted last need not be the deepest.
+        // Threads create directories concurrently, so the last one recorded need not be the deepest.
         directories.sort();
         self.known_directories().clear();
         if let Some(root) = root {
@@ -268,7 +270,7 @@ impl DirectoryStore {
         self.rename(&mut temporary, path)
     }
 
-    /// Shares the blocks of the source where the file system can; the copy is then read and checked, as it is private.
+    /// Shares the blocks of the source where the file system can. The result is private, and is then read and hashed.
     fn reflink(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
         if !blob.is_whole_file || self.link != LinkMode::Copy {
             return Ok(false);
@@ -284,8 +286,8 @@ impl DirectoryStore {
         Ok(true)
     }
 
-    /// Links the source's own file, the one that is open, after its bytes were checked. False where a link is impossible or would
-    /// not serve.
+    /// Links the open file of the source, after its bytes were hashed. False: a link is impossible, or would not be
+    /// usable.
     fn hard_link(&self, blob: &Blob, source: &dyn BlobSource, path: &SitePath) -> Result<bool, StoreError> {
         if self.link != LinkMode::Hard || !blob.is_whole_file || !blob.file.metadata().is_ok_and(|file| is_fit(&file)) {
             return Ok(false);
@@ -299,9 +301,9 @@ impl DirectoryStore {
         Ok(true)
     }
 
-    /// An object that was found. None: it is missing, or only directories without files stand there, as a removal that was
-    /// killed leaves them. One of private state has to be this user's. (It may have two names: the second keeps its former
-    /// version.)
+    /// The status of an object. None: it is missing, or its path is a tree of directories without files, which a
+    /// killed removal leaves. Private state must belong to this user; its second name, if any, keeps the former
+    /// version.
     fn found<T>(
         &self,
         path: &SitePath,
@@ -323,7 +325,7 @@ impl DirectoryStore {
         self.found(path, |root, name| root.open_file(name))
     }
 
-    /// The version of a document, of whatever size: it is hashed piece by piece.
+    /// The version of a document: its hash, computed piece by piece, so that the size does not matter.
     fn current_version(&self, path: &SitePath) -> Result<Option<Version>, StoreError> {
         let Some((mut file, _)) = self.opened(path)? else { return Ok(None) };
         let mut hasher = Hasher::new(Algorithm::Sha256);
@@ -335,7 +337,7 @@ impl DirectoryStore {
         FileError::Io { action, path: self.path.join(path.as_str()), source }.into()
     }
 
-    /// Notes a document that was changed, with its former version.
+    /// Records a change of a document, with its former version.
     fn note(&self, path: &SitePath, before: Option<Temporary>) {
         let mut journal = self.journal();
         if !journal.is_removal {
@@ -343,7 +345,7 @@ impl DirectoryStore {
         }
     }
 
-    /// Keeps the version of a document that is going to be changed, unless nothing will be taken back.
+    /// Keeps the former version of a document, unless changes are not recorded.
     fn keep_version(&self, path: &SitePath) -> Result<Option<Temporary>, StoreError> {
         match self.journal().is_removal {
             true => Ok(None),
@@ -362,7 +364,7 @@ impl Store for DirectoryStore {
         Ok(found.map(|status| Stat { size: status.size(), modified: status.modified() }))
     }
 
-    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
+    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<StoredDocument>, StoreError> {
         let Some((file, metadata)) = self.opened(path)? else { return Ok(None) };
         if metadata.len() > limit {
             return Err(StoreError::TooLarge { path: self.path.join(path.as_str()), limit });
@@ -370,7 +372,7 @@ impl Store for DirectoryStore {
         let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
         file.take(limit).read_to_end(&mut bytes).map_err(|error| self.fault("read", path, error))?;
         let version = version_of(&Digest::of(Algorithm::Sha256, &bytes));
-        Ok(Some(Document { bytes, version }))
+        Ok(Some(StoredDocument { bytes, version }))
     }
 
     fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
@@ -384,14 +386,14 @@ impl Store for DirectoryStore {
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
-        // The lock keeps other publishers away, so this comparison and the rename below are one step for all of them.
+        // The lock excludes other publishers, so nobody else writes between this comparison and the rename below.
         let current = self.current_version(path)?;
         let unchanged = match expected {
             Expected::Absent => current.is_none(),
             Expected::Version(version) => current.as_ref() == Some(version),
         };
         if !unchanged {
-            return Err(StoreError::Conflict { path: path.clone() });
+            return Err(Conflict { path: path.clone() }.into());
         }
         let (mut file, mut temporary) = self.temporary()?;
         file.write_all(bytes).map_err(|error| self.fault("write", path, error))?;
@@ -439,7 +441,7 @@ impl Store for DirectoryStore {
     fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError> {
         let (mut second, how) = self.second_name(from, Some(link.digest))?;
         if link.is_hashed() {
-            // The file that is going to be renamed, whatever lies at `from` by now.
+            // The open file is renamed, even if `from` is another file by now.
             link.hash(second.open()?, format!("{}/{from}", self.name()))?;
         }
         self.rename(&mut second, to)?;
@@ -448,9 +450,9 @@ impl Store for DirectoryStore {
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
         let Some(root) = self.root()? else { return Ok(()) };
-        // Also if it is gone: a process that removed it may have been killed before it removed the directories.
+        // Also for a missing object: a process that removed it may have been killed before it removed the directories.
         root.remove_file(path.as_str())?;
-        // Directories that are empty now go too; one that is not ends the walk up.
+        // The first directory that is not empty ends the walk upwards.
         let above = Path::new(path.as_str()).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         for directory in above.take_while(|above| root.remove_directory(above).is_ok()) {
             self.known_directories().remove(directory);
@@ -466,7 +468,7 @@ impl Store for DirectoryStore {
         Ok(())
     }
 
-    /// The last change first. What cannot be put back is left, and the rest is done.
+    /// Restores in reverse order. A document that cannot be restored is left, and the others are restored.
     fn restore(&self) -> Result<(), StoreError> {
         let documents = std::mem::take(&mut self.journal().documents);
         if documents.is_empty() {
@@ -477,14 +479,15 @@ impl Store for DirectoryStore {
         for (path, before) in documents.into_iter().rev() {
             let outcome = match before {
                 Some(mut before) => before.rename(&root, path.as_str()).inspect_err(|_| {
-                    // All that is left of the document as it was.
+                    // The second name is the only copy of the former version.
                     before.keep();
                 }),
                 None => root.remove_file(path.as_str()).map(drop),
             };
             restored = restored.and(outcome);
         }
-        // No document refers to new blobs any more, whatever of this the disk remembers after a power failure.
+        // The restored documents must be durable before the new blobs go: after a power failure, no document may refer
+        // to a removed blob.
         Ok(restored.and(root.sync())?)
     }
 
@@ -500,7 +503,7 @@ impl Store for DirectoryStore {
 
     fn scan(&self, prefix: &str, visit: &mut dyn FnMut(SitePath, Result<Stat, FileError>)) -> Result<(), StoreError> {
         let Some(root) = self.root()? else { return Ok(()) };
-        // Below a directory whose name no object could have is no object.
+        // A directory whose name is invalid in a path contains no objects.
         let has_objects = |path: &Path| {
             path != Path::new(PRIVATE_DIRECTORY) && path.to_str().is_some_and(|path| SitePath::new(path).is_ok())
         };
@@ -545,7 +548,7 @@ impl Store for DirectoryStore {
 impl DirectoryStore {
     /// Takes the lock if it is free.
     fn try_lock(&self) -> Result<Option<DirectoryLock>, StoreError> {
-        // Opened anew: a publisher that gave up on a new site has removed the directory that was there before.
+        // Opened again each time: another publisher that removed its new site has removed this directory with it.
         *self.handles() = Handles::default();
         let root = self.made_root()?;
         let private = match self.private(&root) {
@@ -569,12 +572,12 @@ struct DirectoryLock {
 
 impl Lock for DirectoryLock {}
 
-/// The version of a document on a directory: there is no ETag, so its content names it.
+/// The version of a document in a directory, which has no ETags: its digest.
 fn version_of(content: &Digest) -> Version {
     Version(content.to_string())
 }
 
-/// Reads all of `reader`, handing each chunk on; what the reader says of the digest names the source's file.
+/// Copies all of `reader` to `write`. Errors about the content name the source.
 fn pump(
     reader: &mut impl Read,
     source: &dyn BlobSource,
@@ -594,8 +597,8 @@ fn pump(
     }
 }
 
-/// Whether a file can be published by a link to it, which shares its mode and its owner: only this user may change it, or else
-/// another could after it was hashed.
+/// Whether a hard link is safe to publish: the link shares mode and owner with the source, and only this user may be
+/// able to change the bytes after they were hashed.
 fn is_fit(file: &Metadata) -> bool {
     let is_own = file.uid() == geteuid().as_raw();
     file.is_file() && is_own && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0

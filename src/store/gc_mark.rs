@@ -1,11 +1,11 @@
 //! How a gc and publishers detect each other in a store without a lock.
 //!
-//! A publisher that finds a blob in its place does not send it again. A gc that finds no index that reaches the blob removes
-//! it, however young the publisher is: the blob may be old. Should the publisher's index be written between the two, it leads
-//! nowhere. So a gc leaves a mark in the store before it reads the first index, and changes it when it has removed the last
-//! blob. A publisher looks at the mark before it looks for blobs, and again when its indexes are written. If the mark is the
-//! same and no gc runs, then a gc that removes anything later reads the indexes later, too. If not, the publisher waits for
-//! the gc to end, looks for its blobs again, and sends what is gone.
+//! A publisher does not send a blob that it finds in its place. A gc removes a blob that no index reaches, even if the
+//! publisher has just found it. If the publisher writes its index then, the index leads to a missing blob. Therefore a
+//! gc writes a mark to the store before it reads the first index, and changes the mark after it removed the last blob.
+//! A publisher reads the mark before it looks for blobs, and again after it wrote its indexes. If the mark is
+//! unchanged and no gc runs, then any later removal belongs to a gc that read the new indexes. Otherwise, the
+//! publisher waits for the gc to end, looks for its blobs again, and sends the missing ones.
 //!
 //! A killed gc never marks its end. Its mark expires after [`LIFE`]; a running gc removes nothing after [`LONGEST_GC`].
 
@@ -13,55 +13,54 @@ use std::time::{Duration, Instant};
 
 use super::{Store, StoreError, Version};
 
-/// For how long a mark says that a gc runs, by the store's clock and this machine's.
+/// The time after which a running gc's mark expires.
 pub const LIFE: Duration = Duration::from_secs(60 * 60);
-/// How long a gc may take until it removes the last object: less, because clocks differ.
+/// The time limit of a gc until its last removal. It is shorter than [`LIFE`], because clocks differ.
 pub const LONGEST_GC: Duration = Duration::from_secs(50 * 60);
-/// Between two looks at whether a gc has ended.
+/// The time between two reads of the mark.
 const POLL: Duration = Duration::from_millis(500);
 
-/// What the latest gc left in a store.
+/// The mark of the latest gc in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GcMark {
     /// Changes at the beginning and the end of each gc.
     pub version: Version,
-    /// Whether it still runs.
+    /// Whether the gc is running.
     pub is_running: bool,
 }
 
-/// The marks of gcs that a publisher has seen.
+/// Detects gcs while a publisher works.
 #[derive(Debug)]
 pub struct Watch {
     seen: Vec<Option<GcMark>>,
 }
 
-/// The activity of gcs since a publisher last looked.
+/// The gcs since a publisher last looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GcActivity {
     /// No gc ran, so no blob was removed.
     Nothing,
-    /// A gc ran and ended.
     Ended,
-    /// A gc is running, and did not end while the publisher waited.
+    /// A gc is running, and did not end within the publisher's time limit.
     Running,
 }
 
 impl Watch {
-    /// Begins before blobs are looked for.
+    /// Begins to watch, before the publisher looks for blobs.
     pub fn begin<'a>(stores: impl Iterator<Item = &'a dyn Store>) -> Result<Watch, StoreError> {
         Ok(Watch { seen: look(stores)? })
     }
 
-    /// Looks again, and waits for a gc to end, at most `wait`.
+    /// Looks for gcs again, and waits at most `wait` for a running one to end.
     pub fn settle<'a, I>(&mut self, stores: impl Fn() -> I, wait: Duration) -> Result<GcActivity, StoreError>
     where
         I: Iterator<Item = &'a dyn Store>,
     {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let now = look(stores())?;
             let is_running = now.iter().flatten().any(|mark| mark.is_running);
-            if is_running && begun.elapsed() < wait {
+            if is_running && started.elapsed() < wait {
                 std::thread::sleep(POLL.min(wait));
                 continue;
             }

@@ -53,7 +53,6 @@ impl Provider {
 
 /// An invalid location.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum LocationError {
     /// An unknown scheme.
     #[error(

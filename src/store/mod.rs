@@ -46,10 +46,10 @@ pub const MAX_PART_SIZE: u64 = 2 * 1024 * 1024 * 1024;
 
 /// How a store is used.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// How blobs get into a directory.
     pub link: directory::LinkMode,
-    /// Whether a directory may contain files that are not of a site.
+    /// Whether a directory may contain files of others than a site.
     pub adopt: bool,
     /// The size in bytes of the parts in which larger blobs are sent to a bucket.
     pub part_size: u64,
@@ -60,9 +60,9 @@ pub struct Options {
     pub interrupt: Interrupt,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions {
             link: directory::LinkMode::default(),
             adopt: false,
             part_size: DEFAULT_PART_SIZE,
@@ -87,7 +87,7 @@ impl Interrupt {
 ///
 /// # Errors
 /// The location cannot hold a site, or its credentials are incomplete.
-pub fn open(location: &Location, options: &Options) -> Result<Box<dyn Store>, StoreError> {
+pub fn open(location: &Location, options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
     match location {
         Location::Directory(path) => Ok(Box::new(directory::DirectoryStore::new(path, options.link, options.adopt)?)),
         #[cfg(feature = "bucket")]
@@ -99,7 +99,7 @@ pub fn open(location: &Location, options: &Options) -> Result<Box<dyn Store>, St
 
 /// A place for a site's objects.
 pub trait Store: Send + Sync {
-    /// The store in messages: a directory, or a URL without secrets.
+    /// The name of the store in messages: a directory, or a URL without secrets.
     fn name(&self) -> String;
 
     /// The size and age of an object. None: it is missing.
@@ -111,7 +111,7 @@ pub trait Store: Send + Sync {
     }
 
     /// A document, up to `limit` bytes, with the version that [`Store::write_document`] compares. None: it is missing.
-    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError>;
+    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<StoredDocument>, StoreError>;
 
     /// Opens an object for reading from its beginning. None: it is missing.
     fn open(&self, path: &SitePath) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
@@ -126,8 +126,7 @@ pub trait Store: Send + Sync {
     /// Writes a blob under its final name, after its digest and size were verified.
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;
 
-    /// Makes a blob that the store already has appear at a second path, without a second copy where the store can. A manifest is
-    /// hashed before it gets its second name.
+    /// Gives a blob of the store a second path, without a second copy if the store can. A manifest is hashed first.
     fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError>;
 
     /// Removes an object. A missing object is no error.
@@ -162,10 +161,10 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// Something there can hide objects, after all others were visited.
-    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(ListedObject)) -> Result<(), StoreError> {
         let mut obstacle = None;
         self.scan(prefix, &mut |path, found| match found {
-            Ok(stat) => visit(Listed { path, stat }),
+            Ok(stat) => visit(ListedObject { path, stat }),
             Err(error) => drop(obstacle.get_or_insert(error)),
         })?;
         obstacle.map_or(Ok(()), |error| Err(error.into()))
@@ -183,7 +182,7 @@ pub trait Store: Send + Sync {
         self.name()
     }
 
-    /// Whether the store keeps the media type and headers of an object, and serves the object with them.
+    /// Whether the store keeps the media type and headers of objects, and serves the objects with them.
     fn keeps_media_types(&self) -> bool {
         false
     }
@@ -248,7 +247,6 @@ pub trait Lock: Send {}
 
 /// A second path of a blob.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the names say what the fields are")]
 pub struct Link<'a> {
     pub kind: &'a Kind,
     pub digest: &'a Digest,
@@ -256,8 +254,8 @@ pub struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Whether the blob is hashed before it is linked. Manifests are hashed, because they are small, and clients would take a
-    /// damaged one under a second name for an image. Layers are not read again.
+    /// Whether the blob is hashed first. Manifests are, because they are small, and clients would take a damaged one
+    /// under a second name for an image. Layers are not.
     fn is_hashed(&self) -> bool {
         match self.kind {
             Kind::RegistryManifest(_) => true,
@@ -280,9 +278,7 @@ impl Link<'_> {
 
 /// The bytes of a blob, which a store reads and verifies.
 pub trait BlobSource: Sync {
-    /// The digest the bytes must have.
     fn digest(&self) -> &Digest;
-    /// The number of bytes there must be.
     fn size(&self) -> u64;
     /// Opens the bytes from their beginning.
     fn open(&self) -> Result<Content, StoreError>;
@@ -290,25 +286,22 @@ pub trait BlobSource: Sync {
     fn advanced(&self, bytes: u64);
 }
 
-/// A blob's bytes, opened.
 pub enum Content {
-    /// In a file of this machine, which a directory can link to.
+    /// A file of this machine, to which a directory can link.
     File(Blob),
-    /// From elsewhere.
     Stream {
         /// The bytes, from the beginning.
         reader: Box<dyn Read + Send>,
-        /// Where they come from, for messages.
+        /// The origin, for messages.
         from: String,
     },
 }
 
-/// Where a blob's bytes come from.
+/// The origin of a blob's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A file of a layout.
     Layout(PathBuf),
-    /// An object of a store, by its name.
+    /// An object of a store, by its name in messages.
     Store(String),
 }
 
@@ -322,7 +315,7 @@ impl Content {
         }
     }
 
-    /// The bytes, and where they come from.
+    /// The bytes and their origin.
     pub fn into_reader(self) -> (Box<dyn Read + Send>, Origin) {
         match self {
             Content::File(blob) => {
@@ -360,18 +353,16 @@ pub struct Stat {
     pub modified: SystemTime,
 }
 
-/// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// Below the root of the site.
     pub path: SitePath,
     /// As the listing has it.
     pub stat: Stat,
 }
 
-/// A document's bytes and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct StoredDocument {
     /// At most the limit of the read.
     pub bytes: Vec<u8>,
     /// The version, as the store names it.
@@ -402,7 +393,6 @@ pub enum Written {
 
 /// An operation on a store failed.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum StoreError {
     /// A document is larger than its limit.
     #[error("{} has more than {limit} bytes, the limit for this document", .path.display())]
@@ -410,9 +400,8 @@ pub enum StoreError {
     /// The source of a blob cannot be read, or differs from its digest.
     #[error(transparent)]
     Source(#[from] LayoutError),
-    /// Another publisher changed the document.
-    #[error("another publisher changed {path} meanwhile; run the command again")]
-    Conflict { path: SitePath },
+    #[error("{0}")]
+    Conflict(#[from] Conflict),
     /// Another process is changing the site.
     #[error(
         "another ocisite is changing {} (it holds {}); waited {} s; wait longer with --wait SECONDS",
@@ -489,20 +478,24 @@ pub enum StoreError {
     File(#[from] FileError),
 }
 
-impl StoreError {
-    /// The document that another writer changed, if that is what went wrong.
-    pub fn conflict(&self) -> Option<&SitePath> {
-        match self {
-            StoreError::Conflict { path } => Some(path),
-            _ => None,
-        }
+/// Another publisher changed a document since it was read. Errors of any room can have this one as their source.
+#[derive(Debug, thiserror::Error)]
+#[error("another publisher changed {path} meanwhile; run the command again")]
+pub struct Conflict {
+    /// The document.
+    pub path: SitePath,
+}
+
+impl Conflict {
+    /// The conflict behind an error, if there is one.
+    pub fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Conflict> {
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
     }
 }
 
 /// An error of an object store. Its response can contain key ids, tokens and signed text, so messages repeat only the error
 /// code, the token of a page, and the host of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum BucketProblem {
     /// No credentials were found.
     #[error("no credentials: {hint}")]

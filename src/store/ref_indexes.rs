@@ -24,18 +24,17 @@ pub struct RefIndexes {
 }
 
 impl RefIndexes {
-    /// Adds what follows from the change of one image: the indexes of the refs whose entries differ, and of those that are written in
+    /// What follows from the change of one image: the indexes of the refs whose entries differ, and of those that are written in
     /// any case, because an earlier command may have been interrupted before it wrote them.
-    pub fn add(
-        &mut self,
+    pub fn of(
         site: &Site,
         image: &ImageName,
         change: &IndexChange,
         in_any_case: impl Fn(&str) -> bool,
         jobs: NonZeroUsize,
-    ) -> Result<(), SiteImageError> {
+    ) -> Result<RefIndexes, SiteImageError> {
         if !site.map.has_ref_indexes() {
-            return Ok(());
+            return Ok(RefIndexes::default());
         }
         let (before, after) = (by_ref(&change.before), by_ref(change.after.entries()));
         let is_changed = |reference: &str| in_any_case(reference) || before.get(reference) != after.get(reference);
@@ -47,12 +46,18 @@ impl RefIndexes {
             let place = site.map.index_place(&name)?;
             Ok(site.planned(place, Kind::Index, change.after.bytes_of(entries))?)
         };
-        self.documents.extend(parallel::map(names.collect::<Vec<_>>(), jobs, plan)?);
+        let documents = parallel::map(names.collect::<Vec<_>>(), jobs, plan)?;
         let gone = before.keys().filter(|reference| !after.contains_key(*reference));
         let names = gone.filter_map(|reference| site.map.ref_index_name(image, reference));
         // A name without a place has no index. An existing site may have such refs, and can lose them.
-        self.removals.extend(names.filter_map(|name| site.map.index_place(&name).ok()));
-        Ok(())
+        let removals = names.filter_map(|name| site.map.index_place(&name).ok()).collect();
+        Ok(RefIndexes { documents, removals })
+    }
+
+    /// Adds those of another image.
+    pub fn extend(&mut self, other: RefIndexes) {
+        self.documents.extend(other.documents);
+        self.removals.extend(other.removals);
     }
 
     /// Whether there is anything to write or to remove.

@@ -1,35 +1,31 @@
-//! How a writer waits when others write to the same documents.
+//! Retries of a writer that other writers interfere with.
 //!
-//! Where no lock keeps writers apart, whoever finds a document changed reads again, merges again, and tries again. Each time
-//! that happens somebody else has succeeded, so all get through in the end; waiting for a random time keeps them from meeting
-//! again.
+//! Without a lock, a writer that finds a document changed reads, merges and tries again. Each conflict means that
+//! another writer has succeeded, so all writers succeed in the end. Pauses are random, so that writers spread out.
 
 use std::time::{Duration, Instant};
 
-/// The most that the first retry waits; the next one waits up to twice as long, and so on.
+/// The longest first pause; each further pause is up to twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The most that any retry waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// The retries of one piece of work.
 #[derive(Debug)]
 pub struct Retries {
-    begun: Instant,
-    /// For how long the work is tried again.
+    started: Instant,
+    /// The time limit for retries.
     pub wait: Duration,
-    /// How often it was tried again.
+    /// The retries so far.
     pub count: u32,
 }
 
 impl Retries {
-    /// Begins the work.
     pub fn new(wait: Duration) -> Retries {
-        Retries { begun: Instant::now(), wait, count: 0 }
+        Retries { started: Instant::now(), wait, count: 0 }
     }
 
-    /// Waits before the next try. False: there is no time left for one.
+    /// Waits before the next attempt. False: the time limit has passed.
     pub fn pause(&mut self) -> bool {
-        if self.begun.elapsed() >= self.wait {
+        if self.started.elapsed() >= self.wait {
             return false;
         }
         let most = LONGEST_PAUSE.min(FIRST_PAUSE.saturating_mul(1 << self.count.min(16)));

@@ -1,4 +1,4 @@
-//! Writing documents of a site, and what was written.
+//! Writes documents of a site, and counts them.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -13,48 +13,44 @@ use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use serde::Serialize;
 
-/// So many objects, and their bytes.
+/// A number of objects, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// How many.
     pub objects: u64,
-    /// The sum of their sizes.
     pub bytes: u64,
 }
 
 impl Count {
-    /// Counts one more.
+    /// Adds one object.
     pub fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes += bytes;
     }
 
-    /// So many less, and not less than none.
+    /// The difference, at least 0.
     pub fn without(self, other: Count) -> Count {
         Count { objects: self.objects.saturating_sub(other.objects), bytes: self.bytes.saturating_sub(other.bytes) }
     }
 
-    /// Adds others.
     pub fn join(&mut self, other: Count) {
         self.objects += other.objects;
         self.bytes += other.bytes;
     }
 }
 
-/// The documents that one command writes, over all attempts it takes.
+/// The documents that a command writes, over all its attempts.
 pub struct WriteLog<'a> {
     progress: &'a dyn Progress,
-    /// Whether each was written, and its size.
+    /// Whether each document was written, and its size in bytes.
     documents: Mutex<BTreeMap<Place, (bool, u64)>>,
 }
 
 impl<'a> WriteLog<'a> {
-    /// Nothing was written yet.
     pub fn new(progress: &'a dyn Progress) -> WriteLog<'a> {
         WriteLog { progress, documents: Mutex::default() }
     }
 
-    /// Writes the documents that do not have the right bytes already, in any order.
+    /// Writes the documents that change, in any order.
     pub fn write_all<'d, I>(&self, site: &Site, documents: I, jobs: NonZeroUsize) -> Result<(), StoreError>
     where
         I: IntoIterator<Item = &'d PlannedDocument, IntoIter: ExactSizeIterator + Send>,
@@ -63,24 +59,24 @@ impl<'a> WriteLog<'a> {
         Ok(())
     }
 
-    /// Writes a document that does not have the right bytes already.
+    /// Writes a document, if it changes.
     pub fn write(&self, site: &Site, document: &PlannedDocument) -> Result<(), StoreError> {
         let is_written = document.write(site.store(document.place.origin))?;
         self.add(site, document.place.clone(), is_written, document.size);
         Ok(())
     }
 
-    /// Notes a document that was written, or had the right bytes already.
+    /// Records a document, written or unchanged.
     pub fn add(&self, site: &Site, place: Place, is_written: bool, bytes: u64) {
         if is_written {
             self.tell(site, Written::Copied, &place);
         }
         let mut documents = lock(&self.documents);
-        let known = documents.entry(place).or_default();
-        *known = (known.0 || is_written, bytes);
+        let entry = documents.entry(place).or_default();
+        *entry = (entry.0 || is_written, bytes);
     }
 
-    /// Reports an object that was written.
+    /// Reports an object as written.
     pub fn tell(&self, site: &Site, how: Written, place: &Place) {
         let how = match how {
             Written::Copied => "written",
@@ -94,7 +90,7 @@ impl<'a> WriteLog<'a> {
         lock(&self.documents).clone()
     }
 
-    /// How many documents were written.
+    /// The number of written documents.
     pub fn count_written(&self) -> u64 {
         let documents = lock(&self.documents);
         documents.values().filter(|(is_written, _)| *is_written).count() as u64

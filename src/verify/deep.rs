@@ -1,8 +1,8 @@
-//! `--deep`: every blob read and hashed, once, however many images share it.
+//! `--deep`: reads and hashes every blob once, however many images share it.
 //!
-//! Small blobs are read where the walk meets them. Large ones wait until the walk is over and are then read largest first: two
-//! workers that end with a large one each would wait for the slower. Whoever comes by a blob that another is reading, or that
-//! waits, leaves word, so that a damaged blob is told of every image that has it, whichever thread found it first.
+//! Small blobs are read during the walk. Large blobs are read after the walk, the largest first, so that all workers
+//! end at about the same time. A blob keeps the list of images that have it until it is read, so that a damaged blob
+//! is reported for each of them, whichever thread found it first.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,23 +21,19 @@ use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::Key;
 
-/// Blobs of this size and more wait. So many bytes to read outweigh what remembering one costs.
+/// Blobs of at least this size are read after the walk. Reading them takes far longer than remembering them.
 const LARGE: u64 = 4 * 1024 * 1024;
-/// How much is read and hashed at a time.
+/// The bytes read and hashed at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// A blob that should be read.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    /// Where it is.
     pub url: Url,
-    /// What its bytes should have.
     pub digest: Digest,
-    /// How many there should be.
     pub size: u64,
 }
 
-/// What is known of the blobs that were met.
+/// The blobs that the walk met, and the outcome of reading them.
 #[derive(Debug, Default)]
 pub struct Readings {
     states: Mutex<HashMap<Key, State>>,
@@ -47,17 +43,17 @@ pub struct Readings {
 
 #[derive(Debug)]
 enum State {
-    /// To be read, or being read; these images want to know.
+    /// Not read yet. A finding will be reported for these images.
     Open(Vec<Arc<str>>),
-    /// Read, and right.
+    /// The bytes have the digest.
     Good,
-    /// Read, and this is wrong with it.
     Bad(Box<Finding>),
 }
 
 impl Readings {
-    /// Meets a blob, which may take reading it. `key` tells it from others; `image` hears what is wrong with it.
-    pub fn meet(&self, source: &dyn Source, key: Key, blob: Blob, image: &Arc<str>, findings: &Findings) {
+    /// Checks a blob of `image`: small ones now, large ones in [`Readings::read_large`].
+    pub fn meet(&self, source: &dyn Source, blob: Blob, image: &Arc<str>, findings: &Findings) {
+        let key = source.key(&blob.url);
         match lock(&self.states).entry(key) {
             Entry::Vacant(entry) => drop(entry.insert(State::Open(vec![image.clone()]))),
             Entry::Occupied(mut entry) => {
@@ -77,7 +73,7 @@ impl Readings {
         }
     }
 
-    /// Reads what waits.
+    /// Reads the large blobs.
     pub fn read_large(&self, source: &dyn Source, jobs: NonZeroUsize, progress: &dyn Progress, findings: &Findings) {
         let mut large = std::mem::take(&mut *lock(&self.large));
         large.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
@@ -88,8 +84,8 @@ impl Readings {
         progress.finish();
     }
 
-    /// The images of blobs that were there when the walk came by and gone when they were read. They should be looked at
-    /// again: a removal and a gc may have come between, and then the image does not need the blob any more.
+    /// The images whose blobs disappeared between the walk and the read. They have to be verified again: after a
+    /// removal and a gc, an image may not need the blob any more.
     pub fn vanished(&self) -> Vec<Arc<str>> {
         let mut vanished = std::mem::take(&mut *lock(&self.vanished));
         vanished.sort();
@@ -116,13 +112,12 @@ impl Readings {
     }
 }
 
-/// Why a blob was not found right.
 enum Outcome {
     Vanished,
     Wrong(Finding),
 }
 
-/// Reads a blob by itself, and says what is wrong with it.
+/// Reads one blob. Returns a finding if it is wrong.
 pub fn check(source: &dyn Source, blob: &Blob) -> Option<Finding> {
     match read(source, blob, &mut |_| {}) {
         Ok(()) => None,
@@ -134,7 +129,6 @@ pub fn check(source: &dyn Source, blob: &Blob) -> Option<Finding> {
     }
 }
 
-/// Reads all of a blob.
 fn read(source: &dyn Source, blob: &Blob, advance: &mut dyn FnMut(u64)) -> Result<(), Outcome> {
     let fault = |fault: Fault| {
         let expected = format!("{} bytes", blob.size);
@@ -159,7 +153,7 @@ fn read(source: &dyn Source, blob: &Blob, advance: &mut dyn FnMut(u64)) -> Resul
     }
 }
 
-/// What wrong content is called.
+/// The finding for wrong content.
 pub fn content_finding(object: String, error: &ContentError) -> Finding {
     match error {
         ContentError::Mismatch { expected, found } => {

@@ -1,4 +1,4 @@
-//! The ref-engines object: what leads to everything else.
+//! Verifies the ref-engines object.
 
 use std::sync::Arc;
 
@@ -6,33 +6,32 @@ use url::Url;
 
 use super::finding::{Collected, Finding};
 use super::rule;
-use super::source::{DeclaredType, Document, Source};
-use super::templates::{self, CasEngines, Setting};
+use super::source::{DeclaredType, Source, SourceDocument};
+use super::templates::{self, Setting};
 use crate::site::Settings;
 use oci_discovery::discovery::WELL_KNOWN_PATH;
 use oci_discovery::discovery::ref_engines::MAX_BYTES;
-use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL};
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, CasEngines, Engine, INDEX_TEMPLATE_PROTOCOL};
 use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
 use oci_discovery::template::{Template, name_variables};
 
-/// A ref-engines object, as far as it can be used.
+/// The usable part of a ref-engines object.
 #[derive(Debug)]
 pub struct Discovery {
-    /// Where a server has it, after redirects.
+    /// The URL on a server, after redirects.
     url: Arc<Url>,
-    /// The templates of its ref engines.
     pub index: Vec<Template>,
-    /// The templates of its CAS engines.
-    pub cas: Vec<Template>,
+    cas: Vec<(Engine, Template)>,
 }
 
 impl Discovery {
-    /// Reads the object. `images` are tried with its templates. None: there is nothing to go on with.
+    /// Reads and verifies the object. Its templates are tried with one of `images`. None: verification cannot
+    /// continue.
     pub fn read(source: &dyn Source, images: &[ImageName], findings: &mut Collected) -> Option<Discovery> {
-        // Of all images, one with a slash in its path tries the templates hardest.
+        // A path with a slash is the hardest test of a template.
         let image = images.iter().find(|image| image.path().contains('/')).or(images.first()).cloned();
         let image = &image.or_else(|| ImageName::parse("example.com/any").ok())?;
         let url = source.ref_engines_url(image);
@@ -60,17 +59,18 @@ impl Discovery {
         let index = templates::read(setting, object.get("refEngines"), "refEngines", INDEX_TEMPLATE_PROTOCOL, findings);
         let cas = templates::read(setting, object.get("casEngines"), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
         if index.is_empty() {
-            // What is wrong with the engines it has says it already.
+            // Findings about the existing engines explain why none is usable.
             if findings.total() == before {
                 let expected = format!("a ref engine with the protocol {INDEX_TEMPLATE_PROTOCOL}");
                 findings.push(Finding::new(&rule::REF_ENGINE_MISSING, WELL_KNOWN_PATH, expected, "none"));
             }
             return None;
         }
+        let index = index.into_iter().map(|(_, template)| template).collect();
         Some(Discovery { url: document.url, index, cas })
     }
 
-    /// The URL of the object, as relative templates see it that are used for an image.
+    /// The base URL of relative templates, for an image.
     pub fn base(&self, source: &dyn Source, image: &ImageName) -> Arc<Url> {
         match source.is_live() {
             true => self.url.clone(),
@@ -95,17 +95,19 @@ impl Discovery {
         self.index.iter().any(|template| ["name", "fragment"].iter().any(|used| template.variables().contains(used)))
     }
 
-    /// The CAS engines for all that the ref engines lead to.
+    /// The CAS engines of the ref-engines object.
     pub fn cas_engines(&self, source: &dyn Source, image: &ImageName) -> Arc<CasEngines> {
-        CasEngines::new(self.cas.clone(), &self.base(source, image), None)
+        let base = self.base(source, image);
+        let engines = self.cas.iter().map(|(engine, _)| Engine { uri: base.clone(), ..engine.clone() });
+        CasEngines::new(image, &engines.collect())
     }
 
-    /// Compares with what the site says of itself.
+    /// Compares the templates with those of the site's description.
     pub fn compare(&self, settings: &Settings, findings: &mut Collected) {
-        let cas = self.cas.first().is_none_or(|cas| *cas == settings.cas_template);
+        let cas = self.cas.first().map(|(_, template)| template);
         for (is_same, found, expected) in [
             (self.index.first() == Some(&settings.index_template), self.index.first(), &settings.index_template),
-            (cas, self.cas.first(), &settings.cas_template),
+            (cas.is_none_or(|cas| *cas == settings.cas_template), cas, &settings.cas_template),
         ] {
             if !is_same {
                 let (found, expected) = (found.map_or("none".into(), ToString::to_string), expected.as_str());
@@ -119,8 +121,8 @@ fn chain_of(error: &json::JsonError) -> String {
     chain(error)
 }
 
-/// Checks how a document of discovery is served.
-pub fn check_type(document: &Document, expected: &str, object: &str, findings: &mut Collected) {
+/// Verifies the media type and charset of a discovery document.
+pub fn check_type(document: &SourceDocument, expected: &str, object: &str, findings: &mut Collected) {
     let found = match &document.content_type {
         DeclaredType::Unavailable => return,
         DeclaredType::Missing => "no Content-Type".to_string(),

@@ -7,7 +7,6 @@ use crate::store::{Location, StoreError};
 use oci_discovery::discovery::WELL_KNOWN_PATH;
 
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of a variant is its documentation")]
 pub enum VerifyError {
     #[error("cannot open {}: expected a directory with a site, or an http or https URL", .path.display())]
     NoDirectory {

@@ -1,4 +1,4 @@
-//! A directory, or several, read as a web server would serve them.
+//! Reads the directories of a site as a web server would serve them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,43 +8,36 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::source::{DeclaredType, Document, Fault, Source};
+use super::source::{DeclaredType, Fault, Source, SourceDocument};
 use crate::root::{FileError, Root, SYMBOLIC_LINK};
 use crate::site::SitePath;
 use crate::site::map::well_known_uri;
 use crate::site::path::DESCRIPTION;
 use crate::store::site::MAX_DESCRIPTION_BYTES;
-use crate::store::{self, Listed, Location, Store, StoreError};
+use crate::store::{self, ListedObject, Location, Store, StoreError};
 use oci_discovery::error::chain;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::{Key, key};
 
-/// The directories of a site.
 pub struct Files {
-    /// The site's own root.
     pub own: Tree,
-    /// The roots of other origins.
     pub others: Vec<(String, Tree)>,
-    /// The hosts whose requests the site's own root answers.
     pub hosts: BTreeSet<String>,
-    /// The other origins that the site itself says it has, whether or not their directories are known.
+    /// The other origins in the site's description, with or without a known directory.
     pub origins: Vec<String>,
 }
 
-/// A store, and its directory where it is one: there, symbolic links are followed, as web servers do. A site that ocisite
-/// did not write may consist of them.
+/// A store. In a directory, symbolic links are followed, as web servers do: a site of another program may have them.
 pub struct Tree {
-    /// What holds the objects.
     pub store: Box<dyn Store>,
-    /// The directory behind the store.
+    /// The directory. None: a bucket.
     pub directory: Option<Root>,
 }
 
 impl Tree {
-    /// Opens a directory or a bucket.
-    pub fn at(location: &Location, options: &store::Options) -> Result<Tree, StoreError> {
-        let options = store::Options { adopt: true, ..options.clone() };
+    pub fn at(location: &Location, options: &store::StoreOptions) -> Result<Tree, StoreError> {
+        let options = store::StoreOptions { adopt: true, ..options.clone() };
         let directory = match location {
             Location::Directory(path) => Root::open_if_present(path)?,
             Location::Bucket(_) => None,
@@ -52,7 +45,7 @@ impl Tree {
         Ok(Tree { store: store::open(location, &options)?, directory })
     }
 
-    /// The file that a symbolic link at a path, or above it, leads to.
+    /// The file to which a symbolic link at or above a path leads.
     fn followed(&self, path: &SitePath, fault: Fault) -> Result<File, Fault> {
         let Some(directory) = self.directory.as_ref().filter(|_| fault == Fault::NotAFile(SYMBOLIC_LINK)) else {
             return Err(fault);
@@ -65,11 +58,12 @@ impl Tree {
         }
     }
 
-    /// Calls `visit` for every object below a prefix. What a link or a FIFO hides is not listed: whatever asks for it finds out.
-    pub fn list(&self, prefix: &str, visit: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+    /// Calls `visit` for every object below a prefix. Objects behind a link or a FIFO are omitted; reading them
+    /// reports the obstacle.
+    pub fn list(&self, prefix: &str, visit: &mut dyn FnMut(ListedObject)) -> Result<(), StoreError> {
         let scanned = self.store.scan(prefix, &mut |path, found| {
             if let Ok(stat) = found {
-                visit(Listed { path, stat });
+                visit(ListedObject { path, stat });
             }
         });
         match scanned {
@@ -78,7 +72,6 @@ impl Tree {
         }
     }
 
-    /// Reads a document.
     pub fn read(&self, path: &SitePath, limit: u64) -> Result<Vec<u8>, Fault> {
         match self.store.read_document(path, limit).map_err(fault) {
             Ok(Some(document)) => Ok(document.bytes),
@@ -123,7 +116,7 @@ fn fault(error: StoreError) -> Fault {
 }
 
 impl Files {
-    /// The root and the path that a URL leads to.
+    /// The store and the path of a URL.
     fn locate(&self, url: &Url) -> Result<(&Tree, SitePath), Fault> {
         let host = url.host_str().unwrap_or_default();
         let root = if self.hosts.contains(host) && url.port().is_none() {
@@ -132,7 +125,7 @@ impl Files {
             let origin = url.origin().ascii_serialization();
             &self.others.iter().find(|(known, _)| *known == origin).ok_or(Fault::Elsewhere)?.1
         };
-        // As a web server decodes it: once, and as a whole. What is no path of a file is nowhere.
+        // Decoded as web servers do: once, as a whole. An invalid path has no file.
         let path = percent_decode_str(url.path().trim_start_matches('/')).decode_utf8().map_err(|_| Fault::Absent)?;
         let path = SitePath::new(&path).map_err(|_| Fault::Absent)?;
         Ok((root, path))
@@ -153,10 +146,10 @@ impl Source for Files {
         is_host || self.origins.contains(&url.origin().ascii_serialization())
     }
 
-    fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<Document, Fault> {
+    fn document(&self, url: &Url, _accept: &str, limit: u64) -> Result<SourceDocument, Fault> {
         let (root, path) = self.locate(url)?;
         let bytes = root.read(&path, limit)?;
-        Ok(Document { url: Arc::new(url.clone()), bytes, content_type: DeclaredType::Unavailable })
+        Ok(SourceDocument { url: Arc::new(url.clone()), bytes, content_type: DeclaredType::Unavailable })
     }
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {
@@ -189,7 +182,7 @@ impl Source for Files {
     }
 }
 
-/// The key of an object that was listed rather than asked for.
+/// The key of a listed object.
 pub fn place_key(root: &Tree, path: &SitePath) -> Key {
     key(&[&root.store.name(), path.as_str()])
 }

@@ -1,4 +1,4 @@
-//! An index: the entries of an image, and what a consumer can make of them.
+//! Verifies an index: the entries of an image, and whether a consumer can use them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use url::Url;
 use super::finding::{Collected, Finding};
 use super::rule;
 use super::source::Source;
-use super::templates::{CasEngines, Setting};
+use super::templates::{self, Setting};
 use oci_discovery::digest::DigestError;
+use oci_discovery::discovery::CasEngines;
 use oci_discovery::error::chain;
 use oci_discovery::json::{self, JsonError};
 use oci_discovery::name::{ImageName, is_fragment};
@@ -18,34 +19,28 @@ use oci_discovery::oci::index::{self, EntryError, IndexText};
 use oci_discovery::oci::{Descriptor, DescriptorError, media_type};
 use oci_discovery::seen::{Key, key};
 
-/// So many different lists of CAS engines are remembered of one index; entries mostly share one.
+/// The lists of CAS engines that are kept while an index is read. Most entries have the same list.
 const REMEMBERED_ENGINES: usize = 64;
 
-/// An index that is being looked at.
-pub struct Index<'a> {
-    /// What is being verified.
+/// An index to verify.
+pub struct IndexCheck<'a> {
     pub source: &'a dyn Source,
-    /// Where the index is.
     pub url: &'a Arc<Url>,
-    /// How a person would call it.
+    /// The name of the index in messages.
     pub object: &'a str,
-    /// The name by which it was found; its fragment chooses entries.
+    /// The name of the image; its fragment selects entries.
     pub image: &'a ImageName,
-    /// The CAS engines of the ref-engines object.
     pub engines: Arc<CasEngines>,
 }
 
-/// An entry of an index, and who has its blobs.
+/// An entry of an index, with its CAS engines.
 pub struct Entry {
-    /// The descriptor.
     pub descriptor: Descriptor,
-    /// Its CAS engines.
     pub engines: Arc<CasEngines>,
 }
 
-impl Index<'_> {
-    /// Hands each entry that the name means to `visit`, one at a time: an index may have a great many. What is wrong goes to
-    /// `findings`.
+impl IndexCheck<'_> {
+    /// Calls `visit` for each entry that the name selects, one at a time: an index can be large.
     pub fn read(&self, bytes: &[u8], findings: &mut Collected, visit: &mut dyn FnMut(Entry)) {
         let index = match self.parse(bytes) {
             Ok(index) => index,
@@ -57,7 +52,7 @@ impl Index<'_> {
         let wanted = self.image.fragment().filter(|fragment| !fragment.is_empty());
         let mut found_wanted = false;
         let mut refs = Refs::default();
-        let mut known: HashMap<String, Arc<CasEngines>> = HashMap::new();
+        let mut remembered: HashMap<String, Arc<CasEngines>> = HashMap::new();
         let mut is_empty = true;
         for (position, text) in index.entries().enumerate() {
             is_empty = false;
@@ -68,7 +63,7 @@ impl Index<'_> {
             }
             found_wanted = true;
             refs.add(&place, &descriptor, findings);
-            let engines = self.engines(&place, &descriptor, &mut known, findings);
+            let engines = self.engines(&place, &descriptor, &mut remembered, findings);
             if engines.is_empty() && descriptor.property("urls").is_none() {
                 let finding = Finding::new(&rule::CAS_ENGINE_MISSING, place, "a CAS engine", "none");
                 findings.push(finding);
@@ -88,7 +83,7 @@ impl Index<'_> {
         }
     }
 
-    /// The index as text; or what was expected and found instead.
+    /// Parses the index. The error has what was expected and found.
     fn parse<'b>(&self, bytes: &'b [u8]) -> Result<IndexText<'b>, (String, String)> {
         let index = IndexText::parse(bytes).map_err(|error| match error {
             JsonError::Type { expected, found } => (expected, found.to_string()),
@@ -129,25 +124,25 @@ impl Index<'_> {
         &self,
         place: &str,
         descriptor: &Descriptor,
-        known: &mut HashMap<String, Arc<CasEngines>>,
+        remembered: &mut HashMap<String, Arc<CasEngines>>,
         findings: &mut Collected,
     ) -> Arc<CasEngines> {
         let Some(list) = descriptor.property("casEngines").map(|list| list.to_string()) else {
             return self.engines.clone();
         };
-        if let Some(engines) = known.get(&list) {
+        if let Some(engines) = remembered.get(&list) {
             return engines.clone();
         }
         let setting = Setting { source: self.source, document: self.url, object: place, image: self.image };
-        let engines = self.engines.of_descriptor(setting, descriptor, findings);
-        if known.len() < REMEMBERED_ENGINES {
-            known.insert(list, engines.clone());
+        let engines = templates::engines_of(setting, descriptor, &self.engines, findings);
+        if remembered.len() < REMEMBERED_ENGINES {
+            remembered.insert(list, engines.clone());
         }
         engines
     }
 }
 
-/// What a malformed descriptor is called.
+/// The finding for a malformed descriptor.
 pub fn descriptor_finding(place: &str, error: &DescriptorError) -> Finding {
     match error {
         DescriptorError::Digest(DigestError::UnknownAlgorithm { algorithm, .. }) => {
@@ -157,12 +152,11 @@ pub fn descriptor_finding(place: &str, error: &DescriptorError) -> Finding {
     }
 }
 
-/// The refs seen so far, each with its platforms, by sixteen bytes.
+/// The refs of the entries so far, with their platforms, by keys of sixteen bytes.
 #[derive(Default)]
 struct Refs {
-    /// The manifest of each ref and platform.
     platforms: HashMap<Key, Key>,
-    /// The first manifest of each ref, and the first that has no platform.
+    /// The first manifest of each ref, and the first one without a platform.
     refs: HashMap<Key, (Key, Option<Key>)>,
 }
 
@@ -181,7 +175,7 @@ impl Refs {
         }
     }
 
-    /// An entry without a platform is for every platform, so it stands alone under its ref.
+    /// An entry without a platform is for every platform, so its ref may have no other entry.
     fn is_ambiguous(&mut self, reference: &str, platform: Option<&str>, digest: Key) -> bool {
         let (first, without_platform) = self.refs.entry(key(&[reference])).or_insert((digest, None));
         let Some(platform) = platform else {

@@ -1,4 +1,4 @@
-//! Verification: walks a site as the strictest consumer would, and reports what is not as it should be.
+//! Verification: walks a site as the strictest consumer would, and reports what is wrong.
 //!
 //! ```text
 //! directory (files) ─┐
@@ -7,13 +7,12 @@
 //!     tree (modes, links, orphans)          probes (how the server answers) ─┘
 //! ```
 //!
-//! It works on any site that follows the protocols, also one written by hand or by another program. What can be found is the
-//! table in [`rule`].
+//! It works on any site that follows the protocols, whatever wrote the site. The table in [`rule`] has all checks.
 //!
-//! A site does not decide how much memory this takes. It may list any number of images: a name takes less than a hundred bytes
-//! more than its text, and besides the names a verification takes at most 64 MiB, the text of the description
-//! ([`crate::store::site::MAX_DESCRIPTION_BYTES`]). Each image that is being looked at takes what its index and its manifests take, one image
-//! for a worker. A blob that was reached takes 16 to 40 bytes.
+//! The memory does not depend on the site. A site may list any number of images: each name takes less than a hundred
+//! bytes besides its text, and the description's text takes at most 64 MiB
+//! ([`crate::store::site::MAX_DESCRIPTION_BYTES`]). Each worker verifies one image at a time, which takes the memory
+//! of its index and manifests. Each blob that was reached takes 16 to 40 bytes.
 
 pub mod deep;
 pub mod discovery;
@@ -21,12 +20,12 @@ pub mod error;
 pub mod files;
 pub mod finding;
 pub mod index;
-pub mod known;
 pub mod manifest;
 pub mod probes;
 pub mod registry;
 pub mod report;
 pub mod request;
+pub mod resolved;
 pub mod rule;
 pub mod server;
 pub mod source;
@@ -55,14 +54,14 @@ use oci_discovery::name::ImageName;
 use oci_discovery::seen::Seen;
 
 pub use error::VerifyError;
-pub use request::{Directory, Options};
+pub use request::{Directory, VerifyOptions};
 
 use deep::Readings;
 use discovery::Discovery;
 use files::{Files, Tree};
 use finding::{Collected, Finding, Findings};
-use known::{ResolvedSettings, Stop, unusable_description};
 use report::Report;
+use resolved::{ResolvedSettings, Stop, unusable_description};
 use server::Server;
 use source::Source;
 use walk::{Counts, Walk};
@@ -75,7 +74,7 @@ const MAX_UNLISTED: usize = 1000;
 #[allow(clippy::disallowed_methods, reason = "the user names the directory")]
 pub fn verify_directory(
     directory: &Directory,
-    options: &Options,
+    options: &VerifyOptions,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
     if let Location::Directory(path) = &directory.place.root {
@@ -86,7 +85,7 @@ pub fn verify_directory(
     let mut files = open(directory)?;
     let ResolvedSettings { map, is_described, knows_cas, mut images, hosts } =
         match ResolvedSettings::find(&files, directory, options) {
-            Ok(known) => known,
+            Ok(resolved) => resolved,
             Err(Stop::Error(error)) => return Err(error),
             Err(Stop::Finding(finding)) => {
                 findings.push(finding);
@@ -118,7 +117,8 @@ pub fn verify_directory(
     if let Some(image) = images.first().filter(|_| has_registry) {
         findings.extend(registry::check_ping(&files, image));
     }
-    let walk = walk(&files, &discovery, &findings, has_registry, &images, options, progress);
+    let target = Target { source: &files, discovery: &discovery, has_registry, images: &images };
+    let walk = walk(target, options, &findings, progress);
     let is_complete = has_all && knows_cas && !walk.is_incomplete.load(Relaxed);
     if let Some(map) = map.filter(|_| is_complete) {
         tree::look_for_unlisted_refs(&files.own, &map, &walk.reached, &findings)?;
@@ -131,7 +131,7 @@ pub fn verify_directory(
     Ok(Report::new(site, images, counts, options.deep, findings))
 }
 
-/// Compares the catalogue with the indexes. What cannot be read for it was found by the walk already.
+/// Compares the catalogue with the indexes. The walk has reported objects that cannot be read.
 fn compare_catalogue(directory: &Directory, findings: &Findings) {
     let (Ok(Some(site)), Ok(pages)) = (Site::open_existing(&directory.place), Pages::load(None)) else { return };
     for path in catalogue::differences(Catalogue { site: &site, pages: &pages }).unwrap_or_default() {
@@ -165,12 +165,12 @@ fn add_unlisted(
     Ok(has_all)
 }
 
-/// Verifies a live server. The client is set up anew when the names are known, so that the requests for all of their hosts go where
-/// the user wants them to go.
+/// Verifies a live server. The client is created twice: when the names are known, `--connect-to` applies to all of
+/// their hosts.
 pub fn verify_url(
     url: &Url,
-    client: &http::Options,
-    options: &Options,
+    client: &http::ClientOptions,
+    options: &VerifyOptions,
     progress: &dyn Progress,
 ) -> Result<Report, VerifyError> {
     let is_root = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
@@ -180,13 +180,13 @@ pub fn verify_url(
     let hosts_of = |names: &[ImageName]| -> BTreeSet<String> {
         names.iter().map(|name| canonical(name.host())).chain([host.into()]).collect()
     };
-    // What the site lists nobody named.
+    // The user did not name the hosts that the site lists.
     let reach = client.reach(hosts_of(&options.names).into_iter().map(|host| vec![host]));
     let client_for = |names: &[ImageName]| Http::new(client, hosts_of(names).into_iter().collect(), reach.clone());
     let findings = Findings::default();
     let server = Server::new(client_for(&options.names)?, url.clone());
     server.answers()?;
-    let Listed { images, origins, has_registry } = match listed(&server, options)? {
+    let Scope { images, origins, has_registry } = match listed(&server, options)? {
         Ok(listed) => listed,
         Err(finding) => {
             findings.push(finding);
@@ -199,40 +199,38 @@ pub fn verify_url(
     let discovery = Discovery::read(&server, &images, &mut wrong);
     findings.merge(wrong);
     let Some(discovery) = discovery else { return Ok(Report::stopped(url.to_string(), findings)) };
-    let counts = walk(&server, &discovery, &findings, has_registry, &images, options, progress).counts;
+    let target = Target { source: &server, discovery: &discovery, has_registry, images: &images };
+    let counts = walk(target, options, &findings, progress).counts;
     findings.merge(probes::try_server(&server, &discovery, has_registry, &images));
     Ok(Report::new(url.to_string(), images, counts, options.deep, findings))
 }
 
-/// What a server is asked for.
-struct Listed {
-    /// The images to check: those given, or those that the site lists.
+/// What to verify on a server.
+struct Scope {
     images: Vec<ImageName>,
-    /// The other origins that the site says it has.
     origins: Vec<String>,
-    /// Whether it says that it has the registry view.
     has_registry: bool,
 }
 
-impl Listed {
-    fn new(images: Vec<ImageName>, settings: Settings) -> Listed {
-        Listed { images, has_registry: settings.views.registry, origins: settings.origins }
+impl Scope {
+    fn new(images: Vec<ImageName>, settings: Settings) -> Scope {
+        Scope { images, has_registry: settings.views.registry, origins: settings.origins }
     }
 }
 
-/// What to check, or what is wrong with what the site says of itself.
-fn listed(server: &Server, options: &Options) -> Result<Result<Listed, Finding>, VerifyError> {
+/// What to verify, or the finding that prevents it.
+fn listed(server: &Server, options: &VerifyOptions) -> Result<Result<Scope, Finding>, VerifyError> {
     let description = server.read_description();
     if !options.names.is_empty() {
         let images = options.names.clone();
         return Ok(Ok(match description {
-            Ok(Some(Ok(description))) => Listed::new(images, description.settings),
-            // Not asked for, so not a finding.
-            _ => Listed { images, origins: vec![], has_registry: false },
+            Ok(Some(Ok(description))) => Scope::new(images, description.settings),
+            // The description was not asked for, so faults of it are no finding.
+            _ => Scope { images, origins: vec![], has_registry: false },
         }));
     }
     Ok(match description {
-        Ok(Some(Ok(description))) => Ok(Listed::new(description.images, description.settings)),
+        Ok(Some(Ok(description))) => Ok(Scope::new(description.images, description.settings)),
         Ok(Some(Err(error))) => Err(unusable_description(&chain(&error))),
         Ok(None) => return Err(VerifyError::NamesNeeded { site: server.name(), host_helps: false }),
         Err(fault) => match fault.finding(DESCRIPTION.into(), "the site's description", &rule::UNREADABLE) {
@@ -242,16 +240,23 @@ fn listed(server: &Server, options: &Options) -> Result<Result<Listed, Finding>,
     })
 }
 
-/// Looks at the images, and reads their blobs where that is asked for.
-fn walk<'a>(
+/// The images to verify, and where they are.
+#[derive(Clone, Copy)]
+struct Target<'a> {
     source: &'a dyn Source,
     discovery: &'a Discovery,
-    findings: &'a Findings,
     has_registry: bool,
-    images: &[ImageName],
-    options: &Options,
+    images: &'a [ImageName],
+}
+
+/// Verifies the images, and with `--deep` their blobs.
+fn walk<'a>(
+    target: Target<'a>,
+    options: &VerifyOptions,
+    findings: &'a Findings,
     progress: &'a dyn Progress,
 ) -> Walk<'a> {
+    let Target { source, discovery, has_registry, images } = target;
     let walk = Walk {
         source,
         discovery,

@@ -1,17 +1,17 @@
-//! What only a live server shows: how it answers requests for a document, for a blob, for what is not there and for what
-//! nobody should see. One of each kind is tried: a server treats its documents alike, and its blobs.
+//! Checks that need a live server: its responses for a document, a blob, missing objects and private objects. One
+//! object of each kind is tried, because servers treat objects of a kind alike.
 
 use url::Url;
 
 use super::discovery::Discovery;
 use super::finding::{Collected, Finding};
-use super::index::Index;
+use super::index::IndexCheck;
 use super::registry::check_ping;
 use super::rule::{self, Rule};
 use super::server::{Server, fault};
 use super::source::Source;
 use super::templates;
-use crate::client::http::{Headers, HttpError, Request, Response};
+use crate::client::http::{Headers, HttpError, HttpRequest, Response};
 use crate::site::object::{BLOB_MAX_AGE, DOCUMENT_MAX_AGE};
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry;
@@ -21,14 +21,14 @@ use oci_discovery::name::ImageName;
 use oci_discovery::oci::media_type;
 use oci_discovery::template::name_variables;
 
-/// A document that is older than this in a cache hides what was published since: ten times what a site asks for.
+/// The longest acceptable `max-age` of a document, in seconds: ten times that of a site by ocisite.
 const LONGEST_DOCUMENT_AGE: u64 = 10 * DOCUMENT_MAX_AGE as u64;
-/// A blob that may be kept for less than a day is fetched again for nothing.
+/// The shortest acceptable `max-age` of a blob, in seconds. With less, clients fetch blobs again needlessly.
 const SHORTEST_BLOB_AGE: u64 = 24 * 60 * 60;
-/// So many images are tried to find one whose index and first blob are there.
+/// The images that are tried to find an index and a first blob.
 const TRIED_IMAGES: usize = 10;
 
-/// Tries a server. Findings of one rule are told once, with all that they were found on.
+/// Probes a server. Findings of one rule become one finding with all their objects.
 pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, images: &[ImageName]) -> Collected {
     let mut probe = Probe { server, findings: Collected::default() };
     if let Some(image) = images.first() {
@@ -54,10 +54,10 @@ pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, im
     probe.findings
 }
 
-/// One of each kind of object that a site has, and one of each that it has not.
+/// One object of each kind, and one missing object of each kind.
 struct Sample {
     index: Url,
-    /// The digest of a manifest that is there.
+    /// The digest of an existing manifest.
     manifest: Option<Digest>,
     blob: Option<(Url, u64)>,
     no_index: Option<Url>,
@@ -73,7 +73,7 @@ impl Sample {
         discovery.index.iter().find_map(|template| {
             let document = server.document(&url(template, image)?, media_type::INDEX, MAX_INDEX_BYTES).ok()?;
             let engines = discovery.cas_engines(server, image);
-            let index = Index { source: server, url: &document.url, object: "", image, engines };
+            let index = IndexCheck { source: server, url: &document.url, object: "", image, engines };
             let mut sample = Sample {
                 index: url(template, image)?,
                 manifest: None,
@@ -85,18 +85,18 @@ impl Sample {
                 if sample.blob.is_some() {
                     return;
                 }
-                let urls = entry.engines.urls(image, &entry.descriptor.digest);
-                let there = urls.into_iter().find(|url| server.size(url).is_ok());
-                sample.blob = there.map(|url| (url, entry.descriptor.size));
+                let urls = templates::urls(&entry.engines, &entry.descriptor.digest);
+                let stored = urls.into_iter().find(|url| server.size(url).is_ok());
+                sample.blob = stored.map(|url| (url, entry.descriptor.size));
                 sample.manifest = sample.blob.as_ref().map(|_| entry.descriptor.digest.clone());
-                sample.no_blob = entry.engines.urls(image, &no_blob).into_iter().next();
+                sample.no_blob = templates::urls(&entry.engines, &no_blob).into_iter().next();
             });
             Some(sample)
         })
     }
 }
 
-/// An object whose ways are tried.
+/// An object to probe.
 struct Subject {
     label: &'static str,
     url: Url,
@@ -123,13 +123,13 @@ impl Probe<'_> {
         }
     }
 
-    fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response, HttpError> {
         self.server.http.send(request)
     }
 
-    /// How an object is served. That it cannot be had is for the walk to say.
+    /// Verifies how an object is served. The walk reports objects that cannot be read.
     fn object(&mut self, subject: &Subject) {
-        let Ok(response) = self.send(&Request::get(&subject.url).with("accept", subject.accept)) else { return };
+        let Ok(response) = self.send(&HttpRequest::get(&subject.url).with("accept", subject.accept)) else { return };
         if response.status != 200 {
             return;
         }
@@ -166,7 +166,7 @@ impl Probe<'_> {
     }
 
     fn head(&mut self, subject: &Subject, get: &Headers, length: usize) {
-        let response = match self.send(&Request::head(&subject.url).with("accept", subject.accept)) {
+        let response = match self.send(&HttpRequest::head(&subject.url).with("accept", subject.accept)) {
             Ok(response) => response,
             Err(error) => {
                 return self.push(&rule::HEAD_DIFFERS, subject.label, "status 200", fault(error).to_string());
@@ -183,7 +183,7 @@ impl Probe<'_> {
             ("etag", get.get("etag")),
         ] {
             let found = response.headers.get(name);
-            // A server need not tell a length that it does not know yet (RFC 9110, section 8.6).
+            // A server may omit a length that it does not know yet (RFC 9110, section 8.6).
             if found != expected && (name != "content-length" || found.is_some()) {
                 let say = |value: Option<&str>| value.map_or(format!("no {name}"), |value| format!("{name}: {value}"));
                 return self.push(&rule::HEAD_DIFFERS, subject.label, say(expected), say(found));
@@ -199,14 +199,14 @@ impl Probe<'_> {
                 return self.push(&rule::VALIDATOR, subject.label, "an ETag or a Last-Modified", "neither");
             }
         };
-        let request = Request::get(&subject.url).with("accept", subject.accept).with(name, value);
+        let request = HttpRequest::get(&subject.url).with("accept", subject.accept).with(name, value);
         match self.send(&request) {
             Ok(response) if response.status == 304 => {}
             Ok(response) => {
                 let found = format!("status {}", response.status);
                 self.push(&rule::NOT_MODIFIED, subject.label, "status 304", found);
             }
-            // It was answered a moment ago; a connection that breaks now is not the rule's business.
+            // The object was readable before, so a failing connection is no finding of this rule.
             Err(_) => {}
         }
     }
@@ -216,7 +216,7 @@ impl Probe<'_> {
             return;
         }
         let expected = format!("status 206 with bytes 0-0/{size}");
-        let Ok(response) = self.send(&Request::get(&subject.url).with("range", "bytes=0-0")) else { return };
+        let Ok(response) = self.send(&HttpRequest::get(&subject.url).with("range", "bytes=0-0")) else { return };
         let range = response.headers.get("content-range").map(str::to_string);
         let status = response.status;
         if status != 206 || range.as_deref() != Some(&format!("bytes 0-0/{size}")) {
@@ -232,7 +232,7 @@ impl Probe<'_> {
 
     fn absent(&mut self, label: &str, url: Option<Url>) {
         let Some(url) = url else { return };
-        match self.send(&Request::get(&url)) {
+        match self.send(&HttpRequest::get(&url)) {
             Ok(response) if matches!(response.status, 404 | 410) => {}
             Ok(response) => {
                 self.push(&rule::NOT_FOUND, label, "status 404", format!("status {}", response.status));
@@ -244,7 +244,7 @@ impl Probe<'_> {
         }
     }
 
-    /// How the registry view is served, of the first image that is in it.
+    /// Verifies how the registry view is served, for the first image with a readable manifest.
     fn registry(&mut self, discovery: &Discovery, images: &[ImageName]) {
         self.findings.extend(images.first().and_then(|image| check_ping(self.server, image)));
         let named = images.iter().filter(|image| registry::is_name(image.path())).take(TRIED_IMAGES);
@@ -255,7 +255,7 @@ impl Probe<'_> {
         let absent = registry::manifest_path(name, "no-such-tag-of-ocisite-verify");
         self.absent("a tag that is not there", absent.ok().map(|path| self.server.url(path.as_str())));
         let Ok(path) = registry::manifest_path(name, digest.as_str()) else { return };
-        let Ok(response) = self.send(&Request::get(&self.server.url(path.as_str())).with("accept", "*/*")) else {
+        let Ok(response) = self.send(&HttpRequest::get(&self.server.url(path.as_str())).with("accept", "*/*")) else {
             return;
         };
         let found = response.headers.get("docker-content-digest");
@@ -269,7 +269,7 @@ impl Probe<'_> {
     fn private(&mut self) {
         for name in ["lock", ""] {
             let path = format!("{PRIVATE_DIRECTORY}/{name}");
-            if let Ok(response) = self.send(&Request::get(&self.server.url(&path)))
+            if let Ok(response) = self.send(&HttpRequest::get(&self.server.url(&path)))
                 && response.status == 200
             {
                 return self.push(&rule::PRIVATE_SERVED, &path, "status 404", "status 200");
@@ -278,7 +278,6 @@ impl Probe<'_> {
     }
 }
 
-/// `max-age` of a `Cache-Control`, in seconds.
 fn max_age(policy: &str) -> Option<u64> {
     policy.split(',').filter_map(|part| part.trim().strip_prefix("max-age=")?.trim_matches('"').parse().ok()).next()
 }

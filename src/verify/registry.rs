@@ -11,7 +11,7 @@ use url::Url;
 
 use super::finding::{Collected, Finding};
 use super::rule;
-use super::source::{DeclaredType, Document, Fault, Source};
+use super::source::{DeclaredType, Fault, Source, SourceDocument};
 use crate::site::path::PathError;
 use crate::site::{SitePath, registry};
 use oci_discovery::digest::Digest;
@@ -80,7 +80,7 @@ impl<'a> Repository<'a> {
         url(self.source, self.image, path.as_str())
     }
 
-    fn read(&self, path: &SitePath, accept: &str, limit: u64) -> Result<Document, Fault> {
+    fn read(&self, path: &SitePath, accept: &str, limit: u64) -> Result<SourceDocument, Fault> {
         self.source.document(&self.url(path), accept, limit)
     }
 
@@ -167,7 +167,7 @@ impl<'a> Repository<'a> {
         }
     }
 
-    fn check_type(&self, document: &Document, object: &str, expected: &str, findings: &mut Collected) {
+    fn check_type(&self, document: &SourceDocument, object: &str, expected: &str, findings: &mut Collected) {
         let found = match &document.content_type {
             DeclaredType::Unavailable => return,
             DeclaredType::Type(found) if found.media_type == expected => return,

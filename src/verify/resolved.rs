@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::VerifyError;
 use super::files::Files;
 use super::finding::Finding;
-use super::request::{Directory, Options};
+use super::request::{Directory, VerifyOptions};
 use super::rule;
 use super::tree;
 use crate::outbound::address::canonical;
@@ -31,30 +31,27 @@ const NAME_BYTES: usize = 128;
 
 /// The settings and images of a directory.
 pub struct ResolvedSettings {
-    /// The site's settings, as far as they could be found out.
+    /// The settings. None: they could not be derived.
     pub map: Option<SiteMap>,
-    /// Whether they are what the site says of itself.
+    /// Whether the settings come from `ocisite.json`.
     pub is_described: bool,
-    /// Whether the CAS template is known, and does not stand in indexes only.
+    /// Whether the CAS template is known, and not only in indexes.
     pub knows_cas: bool,
-    /// What to check, sorted.
+    /// The images to verify, sorted.
     pub images: Vec<ImageName>,
-    /// The hosts that the site serves.
     pub hosts: BTreeSet<String>,
 }
 
-/// Why a directory is not checked further.
+/// Why verification cannot continue.
 pub enum Stop {
-    /// This is wrong with it.
     Finding(Finding),
-    /// There is nothing to check.
     Error(VerifyError),
 }
 
 impl ResolvedSettings {
     /// Finds the settings and the images to check.
-    pub fn find(files: &Files, directory: &Directory, options: &Options) -> Result<ResolvedSettings, Stop> {
-        let mut known = match site::description(&*files.own.store) {
+    pub fn find(files: &Files, directory: &Directory, options: &VerifyOptions) -> Result<ResolvedSettings, Stop> {
+        let mut resolved = match site::description(&*files.own.store) {
             Ok(Some(description)) => ResolvedSettings {
                 hosts: description.settings.hosts.iter().map(|host| canonical(host)).collect(),
                 map: SiteMap::new(description.settings).ok(),
@@ -70,16 +67,17 @@ impl ResolvedSettings {
             }
         };
         if !options.names.is_empty() {
-            known.images = options.names.clone();
-            known.images.sort();
-            known.images.dedup();
+            resolved.images = options.names.clone();
+            resolved.images.sort();
+            resolved.images.dedup();
         }
-        known.hosts.extend(known.images.iter().map(|image| canonical(image.host())));
-        Ok(known)
+        resolved.hosts.extend(resolved.images.iter().map(|image| canonical(image.host())));
+        Ok(resolved)
     }
 
-    /// A site without `ocisite.json`: the ref-engines object gives the templates, and the files give the names.
-    fn undescribed(files: &Files, directory: &Directory, options: &Options) -> Result<ResolvedSettings, Stop> {
+    /// For a site without `ocisite.json`: takes the templates from the ref-engines object, and the names from the
+    /// files.
+    fn undescribed(files: &Files, directory: &Directory, options: &VerifyOptions) -> Result<ResolvedSettings, Stop> {
         let ref_engines = read_ref_engines(files).map_err(|error| Stop::Error(error.into()))?;
         if ref_engines.is_none() && options.names.is_empty() {
             return Err(Stop::Error(VerifyError::NoSite { place: directory.place.root.clone() }));
@@ -109,7 +107,7 @@ impl ResolvedSettings {
     }
 }
 
-/// What an `ocisite.json` is called that cannot be used.
+/// The finding for an unusable `ocisite.json`.
 pub fn unusable_description(problem: &str) -> Finding {
     let found = format!("a document that {problem}");
     Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", found)
@@ -120,7 +118,7 @@ fn names_needed(directory: &Directory) -> Stop {
     Stop::Error(VerifyError::NamesNeeded { site, host_helps })
 }
 
-/// The ref-engines object, as far as it is one; what is wrong with it is said later. None: there is none.
+/// The ref-engines object. Its faults are reported later. None: missing.
 fn read_ref_engines(files: &Files) -> Result<Option<Value>, StoreError> {
     let Ok(path) = SitePath::new(WELL_KNOWN_PATH) else { return Ok(None) };
     match files.own.read(&path, MAX_BYTES) {
@@ -130,7 +128,7 @@ fn read_ref_engines(files: &Files) -> Result<Option<Value>, StoreError> {
     }
 }
 
-/// Settings that fit a ref-engines object. The host is the one given, or the one that the template itself names.
+/// Settings that fit a ref-engines object. The host is `host`, or the one in the template.
 fn guess_settings(ref_engines: &Value, host: Option<&str>, origins: Vec<String>) -> Option<(SiteMap, bool)> {
     let index_template = template(ref_engines, "refEngines", INDEX_TEMPLATE_PROTOCOL)?;
     let host = host.or_else(|| literal_host(&index_template))?.to_ascii_lowercase();
@@ -141,11 +139,11 @@ fn guess_settings(ref_engines: &Value, host: Option<&str>, origins: Vec<String>)
             Settings { hosts, index_template, cas_template, origins: origins.clone(), views: Views::default() };
         SiteMap::new(settings).ok()
     };
-    let known = cas_template.and_then(map);
-    // Where the CAS is only matters for telling blobs from indexes.
+    let described = cas_template.and_then(map);
+    // Another CAS template suffices to tell blobs from indexes.
     let preset = || Template::parse(Preset::default().cas_template()).ok().and_then(map);
-    let knows_cas = known.is_some();
-    Some((known.or_else(preset)?, knows_cas))
+    let knows_cas = described.is_some();
+    Some((described.or_else(preset)?, knows_cas))
 }
 
 fn template(ref_engines: &Value, list: &str, protocol: &str) -> Option<Template> {

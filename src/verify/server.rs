@@ -1,4 +1,4 @@
-//! A live server, asked as a consumer asks.
+//! Reads a site from a live server, as a consumer does.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use url::Url;
 
-use super::source::{DeclaredType, Document, Fault, Source};
-use crate::client::http::{Http, HttpError, Request, Response, body_error};
+use super::source::{DeclaredType, Fault, Source, SourceDocument};
+use crate::client::http::{Http, HttpError, HttpRequest, Response, body_error};
 use crate::site::description::{Description, DescriptionError};
 use crate::site::path::DESCRIPTION;
 use crate::store::site::MAX_DESCRIPTION_BYTES;
@@ -19,36 +19,33 @@ use oci_discovery::oci::media_type;
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, key};
 
-/// A host that leaves so many requests in a row without an answer is not asked any more.
+/// After this many consecutive requests without a response, no more requests are sent to a host.
 const MOST_SILENT: u32 = 10;
-/// After so many requests without an answer nothing is asked any more: a template can make a host of each digest.
+/// After this many requests without a response, no more requests are sent: a template can make a host of each digest.
 const MOST_SILENT_IN_ALL: u32 = 100;
-/// So many sizes of blobs are remembered, in about 20 MiB; of more blobs than that, each image asks again.
+/// The sizes of blobs that are kept, in about 20 MiB. For further blobs, each image sends its own request.
 const REMEMBERED_SIZES: usize = 256 * 1024;
 
-/// A site behind a server.
 pub struct Server {
-    /// What asks.
     pub http: Http,
     root: Url,
-    /// The other origins that the site itself says it has.
+    /// The other origins in the site's description.
     pub origins: Vec<String>,
     silent: Mutex<Silent>,
-    /// The sizes that were told. Images share blobs, and each is asked for once.
+    /// The known sizes of blobs. Images share blobs, so each one needs a single request.
     sizes: Mutex<HashMap<Key, Option<u64>>>,
 }
 
-/// Requests without an answer.
 #[derive(Default)]
 struct Silent {
-    /// How many in a row each host has left without one, by the key of its name.
+    /// The consecutive requests without a response, by host.
     by_host: HashMap<Key, u32>,
-    /// How many there were, of all hosts. An answer in between changes nothing: a host may send each head, and no body.
+    /// The number for all hosts. A response does not reset it: a host may send each head and no body.
     in_all: u32,
 }
 
 impl Silent {
-    /// Why a host is not asked any more.
+    /// Why no more requests are sent to a host.
     fn problem(&self, host: &str) -> Option<String> {
         if self.in_all >= MOST_SILENT_IN_ALL {
             return Some(format!(
@@ -71,32 +68,29 @@ impl Silent {
 }
 
 impl Server {
-    /// The server at a URL.
     pub fn new(http: Http, root: Url) -> Server {
         Server { http, root, origins: vec![], silent: Mutex::default(), sizes: Mutex::default() }
     }
 
-    /// The root of the site.
     pub fn name(&self) -> String {
         self.root.to_string()
     }
 
-    /// Whether anybody answers. That the answer is wrong is for the rules to say; TLS has one, too.
+    /// Checks that a server answers. Rules report wrong responses, including those of TLS.
     pub fn answers(&self) -> Result<(), HttpError> {
-        match self.http.send(&Request::head(&self.url(WELL_KNOWN_PATH))) {
+        match self.http.send(&HttpRequest::head(&self.url(WELL_KNOWN_PATH))) {
             Err(error) if error.is_no_answer() && !error.is_tls() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// A path of the site, as a URL.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.root.clone();
         url.set_path(path);
         url
     }
 
-    /// What the site says of itself, read. None: it says nothing.
+    /// The site's description. None: missing.
     pub fn read_description(&self) -> Result<Option<Result<Description, DescriptionError>>, Fault> {
         match self.document(&self.url(DESCRIPTION), media_type::JSON, MAX_DESCRIPTION_BYTES) {
             Ok(document) => Ok(Some(Description::parse(&document.bytes))),
@@ -105,9 +99,9 @@ impl Server {
         }
     }
 
-    /// Sends a request, unless its host has given up answering: a site may name a million blobs, and a server keep each
-    /// request waiting.
-    fn send(&self, request: &Request<'_>) -> Result<Response, Fault> {
+    /// Sends a request, unless its host has stopped responding: a site may name a million blobs, and a server may let
+    /// each request wait.
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response, Fault> {
         let host = request.url.host_str().unwrap_or_default();
         if let Some(problem) = self.silent().problem(host) {
             return Err(Fault::Unreadable(problem));
@@ -117,7 +111,7 @@ impl Server {
         result.map_err(fault)
     }
 
-    /// Counts how often a host leaves a request, or the rest of an answer, out.
+    /// Counts the responses that a host does not send or complete.
     fn hear(&self, host: &str, error: Option<&HttpError>) {
         self.silent().hear(host, !error.is_some_and(HttpError::is_no_answer));
     }
@@ -126,7 +120,7 @@ impl Server {
         lock(&self.silent)
     }
 
-    fn found(&self, request: &Request<'_>) -> Result<Response, Fault> {
+    fn found(&self, request: &HttpRequest<'_>) -> Result<Response, Fault> {
         let response = self.send(request)?;
         match response.status {
             200 => {}
@@ -140,7 +134,7 @@ impl Server {
     }
 }
 
-/// What a failed request means.
+/// The fault for a failed request.
 pub fn fault(error: HttpError) -> Fault {
     match error {
         HttpError::TooLarge { limit, .. } => Fault::TooLarge { limit },
@@ -153,7 +147,7 @@ pub fn fault(error: HttpError) -> Fault {
     }
 }
 
-/// What the TLS library itself said.
+/// The message of the TLS library.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -176,8 +170,8 @@ impl Source for Server {
         is_host || self.origins.contains(&url.origin().ascii_serialization())
     }
 
-    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault> {
-        let response = self.found(&Request::get(url).with("accept", accept))?;
+    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<SourceDocument, Fault> {
+        let response = self.found(&HttpRequest::get(url).with("accept", accept))?;
         let content_type = response.headers.get("content-type");
         let content_type =
             content_type.map_or(DeclaredType::Missing, |value| DeclaredType::Type(ContentType::parse(value)));
@@ -187,7 +181,7 @@ impl Source for Server {
             self.hear(url.host_str().unwrap_or_default(), Some(error));
         }
         let bytes = bytes.map_err(fault)?;
-        Ok(Document { url: Arc::new(url), bytes, content_type })
+        Ok(SourceDocument { url: Arc::new(url), bytes, content_type })
     }
 
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault> {
@@ -195,9 +189,9 @@ impl Source for Server {
         if let Some(size) = lock(&self.sizes).get(&key) {
             return Ok(*size);
         }
-        let size = match self.found(&Request::head(url)) {
+        let size = match self.found(&HttpRequest::head(url)) {
             Ok(response) => response.content_length(),
-            // HEAD is not spoken, so only reading tells. That it should be is a rule of its own.
+            // Without HEAD, only reading gives the size. A rule of its own requires HEAD.
             Err(Fault::Status(405 | 501)) => None,
             Err(fault) => return Err(fault),
         };
@@ -209,7 +203,8 @@ impl Source for Server {
     }
 
     fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault> {
-        let response = self.found(&Request::get(url).with("accept", "*/*").within(self.http.pace().time_for(size)))?;
+        let response =
+            self.found(&HttpRequest::get(url).with("accept", "*/*").within(self.http.pace().time_for(size)))?;
         Ok(Box::new(response.into_reader()))
     }
 

@@ -1,7 +1,7 @@
 //! Where a site is read from: the files of a directory, or a live server.
 //!
-//! Both are asked by URL, as a consumer asks; a directory is taken for a web server that maps paths to files. So there is one
-//! walk over a site, and what it finds means the same for both.
+//! Both are read by URL, as a consumer does: a directory acts as a web server that maps paths to files. Therefore one
+//! walk verifies both, and findings mean the same.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use oci_discovery::discovery::{ContentType, meaning};
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Key;
 
-/// A site, to be read.
+/// A readable site.
 pub trait Source: Sync {
     /// The URL of the ref-engines object that a consumer of `image` finds.
     fn ref_engines_url(&self, image: &ImageName) -> Url;
@@ -22,17 +22,17 @@ pub trait Source: Sync {
     /// Whether the source is a live server, whose behaviour can be probed.
     fn is_live(&self) -> bool;
 
-    /// Whether a URL that was found on the way to `image` is a part of the site.
+    /// Whether a URL that the walk for `image` found is a part of the site.
     fn is_own(&self, url: &Url, image: &ImageName) -> bool;
 
     /// Reads a document of at most `limit` bytes; `accept` is the media type it should have.
-    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<Document, Fault>;
+    fn document(&self, url: &Url, accept: &str, limit: u64) -> Result<SourceDocument, Fault>;
 
-    /// The size of what is at a URL. None: it exists, and its size is unknown.
+    /// The size of the object at a URL. None: it exists, and its size is unknown.
     fn size(&self, url: &Url) -> Result<Option<u64>, Fault>;
 
-    /// Opens what is at a URL, which should have `size` bytes. An error while reading becomes a fault through
-    /// [`Source::read_fault`].
+    /// Opens the object at a URL, which should have `size` bytes. [`Source::read_fault`] gives the fault for errors
+    /// while reading.
     fn open(&self, url: &Url, size: u64) -> Result<Box<dyn Read + Send>, Fault>;
 
     /// The fault for an error while reading.
@@ -50,12 +50,11 @@ pub trait Source: Sync {
     fn description(&self) -> Option<Box<dyn Read + Send>>;
 }
 
-/// A document as it was read.
+/// A document, as read from a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    /// Where it is, after redirects.
+pub struct SourceDocument {
+    /// The URL after redirects.
     pub url: Arc<Url>,
-    /// Its bytes.
     pub bytes: Vec<u8>,
     /// As the source declares it.
     pub content_type: DeclaredType,

@@ -1,4 +1,4 @@
-//! The templates of engines, checked before they are used.
+//! Verifies the templates of engines.
 
 use std::sync::Arc;
 
@@ -10,38 +10,41 @@ use super::rule::{self, Rule};
 use super::source::Source;
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::engine::{self, read_list};
-use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, EngineError, Remark, Remarks};
+use oci_discovery::discovery::{CAS_TEMPLATE_PROTOCOL, CasEngines, Engine, EngineError, Remark, Remarks};
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::Descriptor;
 use oci_discovery::template::{self, DIGEST_VARIABLES, NAME_VARIABLES, Template, Variables};
 
-/// Where a list of engines stands, for messages and to expand its templates by.
+/// The context of a list of engines.
 #[derive(Clone, Copy)]
 pub struct Setting<'a> {
-    /// What is being verified.
     pub source: &'a dyn Source,
-    /// The document that has the list. Its URL may be long and its lists many, so they share it.
+    /// The document with the list, and base of its templates. Shared, because its URL may be long and its lists many.
     pub document: &'a Arc<Url>,
-    /// How a person would call the place: a path, or an entry of an index.
+    /// The list in messages: a path, or an entry of an index.
     pub object: &'a str,
     /// An image to try the templates with.
     pub image: &'a ImageName,
 }
 
-/// The templates of the engines of one protocol in the list `field`; what is wrong goes to `findings`.
+/// The usable engines of one protocol in the list `field`, with their templates.
 pub fn read(
     setting: Setting<'_>,
     list: Option<&Value>,
     field: &'static str,
     protocol: &str,
     findings: &mut Collected,
-) -> Vec<Template> {
+) -> Vec<(Engine, Template)> {
     let mut remarks = Remarks::default();
     let engines = read_list(list, field, protocol, setting.document, &mut remarks);
     findings.extend(remarks.iter().filter_map(|remark| engine_finding(setting.object, remark)));
-    let spoken = engines.iter().filter(|engine| engine.protocol() == protocol);
-    spoken.filter_map(|engine| parse(setting, field, engine.config.get("uri").as_ref(), findings)).collect()
+    let supported = engines.into_iter().filter(|engine| engine.protocol() == protocol);
+    let parse = |engine: Engine| {
+        let template = parse(setting, field, engine.config.get("uri").as_ref(), findings)?;
+        Some((engine, template))
+    };
+    supported.filter_map(parse).collect()
 }
 
 fn engine_finding(object: &str, remark: &Remark) -> Option<Finding> {
@@ -85,7 +88,7 @@ fn parse(setting: Setting<'_>, field: &str, uri: Option<&Value>, findings: &mut 
     }
 }
 
-/// What can be said of a template by itself, and by trying it.
+/// Verifies a template, also by expanding it.
 fn check(setting: Setting<'_>, object: &str, field: &str, template: &Template, findings: &mut Collected) {
     let mut push = |rule: &'static Rule, expected: &str, found: String| {
         findings.push(Finding::new(rule, object, expected, found));
@@ -107,7 +110,7 @@ fn check(setting: Setting<'_>, object: &str, field: &str, template: &Template, f
     if template.as_str().starts_with("http://") {
         push(&rule::TEMPLATE_INSECURE, "https, or a path", template.to_string());
     }
-    // A live server is tried instead.
+    // On a live server, a request shows whether an encoded slash works.
     if has_encoded_slash(url.path()) && !has_encoded_slash(setting.image.path()) && !setting.source.is_live() {
         push(&rule::TEMPLATE_ENCODED_SLASH, "a path without %2F", format!("{template}, which leads to {}", url.path()));
     }
@@ -117,7 +120,7 @@ fn check(setting: Setting<'_>, object: &str, field: &str, template: &Template, f
     }
 }
 
-/// Whether a path has a slash that only a server which decodes it takes for one.
+/// Whether a path has an encoded slash, which only some servers decode.
 pub fn has_encoded_slash(path: &str) -> bool {
     path.contains("%2F") || path.contains("%2f")
 }
@@ -129,7 +132,7 @@ fn sample_variables(is_cas: bool, image: &ImageName) -> Variables {
     }
 }
 
-/// Expands a template and resolves it against its document. The error says what is wrong.
+/// Expands a template and resolves it against its document. The error is a message.
 pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Result<Url, String> {
     engine::expand(template, document, variables).map_err(|error| match error {
         EngineError::Template { source, .. } => source.to_string(),
@@ -139,57 +142,22 @@ pub fn expand(template: &Template, document: &Url, variables: &Variables) -> Res
     })
 }
 
-/// The CAS engines for a blob, in the order in which they are asked: the nearest first.
-#[derive(Debug, Default)]
-pub struct CasEngines {
-    templates: Vec<Template>,
-    document: Option<Arc<Url>>,
-    outer: Option<Arc<CasEngines>>,
+/// The CAS engines of a descriptor, in front of those that it inherits.
+///
+/// A strict consumer lacks the variables of the name. Templates that use them are reported once and then followed, so that
+/// one mistake is one finding and not one for each blob.
+pub fn engines_of(
+    setting: Setting<'_>,
+    descriptor: &Descriptor,
+    inherited: &Arc<CasEngines>,
+    findings: &mut Collected,
+) -> Arc<CasEngines> {
+    let Some(list) = descriptor.property("casEngines") else { return inherited.clone() };
+    let own = read(setting, Some(&list), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
+    inherited.behind(own.into_iter().map(|(engine, _)| engine).collect())
 }
 
-impl CasEngines {
-    /// The engines that stand in a document, in front of those that it inherits.
-    pub fn new(templates: Vec<Template>, document: &Arc<Url>, outer: Option<Arc<CasEngines>>) -> Arc<CasEngines> {
-        match outer {
-            Some(outer) if templates.is_empty() => outer,
-            outer => Arc::new(CasEngines { templates, document: Some(document.clone()), outer }),
-        }
-    }
-
-    /// The engines of a descriptor, in front of those that it inherits.
-    pub fn of_descriptor(
-        self: &Arc<CasEngines>,
-        setting: Setting<'_>,
-        descriptor: &Descriptor,
-        findings: &mut Collected,
-    ) -> Arc<CasEngines> {
-        let Some(list) = descriptor.property("casEngines") else { return self.clone() };
-        let templates = read(setting, Some(&list), "casEngines", CAS_TEMPLATE_PROTOCOL, findings);
-        CasEngines::new(templates, setting.document, Some(self.clone()))
-    }
-
-    /// Whether nobody says where blobs are.
-    pub fn is_empty(&self) -> bool {
-        self.templates.is_empty() && self.outer.as_ref().is_none_or(|outer| outer.is_empty())
-    }
-
-    /// The URLs at which a blob may be, each once.
-    pub fn urls(&self, image: &ImageName, digest: &Digest) -> Vec<Url> {
-        // A strict consumer lacks the name. Templates that use it are reported once, and then followed, so that one mistake is one
-        // finding and not one for each blob.
-        let variables = template::cas_variables(image, digest);
-        let mut urls: Vec<Url> = Vec::new();
-        let mut level = Some(self);
-        while let Some(CasEngines { templates, document, outer }) = level {
-            for template in templates {
-                // What cannot be expanded has been reported where the template was read.
-                let url = document.as_ref().and_then(|document| expand(template, document, &variables).ok());
-                if let Some(url) = url.filter(|url| !urls.contains(url)) {
-                    urls.push(url);
-                }
-            }
-            level = outer.as_deref();
-        }
-        urls
-    }
+/// The URLs at which the CAS engines have a blob. [`read`] reported the templates that give none.
+pub fn urls(engines: &CasEngines, digest: &Digest) -> Vec<Url> {
+    engines.engine_urls(digest).flatten().collect()
 }

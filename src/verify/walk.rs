@@ -1,11 +1,11 @@
-//! The walk over a site: image by image, from its index down to the last blob.
+//! Walks a site image by image, from the index down to the last blob.
 //!
-//! Images, and the nodes of their graphs, are tasks of one queue, so that all workers are busy whether a site has many images
-//! or one with many refs. Newest first, so that a graph is done before the next image is begun: what is remembered of an
-//! image is forgotten when it is done, and memory does not grow with their number.
+//! Images and the nodes of their graphs are tasks of one queue, so that all workers are busy, whether a site has many
+//! images or one image with many refs. The newest task comes first, so that an image is complete before the next one
+//! begins: its state is then dropped, and memory does not grow with the number of images.
 //!
-//! A site may be published to while it is verified. An image with errors whose index changed meanwhile is looked at again. What
-//! is missing of an image may have been removed with it, so that such findings are held back until the site's description is
+//! A site may change while it is verified. An image with errors whose index has changed is verified again. Missing
+//! objects may belong to an image that was removed, so such findings are held back until the site's description is
 //! read again: once for many images, because it can be large.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,15 +19,16 @@ use url::Url;
 use super::deep::{self, Blob, Readings, content_finding};
 use super::discovery::{Discovery, check_type};
 use super::finding::{Collected, Finding, Findings};
-use super::index::Index;
+use super::index::IndexCheck;
 use super::manifest::{self, Described};
 use super::registry::{Refs, Repository, Tag, Wrong};
 use super::rule;
-use super::source::{Document, Fault, Source};
-use super::templates::{self, CasEngines, Setting};
+use super::source::{Fault, Source, SourceDocument};
+use super::templates::{self, Setting};
 use crate::progress::Progress;
 use crate::site::description::listed_of;
 use oci_discovery::digest::Digest;
+use oci_discovery::discovery::CasEngines;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::manifest::Links;
@@ -37,86 +38,73 @@ use oci_discovery::oci::{Descriptor, Platform, Verified, index, media_type};
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
 
-/// How often an image is looked at again because it changed meanwhile.
+/// The attempts to verify an image that changes meanwhile.
 const MAX_ATTEMPTS: usize = 5;
-/// So many findings are held back before the description is read again. They take a few megabytes, and of one image only the
-/// kept ones count.
+/// The held findings after which the description is read again. They take a few megabytes.
 pub const MAX_HELD: usize = 16 * 1024;
 
-/// Walks a site.
 pub struct Walk<'a> {
     /// The directory or the server that is checked.
     pub source: &'a dyn Source,
-    /// Its ref-engines object.
     pub discovery: &'a Discovery,
-    /// Whether the site itself lists the images that are looked at, so that one may be taken out meanwhile.
+    /// Whether the images come from the site's description, so that they may be removed meanwhile.
     pub is_listed: bool,
-    /// Whether the site says that it has the registry view.
     pub has_registry: bool,
-    /// Where findings go.
     pub findings: &'a Findings,
-    /// Hears of images that are done.
     pub progress: &'a dyn Progress,
-    /// What `--deep` knows; None: blobs are not read.
+    /// The state of `--deep`. None: blobs are not read.
     pub deep: Option<Readings>,
-    /// Every blob that was reached (see [`Source::key`]).
+    /// The reached blobs (see [`Source::key`]).
     pub reached: Seen,
-    /// What was looked at.
     pub counts: Counts,
-    /// Whether a part of a graph could not be followed, so that what was not reached may be needed still.
+    /// Whether a part of a graph was not followed, so that unreached blobs may be needed.
     pub is_incomplete: AtomicBool,
     /// Findings that count only if the site still lists their images.
     pub held: Mutex<Held>,
 }
 
-/// Findings that are held back, image by image.
 #[derive(Debug, Default)]
 pub struct Held {
     images: Vec<(ImageName, Collected)>,
-    /// How many findings are kept in memory.
+    /// The number of kept findings.
     kept: usize,
 }
 
-/// How much was looked at.
+/// The amounts verified.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Entries of indexes.
     pub entries: AtomicU64,
-    /// Blobs, each once.
+    /// Distinct blobs.
     pub blobs: AtomicU64,
-    /// Their bytes.
     pub bytes: AtomicU64,
 }
 
-/// One image while it is looked at.
+/// The state of an image while it is verified.
 pub struct Image {
     name: ImageName,
     text: Arc<str>,
     attempt: usize,
-    /// The nodes that were visited.
     seen: Seen,
     findings: Mutex<Collected>,
     /// Findings that count only if the site still lists the image.
     held: Mutex<Collected>,
-    /// Its indexes, and what of their bytes tells a change.
+    /// Its indexes, each with a hash of its bytes.
     indexes: Mutex<Vec<(Url, Option<Key>)>>,
     entries: AtomicU64,
-    /// How much of it is at origins that are not looked at.
+    /// The number of its objects at origins that are not checked.
     elsewhere: AtomicU64,
-    /// How many tasks of it are not done.
+    /// The number of its open tasks.
     open: AtomicUsize,
     is_incomplete: AtomicBool,
-    /// What refers to what, by subject.
+    /// The referrers, by subject.
     referrers: Mutex<BTreeMap<Digest, BTreeSet<Digest>>>,
 }
 
-/// What the walk goes over: images, from their indexes down.
+/// A task of the walk.
 pub enum Task {
-    /// An image, and which attempt at it this is.
+    /// An image, and the number of the attempt.
     Image(ImageName, usize),
-    /// A blob of an image.
     Node(Arc<Image>, Node),
-    /// A tag of an image in the registry view.
     Tag(Arc<Image>, Tag),
     /// A ref of an image that may have an index of its own.
     Ref(Arc<Image>, Ref),
@@ -134,17 +122,17 @@ pub struct Node {
     described: Described,
     engines: Arc<CasEngines>,
     role: Role,
-    /// Who refers to it, for messages.
+    /// The document that refers to the blob, for messages.
     referrer: String,
 }
 
-/// What a node is to the one that refers to it.
+/// The role of a node in the document that refers to it.
 enum Role {
-    /// A part of it.
+    /// A manifest or blob of the document.
     Part,
-    /// The config of an image whose descriptor gives this platform.
+    /// The config of an image. The descriptor of its manifest has this platform.
     Config(Platform),
-    /// Its subject, which need not be there.
+    /// The subject, which may be missing.
     Subject,
 }
 
@@ -154,7 +142,7 @@ impl Graph for Walk<'_> {
 
     fn identity<'n>(&'n self, task: &'n Task) -> Option<(&'n Seen, Key)> {
         match task {
-            Task::Node(image, node) => Some((&image.seen, self.node_key(image, node))),
+            Task::Node(image, node) => Some((&image.seen, Walk::node_key(node))),
             Task::Image(..) | Task::Tag(..) | Task::Ref(..) => None,
         }
     }
@@ -207,7 +195,6 @@ impl Graph for Walk<'_> {
 }
 
 impl Walk<'_> {
-    /// Looks at these images.
     pub fn run(&self, images: &[ImageName], jobs: NonZeroUsize) {
         self.progress.start_items("images", images.len() as u64);
         let Ok(()) = walk::walk(self, images.iter().map(|image| Task::Image(image.clone(), 1)), jobs);
@@ -252,7 +239,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Holds findings back until it is known whether the site still lists the image.
+    /// Holds findings back until the description shows whether the site still lists the image.
     fn hold(&self, image: &ImageName, mut findings: Collected) {
         if findings.total() == 0 {
             return;
@@ -266,13 +253,13 @@ impl Walk<'_> {
         }
     }
 
-    /// Reports those of the findings that were held back whose images the site lists still.
+    /// Reports the held findings whose images the site still lists.
     fn settle(&self, held: &mut Held) {
         let Held { images, .. } = std::mem::take(held);
         if images.is_empty() {
             return;
         }
-        // Where the description cannot be read, nothing says that an image was removed.
+        // If the description cannot be read, all images count as listed.
         let description = self.source.description();
         let listed = description.and_then(|text| listed_of(text, images.iter().map(|(image, _)| image)));
         for (image, findings) in &images {
@@ -329,7 +316,7 @@ impl Walk<'_> {
         }
     }
 
-    fn index_document(&self, image: &Image, url: &Url) -> Result<Document, Fault> {
+    fn index_document(&self, image: &Image, url: &Url) -> Result<SourceDocument, Fault> {
         let result = self.source.document(url, media_type::INDEX, MAX_INDEX_BYTES);
         let version = result.as_ref().ok().map(version);
         if !matches!(result, Err(Fault::Elsewhere)) {
@@ -339,7 +326,7 @@ impl Walk<'_> {
     }
 
     fn no_index(&self, image: &Image, faults: &[(&Url, Fault)]) {
-        image.give_up_on_completeness();
+        image.mark_incomplete();
         let push = |finding| match self.is_listed {
             true => lock(&image.held).push(finding),
             false => image.push(finding),
@@ -366,9 +353,10 @@ impl Walk<'_> {
         self.source.size(&decoded).is_ok()
     }
 
-    fn index(&self, image: &Arc<Image>, document: &Document, engines: Arc<CasEngines>, next: &mut Next<Task>) {
+    fn index(&self, image: &Arc<Image>, document: &SourceDocument, engines: Arc<CasEngines>, next: &mut Next<Task>) {
         let object = self.source.object(&document.url);
-        let index = Index { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
+        let index =
+            IndexCheck { source: self.source, url: &document.url, object: &object, image: &image.name, engines };
         let mut wrong = Collected::default();
         check_type(document, media_type::INDEX, &object, &mut wrong);
         image.merge(wrong);
@@ -390,7 +378,7 @@ impl Walk<'_> {
             next.root(image.task(|image| Task::Node(image, node)));
         });
         if findings.has_error() {
-            image.give_up_on_completeness();
+            image.mark_incomplete();
         }
         image.merge(findings);
         for (reference, entries) in by_ref.into_iter().filter(|(reference, _)| !reference.is_empty()) {
@@ -406,7 +394,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The image's repository in the registry view, where it has one.
+    /// The image's repository in the registry view, if the site has the view.
     fn repository<'i>(&'i self, image: &'i Image) -> Option<Repository<'i>> {
         Repository::new(self.source, &image.name).filter(|_| self.has_registry)
     }
@@ -419,7 +407,7 @@ impl Walk<'_> {
         image.extend_with(wrong);
     }
 
-    /// Looks at the referrers lists, when all that refers to something was met.
+    /// Verifies the referrers lists, after the walk has met all referrers.
     fn referrers(&self, image: &Image) {
         let referrers = std::mem::take(&mut *lock(&image.referrers));
         let Some(repository) = self.repository(image) else { return };
@@ -432,7 +420,7 @@ impl Walk<'_> {
 
     fn node(&self, image: &Arc<Image>, node: Node, next: &mut Next<Task>) {
         let described = &node.described;
-        let urls = node.engines.urls(&image.name, &described.digest);
+        let urls = templates::urls(&node.engines, &described.digest);
         if let Some(finding) = described.data_finding() {
             image.push(finding);
         }
@@ -454,7 +442,7 @@ impl Walk<'_> {
         if let Some(size) = size.filter(|size| *size != described.size) {
             let (expected, found) = (format!("{} bytes", described.size), format!("{size} bytes"));
             image.push(Finding::new(&rule::BLOB_SIZE, self.source.object(&url), expected, found));
-            image.give_up_on_completeness();
+            image.mark_incomplete();
             return;
         }
         match (&node.role, described.may_hold_descriptors()) {
@@ -462,14 +450,14 @@ impl Walk<'_> {
             (Role::Config(platform), _) if described.size <= MAX_MANIFEST_BYTES => {
                 self.config(image, &node, &url, platform);
             }
-            // Without a size from the server, only the bytes tell it.
+            // If the server sent no size, only reading shows it.
             _ if self.deep.is_some() || size.is_none() => self.read(image, &node, url),
             _ => {}
         }
     }
 
-    /// What tells a node from others: where it is, and how it is described.
-    fn node_key(&self, image: &Image, node: &Node) -> Key {
+    /// Identifies a node: its place and its description.
+    fn node_key(node: &Node) -> Key {
         let Described { digest, size, media_type, platform, data, .. } = &node.described;
         let platform = match (platform, &node.role) {
             (_, Role::Config(platform)) => format!("config for {platform}"),
@@ -477,14 +465,14 @@ impl Walk<'_> {
             (Some(platform), Role::Part) => platform.to_string(),
             (None, Role::Part) => String::new(),
         };
-        let urls = node.engines.urls(&image.name, digest);
+        let urls = templates::urls(&node.engines, digest);
         let url = urls.first().map_or("", |url| url.as_str());
         key(&[url, digest.as_str(), &size.to_string(), media_type, &platform, data.as_deref().unwrap_or("")])
     }
 
-    /// A node that is not looked at, because there are too many of its kind.
+    /// Reports a node that is not followed, because a limit is reached.
     fn refused(&self, image: &Image, node: &Node, limit: Limit) {
-        let urls = node.engines.urls(&image.name, &node.described.digest);
+        let urls = templates::urls(&node.engines, &node.described.digest);
         let object = urls.first().map_or(node.described.digest.to_string(), |url| self.source.object(url));
         let (rule, expected) = match limit {
             Limit::Depth => (&rule::GRAPH_DEPTH, format!("at most {MAX_DEPTH} levels")),
@@ -492,10 +480,10 @@ impl Walk<'_> {
             Limit::Bytes => (&rule::TOO_LARGE, format!("at most {MAX_BYTES} bytes of manifests below one entry")),
         };
         image.push(Finding::new(rule, object, expected, "more"));
-        image.give_up_on_completeness();
+        image.mark_incomplete();
     }
 
-    /// The first place that has the blob, with its size there.
+    /// The first URL that has the blob, with its size there.
     fn find(&self, image: &Image, node: &Node, urls: &[Url]) -> Option<(Url, Option<u64>)> {
         let mut faults: Vec<(&Url, Fault)> = Vec::new();
         for url in urls {
@@ -519,12 +507,11 @@ impl Walk<'_> {
         let Node { described, role, .. } = node;
         if faults.iter().any(|(_, fault)| *fault == Fault::Elsewhere) {
             image.elsewhere.fetch_add(1, Relaxed);
-            image.give_up_on_completeness();
+            image.mark_incomplete();
             return;
         }
         let real = faults.iter().find(|(_, fault)| *fault != Fault::Absent);
         let Some((url, fault)) = real.or(faults.first()) else {
-            // No CAS engine says where it is.
             let object = described.digest.to_string();
             image.push(match described.has_urls {
                 true => self.foreign(node, object),
@@ -537,7 +524,7 @@ impl Walk<'_> {
             (Role::Subject, Fault::Absent) => Finding::new(&rule::SUBJECT_MISSING, object, node.expected(), "nothing"),
             (_, Fault::Absent) if described.has_urls => self.foreign(node, object),
             _ => {
-                image.give_up_on_completeness();
+                image.mark_incomplete();
                 let Some(finding) = fault.finding(object, &node.expected(), &rule::BLOB_MISSING) else { return };
                 finding
             }
@@ -549,16 +536,16 @@ impl Walk<'_> {
         Finding::new(&rule::BLOB_FOREIGN, object, node.expected(), "nothing here; its descriptor has \"urls\"")
     }
 
-    /// Reads a manifest, and goes on to what it holds.
+    /// Reads a manifest, and adds its children to the walk.
     fn document(&self, image: &Arc<Image>, node: &Node, url: &Url, next: &mut Next<Task>) {
         let described = &node.described;
         let object = self.source.object(url);
         if described.size > MAX_MANIFEST_BYTES {
-            // Without a media type it may as well be a large layer.
+            // Without a media type, a large blob may be a layer.
             if !described.media_type.is_empty() {
                 let expected = format!("at most {MAX_MANIFEST_BYTES} bytes");
                 image.push(Finding::new(&rule::TOO_LARGE, object, expected, format!("{} bytes", described.size)));
-                image.give_up_on_completeness();
+                image.mark_incomplete();
             }
             return;
         }
@@ -566,26 +553,28 @@ impl Walk<'_> {
         match manifest::check(described, &object, &bytes) {
             Ok((links, findings)) => {
                 image.merge(findings);
-                self.descend(image, node, url, links, next);
+                for child in self.children(image, node, url, links) {
+                    next.below(image.task(|image| Task::Node(image, child)));
+                }
             }
             Err(finding) => {
                 image.push(*finding);
-                image.give_up_on_completeness();
+                image.mark_incomplete();
             }
         }
     }
 
-    fn descend(&self, image: &Arc<Image>, node: &Node, url: &Url, links: Links, next: &mut Next<Task>) {
+    fn children(&self, image: &Image, node: &Node, url: &Url, links: Links) -> Vec<Node> {
+        let mut children = Vec::with_capacity(links.children.len() + 1);
         let object = self.source.object(url);
         let document = Arc::new(url.clone());
         let setting = Setting { source: self.source, document: &document, object: &object, image: &image.name };
         let referrer = node.described.digest.to_string();
         let mut findings = Collected::default();
         let mut push = |descriptor: Descriptor, role| {
-            let engines = node.engines.of_descriptor(setting, &descriptor, &mut findings);
+            let engines = templates::engines_of(setting, &descriptor, &node.engines, &mut findings);
             let described = Described::new(descriptor);
-            let node = Node { described, engines, role, referrer: referrer.clone() };
-            next.below(image.task(|image| Task::Node(image, node)));
+            children.push(Node { described, engines, role, referrer: referrer.clone() });
         };
         let config = links.config.as_ref().map(|config| config.digest.clone());
         for child in links.children {
@@ -601,16 +590,17 @@ impl Walk<'_> {
             push(subject, Role::Subject);
         }
         image.merge(findings);
+        children
     }
 
-    /// Compares an image's config with what the descriptor of its manifest says of the platform.
+    /// Compares an image's config with the platform in the descriptor of its manifest.
     fn config(&self, image: &Image, node: &Node, url: &Url, expected: &Platform) {
         let Some(bytes) = self.bytes(image, node, url) else { return };
         let object = self.source.object(url);
         image.extend(manifest::check_platform(&object, &bytes, expected));
     }
 
-    /// All bytes of a small blob, checked.
+    /// The verified bytes of a small blob.
     fn bytes(&self, image: &Image, node: &Node, url: &Url) -> Option<Verified> {
         let Described { digest, size, media_type, .. } = &node.described;
         let object = || self.source.object(url);
@@ -628,7 +618,7 @@ impl Walk<'_> {
             Ok(bytes) => Some(bytes),
             Err(finding) => {
                 image.extend(finding);
-                image.give_up_on_completeness();
+                image.mark_incomplete();
                 None
             }
         }
@@ -638,7 +628,7 @@ impl Walk<'_> {
         let Described { digest, size, .. } = &node.described;
         let blob = Blob { url, digest: digest.clone(), size: *size };
         match &self.deep {
-            Some(deep) => deep.meet(self.source, self.source.key(&blob.url), blob, &image.text, self.findings),
+            Some(deep) => deep.meet(self.source, blob, &image.text, self.findings),
             None => image.extend(deep::check(self.source, &blob)),
         }
     }
@@ -679,13 +669,13 @@ impl Image {
         lock(&self.held).merge(wrong.if_listed);
     }
 
-    /// One more task of the image.
+    /// Counts a task of the image.
     fn task(self: &Arc<Image>, task: impl FnOnce(Arc<Image>) -> Task) -> Task {
         self.open.fetch_add(1, Relaxed);
         task(self.clone())
     }
 
-    fn give_up_on_completeness(&self) {
+    fn mark_incomplete(&self) {
         self.is_incomplete.store(true, Relaxed);
     }
 }
@@ -700,7 +690,7 @@ fn entry_key(entry: &Descriptor) -> Key {
     key(&[&entry.to_json()])
 }
 
-fn version(document: &Document) -> Key {
+fn version(document: &SourceDocument) -> Key {
     let digest = oci_discovery::digest::Digest::of(oci_discovery::digest::Algorithm::Sha256, &document.bytes);
     key(&[digest.as_str()])
 }

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A command with what it prints.
 #[derive(Debug, PartialEq)]
-struct Shown {
+struct Example {
     /// The line of the README, from 1.
     line: usize,
     command: String,
@@ -40,8 +40,8 @@ struct Shown {
 
 /// The commands of all console blocks. Blocks of another language that a reader would run are not allowed: nobody would
 /// notice when they no longer work.
-fn commands(readme: &str) -> Vec<Shown> {
-    let mut commands: Vec<Shown> = Vec::new();
+fn commands(readme: &str) -> Vec<Example> {
+    let mut commands: Vec<Example> = Vec::new();
     let mut block: Option<&str> = None;
     let mut continues = false;
     for (number, line) in readme.lines().enumerate() {
@@ -61,7 +61,7 @@ fn commands(readme: &str) -> Vec<Shown> {
                 (Some(command), false) => {
                     let command = command.to_string();
                     continues = command.ends_with('\\');
-                    commands.push(Shown { line: number + 1, command, output: vec![], keeps_running: false });
+                    commands.push(Example { line: number + 1, command, output: vec![], keeps_running: false });
                 }
                 (_, true) => {
                     continues = line.ends_with('\\');
@@ -146,7 +146,7 @@ impl Playground {
     }
 
     /// Runs a command and compares what it prints with what is shown.
-    fn check(&mut self, shown: &Shown) {
+    fn check(&mut self, shown: &Example) {
         let command = self.exchange_ports(&shown.command);
         let expected: Vec<String> = shown.output.iter().map(|line| self.exchange_ports(line)).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -218,7 +218,7 @@ fn every_command_prints_what_the_readme_shows() {
 fn blocks_are_read_as_commands_with_their_output() {
     let readme =
         "text\n```console\n$ a\none\n$ b \\\n    c\n```\n```toml\n$ no\n```\n```console keeps-running\n$ d\n```\n";
-    let shown = |line, command: &str, output: &[&str], keeps_running| Shown {
+    let shown = |line, command: &str, output: &[&str], keeps_running| Example {
         line,
         command: command.into(),
         output: output.iter().map(|line| line.to_string()).collect(),

@@ -12,26 +12,25 @@ use crate::store::gc_mark::{GcMark, LIFE};
 use oci_discovery::json;
 use oci_discovery::parallel::lock;
 
-/// Where it is.
 const MARK: &str = ".ocisite/gc.json";
-/// The most bytes of one.
+/// The most bytes of a mark.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// How long saying that a gc has ended may take.
+/// The time limit for marking the end of a gc.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What it says.
+/// The content of the mark.
 #[derive(Debug, Serialize, Deserialize)]
 struct Content {
-    /// Whether the gc still runs.
+    /// Whether the gc is running.
     running: bool,
-    /// A random number: what says the same would have the same ETag.
+    /// A random number, so that each mark has another ETag.
     id: u64,
 }
 
 impl BucketStore {
-    /// The mark, if there ever was a gc. One that cannot be read is of a later version of this program, or was cut off: as
-    /// long as it is young, a gc may be running.
+    /// The mark of the latest gc. A malformed mark comes from a later version of this program, or is truncated: while
+    /// it is young, a gc may be running.
     pub(super) fn read_gc_mark(&self) -> Result<Option<GcMark>, StoreError> {
         let Some((meta, bytes)) = self.read_up_to(MARK, MAX_BYTES)? else { return Ok(None) };
         let is_young = SystemTime::now().duration_since(meta.last_modified.into()).is_ok_and(|age| age < LIFE);
@@ -41,16 +40,16 @@ impl BucketStore {
         Ok(Some(GcMark { version: version(&meta), is_running: is_running && is_young }))
     }
 
-    /// Leaves the mark of a gc that begins.
+    /// Marks the beginning of a gc.
     ///
     /// # Errors
-    /// [`StoreError::GcRunning`]: there is another one.
+    /// [`StoreError::GcRunning`]: another gc is running.
     pub(super) fn begin_gc(&self) -> Result<(), StoreError> {
-        let there = self.read_gc_mark()?;
-        if there.as_ref().is_some_and(|mark| mark.is_running) {
+        let stored = self.read_gc_mark()?;
+        if stored.as_ref().is_some_and(|mark| mark.is_running) {
             return Err(StoreError::GcRunning { store: self.location.to_string() });
         }
-        let mode = match &there {
+        let mode = match &stored {
             _ if !self.conditional => PutMode::Overwrite,
             None => PutMode::Create,
             Some(mark) => PutMode::Update((&mark.version).into()),
@@ -65,7 +64,7 @@ impl BucketStore {
         }
     }
 
-    /// Changes the mark of a gc that has ended; an interrupted one, too, so nothing interrupts this.
+    /// Marks the end of a gc. An interruption does not stop this, because an interrupted gc has ended, too.
     pub(super) fn end_gc(&self) -> Result<(), StoreError> {
         let Some(own) = lock(&self.own_gc).take() else { return Ok(()) };
         let mode = if self.conditional { PutMode::Update(own) } else { PutMode::Overwrite };
@@ -80,6 +79,5 @@ impl BucketStore {
 }
 
 fn content(running: bool) -> Bytes {
-    // Numbers and a boolean: a struct of them always becomes JSON.
     serde_json::to_vec(&Content { running, id: fastrand::u64(..) }).unwrap_or_default().into()
 }

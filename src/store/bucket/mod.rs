@@ -1,12 +1,12 @@
-//! A bucket of an object store as a store: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+//! A bucket of an object store: S3 and compatible stores, Google Cloud Storage, Azure Blob Storage.
 //!
-//! Many machines publish into one bucket at once, and a bucket has no lock. So documents are changed by compare-and-swap:
-//! written only if they still have the ETag they were read with. Blobs need no such care, because their paths carry their
-//! digests: whoever writes one writes the same bytes. What this process wrote is never taken back, because another
-//! publisher may have found it there and refer to it.
+//! Many machines publish into one bucket at once, and a bucket has no lock. Therefore documents change by
+//! compare-and-swap: a write succeeds only if the document still has the ETag that was read. Blobs need no condition,
+//! because a path with a digest always gets the same bytes. Nothing that this process wrote is removed after a
+//! failure, because another publisher may have found it and refer to it.
 //!
-//! The rest of the program is synchronous. The runtime that the client needs is private to the store; a call blocks its
-//! thread until the answer is there, and several threads may call at once.
+//! The rest of the program is synchronous. The runtime of the client is private to the store; a call blocks its thread
+//! until the response is complete, and several threads may call at once.
 
 mod connect;
 mod endpoint;
@@ -43,33 +43,32 @@ use self::pages::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
-    BlobSource, BucketLocation, BucketProblem, Document, Expected, Interrupt, Link, Lock, MIN_PART_SIZE, Options, Stat,
-    Store, StoreError, Upload, Version, Written,
+    BlobSource, BucketLocation, BucketProblem, Conflict, Expected, Interrupt, Link, Lock, MIN_PART_SIZE, Stat, Store,
+    StoreError, StoreOptions, StoredDocument, Upload, Version, Written,
 };
 use crate::outbound::object_store::{Budget, Unusable};
 use crate::root::FileError;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::{Kind, SitePath};
-use oci_discovery::digest::{Digest, VerifyingReader};
+use oci_discovery::digest::Digest;
 
-/// Threads of the runtime: they wait for sockets, the hashing happens on the callers' threads.
+/// Threads of the runtime. They wait for sockets; hashing happens on the callers' threads.
 const RUNTIME_THREADS: usize = 2;
-/// How often a waiting call looks whether it was interrupted.
+/// The time between two checks for an interruption.
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
-/// How often a call is repeated after its connection broke, above what the client itself repeats.
+/// The attempts of a call whose connection breaks, each with the retries of the client.
 const MAX_ATTEMPTS: u32 = 5;
-/// How long to wait before the first repetition; each further one waits up to twice as long.
+/// The longest first pause between attempts; each further pause is up to twice as long.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The largest object that S3 copies in one request.
 const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
-/// The object on which a store is asked whether it honours conditions.
+/// The object that shows whether the store honours conditions.
 const PROBE: &str = ".ocisite/conditional-writes";
-/// The content of that object.
 const PROBE_CONTENT: &[u8] = b"ocisite writes this object to learn whether the store honours conditional writes.\n";
-/// A version that no object has: an ETag, and a generation for the store that counts those.
+/// A version that no object has: an ETag, and a generation for Google's store.
 const NO_VERSION: &str = "\"00000000000000000000000000000000\"";
 
-/// A bucket, or the part of one below a prefix.
+/// A bucket, or a part of a bucket below a prefix.
 pub struct BucketStore {
     location: BucketLocation,
     client: Client,
@@ -77,11 +76,11 @@ pub struct BucketStore {
     part_size: u64,
     conditional: bool,
     interrupt: Interrupt,
-    /// Bounds the memory of parts that are being sent.
+    /// Limits the memory of the parts of uploads.
     parts_in_flight: Arc<Semaphore>,
-    /// The conditions that the store was seen to honour.
+    /// The conditions that the store has proved to honour.
     honoured: Mutex<Honoured>,
-    /// The mark of a gc of this process.
+    /// The mark of the gc that this process runs.
     own_gc: Mutex<Option<UpdateVersion>>,
 }
 
@@ -91,35 +90,34 @@ struct Honoured {
     update: bool,
 }
 
-/// Why a call has no result.
 enum Stop {
     Failed(object_store::Error),
     Interrupted,
 }
 
 impl fmt::Debug for BucketStore {
-    // By hand, because the client's own has the credentials in it.
+    // Written by hand: the client's own form contains credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("BucketStore").field(&self.location.to_string()).finish()
     }
 }
 
 impl BucketStore {
-    /// Makes a client for the bucket, with the settings in this process's environment. No request is sent.
+    /// Creates the client of a bucket, with settings from the environment. No request is sent.
     ///
     /// # Errors
     /// The settings are incomplete.
-    pub fn open(location: &BucketLocation, options: &Options) -> Result<BucketStore, StoreError> {
+    pub fn open(location: &BucketLocation, options: &StoreOptions) -> Result<BucketStore, StoreError> {
         BucketStore::with_settings(location, options, &connect::process_variables())
     }
 
-    /// The same with settings as they would stand in an environment: `AWS_REGION`, `AZURE_STORAGE_ACCOUNT_NAME`, …
+    /// [`BucketStore::open`] with other settings than the environment's: `AWS_REGION`, `AZURE_STORAGE_ACCOUNT_NAME`, …
     ///
     /// # Errors
     /// The settings are incomplete.
     pub fn with_settings(
         location: &BucketLocation,
-        options: &Options,
+        options: &StoreOptions,
         settings: &Variables,
     ) -> Result<BucketStore, StoreError> {
         let runtime =
@@ -139,7 +137,6 @@ impl BucketStore {
         })
     }
 
-    /// The key of a path.
     fn key(&self, path: &str) -> Result<Key, StoreError> {
         let text = match &self.location.prefix {
             Some(prefix) => format!("{prefix}/{path}"),
@@ -152,7 +149,7 @@ impl BucketStore {
         })
     }
 
-    /// The path of a key; None: it is not below the prefix, or nothing that a site can have.
+    /// The path of a key. None: the key is not below the prefix, or is invalid as a path.
     fn path(&self, key: &str) -> Option<SitePath> {
         let relative = match &self.location.prefix {
             Some(prefix) => key.strip_prefix(prefix.as_str())?.strip_prefix('/')?,
@@ -180,7 +177,7 @@ impl BucketStore {
         })
     }
 
-    /// Makes a call that may be repeated, until an answer came or the attempts are used up.
+    /// Repeats a call while its connection breaks, up to the limit of attempts.
     fn run<T>(&self, call: impl AsyncFn() -> object_store::Result<T>) -> Result<T, Stop> {
         let mut attempt = 1;
         loop {
@@ -194,11 +191,11 @@ impl BucketStore {
         }
     }
 
-    /// Waits before a repetition: longer each time, and never two publishers for the same time.
+    /// Waits before a repetition, each time longer, and for a random time so that publishers spread out.
     fn pause(&self, attempt: u32) {
         let most = FIRST_DELAY * 2_u32.pow(attempt);
         let delay = most.mul_f64(0.5 + fastrand::f64() / 2.0);
-        // The delay is short; whether it was interrupted is seen by the call that follows.
+        // The pause is short, and the next call checks for an interruption.
         std::thread::sleep(delay);
     }
 
@@ -212,13 +209,13 @@ impl BucketStore {
         }
     }
 
-    /// An object that is not there, as opposed to a bucket that is not there.
+    /// Whether an object is missing, as opposed to its bucket.
     fn is_absent(&self, stop: &Stop) -> bool {
         let Stop::Failed(error @ object_store::Error::NotFound { .. }) = stop else { return false };
         !matches!(Failure::of(error).problem(&self.client.endpoint), BucketProblem::NoBucket { .. })
     }
 
-    /// The attributes that make the bucket's own HTTP endpoint serve the object rightly.
+    /// The attributes with which the bucket's own HTTP endpoint serves the object.
     fn attributes(kind: &Kind) -> Attributes {
         [(Attribute::ContentType, kind.content_type().into_owned()), (Attribute::CacheControl, kind.cache_control())]
             .into_iter()
@@ -228,11 +225,13 @@ impl BucketStore {
     fn put(&self, key: &Key, attributes: &Attributes, bytes: &Bytes, mode: PutMode) -> Result<PutResult, Stop> {
         let options = || PutOptions { mode: mode.clone(), attributes: attributes.clone(), ..PutOptions::default() };
         let call = async || self.client.objects.put_opts(key, PutPayload::from_bytes(bytes.clone()), options()).await;
-        // Overwriting can be repeated. A conditional write can not: the first may have succeeded unheard.
+        // Overwriting can be repeated. A conditional write cannot: the first one may have succeeded although its
+        // response was lost.
         if mode == PutMode::Overwrite { self.run(call) } else { self.wait(call()) }
     }
 
-    /// A conditional write whose answer is lost is looked after: it is there, or it is tried again, or somebody else came.
+    /// Writes under a condition. If the response is lost, reads the document to find out whether this write succeeded,
+    /// another writer's did, or none.
     fn put_conditionally(
         &self,
         path: &SitePath,
@@ -250,7 +249,7 @@ impl BucketStore {
         loop {
             let stop = match self.put(&key, &Self::attributes(kind), &bytes, mode.clone()) {
                 Ok(_) => return Ok(()),
-                Err(stop) if is_conflict(&stop) => return Err(StoreError::Conflict { path: path.clone() }),
+                Err(stop) if is_conflict(&stop) => return Err(Conflict { path: path.clone() }.into()),
                 Err(stop) => stop,
             };
             let is_unheard = matches!(&stop, Stop::Failed(error) if Failure::of(error).is_transport());
@@ -263,19 +262,19 @@ impl BucketStore {
                 continue;
             }
             return match self.read_document(path, bytes.len() as u64) {
-                Ok(Some(there)) if there.bytes == bytes => Ok(()),
-                Ok(_) | Err(StoreError::TooLarge { .. }) => Err(StoreError::Conflict { path: path.clone() }),
+                Ok(Some(stored)) if stored.bytes == bytes => Ok(()),
+                Ok(_) | Err(StoreError::TooLarge { .. }) => Err(Conflict { path: path.clone() }.into()),
                 Err(error) => Err(error),
             };
         }
     }
 
-    /// What a document is now, without its bytes.
+    /// The current version of a document.
     fn current(&self, path: &SitePath) -> Result<Expected, StoreError> {
         Ok(self.head(path)?.map_or(Expected::Absent, |(meta, _)| Expected::Version(version(&meta))))
     }
 
-    /// Compares and writes in two steps, for stores that cannot do it in one.
+    /// Compares and writes in two steps, for stores without conditional writes.
     fn put_without_condition(
         &self,
         path: &SitePath,
@@ -284,7 +283,7 @@ impl BucketStore {
         expected: &Expected,
     ) -> Result<(), StoreError> {
         if self.current(path)? != *expected {
-            return Err(StoreError::Conflict { path: path.clone() });
+            return Err(Conflict { path: path.clone() }.into());
         }
         let (key, attributes) = (self.key(path.as_str())?, Self::attributes(kind));
         self.put(&key, &attributes, &Bytes::copy_from_slice(bytes), PutMode::Overwrite)
@@ -292,7 +291,7 @@ impl BucketStore {
             .map_err(|stop| self.stopped("write", path.as_str(), stop))
     }
 
-    /// Asks the store once whether it refuses a write whose condition does not hold.
+    /// Checks once that the store refuses a write whose condition is false.
     fn check_condition(&self, expected: &Expected) -> Result<(), StoreError> {
         let mut honoured = self.honoured.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let key = self.key(PROBE)?;
@@ -306,7 +305,7 @@ impl BucketStore {
         let condition = match expected {
             Expected::Absent if honoured.create => return Ok(()),
             Expected::Version(_) if honoured.update => return Ok(()),
-            // The first write makes the object, unless an earlier publish did; the second has to be refused.
+            // The first write creates the object, unless an earlier publish did; the store must refuse the second one.
             Expected::Absent if is_refused(PutMode::Create)? || is_refused(PutMode::Create)? => {
                 honoured.create = true;
                 return Ok(());
@@ -321,7 +320,7 @@ impl BucketStore {
         Err(StoreError::Unconditional { store: self.name(), condition })
     }
 
-    /// Reads a listing, page by page, of what is below `prefix`.
+    /// Reads the listing of a prefix, page by page.
     fn each_page(&self, prefix: &str, visit: &mut dyn FnMut(ListResult)) -> Result<(), StoreError> {
         let start = match (&self.location.prefix, prefix) {
             (None, prefix) => prefix.to_string(),
@@ -345,7 +344,7 @@ impl BucketStore {
         StoreError::Bucket { action: "list", object: self.name(), problem }
     }
 
-    /// An object, with its bytes unless they are more than `limit`. None: it is absent.
+    /// An object, with its bytes if they are at most `limit`. None: missing.
     fn read_up_to(&self, path: &str, limit: u64) -> Result<Option<(ObjectMeta, Option<Bytes>)>, StoreError> {
         let key = self.key(path)?;
         let call = async || {
@@ -361,7 +360,7 @@ impl BucketStore {
         }
     }
 
-    /// The stat of an object and how it is served.
+    /// The stat of an object, and its attributes.
     fn head(&self, path: &SitePath) -> Result<Option<(ObjectMeta, Attributes)>, StoreError> {
         let key = self.key(path.as_str())?;
         let call = async || {
@@ -389,9 +388,9 @@ impl Store for BucketStore {
         presence::stats(self, paths, jobs)
     }
 
-    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<Document>, StoreError> {
+    fn read_document(&self, path: &SitePath, limit: u64) -> Result<Option<StoredDocument>, StoreError> {
         match self.read_up_to(path.as_str(), limit)? {
-            Some((meta, Some(bytes))) => Ok(Some(Document { bytes: bytes.into(), version: version(&meta) })),
+            Some((meta, Some(bytes))) => Ok(Some(StoredDocument { bytes: bytes.into(), version: version(&meta) })),
             Some((_, None)) => Err(StoreError::TooLarge { path: self.url(path.as_str()).into(), limit }),
             None => Ok(None),
         }
@@ -427,21 +426,19 @@ impl Store for BucketStore {
     }
 
     fn write_blob(&self, path: &SitePath, kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
-        let (reader, origin) = source.open()?.into_reader();
-        let mut reader = VerifyingReader::new(reader, source.digest(), source.size());
-        self.upload(path, kind, &mut reader, source, &origin)?;
+        self.upload(path, kind, source)?;
         Ok(Written::Copied)
     }
 
     fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError> {
-        let gone = || self.stopped("copy", from.as_str(), Stop::Failed(not_found(from)));
-        let (meta, attributes) = self.head(from)?.ok_or_else(gone)?;
-        // A copy inside the store keeps how the object is served, so it does only where that is right.
+        let missing = || self.stopped("copy", from.as_str(), Stop::Failed(not_found(from)));
+        let (meta, attributes) = self.head(from)?.ok_or_else(missing)?;
+        // A copy inside the store keeps the attributes, so it is used only if they are right.
         let is_served_alike =
             Self::attributes(link.kind).iter().all(|(name, value)| attributes.get(name) == Some(value));
         if is_served_alike && meta.size <= MAX_COPY_BYTES {
             if link.is_hashed() {
-                let reader = self.open(from)?.ok_or_else(gone)?;
+                let reader = self.open(from)?.ok_or_else(missing)?;
                 link.hash(reader, self.url(from.as_str()))?;
             }
             let (from, to_key) = (self.key(from.as_str())?, self.key(to.as_str())?);
@@ -463,12 +460,12 @@ impl Store for BucketStore {
     }
 
     fn restore(&self) -> Result<(), StoreError> {
-        // Other publishers have gone on from what was written.
+        // Other publishers may have changed these documents again.
         Ok(())
     }
 
     fn take_back(&self, _blobs: &[SitePath]) -> Result<(), StoreError> {
-        // Another publisher may have found them and refer to them. What nobody refers to is gc's to remove.
+        // Another publisher may have found the blobs and refer to them. A gc removes unreferenced ones.
         Ok(())
     }
 
@@ -500,7 +497,7 @@ impl Store for BucketStore {
     }
 
     fn lock(&self, _wait: Duration) -> Result<Box<dyn Lock>, StoreError> {
-        // A lock in a bucket would outlive a holder that is killed. Writers meet at the documents instead.
+        // A lock object would outlive a killed holder. Instead, writes of documents are conditional.
         Ok(Box::new(NoLock))
     }
 
@@ -517,7 +514,7 @@ impl Store for BucketStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        // A store answers when it has the object.
+        // A write is durable when the store answers.
         Ok(())
     }
 
@@ -535,7 +532,7 @@ struct NoLock;
 
 impl Lock for NoLock {}
 
-/// A blob of the store itself, as the source of another.
+/// A blob of this store, as the source of another.
 struct StoredBlob<'a> {
     store: &'a BucketStore,
     path: &'a SitePath,
@@ -559,7 +556,7 @@ impl BlobSource for StoredBlob<'_> {
     fn advanced(&self, _bytes: u64) {}
 }
 
-/// An object that is read while it arrives.
+/// Reads an object while its bytes arrive.
 struct Reader {
     runtime: tokio::runtime::Handle,
     chunks: BoxStream<'static, object_store::Result<Bytes>>,
@@ -587,7 +584,7 @@ impl Read for Reader {
     }
 }
 
-/// The options of one read of at most `limit` bytes.
+/// Options that limit a read to `limit` bytes.
 fn reading(limit: u64) -> GetOptions {
     let mut options = GetOptions::default();
     options.extensions.insert(Budget::of(limit));
@@ -604,7 +601,7 @@ fn keys(page: &ListResult) -> impl Iterator<Item = &str> {
     unusable.map(String::as_str).chain(page.objects.iter().map(|meta| meta.location.as_ref()))
 }
 
-/// A version is what the store compares: an ETag, or on Google's store a generation. Kept as both, one a line.
+/// The value that the store compares: an ETag, or a generation on Google's store. Both are kept, one on each line.
 fn version(meta: &ObjectMeta) -> Version {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     Version(format!("{}\n{}", part(&meta.e_tag), part(&meta.version)))

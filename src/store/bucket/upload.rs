@@ -1,8 +1,8 @@
 //! Sending blobs: whole when they are small, in parts when they are large, and never visible before they are verified.
 //!
-//! A blob is read once and hashed while it is read. A small one is in memory before it is sent, so its digest is known by
-//! then. A large one is sent in parts while the rest is still being read, and appears only when the store is told to put
-//! the parts together, which it is after the digest matched; otherwise the parts are given up.
+//! A blob is read once, and hashed while it is read. A small blob is read whole and then sent. A large blob is sent in parts
+//! while the rest is still being read; when the digest is verified, a last request makes the parts one object. Otherwise the
+//! upload is aborted.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,32 +15,27 @@ use tokio::task::JoinSet;
 use super::{BucketStore, Stop};
 use crate::site::{Kind, SitePath};
 use crate::store::{BlobSource, Origin, Store, StoreError};
+use oci_discovery::digest::VerifyingReader;
 
-/// How many parts are in memory and on their way at once, whatever the number of blobs: with parts of 8 MiB, 128 MiB.
+/// The most parts in memory at once, for all blobs together: with parts of 8 MiB, 128 MiB.
 pub(super) const PARTS_IN_FLIGHT: usize = 16;
-/// The most parts that a blob can have on S3.
+/// The most parts of an upload on S3.
 const MAX_PARTS: u64 = 10_000;
-/// How much is read and hashed at a time.
+/// The bytes read and hashed at a time.
 const READ_BYTES: usize = 256 * 1024;
-/// How long an upload that failed may take to be given up.
+/// The time limit for aborting an upload.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl BucketStore {
-    /// Sends what `reader` gives, which checks it.
-    pub(super) fn upload(
-        &self,
-        path: &SitePath,
-        kind: &Kind,
-        reader: &mut impl Read,
-        source: &dyn BlobSource,
-        origin: &Origin,
-    ) -> Result<(), StoreError> {
+    /// Sends a blob, and makes it visible when its digest is verified.
+    pub(super) fn upload(&self, path: &SitePath, kind: &Kind, source: &dyn BlobSource) -> Result<(), StoreError> {
+        let mut blob = BlobReader::open(source)?;
         let part_size = self.part_size.max(source.size().div_ceil(MAX_PARTS));
         if source.size() > part_size {
-            return self.upload_in_parts(path, kind, reader, source, origin, part_size);
+            return self.upload_in_parts(path, kind, &mut blob, part_size);
         }
-        let bytes = read_part(reader, source.size(), source).map_err(|error| origin.error(error))?;
-        read_end(reader).map_err(|error| origin.error(error))?;
+        let bytes = blob.read_part(source.size())?;
+        blob.read_end()?;
         self.put(&self.key(path.as_str())?, &Self::attributes(kind), &bytes, PutMode::Overwrite)
             .map(drop)
             .map_err(|stop| self.stopped("write", path.as_str(), stop))
@@ -50,9 +45,7 @@ impl BucketStore {
         &self,
         path: &SitePath,
         kind: &Kind,
-        reader: &mut impl Read,
-        source: &dyn BlobSource,
-        origin: &Origin,
+        blob: &mut BlobReader<'_>,
         part_size: u64,
     ) -> Result<(), StoreError> {
         let key = self.key(path.as_str())?;
@@ -61,26 +54,22 @@ impl BucketStore {
         let begin = async || self.client.objects.put_multipart_opts(&key, options()).await;
         let mut upload = self.run(begin).map_err(stopped)?;
         let mut parts = JoinSet::new();
-        let sent =
-            self.send_parts(&mut *upload, &mut parts, reader, source, origin, part_size).map_err(
-                |unsent| match unsent {
-                    Unsent::Source(error) => error,
-                    Unsent::Stop(stop) => stopped(stop),
-                },
-            );
-        if let Err(error) = sent {
-            self.give_up(upload, parts);
-            return Err(error);
+        if let Err(unsent) = self.send_parts(&mut *upload, &mut parts, blob, part_size) {
+            self.abort_parts(upload, parts);
+            return Err(match unsent {
+                Unsent::Source(error) => error,
+                Unsent::Stop(stop) => stopped(stop),
+            });
         }
         match self.wait(upload.complete()) {
             Ok(_) => Ok(()),
-            // A store that was told twice, because the first answer was lost, knows no such upload the second time.
-            Err(stop) if !matches!(stop, Stop::Interrupted) && self.has(path, source.size()) => {
+            // The client repeats a request whose response was lost. The store answers the second one that it has no such upload.
+            Err(stop) if !matches!(stop, Stop::Interrupted) && self.has(path, blob.source.size()) => {
                 drop(stop);
                 Ok(())
             }
             Err(stop) => {
-                self.give_up(upload, parts);
+                self.abort_parts(upload, parts);
                 Err(stopped(stop))
             }
         }
@@ -90,21 +79,18 @@ impl BucketStore {
         matches!(self.stat(path), Ok(Some(stat)) if stat.size == size)
     }
 
-    /// Reads, hashes and sends one part after the other, several on their way at once. Returns when all have arrived and the
-    /// reader found them right.
+    /// Reads and sends a blob part by part, several at once. Returns when the store has all parts and the digest is verified.
     fn send_parts(
         &self,
         upload: &mut dyn MultipartUpload,
         parts: &mut JoinSet<object_store::Result<()>>,
-        reader: &mut impl Read,
-        source: &dyn BlobSource,
-        origin: &Origin,
+        blob: &mut BlobReader<'_>,
         part_size: u64,
     ) -> Result<(), Unsent> {
-        let mut left = source.size();
+        let mut left = blob.source.size();
         while left > 0 {
             let permit = self.wait(async { Ok(Arc::clone(&self.parts_in_flight).acquire_owned().await) })?;
-            let bytes = read_part(reader, left.min(part_size), source).map_err(|error| origin.error(error))?;
+            let bytes = blob.read_part(left.min(part_size))?;
             left -= bytes.len() as u64;
             let part = upload.put_part(PutPayload::from_bytes(bytes));
             let send = async move {
@@ -117,17 +103,17 @@ impl BucketStore {
                 joined(finished)?;
             }
         }
-        read_end(reader).map_err(|error| origin.error(error))?;
+        blob.read_end()?;
         while let Some(finished) = self.wait(async { Ok(parts.join_next().await) })? {
             joined(finished)?;
         }
         Ok(())
     }
 
-    /// Takes back the parts that were sent. What cannot be taken back now is found by gc.
-    fn give_up(&self, mut upload: Box<dyn MultipartUpload>, mut parts: JoinSet<object_store::Result<()>>) {
+    /// Aborts an upload. A gc removes the parts of uploads that could not be aborted.
+    fn abort_parts(&self, mut upload: Box<dyn MultipartUpload>, mut parts: JoinSet<object_store::Result<()>>) {
         let abort = async {
-            // A part that arrived after the upload was given up would stay.
+            // A part that arrived after the abort would stay.
             parts.shutdown().await;
             upload.abort().await
         };
@@ -160,36 +146,52 @@ fn joined(finished: Result<object_store::Result<()>, tokio::task::JoinError>) ->
     }
 }
 
-/// Reads `size` bytes, or to the end. What is missing at the end is for [`read_end`] to find.
-fn read_part(reader: &mut impl Read, size: u64, source: &dyn BlobSource) -> io::Result<Bytes> {
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        let end = size.min(filled + READ_BYTES);
-        match reader.read(&mut bytes[filled..end]) {
-            Ok(0) => break,
-            Ok(count) => {
-                filled += count;
-                source.advanced(count as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes.into())
+/// A blob while it is read and hashed.
+struct BlobReader<'a> {
+    reader: VerifyingReader<Box<dyn Read + Send>>,
+    source: &'a dyn BlobSource,
+    origin: Origin,
 }
 
-/// Reads the end of the input, where the reader says whether it was what was promised.
-fn read_end(reader: &mut impl Read) -> io::Result<()> {
-    // The reader hands on no byte beyond the promised size, so there is nothing to read here but the end or an error.
-    let mut nothing = [0];
-    loop {
-        match reader.read(&mut nothing) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+impl<'a> BlobReader<'a> {
+    fn open(source: &'a dyn BlobSource) -> Result<BlobReader<'a>, StoreError> {
+        let (reader, origin) = source.open()?.into_reader();
+        let reader = VerifyingReader::new(reader, source.digest(), source.size());
+        Ok(BlobReader { reader, source, origin })
+    }
+
+    /// Reads `size` bytes, or fewer at the end.
+    fn read_part(&mut self, size: u64) -> Result<Bytes, StoreError> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; size];
+        let mut filled = 0;
+        while filled < size {
+            let end = size.min(filled + READ_BYTES);
+            match self.read(&mut bytes[filled..end])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes.into())
+    }
+
+    /// Reads the end, where the reader compares size and digest.
+    fn read_end(&mut self) -> Result<(), StoreError> {
+        // The reader returns no byte beyond the expected size.
+        self.read(&mut [0]).map(drop)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StoreError> {
+        loop {
+            match self.reader.read(buffer) {
+                Ok(count) => {
+                    self.source.advanced(count as u64);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.origin.error(error)),
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Uploads in parts that somebody began and never finished.
+//! Uploads in parts that were neither completed nor aborted.
 //!
-//! Their parts are in no listing of objects and cost room until the upload is given up. S3 can list them; the client library
-//! has no call for that, but it signs any request, so the two requests are made here. Azure discards unfinished blocks after
-//! a week by itself. On Google's store it is for a lifecycle rule of the bucket.
+//! Listings of objects omit their parts, which take space until the upload is aborted. S3 can list such uploads; the
+//! client library has no call for that, but it signs requests, so the two requests are made here. Azure discards
+//! unfinished blocks after a week. Google's store needs a lifecycle rule of the bucket.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,10 +20,10 @@ use super::{BucketStore, Stop};
 use crate::outbound::object_store::Connector;
 use crate::store::{Provider, StoreError, Upload};
 
-/// How long the signature of a request is good for.
+/// The validity of a signature.
 const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
 
-/// An answer of ListMultipartUploads.
+/// A response to ListMultipartUploads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Page {
@@ -43,7 +43,7 @@ struct Entry {
 }
 
 impl BucketStore {
-    /// The unfinished uploads below the prefix that were begun before a time. None: the store cannot list them.
+    /// The unfinished uploads below the prefix that began before a time. None: the store cannot list them.
     pub(super) fn uploads_before(&self, before: SystemTime) -> Result<Option<Vec<Upload>>, StoreError> {
         let Some(s3) = &self.client.s3 else {
             return Ok((self.client.endpoint.provider == Provider::Azure).then(Vec::new));
@@ -70,15 +70,15 @@ impl BucketStore {
     }
 
     fn old_upload(&self, entry: Entry, before: SystemTime) -> Option<Upload> {
-        let begun = chrono::DateTime::parse_from_rfc3339(&entry.initiated).ok()?;
-        let begun = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(begun.timestamp()).ok()?);
-        if begun >= before {
+        let initiated = chrono::DateTime::parse_from_rfc3339(&entry.initiated).ok()?;
+        let initiated = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(initiated.timestamp()).ok()?);
+        if initiated >= before {
             return None;
         }
-        Some(Upload { path: self.path(&entry.key)?, id: entry.upload_id, begun })
+        Some(Upload { path: self.path(&entry.key)?, id: entry.upload_id, begun: initiated })
     }
 
-    /// One page, or None where the store has no such request.
+    /// One page. None: the store has no such request.
     async fn uploads_page(
         &self,
         s3: &AmazonS3,
@@ -114,7 +114,6 @@ impl BucketStore {
         }
     }
 
-    /// Gives an upload up.
     pub(super) fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let Some(s3) = &self.client.s3 else { return Ok(()) };
         let key = self.key(upload.path.as_str())?;

@@ -9,7 +9,8 @@ use ocisite::site::{Kind, SitePath};
 use ocisite::store::bucket::BucketStore;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
 use ocisite::store::{
-    BlobSource, Content, Expected, Link, Listed, Location, MIN_PART_SIZE, Options, Store, StoreError, Written,
+    BlobSource, Content, Expected, Link, ListedObject, Location, MIN_PART_SIZE, Store, StoreError, StoreOptions,
+    Written,
 };
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ fn directory() -> Opened {
 
 fn bucket(endpoint: &Endpoint, site: &str) -> Box<dyn Store> {
     let Location::Bucket(location) = Location::parse(site).unwrap() else { panic!("{site} is no bucket") };
-    let options = Options { part_size: MIN_PART_SIZE, ..Options::default() };
+    let options = StoreOptions { part_size: MIN_PART_SIZE, ..StoreOptions::default() };
     Box::new(BucketStore::with_settings(&location, &options, &endpoint.environment).unwrap())
 }
 
@@ -134,7 +135,7 @@ fn an_empty_store_has_nothing(store: &dyn Store) {
 fn a_document_changes_only_from_what_it_is_expected_to_be(store: &dyn Store) {
     let document = path("documents/one");
     let write = |bytes: &[u8], expected: &Expected| store.write_document(&document, &Kind::Index, bytes, expected);
-    let is_conflict = |result| matches!(result, Err(StoreError::Conflict { .. }));
+    let is_conflict = |result| matches!(result, Err(StoreError::Conflict(_)));
 
     write(b"first", &Expected::Absent).unwrap();
     let first = store.read_document(&document, 100).unwrap().unwrap();
@@ -228,7 +229,7 @@ fn many_are_asked_for_at_once(store: &dyn Store) {
 
 fn what_is_listed_is_what_is_there(store: &dyn Store) {
     let list = |prefix: &str| {
-        let mut listed: Vec<Listed> = Vec::new();
+        let mut listed: Vec<ListedObject> = Vec::new();
         store.list(prefix, &mut |object| listed.push(object)).unwrap();
         listed.sort_by(|a, b| a.path.cmp(&b.path));
         for object in &listed {

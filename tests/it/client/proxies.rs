@@ -33,7 +33,10 @@ fn a_proxy_that_cannot_be_used_is_not_gone_around() {
                 let output = ocisite().args(args).env(variable, value).output().unwrap();
                 let printed = messages(&output);
                 assert_eq!(output.status.code(), Some(2), "{variable}={value}: {printed}");
-                assert!(printed.contains(variable) && printed.contains(says) && printed.contains("unset it"), "{printed}");
+                assert!(
+                    printed.contains(variable) && printed.contains(says) && printed.contains("unset it"),
+                    "{printed}"
+                );
                 assert!(!printed.contains("secret"), "{printed}");
             }
         }

@@ -98,5 +98,8 @@ fn a_broken_configuration_is_a_warning() {
     let output = command.env("XDG_CONFIG_HOME", directory.path()).arg("example.com/app").output().unwrap();
     let printed = messages(&output);
     assert_eq!(output.status.code(), Some(0), "{printed}");
-    assert!(printed.contains("warning") && printed.contains("not closed") && printed.contains("`\\d` has no meaning"), "{printed}");
+    assert!(
+        printed.contains("warning") && printed.contains("not closed") && printed.contains("`\\d` has no meaning"),
+        "{printed}"
+    );
 }

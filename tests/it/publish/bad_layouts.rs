@@ -73,20 +73,18 @@ fn a_compressed_archive_gets_the_command_that_unpacks_it() {
 #[test]
 fn a_compressed_archive_that_is_called_tar_gets_a_command_that_unpacks_it() {
     // Given an archive under a name for which gzip knows no name of its own to give.
-    let directory = TempDir::new().unwrap();
-    let layout = Layout::of_image(directory.path().join("layout"), "one");
-    let archive = directory.path().join("my app.tar");
-    layout.archive(&archive);
+    let scene = Scene::of_image("one");
+    let archive = scene.path("my app.tar");
+    scene.layout.archive(&archive);
     assert!(Command::new("gzip").arg(&archive).status().unwrap().success());
     std::fs::rename(archive.with_extension("tar.gz"), &archive).unwrap();
     // When it is refused, and the command of the message is run.
-    let (site, input) = (directory.path().join("site"), format!("example.com/app={}", text(&archive)));
-    let message = refused(&site, &[&input], &["gzip-compressed", "unpack it first with `gzip -dc < "]);
+    let input = format!("example.com/app={}", text(&archive));
+    let message = refused(&scene.site, &[&input], &["gzip-compressed", "unpack it first with `gzip -dc < "]);
     let command = message.split('`').nth(1).unwrap();
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
     // Then there is an archive that can be published.
-    let input = format!("example.com/app={}", text(&directory.path().join("my app.unpacked.tar")));
-    publish(&site, &[&input]);
+    scene.publish().arg("example.com/app=my app.unpacked.tar").assert().success();
 }
 
 #[test]

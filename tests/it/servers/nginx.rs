@@ -4,7 +4,7 @@ use std::process::Command;
 
 use oci_discovery::template::Template;
 use ocisite::server_config::address::ServerName;
-use ocisite::server_config::{Options, WebServer, render};
+use ocisite::server_config::{ServerOptions, WebServer, render};
 use ocisite::site::{Preset, Settings, SiteMap};
 use proptest::prelude::*;
 
@@ -60,10 +60,10 @@ fn what_cannot_be_said_safely_is_refused() {
     ] {
         let command = [&["server-config", "nginx", "--site", &root], args].concat();
         let output = Command::new(PROGRAM).args(&command).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {printed}");
         assert!(output.stdout.is_empty(), "{args:?}");
-        assert!(words.iter().all(|word| said.contains(word)), "{args:?}: expected {words:?} in {said}");
+        assert!(words.iter().all(|word| printed.contains(word)), "{args:?}: expected {words:?} in {printed}");
     }
 }
 
@@ -71,9 +71,9 @@ fn what_cannot_be_said_safely_is_refused() {
 fn a_directory_that_is_no_site_is_refused() {
     let empty = readable_directory();
     let output = Command::new(PROGRAM).args(["server-config", "nginx", "--site"]).arg(empty.path()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains(empty.path().to_str().unwrap()) && said.contains("ocisite.json"), "{said}");
+    assert!(printed.contains(empty.path().to_str().unwrap()) && printed.contains("ocisite.json"), "{printed}");
 }
 
 /// The configuration as nginx reads it: directives, each a list of tokens, with `{` and `}` for blocks. Written from the
@@ -129,8 +129,8 @@ fn map(index_template: &str) -> Option<SiteMap> {
     SiteMap::new(settings).ok()
 }
 
-fn options(name: &str, root: &str) -> Option<Options> {
-    Some(Options {
+fn options(name: &str, root: &str) -> Option<ServerOptions> {
+    Some(ServerOptions {
         cors: true,
         server_names: vec![ServerName::parse(name).ok()?],
         root: root.into(),

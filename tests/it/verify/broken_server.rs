@@ -1,6 +1,6 @@
 //! A good site behind a server that is wrong in one way for each rule.
 
-use ocisite::serve::respond::{Body, Request, Response};
+use ocisite::serve::respond::{Body, PreviewRequest, Response};
 
 use super::good_site::GoodSite;
 use super::live::{Faults, Server};
@@ -27,11 +27,11 @@ macro_rules! rules {
     };
 }
 
-fn request(change: fn(&mut Request)) -> Faults {
+fn request(change: fn(&mut PreviewRequest)) -> Faults {
     Faults { request: change, ..Faults::NONE }
 }
 
-fn response(change: fn(&Request, &mut Response)) -> Faults {
+fn response(change: fn(&PreviewRequest, &mut Response)) -> Faults {
     Faults { response: change, ..Faults::NONE }
 }
 
@@ -126,7 +126,7 @@ fn encoded_slash() {
     };
     verify_with(Faults::NONE).assert_clean();
     // And a server that does not.
-    let refuse = |request: &mut Request| {
+    let refuse = |request: &mut PreviewRequest| {
         if request.path.contains("%2F") {
             request.path = "/nothing".into();
         }

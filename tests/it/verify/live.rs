@@ -10,7 +10,7 @@ use std::time::Duration;
 use ocisite::root::Root;
 use ocisite::serve::computed::Computations;
 use ocisite::serve::preview::{Preview, SharedMap};
-use ocisite::serve::respond::{Request, Response, respond};
+use ocisite::serve::respond::{PreviewRequest, Response, respond};
 use ocisite::site::SiteMap;
 use ocisite::store::directory::{DirectoryStore, LinkMode};
 use ocisite::store::site;
@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy)]
 pub struct Faults {
     /// Misreads a request.
-    pub request: fn(&mut Request),
+    pub request: fn(&mut PreviewRequest),
     /// Spoils the response to a request, as it was read.
-    pub response: fn(&Request, &mut Response),
+    pub response: fn(&PreviewRequest, &mut Response),
     /// Spoils the response to a path, as it was asked for.
     pub asked: fn(&str, &mut Response),
 }
@@ -103,12 +103,12 @@ fn answer(stream: &mut TcpStream, root: &Root, faults: Faults) {
     let _ = write(stream, &request, response);
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &TcpStream) -> Option<PreviewRequest> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ');
     let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
-    let mut request = Request { method, path, ..Request::default() };
+    let mut request = PreviewRequest { method, path, ..PreviewRequest::default() };
     for line in lines {
         let line = line.ok()?;
         let Some((name, value)) = line.split_once(':') else { break };
@@ -123,7 +123,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     Some(request)
 }
 
-fn write(stream: &mut TcpStream, request: &Request, response: Response) -> std::io::Result<()> {
+fn write(stream: &mut TcpStream, request: &PreviewRequest, response: Response) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", response.status);
     for (name, value) in &response.headers {
         head.push_str(&format!("{name}: {value}\r\n"));

@@ -13,6 +13,7 @@ use super::error::EngineError;
 use super::protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL};
 use super::remark::Remarks;
 use super::url::is_web;
+use crate::digest::Digest;
 use crate::name::ImageName;
 use crate::oci::Descriptor;
 use crate::template::cas_variables;
@@ -61,11 +62,20 @@ impl CasEngines {
         remarks: &mut Remarks,
     ) -> Arc<CasEngines> {
         let list = descriptor.property(CAS_ENGINES);
-        let own = read_list(list.as_ref(), CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, uri, remarks);
+        self.behind(read_list(list.as_ref(), CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, uri, remarks))
+    }
+
+    /// These engines behind the engines `own`.
+    pub fn behind(self: &Arc<CasEngines>, own: Vec<Engine>) -> Arc<CasEngines> {
         match own.is_empty() {
             true => self.clone(),
             false => Arc::new(CasEngines { name: self.name.clone(), own: own.into(), outer: Some(self.clone()) }),
         }
+    }
+
+    /// Whether no engine has a known protocol.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Engine> {
@@ -73,22 +83,31 @@ impl CasEngines {
         levels.flat_map(|engines| &*engines.own).filter(|engine| engine.protocol() == CAS_TEMPLATE_PROTOCOL)
     }
 
+    /// The URLs that the engines give for the blob `digest`, each once.
+    pub fn engine_urls<'a>(&'a self, digest: &Digest) -> impl Iterator<Item = Result<Url, EngineError>> + use<'a> {
+        let variables = cas_variables(&self.name, digest);
+        distinct(self.iter().map(move |engine| engine.expand(&variables)))
+    }
+
     /// The URLs at which the blob of `descriptor` may be, each once: those of the engines, then the descriptor's own
     /// `urls` (image-spec, descriptor, "Properties").
     pub fn urls<'a>(&'a self, descriptor: &Descriptor) -> impl Iterator<Item = Result<Url, EngineError>> + use<'a> {
-        let variables = cas_variables(&self.name, &descriptor.digest);
         let own = descriptor.property("urls").and_then(|mut urls| urls.as_array_mut().map(std::mem::take));
         let own = own.into_iter().flatten().filter_map(|url| url.as_str()?.parse().ok()).filter(is_web).map(Ok);
-        let mut known = HashSet::new();
-        let all = self.iter().map(move |engine| engine.expand(&variables)).chain(own);
-        all.filter(move |url| url.as_ref().map_or(true, |url| known.insert(url.clone())))
+        distinct(self.engine_urls(&descriptor.digest).chain(own))
     }
+}
+
+/// The URLs without repetitions, and all errors.
+fn distinct(urls: impl Iterator<Item = Result<Url, EngineError>>) -> impl Iterator<Item = Result<Url, EngineError>> {
+    let mut seen = HashSet::new();
+    urls.filter(move |url| url.as_ref().map_or(true, |url| seen.insert(url.clone())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::{Algorithm, Digest};
+    use crate::digest::Algorithm;
     use serde_json::{Value, json};
 
     fn descriptor(properties: Value) -> Descriptor {

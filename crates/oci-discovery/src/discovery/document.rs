@@ -19,14 +19,14 @@ const GENERIC: [&str; 4] = [media_type::JSON, media_type::OCTET_STREAM, "text/js
 
 /// A document and its URL.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
+pub(super) struct FetchedDocument {
     /// The URL after redirects: the base of relative references (RFC 3986, 5.1.3).
     pub(super) url: Url,
     /// The content, not parsed yet: an index needs another parser than a small object.
     pub(super) bytes: Vec<u8>,
 }
 
-impl Document {
+impl FetchedDocument {
     /// The content as a JSON value.
     pub(super) fn value(&self) -> Result<Value, DocumentError> {
         json::parse(&self.bytes).map_err(|source| DocumentError::Json { url: self.url.clone(), source })
@@ -41,7 +41,7 @@ pub(super) fn get(
     expected: &'static str,
     left: &mut u64,
     remarks: &mut Remarks,
-) -> Result<Document, DocumentError> {
+) -> Result<FetchedDocument, DocumentError> {
     let Response { url, status, content_type, content_encoding, body } = fetch.get(url, expected)?;
     if status != 200 {
         return Err(DocumentError::Status { url, status });
@@ -52,7 +52,7 @@ pub(super) fn get(
     let found = check_type(&url, expected, content_type.as_deref().map(ContentType::parse))?;
     let bytes = body(left)?;
     remarks.extend(found);
-    Ok(Document { url, bytes })
+    Ok(FetchedDocument { url, bytes })
 }
 
 /// Compares the media type with the expected one, and tolerates a generic one and a missing charset, with a remark.

@@ -29,7 +29,7 @@
 //! A site is any [`Fetch`]; here, a map of documents.
 //!
 //! ```
-//! use oci_discovery::discovery::{Fetch, FetchError, FetchErrorKind, Keep, Response, Settings, resolve};
+//! use oci_discovery::discovery::{DiscoverySettings, Fetch, FetchError, FetchErrorKind, Keep, Response, resolve};
 //! use oci_discovery::name::ImageName;
 //! use url::Url;
 //!
@@ -63,7 +63,7 @@
 //!
 //! // `a.example.com` does not answer, so its ancestor `example.com` is asked.
 //! let name = ImageName::parse("a.example.com/team/app#1.0")?;
-//! let resolution = resolve(&Site, &Settings::default(), &name, Keep::Roots);
+//! let resolution = resolve(&Site, &DiscoverySettings::default(), &name, Keep::Roots);
 //! assert_eq!(resolution.roots[0].descriptor.ref_name(), Some("1.0"));
 //! assert!(resolution.remarks[0].to_string().contains("no answer from https://a.example.com/"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -90,6 +90,6 @@ pub use error::{DocumentError, EngineError, meaning};
 pub use fetch::{Fetch, FetchError, FetchErrorKind, ReadBody, Response};
 pub use protocol::{CAS_ENGINES, CAS_TEMPLATE_PROTOCOL, INDEX_TEMPLATE_PROTOCOL, REF_ENGINES, WELL_KNOWN_PATH};
 pub use ref_engines::RefEngines;
-pub use remark::{Remark, Remarks, Severity};
-pub use resolve::{Index, Keep, Resolution, Root, resolve};
-pub use well_known::{Protocol, Settings};
+pub use remark::{Remark, RemarkSeverity, Remarks};
+pub use resolve::{Keep, Resolution, ResolvedIndex, Root, resolve};
+pub use well_known::{DiscoverySettings, Protocol};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::document::{self, Document};
+use super::document::{self, FetchedDocument};
 use super::engine::{Engine, read_list};
 use super::error::DocumentError;
 use super::fetch::Fetch;
@@ -60,7 +60,7 @@ impl RefEngines {
 pub(super) fn get(fetch: &dyn Fetch, url: &Url, remarks: &mut Remarks) -> Result<RefEngines, DocumentError> {
     let document = document::get(fetch, url, media_type::REF_ENGINES, &mut { MAX_BYTES }, remarks)?;
     let value = document.value()?;
-    let Document { url, .. } = document;
+    let FetchedDocument { url, .. } = document;
     RefEngines::read(&url, &value, remarks).map_err(|source| DocumentError::Json { url, source })
 }
 

@@ -15,18 +15,18 @@ use crate::oci::index::EntryError;
 
 /// The severity of a remark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum RemarkSeverity {
     /// No fault: the way that the resolution took.
     Note,
     /// A fault, here or of the site.
     Warning,
 }
 
-impl std::fmt::Display for Severity {
+impl std::fmt::Display for RemarkSeverity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
+            RemarkSeverity::Note => "note",
+            RemarkSeverity::Warning => "warning",
         })
     }
 }
@@ -76,13 +76,13 @@ impl Deref for Remarks {
 /// One remark. Its message is one line, with the causes.
 ///
 /// ```
-/// use oci_discovery::discovery::{RefEngines, Remarks, Severity};
+/// use oci_discovery::discovery::{RefEngines, Remarks, RemarkSeverity};
 ///
 /// let mut remarks = Remarks::default();
 /// let object = serde_json::json!({"refEngines": [{"protocol": "docker"}, 7]});
 /// RefEngines::read(&"https://example.com/".parse()?, &object, &mut remarks)?;
-/// let severities: Vec<Severity> = remarks.iter().map(|remark| remark.severity()).collect();
-/// assert_eq!(severities, [Severity::Note, Severity::Warning]);
+/// let severities: Vec<RemarkSeverity> = remarks.iter().map(|remark| remark.severity()).collect();
+/// assert_eq!(severities, [RemarkSeverity::Note, RemarkSeverity::Warning]);
 /// assert!(remarks[1].to_string().ends_with("skipping refEngines[1]: expected an object, found a number"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -255,14 +255,14 @@ pub enum Remark {
 
 impl Remark {
     /// The severity.
-    pub fn severity(&self) -> Severity {
+    pub fn severity(&self) -> RemarkSeverity {
         match self {
             // A host without the document is normal: a consumer then asks its ancestors.
-            Remark::NoRefEngines(error) | Remark::NoIndex(error) if error.is_absence() => Severity::Note,
+            Remark::NoRefEngines(error) | Remark::NoIndex(error) if error.is_absence() => RemarkSeverity::Note,
             Remark::NoRoot { .. } | Remark::UnknownProtocol { .. } | Remark::NoEntry { .. } | Remark::OnlyHttps => {
-                Severity::Note
+                RemarkSeverity::Note
             }
-            _ => Severity::Warning,
+            _ => RemarkSeverity::Warning,
         }
     }
 }

@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::document::{self, Document};
+use super::document::{self, FetchedDocument};
 use super::engine::Engine;
 use super::error::DocumentError;
 use super::fetch::{Fetch, FetchErrorKind};
 use super::protocol::INDEX_TEMPLATE_PROTOCOL;
 use super::ref_engines::RefEngines;
 use super::remark::{Remark, Remarks};
-use super::well_known::{Settings, WellKnown};
+use super::well_known::{DiscoverySettings, WellKnown};
 use crate::json::{self, MAX_INDEX_BYTES};
 use crate::name::ImageName;
 use crate::oci::index::{self, IndexText};
@@ -69,7 +69,7 @@ pub struct Resolution {
     /// The entries that the name means, each once, in the order of the requests; empty if the name means no entry.
     pub roots: Vec<Root>,
     /// The indexes with a root; empty with [`Keep::Roots`].
-    pub indexes: Vec<Index>,
+    pub indexes: Vec<ResolvedIndex>,
     /// The remarks, in the order of the requests.
     pub remarks: Remarks,
 }
@@ -85,7 +85,7 @@ pub enum Keep {
 
 /// Resolves a name. A resolution without roots is no error; the remarks give the reasons. The [module](super) has an
 /// example.
-pub fn resolve(fetch: &dyn Fetch, settings: &Settings, name: &ImageName, keep: Keep) -> Resolution {
+pub fn resolve(fetch: &dyn Fetch, settings: &DiscoverySettings, name: &ImageName, keep: Keep) -> Resolution {
     let resolution = Resolution::default();
     let mut resolver = Resolver { fetch, name, keep, resolution, seen: HashSet::new(), bytes_left: MAX_INDEX_BYTES };
     resolver.local(&settings.configuration);
@@ -111,7 +111,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn well_known(&mut self, settings: &Settings) {
+    fn well_known(&mut self, settings: &DiscoverySettings) {
         let mut candidates = WellKnown::new(self.fetch, settings, self.name);
         while self.resolution.roots.is_empty() {
             let Some(engines) = candidates.next(&mut self.resolution.remarks) else { break };
@@ -121,14 +121,14 @@ impl Resolver<'_> {
 
     /// Asks every ref engine of an object.
     fn ask(&mut self, engines: &RefEngines) {
-        let known = self.resolution.roots.len();
+        let roots_before = self.resolution.roots.len();
         for engine in engines.ref_engines.iter().filter(|engine| engine.protocol() == INDEX_TEMPLATE_PROTOCOL) {
             match engine.expand(&name_variables(self.name)) {
                 Ok(url) => self.ask_index(engines, &url),
                 Err(error) => self.remark(Remark::RefEngine(error)),
             }
         }
-        if self.resolution.roots.len() == known {
+        if self.resolution.roots.len() == roots_before {
             self.remark(Remark::NoRoot { uri: engines.uri.clone(), name: self.name.clone() });
         }
     }
@@ -153,7 +153,11 @@ impl Resolver<'_> {
     }
 
     /// Reads the entries of an index.
-    fn select(&mut self, engines: &RefEngines, Document { url, bytes }: Document) -> Result<(), DocumentError> {
+    fn select(
+        &mut self,
+        engines: &RefEngines,
+        FetchedDocument { url, bytes }: FetchedDocument,
+    ) -> Result<(), DocumentError> {
         let index = match IndexText::parse(&bytes) {
             Ok(index) => index,
             Err(source) => return Err(DocumentError::Json { url, source }),
@@ -164,7 +168,7 @@ impl Resolver<'_> {
             cas_engines: engines.cas_engines.clone(),
             origin,
             entries: vec![],
-            known: self.resolution.roots.len(),
+            roots_before: self.resolution.roots.len(),
             refs: BTreeSet::new(),
             wrong: 0,
         };
@@ -202,17 +206,17 @@ impl Resolver<'_> {
 
     /// Reports an index without a root, and keeps the entries of one with a root.
     fn end(&mut self, selection: Selection) {
-        let Selection { url, cas_engines, entries, known, refs, wrong, .. } = selection;
+        let Selection { url, cas_engines, entries, roots_before, refs, wrong, .. } = selection;
         if wrong > TOLD_ENTRIES {
             self.remark(Remark::MoreEntries { uri: url.clone(), count: wrong - TOLD_ENTRIES });
         }
-        let has_root = self.resolution.roots.len() > known;
+        let has_root = self.resolution.roots.len() > roots_before;
         if let Some(fragment) = fragment(self.name).filter(|_| !has_root) {
             let (fragment, found) = (fragment.to_string(), refs.into_iter().collect());
             self.remark(Remark::NoEntry { uri: url.clone(), fragment, found });
         }
         if has_root && self.keep == Keep::Entries {
-            self.resolution.indexes.push(Index { url, cas_engines, entries });
+            self.resolution.indexes.push(ResolvedIndex { url, cas_engines, entries });
         }
     }
 
@@ -241,7 +245,7 @@ struct Selection {
     origin: String,
     entries: Vec<Box<RawValue>>,
     /// The number of roots before this index.
-    known: usize,
+    roots_before: usize,
     /// The refs of entries that the name does not mean.
     refs: BTreeSet<String>,
     /// The number of malformed entries.
@@ -250,7 +254,7 @@ struct Selection {
 
 /// An index with a root, as served by a ref engine. Text takes the least memory for its entries.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub struct ResolvedIndex {
     /// The URL after redirects.
     pub url: Arc<Url>,
     /// The `casEngines` of the ref-engines object.
@@ -258,7 +262,7 @@ pub struct Index {
     entries: Vec<Box<RawValue>>,
 }
 
-impl Index {
+impl ResolvedIndex {
     /// The well-formed entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = Descriptor> {
         self.entries.iter().filter_map(|text| index::descriptor(text.get()).ok())

@@ -36,14 +36,14 @@ impl Protocol {
 /// The settings of ref-engine discovery.
 ///
 /// ```
-/// use oci_discovery::discovery::{Protocol, Settings};
+/// use oci_discovery::discovery::{DiscoverySettings, Protocol};
 ///
 /// // A test server on this machine: http, with a port, and without the user's configuration.
-/// let settings = Settings { protocols: vec![Protocol::Http], port: Some(8080), ..Settings::default() };
+/// let settings = DiscoverySettings { protocols: vec![Protocol::Http], port: Some(8080), ..DiscoverySettings::default() };
 /// assert_eq!(settings.protocols[0].scheme(), "http");
 /// ```
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct DiscoverySettings {
     /// The protocols for well-known URIs, in order. Empty: `https`, and then `http` for this machine itself.
     pub protocols: Vec<Protocol>,
     /// The port for well-known URIs. None: the default of the protocol.
@@ -66,7 +66,7 @@ pub(super) struct WellKnown<'a> {
 
 impl<'a> WellKnown<'a> {
     /// The objects for `name`; no request is sent yet.
-    pub(super) fn new(fetch: &'a dyn Fetch, settings: &Settings, name: &'a ImageName) -> WellKnown<'a> {
+    pub(super) fn new(fetch: &'a dyn Fetch, settings: &DiscoverySettings, name: &'a ImageName) -> WellKnown<'a> {
         WellKnown {
             fetch,
             candidates: candidates(&settings.protocols, name).into_iter(),
