@@ -51,8 +51,8 @@ pub enum FileError {
     #[error("{} is {found}: expected {expected}; move it away", .path.display())]
     InTheWay { path: PathBuf, found: &'static str, expected: &'static str },
     #[error(
-        "{} belongs to user {owner}, so user {user} must not use it as private state; run the command as user {owner}, or \
-         move it away if no other ocisite uses it", .path.display()
+        "{} belongs to user {owner}: expected user {user}, because private state must belong to the user of the \
+         command; run the command as user {owner}, or move it away if no other ocisite uses it", .path.display()
     )]
     Foreign { path: PathBuf, owner: u32, user: u32 },
 }
@@ -71,9 +71,9 @@ impl FileError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => ": the disk is full; free some space and run the command again",
-        io::ErrorKind::PermissionDenied => ": not permitted; check who owns it and its mode",
+        io::ErrorKind::PermissionDenied => ": not permitted; check its owner and its mode",
         io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
-        io::ErrorKind::AlreadyExists => ": something else of that name is there; move it away",
+        io::ErrorKind::AlreadyExists => ": another file or directory has this path; move it away",
         _ => "",
     }
 }
@@ -928,7 +928,7 @@ mod tests {
                 std::os::unix::fs::symlink(&outside, made).unwrap();
             });
             let message = created.unwrap_err().to_string();
-            assert!(message.contains("something else of that name is there"), "{message}");
+            assert!(message.contains("another file or directory has this path"), "{message}");
             assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o700);
             assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
         }

@@ -1,8 +1,8 @@
 -- Made by `ocisite server-config lighttpd-script`; the same for every site.
 --
--- lighttpd's configuration says by regular expressions what a path can be, and with which headers that is served: in the
--- request's environment, as OCISITE_FIND and `OCISITE_HEADER NAME`. Here the file is found. A path of which the configuration
--- says nothing is not of the site.
+-- The configuration of lighttpd tells paths apart by regular expressions. For each path it sets OCISITE_FIND (how to find the
+-- file) and `OCISITE_HEADER NAME` (the headers) in the request's environment, and this script finds the file. A path without
+-- OCISITE_FIND does not belong to the site.
 
 local request = lighty.r
 local environment, headers = request.req_env, request.resp_header
@@ -21,20 +21,20 @@ local function is_file(candidate)
     return found and found.is_file
 end
 
--- How a file is found, for each value of OCISITE_FIND: gives its path, and its media type where the file decides that.
+-- For each value of OCISITE_FIND, a function that returns the path of the file, and the media type if it depends on the file.
 local find = {}
 
 function find.path()
     return is_file(path) and path
 end
 
--- One file, whatever the path is.
+-- The same file for every path.
 function find.file()
     local file = environment["OCISITE_FILE"]
     return is_file(file) and file
 end
 
--- A manifest's media type is the ending of the name under which it is found.
+-- The ending of the file's name gives a manifest's media type.
 function find.manifest()
     local name, reference = path:match("^/v2/(.+)/manifests/([^/]+)$")
     for ending, media_type in environment["OCISITE_TYPES"]:gmatch("(%S+)=(%S+)") do
@@ -48,7 +48,7 @@ end
 
 find.blob = find.path
 
--- The tags after ?last=TAG, if it can be a tag at all, or all.
+-- The tags: those after ?last=TAG, if TAG can be a tag, or all.
 function find.tags()
     local query = "&" .. (request.req_attr["uri.query"] or "")
     local last = query:match("&last=([%w_][%w._-]*)&") or query:match("&last=([%w_][%w._-]*)$")
@@ -61,7 +61,7 @@ function find.tags()
     return find.path()
 end
 
--- Nothing refers to a digest where there is no list.
+-- The referrers of a digest. A missing list is an empty one.
 function find.referrers()
     return find.path() or find.file()
 end
@@ -90,7 +90,7 @@ if method ~= "GET" and method ~= "HEAD" then
     return fail(405, "UNSUPPORTED", "this site is static: only GET and HEAD are supported")
 end
 
--- lighttpd would take a percent sign without two digits for itself.
+-- lighttpd accepts a percent sign without two digits; this script does not.
 local target = request.req_attr["request.orig-uri"]:match("^[^?]*")
 if target:gsub("%%%x%x", ""):find("%", 1, true) then
     return fail(400, "NAME_INVALID", "the path is malformed")
@@ -117,7 +117,7 @@ if what == "manifest" or what == "blob" then
     end
 end
 if not environment["OCISITE_MAY_BE_COMPRESSED"] then
-    -- Bytes go out as they are: compressing would break digests, ranges and lengths.
+    -- Bytes are sent unchanged: compressing would break digests, ranges and lengths.
     request.req_header["Accept-Encoding"] = nil
 end
 -- lighttpd sends the first ten ranges of a request, as if there were no others.

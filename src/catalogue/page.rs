@@ -54,7 +54,7 @@ pub enum PageError {
         source: minijinja::Error,
     },
     /// A name that makes no path.
-    #[error("the page has no place")]
+    #[error("a page of the catalogue has an invalid path")]
     Path(#[from] PathError),
 }
 

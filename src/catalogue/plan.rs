@@ -52,15 +52,15 @@ pub enum CatalogueError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A path of the program's own is refused.
-    #[error("the site's own documents have no place")]
+    #[error("a document of the catalogue has an invalid path")]
     Path(#[from] PathError),
     /// A page cannot be made.
     #[error(transparent)]
     Page(#[from] PageError),
     /// A file of another program is in the place of a page.
     #[error(
-        "{path} is there already and is not of ocisite's catalogue; move it away, or publish without the catalogue with \
-         --no-catalogue"
+        "{path} exists and does not belong to ocisite's catalogue; move it away, or publish without the catalogue \
+         with --no-catalogue"
     )]
     ForeignPage {
         /// The file.

@@ -48,7 +48,8 @@ pub enum TemplatesError {
     },
     /// A directory without a template.
     #[error(
-        "the template directory {} has none of {}: `ocisite catalogue templates DIR` writes them out to start from",
+        "the template directory {} has no templates: expected some of {}; to start, write the built-in ones with \
+         `ocisite catalogue templates DIR`",
         .path.display(), names()
     )]
     NoTemplate {
@@ -56,7 +57,7 @@ pub enum TemplatesError {
         path: PathBuf,
     },
     /// A file that would be overwritten.
-    #[error("{} is there already: choose another directory, or move it away", .path.display())]
+    #[error("{} exists: choose another directory, or move it away", .path.display())]
     Exists {
         /// The file.
         path: PathBuf,

@@ -14,11 +14,11 @@ use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PA
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Buckets")]
 pub struct BucketArgs {
-    /// Upload blobs that are larger than this in parts of this size, such as 64MiB.
+    /// The size of the parts in which larger blobs are uploaded, such as 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = part_size, default_value = "8MiB")]
     part_size: u64,
-    /// Write without conditions, to a store that does not support conditional writes. Concurrent publishers can then overwrite
-    /// each other's changes.
+    /// Write documents without comparing their versions (`If-Match`). For a store without conditional writes, if only one
+    /// publisher writes to it: concurrent publishers would overwrite each other's changes.
     #[arg(long)]
     no_conditional: bool,
 }
@@ -55,7 +55,7 @@ fn on_signal() -> anyhow::Result<Interrupt> {
         // In this order, so that the signal that sets the flag does not find it set.
         signal_hook::flag::register_conditional_shutdown(signal, COULD_NOT_RUN.into(), Arc::clone(&interrupt.0))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt.0)))
-            .context("cannot wait for signals")?;
+            .context("cannot handle Ctrl-C")?;
     }
     Ok(interrupt)
 }

@@ -22,9 +22,9 @@ enum Command {
     Templates(TemplatesArgs),
 }
 
-/// Write the built-in templates to a directory, as a start for templates of your own.
+/// Write the built-in templates to a directory, where you can edit them.
 ///
-/// Edit the templates that you want to change and delete the others. Give the directory to each publish with --template-dir.
+/// Edit the templates that you want to change and delete the others. Then give the directory to each publish with --template-dir.
 #[derive(Debug, clap::Args)]
 #[command(after_help = TEMPLATES_EXAMPLES)]
 struct TemplatesArgs {

@@ -21,35 +21,35 @@ const EXAMPLES: &str = "Examples:
 
 /// Copy a site to another directory or bucket, safely while both are in use.
 ///
-/// Only objects that differ are copied, and every blob is verified. Where both sites have an image, the source's version
-/// replaces the destination's. Images that only the destination has are kept and stay in its catalogue; --delete removes them.
+/// Only objects that differ are copied, and every blob is verified. An image of the source replaces the image of the same name
+/// in the destination. The destination keeps its other images; --delete removes them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The directory of the site, or the URL of its bucket.
+    /// The site to copy: its directory, or the URL of its bucket.
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// The directory to copy to, or the URL of a bucket.
+    /// Where to copy the site: a directory, created if missing, or the URL of a bucket.
     #[arg(value_name = "DESTINATION")]
     destination: String,
-    /// Afterwards, remove all objects that the source does not have.
+    /// After the copy, remove all objects from the destination that the source does not have.
     #[arg(long)]
     delete: bool,
-    /// Copy even if the source is missing blobs, with a warning. Use it for a site that was published with --allow-missing.
+    /// Copy even if the source is missing blobs; a warning lists them. For a site that was published with --allow-missing.
     #[arg(long)]
     allow_missing: bool,
-    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does. Used if the destination
-    /// keeps images of its own.
+    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does. Needed only if the
+    /// destination keeps images that the source does not have.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// List the objects that would be copied and removed, without changing anything. If the destination keeps images of its own,
-    /// the list omits the changes to its catalogue.
+    /// List the objects that would be copied and removed, without changing anything. If the destination keeps images that the
+    /// source does not have, the list omits the changes to its catalogue.
     #[arg(long)]
     dry_run: bool,
     /// How many objects to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// How many seconds to wait for other publishers.
+    /// How many seconds to wait while other commands change the destination.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// Print the result as JSON.

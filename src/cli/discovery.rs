@@ -28,11 +28,11 @@ impl From<Protocol> for discovery::Protocol {
 /// How to resolve names.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Discovery {
-    /// Request the ref-engines object over this protocol; if repeated, over each in turn [default: https; for localhost and
-    /// loopback addresses, https then http].
+    /// The protocol of requests for the ref-engines object. Repeat to try several protocols in the given order [default: https;
+    /// for localhost and loopback addresses, https then http].
     #[arg(long, value_enum, value_name = "PROTOCOL")]
     protocol: Vec<Protocol>,
-    /// Request the ref-engines object on this port.
+    /// The port of requests for the ref-engines object [default: the port of the protocol].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Ignore the local configuration (oci-discovery/ref-engine-discovery.json in the XDG configuration directories).

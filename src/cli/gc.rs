@@ -12,26 +12,26 @@ use oci_discovery::parallel;
 
 /// Remove blobs that no index reaches.
 ///
-/// Safe while other commands publish. If an index or a manifest cannot be read, gc removes nothing.
+/// It is safe to run while other commands publish. If an index or a manifest cannot be read, gc removes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite gc site --dry-run\n  ocisite gc site --grace 7d")]
 pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// Keep blobs that are younger than this: a number with s, m, h or d.
+    /// Keep blobs that are younger than this: a number with the unit s, m, h or d.
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
     grace: Age,
     /// List the blobs that would be removed, without removing them.
     #[arg(long)]
     dry_run: bool,
-    /// The directory or bucket of another origin that the site's templates name.
+    /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// How many objects to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// How many seconds to wait for other publishers.
+    /// How many seconds to wait while other commands change the site.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// Print the result as JSON.

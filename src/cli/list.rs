@@ -22,7 +22,7 @@ pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// The directory or bucket of another origin that the site's templates name.
+    /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// Print [{name, entries: [{ref, platforms, digest, mediaType, size}]}] as JSON.

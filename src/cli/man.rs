@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 
-/// Print the manual page, or write one page per subcommand into a directory.
+/// Print the manual page, or write the pages of all subcommands into a directory.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ocisite man | man -l -\n  ocisite man /usr/local/share/man/man1")]
+#[command(after_help = "Examples:\n  ocisite man | man -l -\n  ocisite man /usr/local/share/man/man1")]
 pub struct Args {
-    /// Write the pages into this directory.
+    /// The directory for the pages, created if missing [default: print the main page].
     directory: Option<PathBuf>,
 }
 

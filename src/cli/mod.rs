@@ -62,8 +62,8 @@ enum Command {
     Man(man::Args),
 }
 
-/// A new directory gets its first mode from the umask. If the program is killed before it sets the final mode, web servers must
-/// be able to read the directory all the same.
+/// Permits group and others to read new files and directories. A new directory has the mode of the umask until the program sets
+/// the final mode, and web servers must be able to read the directory even if the program is killed before.
 fn relax_umask() {
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask & (Mode::WGRP | Mode::WOTH));
@@ -73,14 +73,14 @@ fn relax_umask() {
 fn print_stop(stop: &clap::Error) -> ExitCode {
     match stop.use_stderr() {
         true => text_of(stop).lines().for_each(terminal::log),
-        // A reader that closed the pipe has read enough of the help.
+        // An error means that the reader has closed the pipe.
         false => drop(stop.print()),
     }
     u8::try_from(stop.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// What is wrong, in several lines. The arguments, which may be names of files from elsewhere, are parsed again in their printed
-/// form, so that none can end a line, wherever clap puts it.
+/// The text of an error in the arguments. Arguments may be untrusted file names, so they are parsed again in their printed
+/// form: no argument can then add a line to the text.
 fn text_of(stop: &clap::Error) -> String {
     let printable = |argument: OsString| terminal::printable(&argument.to_string_lossy()).into_owned();
     match Cli::try_parse_from(std::env::args_os().map(printable)) {

@@ -4,13 +4,13 @@ use anyhow::{Context, bail};
 
 use crate::store::Location;
 
-/// Parses `ORIGIN=DIR`. Not by clap, which repeats a value that it refuses: a URL may have a secret in it.
+/// Parses `ORIGIN=DIR`. Clap does not parse it, because clap prints values that it refuses, and a URL may contain a secret.
 pub fn parse_store(text: &str) -> anyhow::Result<(String, Location)> {
     let Some((origin, location)) = text.split_once('=') else {
-        bail!("--store has no =: expected ORIGIN=DIR, such as https://cdn.example.net=cdn");
+        bail!("--store has no `=`: expected ORIGIN=DIR, such as https://cdn.example.net=cdn");
     };
-    let origin = parse_origin(origin).map_err(anyhow::Error::msg).context("--store has a wrong origin")?;
-    Ok((origin, Location::parse(location).context("--store has a wrong location")?))
+    let origin = parse_origin(origin).map_err(anyhow::Error::msg).context("--store has an invalid origin")?;
+    Ok((origin, Location::parse(location).context("--store has an invalid directory or URL")?))
 }
 
 /// The normal form of an origin.

@@ -28,18 +28,18 @@ pub enum Protocol {
 /// ClientOptions for requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OutboundArgs {
-    /// Send the requests for the hosts of the names or of the site, and for their ancestors in DNS, to this address; with
-    /// --protocol http in plain http, also where documents lead to https. For a preview or a staging server.
+    /// Connect to this address for requests to the hosts of the given names (or of the site) and to their parent domains. With
+    /// --protocol http, these requests are plain HTTP, also where a URL has https. For a preview or a staging server.
     #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<Address>,
-    /// Permit private addresses for this host when a site names it, even if the host has public addresses, too. Repeat for
-    /// several hosts.
+    /// Permit connections to private addresses of this host. By default, a site that you reach over the internet cannot send
+    /// requests to private networks. Repeat for several hosts.
     #[arg(long, value_name = "HOST", value_parser = host)]
     allow_private: Vec<String>,
-    /// The time limit of a document. A blob has no time limit; its average speed over this time counts (--speed-limit).
+    /// The time limit for each document. A blob has no time limit, but a minimum speed (--speed-limit).
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIME.as_secs(), value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     timeout: u64,
-    /// The minimum speed of a blob in bytes per second, averaged over the time of --timeout; 0 for no minimum.
+    /// The minimum speed of the transfer of a blob, in bytes per second, averaged over --timeout seconds; 0 for no minimum.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "16KiB")]
     speed_limit: u64,
 }

@@ -36,45 +36,48 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts. A layout is a directory or a tar archive, or is written as
-    /// skopeo writes it (`oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`). In a folder, the path of a layout becomes the path of the
+    /// An image (`NAME[#REF]=LAYOUT[:REF]`), or a folder of layouts. A layout is a directory or a tar archive; skopeo's
+    /// form is possible, too (`oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`). In a folder, the path of a layout becomes the path of the
     /// image's name; --host gives the host.
     #[arg(value_name = "IMAGE|FOLDER")]
     inputs: Vec<String>,
     /// The directory of the site (a web root, created if missing), or a bucket: s3://BUCKET[/PREFIX], gs://, az://.
     #[arg(long, value_name = "DIR|URL")]
     site: Option<String>,
-    /// The host in the names of images from a folder.
+    /// The host in the names of the images from folders.
     #[arg(long)]
     host: Option<String>,
     /// Read options and images from this file [default: ocisite.toml, if no image or folder is given].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A pair of templates, which decide the paths of indexes and blobs.
+    /// The paths of indexes and blobs on the site, as a predefined pair of templates. An existing site keeps its templates
+    /// [default: cas].
     #[arg(long, value_enum)]
     preset: Option<Preset>,
-    /// The URIs of indexes: an RFC 6570 template with the variables name, host, path and fragment. With name or fragment, each ref
+    /// The URL of each index, as an RFC 6570 template with the variables name, host, path and fragment. With name or fragment, each ref
     /// has an index of its own.
     #[arg(long, value_name = "TEMPLATE")]
     index_template: Option<String>,
-    /// The URIs of blobs: an RFC 6570 template with the variables digest, algorithm and encoded; name, host and path are
-    /// possible, too.
+    /// The URL of each blob, as an RFC 6570 template with the variables digest, algorithm and encoded, and also name, host and
+    /// path. For paths that no preset has.
     #[arg(long, value_name = "TEMPLATE")]
     cas_template: Option<String>,
-    /// Keep indexes and blobs below this path of the host, for a new site on a host that serves other content, too. Such a site
-    /// gets no catalogue without --catalogue.
+    /// Put indexes and blobs below this path of the host, such as /images. For a new site on a host that also serves other
+    /// content. Such a site gets a catalogue only with --catalogue.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["index_template", "cas_template"])]
     base_path: Option<String>,
-    /// The directory or bucket for another origin (scheme and host) that a template names.
+    /// Where to write the files of another origin (scheme and host). Needed if a template names an origin other than the
+    /// image's host, such as a CDN. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// Publish the images of each host to a site of their own: DIR/HOST.
+    /// Publish the images of each host to a separate site in DIR/HOST. For names of several hosts.
     #[arg(long)]
     root_per_host: bool,
-    /// Add the registry view, for `docker pull` and `podman pull`. A site with the view keeps it.
+    /// Add the registry view, which `docker pull` and `podman pull` need. A site that has the view keeps it.
     #[arg(long)]
     registry: bool,
-    /// Add the catalogue, web pages that show the images. New sites get it by default, and a site with the catalogue keeps it.
+    /// Add the catalogue, web pages that show the images. A new site gets it by default; an existing site keeps it or stays
+    /// without it.
     #[arg(long, conflicts_with = "no_catalogue")]
     catalogue: bool,
     /// Create the site without the catalogue, or remove the catalogue from an existing site.
@@ -84,29 +87,30 @@ pub struct Args {
     /// store them: give the directory with each publish.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// Keep the existing entries of a published ref for other platforms. For builds that publish one platform at a time.
+    /// Keep the entries that a published ref already has for other platforms. By default, a publish replaces all entries of the
+    /// ref. For builds that publish one platform at a time.
     #[arg(long, conflicts_with = "replace")]
     append: bool,
-    /// Remove all refs of the published images that are not published now.
+    /// Remove all other refs of the published images. By default, they are kept.
     #[arg(long)]
     replace: bool,
-    /// Publish even if a layout is missing blobs.
+    /// Publish even if a layout is missing blobs. The output lists them.
     #[arg(long)]
     allow_missing: bool,
-    /// Read and hash the existing blobs of these images, and replace damaged ones. By default, a blob with the right path and
+    /// Read and hash the existing blobs of these images, and replace damaged ones. By default, an existing blob of the right
     /// size counts as intact. For a site that `ocisite verify` reports as damaged.
     #[arg(long)]
     recheck: bool,
-    /// How to bring blobs into a directory.
+    /// How to put the blobs of a layout into the site's directory [default: copy].
     #[arg(long, value_enum)]
     link: Option<LinkMode>,
-    /// Publish into a directory that already contains other files.
+    /// Publish into a directory that contains files of other programs. By default, the directory must be empty or a site.
     #[arg(long)]
     adopt: bool,
     /// How many files to process at once [default: one per core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
-    /// How many seconds to wait for other publishers.
+    /// How many seconds to wait while other commands change the site.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// List every object with its media type, without writing anything.
@@ -148,7 +152,7 @@ fn request(args: &Args) -> anyhow::Result<PublishRequest> {
     }
     let given = args.site.as_deref().map(Location::parse).transpose()?;
     let Some(site) = given.map_or_else(|| config.location(), |site| Ok(Some(site)))? else {
-        bail!("no site given: add `--site DIR` or `--site s3://BUCKET`");
+        bail!("no site given: add `--site DIR` or `--site s3://BUCKET[/PREFIX]`");
     };
     let stores = stores(args, config.stores()?)?;
     let host = args.host.clone().or(config.host);
@@ -198,7 +202,7 @@ fn stores(args: &Args, config: BTreeMap<String, Location>) -> anyhow::Result<Vec
         let (origin, directory) = parse_store(text)?;
         match stores.iter().find(|(known, _)| *known == origin) {
             Some((_, other)) if *other != directory => {
-                bail!("--store gives {origin} two stores, {other} and {directory}")
+                bail!("--store gives {origin} twice, with {other} and with {directory}: give each origin once")
             }
             _ => stores.push((origin, directory)),
         }
@@ -307,7 +311,7 @@ fn omitted(missing: &[MissingBlob], skipped: &[Skipped]) -> Vec<String> {
 /// The command to try next; None when nothing changed.
 fn next(request: &PublishRequest, summary: &Summary) -> Option<String> {
     let host = summary.images.first()?.split('/').next()?;
-    // The preview serves directories; a bucket serves itself.
+    // The preview serves directories only.
     let Location::Directory(site) = &request.site else { return None };
     let root = if request.root_per_host { site.join(host) } else { site.clone() };
     let root = shell::path(root.to_str()?);

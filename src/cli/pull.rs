@@ -27,18 +27,20 @@ const EXAMPLES: &str = "Examples:
   ocisite pull example.com/team/app#2.0 --to app.tar:2.0 --platform linux/arm64
   ocisite pull example.com/app#1.0 --to mirror --all-platforms --referrers";
 
-/// Pull an image into an OCI layout that skopeo, umoci and podman read.
+/// Pull an image into an OCI layout, which skopeo, umoci and podman can read.
 ///
-/// Blobs that the layout already has are not fetched again, so a second pull completes an interrupted one. Exit status 1: the
-/// name resolves to no image or to several, or the site is incomplete; 2: the layout cannot be written.
+/// Blobs that the layout already has are not fetched again, so a second pull completes an interrupted one.
+///
+/// Exit status 0: the layout has the image; 1: the name resolves to no image or to several images, or the image cannot be
+/// fetched; 2: the layout cannot be written, or an argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The image: HOST/PATH or HOST/PATH#REF.
     #[arg(value_name = "NAME")]
     name: ImageName,
-    /// The layout: a directory, or an archive if the name ends in .tar. Other images in the layout are kept. REF is the ref of the
-    /// image in the layout [default: the ref on the site]. `oci:DIR[:REF]` and `oci-archive:FILE[:REF]` are possible, too.
+    /// The layout to write: a directory, or an archive if the path ends in .tar. An existing layout keeps its other images. REF
+    /// is the ref of the image in the layout [default: the ref on the site]. `oci:DIR[:REF]` and `oci-archive:FILE[:REF]` are possible, too.
     #[arg(long, value_name = "LAYOUT[:REF]")]
     to: Target,
     /// The platform to pull from a multi-platform image [default: this machine's].
@@ -47,7 +49,7 @@ pub struct Args {
     /// Pull all platforms.
     #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
-    /// Also pull the referrers of the image in the same index: signatures, attestations, bills of materials.
+    /// Also pull the referrers of the image that its index lists: signatures, attestations, bills of materials.
     #[arg(long)]
     referrers: bool,
     /// Refuse an image that is larger than this, including its referrers.
@@ -97,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is printed as JSON, with its properties in the order of their names.
+/// The result as JSON, with its properties in the order of their names.
 #[derive(Serialize)]
 struct Report<'a> {
     entries: &'a [Descriptor],

@@ -12,23 +12,24 @@ use oci_discovery::name::ImageName;
 
 /// Remove images, or refs of images, from a site.
 ///
-/// Referrers of an image, such as signatures, are removed with its last ref. Blobs stay until `ocisite gc`.
+/// Referrers of an image, such as signatures, are removed with its last ref. Blobs stay until `ocisite gc` removes them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite remove site example.com/app#1.0\n  ocisite remove site example.com/app")]
 pub struct Args {
     /// The directory of the site, or the URL of its bucket.
     #[arg(value_name = "SITE")]
     site: String,
-    /// The images to remove; with #REF, only that ref.
+    /// The images to remove. With #REF, only this ref of the image is removed.
     #[arg(required = true, value_name = "NAME[#REF]")]
     names: Vec<ImageName>,
-    /// The directory or bucket of another origin that the site's templates name.
+    /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
-    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does.
+    /// Render the catalogue's pages with the templates in this directory, as `ocisite publish` does. For a site that was
+    /// published with --template-dir.
     #[arg(long, value_name = "DIR")]
     template_dir: Option<PathBuf>,
-    /// How many seconds to wait for other publishers.
+    /// How many seconds to wait while other commands change the site.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
     /// Print the result as JSON.

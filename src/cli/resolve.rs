@@ -19,11 +19,14 @@ const EXAMPLES: &str = "Examples:
 
 /// Resolve image names to descriptors by ref-engine discovery.
 ///
-/// Prints {NAME: [{root, uri, casEngines}]} as JSON, in the format of the Python resolver of oci-discovery. Exit status 1: a
-/// name has no root.
+/// Prints {NAME: [{root, uri, casEngines}]} as JSON, in the format of the Python resolver of oci-discovery. `root` is the
+/// descriptor of an image, and `uri` the URL of the index that lists it.
 ///
-/// With a warning, it accepts documents without a Content-Type or with a generic one (application/json, text/plain,
-/// application/octet-stream) and documents with a missing or wrong charset, and it skips malformed entries.
+/// Exit status 0: each name resolves to an image; 1: a name resolves to nothing; 2: an argument is invalid.
+///
+/// Imperfect responses are accepted with a warning: documents without a Content-Type or with a generic one (application/json,
+/// text/plain, application/octet-stream), and documents with a missing or wrong charset. Malformed entries are skipped with a
+/// warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -21,6 +21,9 @@ use oci_discovery::name::{self, ImageName};
 const SHOWN: usize = 20;
 
 /// Preview a site on this machine.
+///
+/// The preview sends the media types and cache headers that a web server should send. It rewrites the site's templates for its
+/// own address, so `localhost/PATH` resolves to the image HOST/PATH. It has no access control and no TLS.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ocisite serve site --listen 127.0.0.1:8000")]
 pub struct Args {
@@ -44,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.no_cors {
         server = server.without_cors();
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle Ctrl-C")?;
     let handle = server.handle();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {

@@ -111,14 +111,15 @@ const HEADERS_EXAMPLES: &str = "Examples:
   ocisite server-config headers --site site --format netlify > site/_headers
   ocisite server-config headers --site site --format json | jq '.\"/oci-index/*\"'";
 
-/// For hosts that accept only a list of headers per path, made from the published files.
+/// For static hosts that accept only a list of headers for each path.
 ///
-/// A path that ends in `/*` covers everything below it, and no two lines cover the same path. The CAS and the indexes take one
-/// line each. Manifests of the registry view take a line each, so with that view, print the list again after each publish. For
-/// files of the catalogue, the list omits the media types, which follow from the file names.
+/// The list is made from the published files. A path that ends in `/*` stands for all paths below it, and no two entries of the
+/// list apply to the same path. One entry is enough for all blobs, and one for all indexes. Each manifest of the registry view
+/// has its own entry, so print the list of a site with that view again after each publish. The entries of the catalogue have no
+/// media types, because hosts know them from the file names.
 ///
-/// Such a host cannot answer three requests of the registry view, unless it can rewrite paths: /v2/ (the file is
-/// /v2/_ping.json), an empty list of referrers (/v2/_no-referrers.json), and a list of tags after a given tag.
+/// A host that cannot rewrite paths does not answer three requests of registry clients: /v2/ (the file is /v2/_ping.json), an empty
+/// list of referrers (/v2/_no-referrers.json), and a list of tags that begins after a given tag.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HEADERS_EXAMPLES)]
 struct HeadersArgs {
@@ -166,7 +167,7 @@ struct SiteArgs {
     /// Where to listen for plain HTTP, which is redirected to HTTPS [default: port 80 on all addresses].
     #[arg(long, value_name = "ADDRESS", requires = "tls_certificate")]
     listen_http: Vec<Listen>,
-    /// The directory of another origin that the site's templates name, if this server serves that origin, too.
+    /// The directory of another origin that the site's templates name. For a server that serves this origin, too.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
     /// Send no CORS headers, for a site that web pages of other origins are not to read.
@@ -218,7 +219,10 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     let store = DirectoryStore::new(site, LinkMode::Copy, true)?;
     match site::description(&store)? {
         Some(description) => Ok(description.settings),
-        None => bail!("{} is not a site: expected a file ocisite.json, which `ocisite publish` writes", site.display()),
+        None => bail!(
+            "{} is not a site: expected it to contain ocisite.json, which `ocisite publish` writes",
+            site.display()
+        ),
     }
 }
 
@@ -228,7 +232,9 @@ fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Re
         false => args.server_name,
         true => {
             let names = settings.hosts.iter().map(|host| ServerName::parse(host));
-            names.collect::<Result<_, _>>().context("give the host name of the site with --server-name")?
+            names.collect::<Result<_, _>>().context(
+                "a host of the site cannot be a server name; give the host name of the site with --server-name",
+            )?
         }
     };
     let root = match (args.root, server) {

@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443
   ocisite verify https://example.com --connect-to 127.0.0.1:8080 --protocol http";
 
-/// Check a site, in a directory, a bucket or on a live server, as the strictest consumer would.
+/// Check a site in a directory, in a bucket or on a live server, as the strictest consumer would.
 ///
 /// Exit status 0: no errors; 1: errors (with --strict, errors or warnings); 2: the check could not run.
 #[derive(Debug, clap::Args)]
@@ -49,10 +49,10 @@ pub struct Args {
     /// Also write the report to this file as JUnit XML, for CI systems.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// The host that the site serves, for a directory without `ocisite.json`.
+    /// The host that the site serves. For a directory without `ocisite.json`.
     #[arg(long)]
     host: Option<String>,
-    /// The directory or bucket of another origin that the site's templates name.
+    /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// How many objects to check at once [default: one per core].
@@ -108,7 +108,7 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
         let directory = Directory { place, host: args.host.clone() };
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
     }
-    let url: Url = site.parse().with_context(|| format!("{site} is not a URL"))?;
+    let url: Url = site.parse().with_context(|| format!("{site} is not a valid URL"))?;
     let client = args.outbound.options(args.protocol == Some(Protocol::Http), args.verbosity);
     Ok(verify::verify_url(&url, &client, &options, &*progress)?)
 }

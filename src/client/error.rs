@@ -41,14 +41,14 @@ pub enum PullError {
     NoPlatform { name: ImageName, wanted: Platform, choices: Vec<String> },
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    #[error("the manifest {digest} from {uri} is wrong")]
+    #[error("the manifest {digest} from {uri} is malformed")]
     Manifest {
         digest: Digest,
         uri: Url,
         #[source]
         source: ManifestError,
     },
-    #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}")]
+    #[error("the manifest {digest} has {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries")]
     ManifestTooLarge {
         /// Its digest.
         digest: Digest,
@@ -61,10 +61,10 @@ pub enum PullError {
          or --all-platforms, or name one image with #REF"
     )]
     TooLarge(#[from] TooLarge),
-    #[error("the index {digest} holds more than {limit} images; name one with #REF")]
+    #[error("the index {digest} has more than {limit} images; name one with #REF")]
     TooManyImages { digest: Digest, limit: usize },
     #[error(
-        "{name} has {size} bytes or more by its manifests: expected at most {limit}; a larger --max-size accepts more, and \
+        "{name} has {size} bytes or more by its manifests: expected at most {limit}; a larger --max-size accepts more; \
          nothing was written"
     )]
     TooManyBytes {

@@ -69,11 +69,11 @@ pub struct Destination<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error(
-        "no CAS engine for {digest}: neither its index entry nor the ref-engines object has one with the protocol \
-         {CAS_TEMPLATE_PROTOCOL}"
+        "no CAS engine gives the URL of {digest}: expected one with the protocol {CAS_TEMPLATE_PROTOCOL} in its \
+         index entry or in the ref-engines object"
     )]
     NoEngine { digest: Digest },
-    #[error("{digest} ({size} bytes) cannot be had{}{}", attempt_list(.attempts), limit(.ended_by))]
+    #[error("cannot fetch {digest} ({size} bytes){}{}", attempt_list(.attempts), limit(.ended_by))]
     Unavailable {
         digest: Digest,
         /// In bytes.
@@ -102,10 +102,10 @@ pub enum Limit {
 fn limit(limit: &Option<Limit>) -> String {
     let reason = match limit {
         None => return String::new(),
-        Some(Limit::Urls) => format!("at most {MAX_URLS} URLs are asked for one blob"),
-        Some(Limit::Time) => "the time for the blob is over; a larger --timeout waits longer".into(),
+        Some(Limit::Urls) => format!("one blob is requested from at most {MAX_URLS} URLs"),
+        Some(Limit::Time) => "the time limit of the blob is over; a larger --timeout waits longer".into(),
     };
-    format!("; further URLs are not asked: {reason}")
+    format!("; further URLs were not tried: {reason}")
 }
 
 fn attempt_list(attempts: &[AttemptError]) -> String {
@@ -120,13 +120,16 @@ pub enum AttemptError {
     Http(#[from] HttpError),
     #[error("{url} answered with status {status}{}, expected 200", meaning(*.status))]
     Status { url: Url, status: u16 },
-    #[error("{url} is sent in the encoding {encoding:?}, which was not asked for: its bytes are not the blob's")]
+    #[error(
+        "the response from {url} has the content encoding {encoding:?}: expected none, because the blob must arrive \
+         unchanged"
+    )]
     Encoding { url: Url, encoding: String },
     #[error("{url} has {found} bytes, expected {expected}")]
     Length { url: Url, expected: u64, found: u64 },
     #[error("{url} ended after {found} bytes, expected {expected}")]
     Ended { url: Url, expected: u64, found: u64 },
-    #[error("{url} sent another range than was asked for")]
+    #[error("{url} sent another range than the requested one")]
     Range { url: Url },
     #[error("{url} has the wrong content")]
     Content {

@@ -222,7 +222,7 @@ fn too_slow(error: &io::Error) -> Option<TooSlow> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("{url} is not asked: {problem}")]
+    #[error("refused to request {url}: {problem}")]
     Refused { url: String, problem: &'static str },
     #[error("no answer from {url}{}{}", hint(.source), left_out_address(.left_out))]
     Exchange {
@@ -232,13 +232,13 @@ pub enum HttpError {
         #[source]
         source: Box<ureq::Error>,
     },
-    #[error("{url} took too long to answer in full; a larger --timeout waits longer{}", left_out_address(.left_out))]
+    #[error("{url} took too long to send the whole response; a larger --timeout waits longer{}", left_out_address(.left_out))]
     Time {
         url: Url,
         /// Addresses of the host that were not tried.
         left_out: Option<OutOfReach>,
     },
-    #[error("{url} took too long: {slow}; a smaller --speed-limit, or a larger --timeout, waits longer")]
+    #[error("{url} took too long: {slow}; to accept this speed, give a smaller --speed-limit or a larger --timeout")]
     TooSlow { url: Url, slow: TooSlow },
     #[error("{url} is redirected more than {MAX_REDIRECTS} times")]
     RedirectLoop {
@@ -253,7 +253,7 @@ pub enum HttpError {
         #[source]
         source: io::Error,
     },
-    #[error("{url} has more than {limit} bytes, the most that is accepted there")]
+    #[error("{url} has more than {limit} bytes, the limit for this request")]
     TooLarge {
         url: Url,
         /// In bytes.

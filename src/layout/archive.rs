@@ -35,7 +35,8 @@ pub enum ArchiveError {
     #[error(transparent)]
     NotTar(#[from] io::Error),
     #[error(
-        "the header at byte {position}, {name:?}, is {what} of {size} bytes: expected at most {MAX_EXTENSION_BYTES}; make the archive again from the layout"
+        "the header at byte {position}, {name:?}, is {what} of {size} bytes: expected at most {MAX_EXTENSION_BYTES}; \
+         create the archive again from the layout"
     )]
     ExtensionTooLarge {
         /// Its position in bytes.
@@ -45,7 +46,7 @@ pub enum ArchiveError {
         /// The size that the header announces.
         size: u64,
     },
-    #[error("it has more than {limit} members: expected at most as many; unpack it, and publish the directory")]
+    #[error("expected at most {limit} members, found more; unpack the archive and publish the directory")]
     TooManyMembers { limit: usize },
 }
 
@@ -384,6 +385,6 @@ mod tests {
         let archive = archive(|builder| ["a", "b", "b"].iter().for_each(|name| add(builder, name, b"")));
         assert_eq!(Members::read_up_to(&archive, 2).unwrap().len(), 2);
         let error = Members::read_up_to(&archive, 1).unwrap_err();
-        assert!(error.to_string().contains("more than 1 members"), "{error}");
+        assert!(error.to_string().contains("at most 1 members"), "{error}");
     }
 }

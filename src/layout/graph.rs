@@ -58,7 +58,7 @@ pub struct Missing {
 pub enum GraphError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("the manifest {} is wrong", .path.display())]
+    #[error("the manifest {} is malformed", .path.display())]
     Manifest {
         /// Its path in the layout.
         path: PathBuf,
@@ -66,7 +66,8 @@ pub enum GraphError {
         source: ManifestError,
     },
     #[error(
-        "{} has more than {} MiB of manifests that refer to others: publish a part of it at a time", .path.display(),
+        "{} has more than {} MiB of manifests with a subject, the limit for one layout: split it into several \
+        layouts", .path.display(),
         MAX_REFERRER_BYTES / 1024 / 1024
     )]
     TooManyReferrers { path: PathBuf },

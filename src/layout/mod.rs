@@ -90,17 +90,17 @@ pub enum LayoutError {
         source: ArchiveError,
     },
     #[error(
-        "{} says {found}: expected imageLayoutVersion 1.0.0; \
-         write the layout with a tool that writes version 1, or use a newer ocisite", .path.display()
+        "{} has {found}: expected imageLayoutVersion 1.0.0; create the layout with a tool that writes version 1, or \
+         use a newer ocisite", .path.display()
     )]
     Version { path: PathBuf, found: String },
-    #[error("{} of the layout is wrong", .path.display())]
+    #[error("{} of the layout cannot be used", .path.display())]
     Json {
         path: PathBuf,
         #[source]
         source: JsonError,
     },
-    #[error("{}: entry {position} of \"manifests\" is wrong", .path.display())]
+    #[error("{}: entry {position} of \"manifests\" is malformed", .path.display())]
     Entry {
         path: PathBuf,
         position: usize,
@@ -109,13 +109,19 @@ pub enum LayoutError {
     },
     #[error("{} is {found}: expected a regular file with the blob's bytes", .path.display())]
     NotAFile { path: PathBuf, found: &'static str },
-    #[error("{} has {found} bytes: its descriptor says {expected}; the layout is damaged, copy it again", .path.display())]
+    #[error(
+        "{} has {found} bytes: expected {expected}, as in its descriptor; the layout is damaged, create it again",
+        .path.display()
+    )]
     Size { path: PathBuf, expected: u64, found: u64 },
-    #[error("{} has the digest {found}: expected {expected}; the layout is damaged, copy it again", .path.display())]
+    #[error("{} has the digest {found}: expected {expected}; the layout is damaged, create it again", .path.display())]
     Digest { path: PathBuf, expected: Digest, found: Digest },
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{} is a manifest of {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries", .path.display())]
+    #[error(
+        "{} is a manifest of {size} bytes: expected at most {MAX_MANIFEST_BYTES}, the limit of registries",
+        .path.display()
+    )]
     ManifestTooLarge { path: PathBuf, size: u64 },
 }
 
@@ -344,7 +350,8 @@ pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.encoded())
 }
 
-/// Converts an error of a [`VerifyingReader`](oci_discovery::digest::VerifyingReader) into one that names the file.
+/// Converts an error of a [`VerifyingReader`](oci_discovery::digest::VerifyingReader) into one that names
+/// the file.
 pub fn content_error(path: PathBuf, error: io::Error) -> LayoutError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentError>()) {
         Some(ContentError::Mismatch { expected, found }) => {

@@ -46,20 +46,20 @@ pub enum WriteError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(
-        "{} is not empty and no OCI image layout (it has {found:?} and no oci-layout): choose another place", .path.display()
+        "{} is neither empty nor an OCI image layout (it has {found:?}, but no oci-layout): choose another path", .path.display()
     )]
     InTheWay { path: PathBuf, found: String },
     #[error(
-        "{} is no file of a pull that was interrupted: expected nothing else in {}, which is removed when the archive is \
-         written; move it away, or choose another name for the archive", .path.display(), .directory.display()
+        "{} is not a file of an interrupted pull: expected no other files in {}, because the pull removes this \
+         directory at its end; move it away, or choose another name for the archive", .path.display(), .directory.display()
     )]
     NotOurs { path: PathBuf, directory: PathBuf },
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("another program is writing {}: wait for it to end, or choose another name", .path.display())]
+    #[error("another program is writing {}: wait until that program ends, or choose another name", .path.display())]
     Busy { path: PathBuf },
     #[error(
-        "{} has {free} bytes left, and {needed} more are needed: make room, or choose another place", .path.display()
+        "{} has {free} bytes of free space: expected {needed}; free some space, or choose another path", .path.display()
     )]
     NoRoom {
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum WriteError {
         /// In bytes.
         needed: u64,
     },
-    #[error("{} cannot be added to", .path.display())]
+    #[error("cannot add an image to {}", .path.display())]
     Archive {
         path: PathBuf,
         #[source]

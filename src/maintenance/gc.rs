@@ -293,7 +293,7 @@ impl Gc<'_> {
             Some(image) => image,
             // One pool serves all images, so any will do.
             None if self.site.map.cas_is_shared() => self.any_image()?,
-            None => return Err(MaintenanceError::Stray { path: place.path.to_string() }),
+            None => return Err(MaintenanceError::UnknownImage { object: format!("the index {}", place.path) }),
         };
         let (published, image) = (SiteImage { site: self.site, image: &image }, Arc::new(image.clone()));
         for entry in index.entries() {
@@ -308,7 +308,8 @@ impl Gc<'_> {
 
     fn any_image(&self) -> Result<ImageName, MaintenanceError> {
         let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
-        ImageName::new(host, "any", None).map_err(|_| MaintenanceError::Stray { path: format!("of the host {host}") })
+        ImageName::new(host, "any", None)
+            .map_err(|_| MaintenanceError::UnknownImage { object: format!("an index of the host {host}") })
     }
 
     /// What tells a blob from others. Where images share their blobs and nothing else tells them apart, each graph is walked once
@@ -384,8 +385,9 @@ impl Gc<'_> {
 
     fn image_of(&self, repository: &str) -> Result<ImageName, MaintenanceError> {
         let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
-        ImageName::new(host, repository, None)
-            .map_err(|_| MaintenanceError::Stray { path: format!("{}/{repository}", registry::ROOT) })
+        ImageName::new(host, repository, None).map_err(|_| MaintenanceError::UnknownImage {
+            object: format!("the repository {}/{repository}", registry::ROOT),
+        })
     }
 
     /// What was listed, is old enough and was not marked; and what of that is too young.

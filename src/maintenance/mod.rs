@@ -30,15 +30,15 @@ use oci_discovery::oci::walk::TooLarge;
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     /// No site there.
-    #[error("{place} is no site: expected a file ocisite.json in it, which `ocisite publish` writes")]
+    #[error("{place} is not a site: expected it to contain ocisite.json, which `ocisite publish` writes")]
     NoSite {
         /// The directory or bucket.
         place: Location,
     },
     /// A site in several roots.
     #[error(
-        "{place} keeps a part of its files at {origin}, and only what is in one root can be copied; copy that part with the \
-         tools of its store, or publish to the destination instead"
+        "{place} has files at another origin, {origin}: expected a site with all of its files in one root; publish \
+         the layouts to the destination instead of a copy"
     )]
     OtherOrigin {
         /// The site.
@@ -48,8 +48,8 @@ pub enum MaintenanceError {
     },
     /// A tag of the source of a copy that no manifest has the bytes of.
     #[error(
-        "the tag {place}/{path} is damaged: expected the bytes of a manifest of {repository}, found bytes of which it has none; \
-         publish the image there again, which writes its tags anew, and copy again"
+        "the tag {place}/{path} is damaged: expected the bytes of a manifest of {repository}, found other bytes; \
+         publish the image to {place} again, which repairs its tags, then copy again"
     )]
     DamagedTag {
         /// The site.
@@ -61,9 +61,9 @@ pub enum MaintenanceError {
     },
     /// A tag of the source of a copy that has not the bytes that the index says.
     #[error(
-        "the tag {place}/{path} leads to another manifest than the index of its image says: expected {expected}; a publish there \
-         is running or was interrupted, or the tag was overwritten: publish the image there again, which writes its tags anew, \
-         and copy again"
+        "the tag {place}/{path} has another manifest than the index of its image: expected {expected}; a publish to \
+         {place} is running or was interrupted, or the tag was overwritten; publish the image to {place} again, which \
+         repairs its tags, then copy again"
     )]
     OtherTag {
         /// The site.
@@ -75,8 +75,8 @@ pub enum MaintenanceError {
     },
     /// An object that the source of a copy lacks.
     #[error(
-        "{place}/{path} is missing, to which {image} leads; publish {image} there again, which restores it, or copy with \
-         --allow-missing if it was published so"
+        "{place}/{path} is missing, and {image} needs it; publish {image} to {place} again, which restores it, or \
+         copy with --allow-missing if the image was published with --allow-missing"
     )]
     Missing {
         /// The source.
@@ -88,21 +88,27 @@ pub enum MaintenanceError {
     },
     /// A gc of the destination of a copy.
     #[error(
-        "a gc of {place} is running, and may remove blobs that were just found there: when it has ended, run the copy again, \
-         which sends what is gone"
+        "a gc of {place} is running, and it may remove blobs that this copy needs; after the gc has ended, run the \
+         copy again, which restores them"
     )]
     GcRunning {
         /// The destination.
         place: String,
     },
     /// A gc that took so long that publishers no longer believe that it runs.
-    #[error("the gc took more than {minutes} minutes and stopped; what it removed is gone, run it again for the rest")]
+    #[error(
+        "the gc reached its time limit of {minutes} minutes after it removed a part of the blobs; run it again to \
+         remove the others"
+    )]
     GcTooLong {
         /// How long a gc may take.
         minutes: u64,
     },
     /// Others changed the same document again and again.
-    #[error("{path} was changed by other publishers each time it was to be written; run the command again")]
+    #[error(
+        "other publishers changed {path} before each attempt to write it; run the command again, or wait longer with \
+         --wait SECONDS"
+    )]
     Contended {
         /// The document.
         path: SitePath,
@@ -123,7 +129,7 @@ pub enum MaintenanceError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// A path of the registry view is refused.
-    #[error("the registry view has no place")]
+    #[error("a file of the registry view has an invalid path")]
     Path(#[from] PathError),
     /// The registry view cannot be planned.
     #[error(transparent)]
@@ -132,7 +138,7 @@ pub enum MaintenanceError {
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
     /// A referrers list of the registry view is damaged.
-    #[error("the referrers list {path} is damaged; publish its image again with --recheck, which makes it anew")]
+    #[error("the referrers list {path} is damaged; publish its image again with --recheck, which creates it again")]
     Referrers {
         /// The list.
         path: SitePath,
@@ -140,13 +146,11 @@ pub enum MaintenanceError {
         #[source]
         source: EntryError,
     },
-    /// An index of which nobody can tell whose it is, where blobs lie by image.
-    #[error(
-        "the index {path} belongs to no image that can be told, so that nobody knows which blobs it needs; move it away"
-    )]
-    Stray {
-        /// The index.
-        path: String,
+    /// A file below no known image name, on a site whose blobs lie by image.
+    #[error("cannot tell which image {object} belongs to, so its blobs are unknown; move it away")]
+    UnknownImage {
+        /// The index or repository.
+        object: String,
     },
     /// Refs of an image of which cannot be told what each reaches.
     #[error("cannot list {image}")]
@@ -178,7 +182,7 @@ pub enum MaintenanceError {
 }
 
 fn or_similar(similar: &Option<ImageName>) -> String {
-    similar.as_ref().map(|similar| format!("; it has {similar}")).unwrap_or_default()
+    similar.as_ref().map(|similar| format!("; did you mean {similar}?")).unwrap_or_default()
 }
 
 impl From<TooLarge> for MaintenanceError {

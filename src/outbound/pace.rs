@@ -108,7 +108,7 @@ pub struct TooSlow {
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Pace { time, speed } = self.pace;
-        write!(f, "fewer than {speed} bytes a second came over {} seconds", time.as_secs())
+        write!(f, "fewer than {speed} bytes per second arrived over {} seconds", time.as_secs())
     }
 }
 

@@ -15,7 +15,8 @@ const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_pr
 /// A proxy variable that cannot be used. The value is not repeated, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct or unset it"
+    "{variable} cannot be used as a proxy: expected http://HOST:PORT or https://HOST:PORT, found {found}; correct \
+     the variable, or unset it"
 )]
 pub struct ProxyError {
     pub variable: &'static str,

@@ -72,8 +72,8 @@ enum Standing {
 /// The omitted addresses of a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{host} is at {}, an address of a private network: a site must not lead there, and public addresses come before private ones; \
-     `--allow-private {}` permits it", list(.addresses), shell::quote(.host)
+    "{host} has {}, an address of a private network: a site must not send requests to private networks; to permit \
+     it, add `--allow-private {}`", list(.addresses), shell::quote(.host)
 )]
 pub struct OutOfReach {
     /// As the URL has it.

@@ -13,7 +13,7 @@ const MAX_URL_BYTES: usize = 8000;
 /// The reason why not.
 pub fn check(url: &Url) -> Result<(), &'static str> {
     match () {
-        _ if !is_web(url) => Err("only http and https are"),
+        _ if !is_web(url) => Err("only http and https are supported"),
         _ if !url.username().is_empty() || url.password().is_some() => {
             Err("it has user information, which is never sent")
         }
@@ -32,8 +32,8 @@ pub fn redirected(from: &Url, location: &str) -> Result<Url, &'static str> {
     }
     let next = from.join(location).map_err(|_| "it is not a URL")?;
     match () {
-        _ if !is_web(&next) => Err("only http and https are"),
-        _ if from.scheme() == "https" && next.scheme() == "http" => Err("it leaves https for http"),
+        _ if !is_web(&next) => Err("only http and https are supported"),
+        _ if from.scheme() == "https" && next.scheme() == "http" => Err("it leads from https to http"),
         _ => Ok(next),
     }
 }
@@ -47,7 +47,7 @@ mod tests {
         let next = |from: &str, location: &str| redirected(&from.parse().unwrap(), location).map(String::from);
         assert_eq!(next("http://example.com/a", "https://example.com/b").unwrap(), "https://example.com/b");
         assert_eq!(next("https://example.com/a/b", "../c").unwrap(), "https://example.com/c");
-        assert!(next("https://example.com/", "http://example.com/").unwrap_err().contains("leaves https"));
+        assert!(next("https://example.com/", "http://example.com/").unwrap_err().contains("from https to http"));
         assert!(next("http://example.com/", "file:///etc/passwd").unwrap_err().contains("only http and https"));
         assert!(next("http://example.com/", "http://[").unwrap_err().contains("not a URL"));
         assert!(next("http://example.com/", "").unwrap_err().contains("no Location"));

@@ -134,8 +134,8 @@ pub enum CollectError {
     },
     /// A blob is not there.
     #[error(
-        "{} lacks the blob {digest} ({size} bytes), which {referrer} refers to; copy the layout again, \
-         or publish without it with --allow-missing", .layout.display()
+        "{} is missing the blob {digest} ({size} bytes), to which {referrer} refers; create the layout again, or \
+         publish without the blob with --allow-missing", .layout.display()
     )]
     Missing {
         /// The layout.
@@ -149,8 +149,8 @@ pub enum CollectError {
     },
     /// One ref for two things.
     #[error(
-        "{image}#{reference} is given twice with different content: {first_digest} in {} and {second_digest} in {}, \
-         for {platform}; publish one of them, or give one another ref with {image}#REF=LAYOUT:REF",
+        "{image}#{reference} is given twice with different content for {platform}: {first_digest} in {} and \
+         {second_digest} in {}; publish one of them, or publish one under another ref with {image}#REF=LAYOUT:REF",
         .first.display(), .second.display()
     )]
     SameRef {
@@ -487,8 +487,8 @@ fn unspellable_ref(image: &ImageName, entry: &PublishedEntry) -> Option<String> 
     let reference = entry.reference.as_deref()?;
     (!name::is_fragment(reference)).then(|| {
         format!(
-            "the ref {reference:?} of {image} cannot be written after a `#`, so no image name finds it alone; \
-             give it another with {image}#REF=LAYOUT:REF"
+            "the ref {reference:?} of {image} cannot follow `#` in an image name, so clients cannot choose it; \
+             publish it under another ref with {image}#REF=LAYOUT:REF"
         )
     })
 }

@@ -60,8 +60,8 @@ pub enum PublishError {
     Page(#[from] PageError),
     /// Others changed the same document again and again.
     #[error(
-        "{path} was changed by other publishers each time it was to be written, {retries} times in {} s; \
-         publish again, or wait longer with --wait SECONDS", .waited.as_secs()
+        "other publishers changed {path} before each attempt to write it, {retries} times in {} s; publish again, or \
+         wait longer with --wait SECONDS", .waited.as_secs()
     )]
     Contended {
         /// The document.
@@ -71,12 +71,15 @@ pub enum PublishError {
         /// For how long.
         waited: Duration,
     },
-    /// Something went wrong, and then not everything could be put back.
-    #[error("{}; and then not all could be put back as it was: the site is whole, and in part new; publish again", chain(.error))]
-    NotPutBack {
+    /// The rollback after an error failed, too.
+    #[error(
+        "{}; the rollback was incomplete, so the site is consistent but partly updated; publish again",
+        chain(.error)
+    )]
+    IncompleteRollback {
         /// What went wrong.
         error: Box<PublishError>,
-        /// What could not be put back.
+        /// Why the rollback failed.
         #[source]
         source: StoreError,
     },

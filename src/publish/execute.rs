@@ -269,7 +269,7 @@ fn write_blobs(
     let write = |blob: &&PlannedBlob| -> Result<Written, PublishError> {
         let place = plan.blobs.place(blob)?;
         let Some(layout) = blob.layout.and_then(|position| layouts.get(position)) else {
-            return Err(PlanError::Vanished { path: place.path, digest: blob.digest.clone() }.into());
+            return Err(PlanError::BlobRemoved { path: place.path, digest: blob.digest.clone() }.into());
         };
         let source = LayoutBlob { layout, digest: &blob.digest, size: blob.size, progress };
         let how = site.store(place.origin).write_blob(&place.path, &blob.kind(), &source)?;
@@ -322,8 +322,8 @@ fn send_what_a_gc_removed(
         tally.blobs.present = tally.blobs.present.without(written.0).without(written.1);
         if activity == GcActivity::Running {
             tally.warnings.push(format!(
-                "a gc has not ended after {} s, and may remove blobs that were just published: when it has, run this \
-                 publish again, which sends what is gone",
+                "a gc did not end within {} s, and it may remove blobs that this publish needs; after the gc has \
+                 ended, publish again, which restores them",
                 tally.wait.as_secs()
             ));
             break;
@@ -424,7 +424,7 @@ impl BlobSource for LayoutBlob<'_> {
         let blob = self.layout.open_blob(self.digest, self.size)?.ok_or_else(|| LayoutError::Read {
             path: PathBuf::from(self.layout.path()).join(blob_path(self.digest)),
             // It was there when the layout was read, so whoever changes the layout should hear of it.
-            source: std::io::Error::new(std::io::ErrorKind::NotFound, "the blob vanished while it was being published"),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "the blob was removed during the publish"),
         })?;
         Ok(Content::File(blob))
     }

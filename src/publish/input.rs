@@ -33,8 +33,8 @@ pub enum Input {
 pub enum InputError {
     /// Nothing was given.
     #[error(
-        "nothing to publish: name an image (`example.com/app=LAYOUT`), or give a folder of layouts and its host \
-         (`--host example.com FOLDER`)"
+        "nothing to publish: give an image (`example.com/app=LAYOUT`), or a folder of layouts and the host for their \
+         names (`--host example.com FOLDER`)"
     )]
     Nothing,
     /// A name is malformed.
@@ -47,14 +47,17 @@ pub enum InputError {
         source: NameError,
     },
     /// A folder without a host to put before its paths.
-    #[error("the layouts below {} have no host: say whose they are with `--host example.com`", .folder.display())]
+    #[error(
+        "the layouts below {} have no host: give the host for their names with `--host example.com`",
+        .folder.display()
+    )]
     NoHost {
         /// The folder.
         folder: PathBuf,
     },
     /// A folder that is a layout.
     #[error(
-        "{} is itself a layout, so there is no path to name it by: write `{}`",
+        "{} is itself a layout, not a folder of layouts: give its image name, as in `{}`",
         .folder.display(), shell::quote(&format!("example.com/app={}", .folder.display()))
     )]
     FolderIsLayout {
@@ -63,7 +66,7 @@ pub enum InputError {
     },
     /// A folder without a single layout.
     #[error(
-        "no layout below {}: expected directories with a file oci-layout, or .tar archives of such",
+        "no layout below {}: expected directories that contain a file oci-layout, or .tar archives of such directories",
         .folder.display()
     )]
     NoLayouts {
@@ -80,7 +83,7 @@ pub enum InputError {
         source: walkdir::Error,
     },
     /// A path that is no UTF-8 and so cannot become a name.
-    #[error("{} is not UTF-8: an image cannot be named by it; rename it", .path.display())]
+    #[error("{} is not UTF-8, so the path cannot become an image name; rename the file or directory", .path.display())]
     NotUtf8 {
         /// The path.
         path: PathBuf,
@@ -89,7 +92,7 @@ pub enum InputError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A name, and nothing behind the equals sign.
-    #[error("{text:?} gives no layout: write NAME[#REF]=LAYOUT[:REF]")]
+    #[error("{text:?} gives no layout after `=`: write NAME[#REF]=LAYOUT[:REF]")]
     EmptyLayout {
         /// The argument.
         text: String,

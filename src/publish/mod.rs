@@ -50,7 +50,7 @@ pub fn publish(request: &PublishRequest, progress: &dyn Progress) -> Result<Summ
         // In reverse: a directory that one site made may hold what a later one made.
         .map_err(|error| match sites.iter().rev().map(Site::rollback).fold(Ok(()), Result::and) {
             Ok(()) => error,
-            Err(source) => PublishError::NotPutBack { error: Box::new(error), source },
+            Err(source) => PublishError::IncompleteRollback { error: Box::new(error), source },
         });
     // What the stores kept for giving up goes before anybody else may write.
     drop(sites);
@@ -89,8 +89,8 @@ fn publish_locked(
 fn prefix_warning(root: &Location) -> Option<String> {
     let Location::Bucket(BucketLocation { prefix: Some(prefix), .. }) = root else { return None };
     Some(format!(
-        "the site's root is {root}: clients look for /.well-known at the root of the host, so whatever serves the bucket has \
-         to map that to /{prefix}; where it cannot, publish to the bucket's root with --base-path {}",
+        "the site's root is {root}, but clients request /.well-known at the root of the host: the server of the \
+         bucket has to map / to /{prefix}/; if it cannot, publish to the bucket's root with --base-path {}",
         shell::quote(&format!("/{prefix}"))
     ))
 }

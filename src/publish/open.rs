@@ -45,7 +45,7 @@ fn site_state(
     let preset = request.preset.unwrap_or_default();
     let base = request.base_path.as_deref().map(base_path).transpose()?;
     if let (Some(path), Preset::Registry) = (base, preset) {
-        let problem = "the preset registry keeps blobs below /v2, which clients look for at the host's root";
+        let problem = "the preset registry puts blobs below /v2, which registry clients request at the host's root";
         return Err(PublishError::BasePath { path: path.into(), problem });
     }
     let placed = |template: &str| base.map_or(template.to_string(), |base| below(base, template));
@@ -99,10 +99,10 @@ fn site_state(
 fn base_path(text: &str) -> Result<&str, PublishError> {
     let wrong = |problem| PublishError::BasePath { path: text.into(), problem };
     let path = text.trim_end_matches('/');
-    let inner = path.strip_prefix('/').ok_or_else(|| wrong("it begins with no slash, or is only one"))?;
+    let inner = path.strip_prefix('/').ok_or_else(|| wrong("it does not begin with a slash, or is only a slash"))?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
     if !inner.chars().all(is_plain) {
-        return Err(wrong("it has a character that would have to be encoded"));
+        return Err(wrong("it has a character that URLs must encode"));
     }
     SitePath::new(inner).map_err(|_| wrong("it has an empty segment, `.` or `..`"))?;
     Ok(path)

@@ -91,12 +91,13 @@ pub enum PlanError {
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
     /// A path of the program's own is refused.
-    #[error("the site's own documents have no place")]
+    #[error("a document of the site has an invalid path")]
     Path(#[from] PathError),
     /// A file and a directory of one name.
     #[error(
-        "{first} and {second} cannot both be published: the index of the first is the file {path}, the second needs a \
-         directory of that name; --index-template 'https://{{host}}/oci-index/{{+path}}/index.json' keeps them apart"
+        "{first} and {second} cannot be in one site: the index of the first is the file {path}, and the second needs \
+         a directory at this path; choose another name for one of them, or publish both to a new site with \
+         --index-template 'https://{{host}}/oci-index/{{+path}}/index.json'"
     )]
     FileAndDirectory {
         /// The image whose index is a file.
@@ -108,8 +109,8 @@ pub enum PlanError {
     },
     /// One path for two images.
     #[error(
-        "{first} and {second} would share the index {path}{}; \
-         keep them apart with another --index-template, or with --root-per-host when they are of two hosts",
+        "{first} and {second} would share the index {path}{}; choose another name for one of them, or publish both \
+         to a new site with another --index-template, or with --root-per-host if they have different hosts",
         if *.only_case { " on a file system that ignores case" } else { "" }
     )]
     SamePath {
@@ -135,9 +136,9 @@ pub enum PlanError {
     },
     /// Names of several hosts in one root that does not tell them apart.
     #[error(
-        "{first} and {second} are of different hosts, but the index template {template} gives their paths no {{host}}: \
-         each host would serve the other's images; use a template such as 'https://{{host}}/oci-index/{{host}}/{{+path}}', \
-         or --root-per-host"
+        "{first} and {second} have different hosts, but paths of the index template {template} have no {{host}}: \
+         each host would serve the other's images; publish each host to a site of its own with --root-per-host, or \
+         both to a new site with --index-template 'https://{{host}}/oci-index/{{host}}/{{+path}}'"
     )]
     SeveralHosts {
         /// A name of one host.
@@ -148,18 +149,19 @@ pub enum PlanError {
         template: String,
     },
     /// A blob that the site had when the plan was made.
-    #[error("the blob {digest}, needed for {path}, vanished from the site while it was being published; publish again")]
-    Vanished {
+    #[error("the blob {digest}, which {path} needs, was removed from the site during the publish; publish again")]
+    BlobRemoved {
         /// Where it was to appear, too.
         path: SitePath,
         /// The blob.
         digest: Digest,
     },
-    /// A document of somebody else stands where ours belongs.
+    /// A ref-engines object that ocisite did not write.
     #[error(
-        "{path} is there already and says something else than this site would; merge them by hand, or move it away"
+        "{path} exists, and ocisite did not write it: expected no such file, or the content that this site needs; \
+        move the file away, or publish to another directory or bucket"
     )]
-    Foreign {
+    ForeignDocument {
         /// The document.
         path: SitePath,
     },
@@ -274,7 +276,9 @@ fn plan_image(
     let for_catalogue = catalogue.zip(new.as_ref()).map(for_planner).transpose()?;
     let is_kept = keeps_changes(site);
     if let Some(None) = for_catalogue {
-        image.warnings.push(format!("{} is not in the catalogue: its name is too long for a page's path", image.name));
+        image
+            .warnings
+            .push(format!("{} is omitted from the catalogue: its name is too long for the path of a page", image.name));
     }
     Ok(PlannedImage {
         refs,
@@ -300,8 +304,8 @@ fn ending_warnings(site: &Site, image: &Image, index: &SitePath) -> Result<Vec<S
     let warning = |path: SitePath| {
         let ending = path.ending_run_by_browsers()?;
         Some(format!(
-            "{path} ends in .{ending}: hosts that tell media types by endings alone (GitHub Pages, say) make browsers run \
-             it; choose another name for such a host, or a server that `ocisite server-config` configures"
+            "{path} ends in .{ending}: a host that takes media types from file names, such as GitHub Pages, lets \
+             browsers run this file; choose another name, or a server that `ocisite server-config` configures"
         ))
     };
     Ok(paths.into_iter().filter_map(warning).collect())
@@ -414,9 +418,9 @@ fn plan_index(
         Some(Ok(index)) => index,
         Some(Err(_)) if request.recheck => {
             let (path, name) = (&place.path, &image.name);
-            image
-                .warnings
-                .push(format!("the index {path} was damaged: {name} has only the refs that are published now"));
+            image.warnings.push(format!(
+                "the index {path} was damaged and was created again: {name} has only the refs of this publish"
+            ));
             Index::default()
         }
         Some(Err(source)) => {
@@ -461,7 +465,7 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     if is_foreign && unfinished::read(&*site.own)?.is_none() {
         // Not foreign, if another publisher made the site between the two reads.
         site.refuse_changed_description()?;
-        return Err(PlanError::Foreign { path: ref_engines.place.path });
+        return Err(PlanError::ForeignDocument { path: ref_engines.place.path });
     }
     Ok(vec![description, ref_engines])
 }

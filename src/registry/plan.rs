@@ -51,10 +51,13 @@ pub enum RegistryError {
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
     /// A path of the program's own is refused.
-    #[error("the site's own documents have no place")]
+    #[error("a file of the registry view has an invalid path")]
     Path(#[from] PathError),
     /// Two hosts cannot share one `v2/`.
-    #[error("the registry view has no room for two hosts, {first} and {second}: use --root-per-host")]
+    #[error(
+        "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \
+         a site of its own with --root-per-host"
+    )]
     Hosts {
         /// One host.
         first: String,
@@ -231,7 +234,8 @@ impl<'a> Planner<'a> {
         let name = image.name.path();
         if !registry::is_name(name) {
             self.plan.warnings.push(format!(
-                "{} is not in the registry view: {name:?} is no repository name of the distribution-spec (lower case only)",
+                "{} is omitted from the registry view: {name:?} is not a repository name of the distribution-spec, \
+                 which has lower case only",
                 image.name
             ));
             return Ok(());
@@ -261,7 +265,9 @@ impl<'a> Planner<'a> {
         let mut tags = Vec::new();
         for (reference, entries) in &after {
             if !registry::is_tag(reference) {
-                let warning = format!("the ref {reference:?} of {name} is not in the registry view: it is no tag");
+                let warning = format!(
+                    "the ref {reference:?} of {name} is omitted from the registry view: it is not a tag of the distribution-spec"
+                );
                 plan.warnings.push(warning);
                 continue;
             }

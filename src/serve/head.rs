@@ -47,7 +47,7 @@ pub(super) enum HeadError {
     NotAscii(&'static str),
     #[error("expected one Host header, found {0}")]
     Host(usize),
-    #[error("the request announces a body in {0}: send none, this site is static")]
+    #[error("the request has a body ({0}): expected none, because this site is static")]
     Body(&'static str),
 }
 

@@ -52,7 +52,10 @@ const MAX_NAMED_HOSTS: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("{} is no site: expected a directory with a file ocisite.json, which `ocisite publish` writes", .path.display())]
+    #[error(
+        "{} is not a site: expected a directory that contains ocisite.json, which `ocisite publish` writes",
+        .path.display()
+    )]
     NotASite { path: PathBuf },
     #[error(transparent)]
     Description(#[from] SiteError),
@@ -63,7 +66,7 @@ pub enum ServeError {
     #[error("cannot listen on {address}: {reason}; choose another with --listen, or port 0 for a free one")]
     Listen { address: String, reason: String },
     #[error(
-        "cannot make a socket below {}: {source}; set TMPDIR to a directory of a short path that can be written",
+        "cannot create a socket below {}: {source}; set TMPDIR to a writable directory with a short path",
         std::env::temp_dir().display()
     )]
     Socket { source: std::io::Error },
@@ -151,8 +154,8 @@ impl ServedSite {
             Some(host) if is_local && !host::is_served(host, hosts) => {
                 let hosts = &hosts[..hosts.len().min(MAX_NAMED_HOSTS)];
                 let message = format!(
-                    "this preview answers for localhost and for {}, not for {host:?}: open it under one of these names \
-                     (a reverse proxy has to send one as Host)",
+                    "this preview serves localhost and {}, not {host:?}: open it under one of these names (a reverse \
+                     proxy has to send one of them as Host)",
                     hosts.join(", ")
                 );
                 respond::error(421, "HOST_UNKNOWN", &message)

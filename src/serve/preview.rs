@@ -81,7 +81,7 @@ pub enum Refusal {
     Malformed(#[from] RequestPathError),
     #[error("the path is malformed: {0}")]
     Unsafe(#[from] PathError),
-    #[error("nothing is at this path")]
+    #[error("nothing exists at this path")]
     NotFound,
     /// An error of the distribution API.
     #[error("{message}")]

@@ -258,7 +258,7 @@ fn invalid(path: &str) -> Refusal {
         Some((name, _)) if !name.strip_prefix("v2/").is_some_and(registry::is_name) => {
             refuse(400, "NAME_INVALID", "the repository's name breaks the grammar".into())
         }
-        Some(_) if last.contains(':') => refuse(400, "DIGEST_INVALID", format!("{last} is no digest")),
+        Some(_) if last.contains(':') => refuse(400, "DIGEST_INVALID", format!("{last} is not a digest")),
         Some(_) => refuse(404, "MANIFEST_UNKNOWN", format!("{last} is neither a tag nor a digest")),
     }
 }

@@ -367,10 +367,10 @@ mod tests {
     fn an_error_says_what_is_wrong_in_json() {
         let site = site();
         for (path, status, message) in [
-            ("/nothing", 404, "nothing is at this path"),
+            ("/nothing", 404, "nothing exists at this path"),
             ("/oci-index/%zz", 400, "percent sign at byte 11"),
             ("oci-index/app", 400, "does not begin with a slash"),
-            ("/oci-index/%2e%2e/x", 400, "leave its place"),
+            ("/oci-index/%2e%2e/x", 400, "lead outside of the site"),
         ] {
             let response = get(site.path(), path);
             assert_eq!(response.status, status, "{path}");

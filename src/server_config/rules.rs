@@ -64,25 +64,25 @@ pub fn rules(map: &SiteMap, origin: Option<usize>) -> Vec<Rule> {
     let mut rules = Vec::new();
     if origin.is_none() {
         rules.push(exact("The ref-engines object.", WELL_KNOWN_PATH, &Kind::RefEngines));
-        rules.push(exact("What the site says of itself.", DESCRIPTION, &Kind::Description));
+        rules.push(exact("The site's description of itself.", DESCRIPTION, &Kind::Description));
     }
     let has_catalogue = origin.is_none() && map.settings().views.catalogue;
     if has_catalogue {
         let file = Some(format!("/{}", catalogue::LIST_PAGE));
         rules.push(Rule { file, ..exact("The catalogue.", "", &Kind::CataloguePage) });
-        rules.extend(catalogue::FILES.iter().map(|(path, kind)| exact("Of the catalogue.", path, kind)));
+        rules.extend(catalogue::FILES.iter().map(|(path, kind)| exact("A file of the catalogue.", path, kind)));
     }
     rules.push(denied("Locks and temporary files.", PRIVATE_DIRECTORY));
-    rules.push(denied("No other well-known resource is of the site.", WELL_KNOWN));
+    rules.push(denied("No other well-known resource belongs to the site.", WELL_KNOWN));
     if has_catalogue {
-        let what = "Of the catalogue: images and layers.";
+        let what = "Files of the catalogue: images and layers.";
         rules.extend(catalogue::PATTERNS.iter().map(|(pattern, kind)| matching(what, pattern, kind)));
     }
     // The order of SiteMap::kind_in: a path that an index and a blob could have is a blob's.
     let patterns = [
         ("Blobs, which never change.", Some(map.blob_pattern()), Kind::Blob(None)),
         ("Indexes of image names.", Some(map.index_pattern()), Kind::Index),
-        ("What makes an image's directory an OCI layout.", map.layout_marker_pattern(), Kind::LayoutMarker),
+        ("The files that make an image's directory an OCI layout.", map.layout_marker_pattern(), Kind::LayoutMarker),
     ];
     for (what, pattern, kind) in patterns {
         if let Some(pattern) = pattern.filter(|pattern| pattern.origin == origin) {

@@ -123,7 +123,7 @@ pub enum MapError {
     /// A URI at an origin that no directory was given for.
     #[error(
         "the {role} {template} leads to {origin}, which is neither the image's host nor a known store: \
-         give the directory for its files with `--store {}`",
+         give the directory or bucket for its files with `--store {}`",
         shell::quote(&format!("{origin}=DIR"))
     )]
     UnknownOrigin { role: Role, template: String, origin: String },
@@ -135,16 +135,19 @@ pub enum MapError {
         source: PathError,
     },
     #[error(
-        "{image} has the segment {segment:?}, which begins with a dot: Apache reads .htaccess as configuration, and no rendered \
-         configuration serves such paths, so that .git and .env stay private; expected a name without such a segment, choose \
-         another"
+        "{image} has the segment {segment:?}, which begins with a dot: Apache reads .htaccess as configuration, and \
+         no rendered configuration serves such paths, so that .git and .env stay private; choose a name without such \
+         a segment"
     )]
     Hidden {
         image: String,
         /// The segment, decoded.
         segment: String,
     },
-    #[error("{subject} would have the path {path}, which is reserved for {owner}; choose another name or template")]
+    #[error(
+        "{subject} would have the path {path}, which is reserved for {owner}; choose another name, or another \
+         template for a new site"
+    )]
     Reserved {
         /// The image name, or the digest.
         subject: String,

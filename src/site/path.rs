@@ -27,7 +27,7 @@ pub struct SitePath(Box<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    #[error("the path {path:?} has the segment {segment:?}: it would leave its place in the site")]
+    #[error("the path {path:?} has the segment {segment:?}: the path would lead outside of the site")]
     Dots {
         /// Decoded.
         path: String,

@@ -26,7 +26,7 @@ pub enum SiteError {
     /// The site exists and has other templates.
     #[error(
         "{site} was published with the {what} {found}: expected {expected}, as given now; \
-         leave the option out, or publish to a new directory"
+         omit the option, or publish to a new site"
     )]
     OtherTemplate {
         /// The site.
@@ -45,7 +45,7 @@ pub enum SiteError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// A path of the program's own is refused.
-    #[error("the site's own documents have no place")]
+    #[error("a document of the site has an invalid path")]
     Path(#[from] PathError),
     /// The site's description is damaged.
     #[error("{site}/ocisite.json cannot be used")]
@@ -57,7 +57,10 @@ pub enum SiteError {
         source: DescriptionError,
     },
     /// A part of the site lives at an origin whose directory is not known.
-    #[error("{site} keeps a part of its files at {origin}: say where with `--store {}`", shell::quote(&format!("{origin}=DIR")))]
+    #[error(
+        "{site} has files at another origin, {origin}: give their directory or bucket with `--store {}`",
+        shell::quote(&format!("{origin}=DIR"))
+    )]
     StoreNeeded {
         /// The site.
         site: String,

@@ -32,7 +32,7 @@ pub enum SiteImageError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// The index is damaged.
-    #[error("the index {path} is damaged; publish {image} again with --recheck, which makes it anew")]
+    #[error("the index {path} is damaged; publish {image} again with --recheck, which creates it again")]
     Index {
         /// The index.
         path: SitePath,

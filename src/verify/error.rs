@@ -16,7 +16,10 @@ pub enum VerifyError {
     },
     #[error("{place} is not a site: expected it to contain {WELL_KNOWN_PATH} or {DESCRIPTION}")]
     NoSite { place: Location },
-    #[error("{site} has no {DESCRIPTION} to list its images: give the names of the images to check{}", hint(*.host_helps))]
+    #[error(
+        "{site} has no {DESCRIPTION}, which lists the images of a site: give the names of the images to check{}",
+        hint(*.host_helps)
+    )]
     NamesNeeded {
         site: String,
         /// Whether `--host` would help.

@@ -135,7 +135,7 @@ pub fn verify_directory(
 fn compare_catalogue(directory: &Directory, findings: &Findings) {
     let (Ok(Some(site)), Ok(pages)) = (Site::open_existing(&directory.place), Pages::load(None)) else { return };
     for path in catalogue::differences(Catalogue { site: &site, pages: &pages }).unwrap_or_default() {
-        let (expected, found) = ("what the indexes say", "something else");
+        let (expected, found) = ("the content of the indexes", "other content");
         findings.push(Finding::new(&rule::CATALOGUE_DIFFERS, path.to_string(), expected, found));
     }
 }
@@ -154,7 +154,7 @@ fn add_unlisted(
             return;
         }
         let expected = format!("{image} in {DESCRIPTION}");
-        findings.push(Finding::new(&rule::INDEX_UNLISTED, path.as_str(), expected, "no such name there"));
+        findings.push(Finding::new(&rule::INDEX_UNLISTED, path.as_str(), expected, "no such name"));
         match unlisted.len() < MAX_UNLISTED {
             true => drop(unlisted.insert(image)),
             false => has_all = false,

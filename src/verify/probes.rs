@@ -44,8 +44,8 @@ pub fn try_server(server: &Server, discovery: &Discovery, has_registry: bool, im
             probe.object(&subject);
             probe.ranges(&subject, size);
         }
-        probe.absent("an index that is not there", sample.no_index);
-        probe.absent("a blob that is not there", sample.no_blob);
+        probe.absent("a missing index", sample.no_index);
+        probe.absent("a missing blob", sample.no_blob);
     }
     if has_registry {
         probe.registry(discovery, images);
@@ -134,7 +134,7 @@ impl Probe<'_> {
             return;
         }
         if response.url != subject.url {
-            self.push(&rule::REDIRECT, subject.label, "an answer", format!("a redirect to {}", response.url));
+            self.push(&rule::REDIRECT, subject.label, "no redirect", format!("a redirect to {}", response.url));
         }
         let headers = response.headers.clone();
         let Ok(bytes) = response.bytes(MAX_INDEX_BYTES) else { return };
@@ -253,7 +253,7 @@ impl Probe<'_> {
             return;
         };
         let absent = registry::manifest_path(name, "no-such-tag-of-ocisite-verify");
-        self.absent("a tag that is not there", absent.ok().map(|path| self.server.url(path.as_str())));
+        self.absent("a missing tag", absent.ok().map(|path| self.server.url(path.as_str())));
         let Ok(path) = registry::manifest_path(name, digest.as_str()) else { return };
         let Ok(response) = self.send(&HttpRequest::get(&self.server.url(path.as_str())).with("accept", "*/*")) else {
             return;

@@ -38,7 +38,7 @@ pub fn check_ping(source: &dyn Source, image: &ImageName) -> Option<Finding> {
     let path = if source.is_live() { "v2/" } else { ping.as_str() };
     let url = url(source, image, path);
     let fault = source.document(&url, media_type::JSON, MAX_MANIFEST_BYTES).err()?;
-    fault.finding(source.object(&url), "an answer to clients of a registry", &rule::REGISTRY_PING)
+    fault.finding(source.object(&url), "the response to registry clients", &rule::REGISTRY_PING)
 }
 
 /// What is wrong with a repository.

@@ -110,7 +110,7 @@ impl ResolvedSettings {
 /// The finding for an unusable `ocisite.json`.
 pub fn unusable_description(problem: &str) -> Finding {
     let found = format!("a document that {problem}");
-    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "what ocisite publish writes", found)
+    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "a description by ocisite publish", found)
 }
 
 fn names_needed(directory: &Directory) -> Stop {

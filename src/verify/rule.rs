@@ -96,67 +96,77 @@ rules! {
     // The ref-engines object.
     WELL_KNOWN_MISSING = "well-known-missing", Error, Site,
         "There is no ref-engines object.",
-        "publish the site again, and serve .well-known too",
+        "publish to the site again, and make the server serve .well-known/",
         "`.well-known/oci-host-ref-engines`: expected the ref-engines object, found nothing";
     WELL_KNOWN_FORM = "well-known-form", Error, Site,
         "The ref-engines object is not a JSON object.",
-        "publish the site again, or write the document again",
+        "publish to the site again, or write the document again",
         "`.well-known/oci-host-ref-engines`: expected a JSON object, found an array";
     ENGINE_FORM = "engine-form", Error, Site,
-        "`refEngines` or `casEngines` is not an array of objects with a `protocol`, or has more entries than consumers read.",
-        "publish the site again; by hand, write an array of objects, each with \"protocol\" and \"uri\", 16 at most",
+        "`refEngines` or `casEngines` is not an array of objects with a `protocol`, or has more entries than \
+         consumers read.",
+        "publish to the site again; by hand, write an array of objects, each with \"protocol\" and \"uri\", 16 at most",
         r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected "protocol" to be a string, found nothing"#;
     ENGINE_PROTOCOL = "engine-protocol", Note, Site,
         "An engine has a protocol that ocisite does not know; it was not checked.",
-        "nothing, if the consumers it is meant for know it",
-        r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected a protocol that is known, found "docker""#;
+        "nothing to do if the intended consumers know the protocol",
+        r#"`.well-known/oci-host-ref-engines, refEngines[1]`: expected a known protocol, found "docker""#;
     REF_ENGINE_MISSING = "ref-engine-missing", Error, Site,
         "The ref-engines object has no ref engine that consumers know.",
-        "publish the site again; by hand, add one with the protocol oci-index-template-v1",
+        "publish to the site again; by hand, add one with the protocol oci-index-template-v1",
         "`.well-known/oci-host-ref-engines`: expected a ref engine with the protocol oci-index-template-v1, found none";
     DESCRIPTION_FORM = "description-form", Error, Site,
         "`ocisite.json` is unreadable, so the images of the site are unknown.",
         "restore a copy of the file; to check a site without the file, give the names of its images",
-        "`ocisite.json`: expected what ocisite publish writes, found a document that is not valid JSON: EOF while parsing an object at line 1 column 1";
+        "`ocisite.json`: expected a description by ocisite publish, found a document that is not valid JSON: EOF \
+         while parsing an object at line 1 column 1";
     DESCRIPTION_DIFFERS = "description-differs", Error, Directory,
         "The ref-engines object and `ocisite.json` give different templates.",
         "publish to the site again, which writes the ref-engines object again",
-        "`.well-known/oci-host-ref-engines`: expected https://{host}/oci-index/{path}, found https://{host}/oci-index/{+path}";
+        "`.well-known/oci-host-ref-engines`: expected https://{host}/oci-index/{path}, found \
+         https://{host}/oci-index/{+path}";
 
     // Templates.
     TEMPLATE_SYNTAX = "template-syntax", Error, Site,
         "An engine has no `uri`, or its `uri` is not an RFC 6570 template.",
-        "publish the site again, or correct the template: consumers expand it differently, or not at all",
+        "publish to the site again, or correct the template: consumers expand it differently, or not at all",
         r#"`.well-known/oci-host-ref-engines, casEngines`: expected a URI template (RFC 6570), found template "/{digest", column 2: the expression that starts here is not closed; add `}`, or write `%7B` for a brace"#;
     TEMPLATE_VARIABLE = "template-variable", Warning, Site,
         "A template has a variable that consumers do not know and expand to nothing.",
-        "publish the site again; by hand, use name, host, path and fragment for an index, and digest, algorithm and encoded for a blob",
-        "`.well-known/oci-host-ref-engines, casEngines`: expected only digest, algorithm, encoded, found {tag} in /oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}";
+        "publish to the site again; by hand, use name, host, path and fragment for an index, and digest, algorithm \
+         and encoded for a blob",
+        "`.well-known/oci-host-ref-engines, casEngines`: expected only digest, algorithm, encoded, found {tag} in \
+         /oci-cas/{algorithm}/{encoded:2}/{encoded}{tag}";
     TEMPLATE_NAME_IN_CAS = "template-name-in-cas", Warning, Site,
         "A CAS template has a variable of the image's name, which a strict consumer expands to nothing.",
-        "publish the site again; by hand, write the name itself in the casEngines of each index entry",
-        "`.well-known/oci-host-ref-engines, casEngines`: expected digest, algorithm and encoded only, found {fragment} in /{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}";
+        "publish to the site again; by hand, write the name itself in the casEngines of each index entry",
+        "`.well-known/oci-host-ref-engines, casEngines`: expected digest, algorithm and encoded only, found \
+         {fragment} in /{fragment}oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ENCODED_SLASH = "template-encoded-slash", Warning, Directory,
         "`{path}` encodes a slash as `%2F`, and an image's path contains a slash: not every server finds the file.",
-        "use {+path}, or check the live site: verify tries it on a URL",
-        "`.well-known/oci-host-ref-engines, refEngines`: expected a path without %2F, found https://{host}/oci-index/{path}, which leads to /oci-index/team%2Fapp";
+        "use {+path}, or check the live site: verify URL requests such a path",
+        "`.well-known/oci-host-ref-engines, refEngines`: expected a path without %2F, found \
+         https://{host}/oci-index/{path}, which leads to /oci-index/team%2Fapp";
     TEMPLATE_URL = "template-url", Error, Site,
         "A template does not expand to an http or https URL.",
-        "publish the site again; by hand, begin the template with a slash, or with https://",
-        "`.well-known/oci-host-ref-engines, refEngines`: expected an http or https URL, found ftp://example.com/team/app";
+        "publish to the site again; by hand, begin the template with a slash, or with https://",
+        "`.well-known/oci-host-ref-engines, refEngines`: expected an http or https URL, found \
+         ftp://example.com/team/app";
     TEMPLATE_INSECURE = "template-insecure", Warning, Site,
         "A template expands to plain http, so anyone on the network can change the documents.",
-        "publish the site again; by hand, use https, or a template that begins with a slash",
-        "`.well-known/oci-host-ref-engines, casEngines`: expected https, or a path, found http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}";
+        "publish to the site again; by hand, use https, or a template that begins with a slash",
+        "`.well-known/oci-host-ref-engines, casEngines`: expected https, or a path, found \
+         http://example.com/oci-cas/{algorithm}/{encoded:2}/{encoded}";
     TEMPLATE_ELSEWHERE = "template-elsewhere", Warning, Site,
         "A template names another origin, which consumers need, too.",
-        "nothing, if that is intended; ocisite verify DIR --store ORIGIN=DIR checks its files, too",
-        "`.well-known/oci-host-ref-engines, casEngines`: expected a part of the site, found https://cdn.example.net/{digest}, which leads to https://cdn.example.net";
+        "nothing to do if this is intended; to check its files, too, use ocisite verify DIR --store ORIGIN=DIR",
+        "`.well-known/oci-host-ref-engines, casEngines`: expected a part of the site, found \
+         https://cdn.example.net/{digest}, which leads to https://cdn.example.net";
 
     // Indexes.
     INDEX_MISSING = "index-missing", Error, Site,
         "An image has no index.",
-        "publish the image again, or ocisite remove it",
+        "publish the image again, or remove it with ocisite remove",
         "`oci-index/app`: expected the index, found nothing";
     INDEX_FORM = "index-form", Error, Site,
         "An index is not an image index.",
@@ -164,15 +174,15 @@ rules! {
         r#"`oci-index/app`: expected "manifests" to be an array, found an object"#;
     INDEX_UNLISTED = "index-unlisted", Note, Directory,
         "`ocisite.json` does not list an image that has an index, or the index of an image does not have a ref that has one: a publish or a removal was interrupted.",
-        "publish the image again, or ocisite remove it",
-        "`oci-index/team/app`: expected example.com/team/app in ocisite.json, found no such name there";
+        "publish the image again, or remove it with ocisite remove",
+        "`oci-index/team/app`: expected example.com/team/app in ocisite.json, found no such name";
     REF_INDEX_DIFFERS = "ref-index-differs", Warning, Site,
         "The index of a ref does not have the entries that the index of its image has for it: a publish is running, or was interrupted.",
         "publish the ref again",
         "`ref/example.com/app#1.0`: expected the entries of 1.0 in the index of example.com/app, found others";
     INDEX_EMPTY = "index-empty", Warning, Site,
         "An index has no entries.",
-        "publish the image again, or ocisite remove it",
+        "publish the image again, or remove it with ocisite remove",
         "`oci-index/team/app`: expected one entry or more, found none";
     REF_MISSING = "ref-missing", Error, Site,
         "An index has no entry for the given ref.",
@@ -204,12 +214,14 @@ rules! {
         r#"`oci-index/app, entry 1`: expected characters of a URI fragment (RFC 3986), found "one zero""#;
     CAS_ENGINE_MISSING = "cas-engine-missing", Error, Site,
         "An entry has no CAS engine that consumers know, so they cannot find its blobs.",
-        "publish the image again; by hand, add casEngines with the protocol oci-cas-template-v1 to the entry, or to the ref-engines object",
+        "publish the image again; by hand, add casEngines with the protocol oci-cas-template-v1 to the entry, or to \
+         the ref-engines object",
         "`oci-index/app, entry 1`: expected a CAS engine, found none";
     CAS_ENGINE_INCOMPLETE = "cas-engine-incomplete", Warning, Site,
         "A CAS engine is missing a blob that a later one has.",
         "publish the image again, or remove the engine",
-        "`old/sha256:65cb7c531640…`: expected 22 bytes, for sha256:ab96f260a705…, found nothing; it is at oci-cas/sha256/65/65cb7c531640…";
+        "`old/sha256:65cb7c531640…`: expected 22 bytes, for sha256:ab96f260a705…, found nothing; it is at \
+         oci-cas/sha256/65/65cb7c531640…";
 
     // The graph.
     BLOB_MISSING = "blob-missing", Error, Site,
@@ -218,12 +230,12 @@ rules! {
         "`oci-cas/sha256/ed/ed7002b439e9…`: expected 7 bytes, for sha256:ab96f260a705…, found nothing";
     BLOB_FOREIGN = "blob-foreign", Note, Site,
         "A non-distributable layer is missing; its descriptor gives other URLs.",
-        "nothing: consumers fetch it from those URLs",
+        "nothing to do: consumers fetch the layer from those URLs",
         r#"`oci-cas/sha256/00/000000000000…`: expected 7 bytes, for sha256:870550638e9f…, found nothing here; its descriptor has "urls""#;
     BLOB_ELSEWHERE = "blob-elsewhere", Note, Directory,
         "Blobs or indexes are at another origin, which was not checked.",
         "give the other origin's directory with --store ORIGIN=DIR, or check the live site",
-        "`example.com/app`: expected objects in the directory, found 4 that are at another origin";
+        "`example.com/app`: expected objects in the directory, found 4 at another origin";
     BLOB_SIZE = "blob-size", Error, Site,
         "The size of a blob differs from its descriptor.",
         "publish the image again with --recheck, which repairs it",
@@ -239,14 +251,16 @@ rules! {
     MANIFEST_MEDIA_TYPE = "manifest-media-type", Error, Site,
         "A manifest and its descriptor give different media types.",
         "correct the descriptor in the layout, and publish it",
-        "`oci-cas/sha256/ab/ab4a2c56d9dd…`: expected application/vnd.oci.image.manifest.v1+json, found application/vnd.docker.distribution.manifest.v2+json";
+        "`oci-cas/sha256/ab/ab4a2c56d9dd…`: expected application/vnd.oci.image.manifest.v1+json, found \
+         application/vnd.docker.distribution.manifest.v2+json";
     PLATFORM_DIFFERS = "platform-differs", Error, Site,
         "A descriptor and the image's config give different platforms.",
         "correct the platform in the layout, and publish it",
         "`oci-cas/sha256/9d/9d99a75171ae…`: expected linux/riscv64, found linux/amd64";
     SUBJECT_MISSING = "subject-missing", Note, Site,
         "The subject of a manifest is missing.",
-        "nothing, if the subject is elsewhere; publish --replace removes everything that is not in the layout",
+        "nothing to do if the subject is on another site; publish --replace removes every ref that is not in the \
+         layout",
         "`oci-cas/sha256/00/000000000000…`: expected 551 bytes, for sha256:5cb2675f2aa3…, found nothing";
     GRAPH_DEPTH = "graph-depth", Error, Site,
         "Indexes are nested deeper than consumers follow.",
@@ -260,8 +274,9 @@ rules! {
         "`oci-index/app`: expected the index, found status 500";
     TOO_LARGE = "too-large", Error, Site,
         "A document is larger than consumers read.",
-        "publish the site again, which writes its documents again, or publish fewer refs under the name",
-        "`.well-known/oci-host-ref-engines`: expected a document that consumers read, found more than 65536 bytes";
+        "publish to the site again, which writes its documents again, or publish fewer refs under the name",
+        "`.well-known/oci-host-ref-engines`: expected a document within the limits of consumers, found more than \
+         65536 bytes";
     NOT_A_FILE = "not-a-file", Error, Directory,
         "The path of an object is not a regular file.",
         "move it away, and publish again",
@@ -273,31 +288,32 @@ rules! {
         "chmod a+r the file, or a+rx the directory",
         "`oci-cas/sha256/ed/ed7002b439e9…`: expected mode 0644, found mode 0640";
     SYMLINK = "symlink", Warning, Directory,
-        "The site contains a symbolic link, which breaks when the site is copied, and which some servers do not follow.",
+        "The site contains a symbolic link, which breaks when the site is copied, and which some servers do not \
+         follow.",
         "replace the link with the file",
         "`oci-cas/sha256/ed/ed7002b439e9…`: expected a file, found a link to ../../../../elsewhere";
     LEFTOVER = "leftover", Note, Directory,
         "The site has temporary files: a publish was interrupted, or is running.",
-        "nothing: the next publish or gc removes them",
+        "nothing to do: the next publish or gc removes them",
         "`.ocisite/tmp/`: expected no temporary files, found 1 of them";
     ORPHANS = "orphans", Note, Directory,
         "The CAS has blobs that no index reaches.",
-        "ocisite gc removes them",
-        "`oci-cas/`: expected blobs that an index reaches, found 1 that none reaches, of 16 bytes";
+        "remove them with ocisite gc",
+        "`oci-cas/`: expected blobs that an index reaches, found 1 unreachable, of 16 bytes";
     NAME_UNUSABLE = "name-unusable", Warning, Directory,
         "The bucket has an object whose key is not a valid path, so ocisite neither copies nor removes it.",
         "remove the object with the tools of the object store, if nothing else needs it",
-        r#"`"oci-cas//x"`: expected a key that is a path, found one that has a segment of dots, an empty one, or a control character"#;
+        r#"`"oci-cas//x"`: expected a key that is a path, found a key with a segment of dots, an empty segment, or a control character"#;
     CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
         "The catalogue differs from the indexes.",
-        "publish the image again with --recheck, which makes its part of the catalogue again",
-        "`catalogue.json`: expected what the indexes say, found something else";
+        "publish the image again with --recheck, which creates its part of the catalogue again",
+        "`catalogue.json`: expected the content of the indexes, found other content";
 
     // The registry view.
     REGISTRY_PING = "registry-ping", Error, Site,
         "The site does not answer `/v2/`, the first request of registry clients.",
-        "publish the site again; on a server, use the configuration that ocisite server-config renders",
-        "`v2/_ping.json`: expected an answer to clients of a registry, found nothing";
+        "publish to the site again; on a server, use the configuration that ocisite server-config renders",
+        "`v2/_ping.json`: expected the response to registry clients, found nothing";
     REGISTRY_TAGS_LIST = "registry-tags-list", Error, Site,
         "A repository of the registry view has no list of its tags.",
         "publish the image again",
@@ -339,19 +355,20 @@ rules! {
     REDIRECT_REFUSED = "redirect-refused", Error, Server,
         "A redirect that consumers do not follow: in a circle, from https to http, or to another scheme.",
         "correct the redirect",
-        r#"`oci-index/app`: expected the index, found a redirect to "ftp://example.com/app", which is not followed: only http and https are"#;
+        r#"`oci-index/app`: expected the index, found a redirect to "ftp://example.com/app", which is not followed: only http and https are supported"#;
     REDIRECT = "redirect", Note, Server,
         "The server redirects requests.",
-        "nothing; each redirect costs consumers another request",
-        "`an index`: expected an answer, found a redirect to http://example.com/moved/app";
+        "nothing to do, but each redirect costs consumers another request",
+        "`an index`: expected no redirect, found a redirect to http://example.com/moved/app";
     TLS = "tls", Error, Server,
         "There is no trustworthy TLS connection.",
-        "renew or complete the certificate; name a private authority in SSL_CERT_FILE",
-        "`.well-known/oci-host-ref-engines`: expected the ref-engines object, found io: invalid peer certificate: UnknownIssuer";
+        "renew or complete the certificate; for a private authority, set SSL_CERT_FILE to its certificate",
+        "`.well-known/oci-host-ref-engines`: expected the ref-engines object, found io: invalid peer certificate: \
+         UnknownIssuer";
     NOT_FOUND = "not-found", Error, Server,
         "A request for a missing object does not get status 404.",
         "turn off fallback pages and redirects for missing files",
-        "`an index that is not there, a blob that is not there`: expected status 404, found status 200";
+        "`a missing index, a missing blob`: expected status 404, found status 200";
     HEAD_DIFFERS = "head-differs", Error, Server,
         "The responses to HEAD and GET differ.",
         "make the server answer HEAD with the status and headers of GET",
@@ -373,7 +390,8 @@ rules! {
         "send Cache-Control: public, max-age=31536000, immutable with them",
         "`a blob`: expected public, max-age=31536000, immutable, found public, max-age=60";
     CACHE_DOCUMENT = "cache-document", Warning, Server,
-        "Caches may keep the ref-engines object or an index for too long or without a limit, so clients do not see a new publish.",
+        "Caches may keep the ref-engines object or an index for too long or without a limit, so clients do not see a \
+         new publish.",
         "send Cache-Control: public, max-age=60 with them",
         "`the ref-engines object, an index`: expected public, max-age=60, found no Cache-Control";
     NOSNIFF = "nosniff", Warning, Server,
@@ -383,7 +401,7 @@ rules! {
     ENCODED_SLASH = "encoded-slash", Error, Server,
         "The index template encodes a slash as `%2F`, and the server does not find the file.",
         "use {+path} in the template, or make the server decode %2F (Apache: AllowEncodedSlashes NoDecode or On)",
-        "`oci-index/team%2Fapp`: expected the index, found nothing; the same path with slashes is there";
+        "`oci-index/team%2Fapp`: expected the index, found nothing; the same path with slashes exists";
     PRIVATE_SERVED = "private-served", Error, Server,
         "The server serves `.ocisite/`, the private state of ocisite.",
         "refuse requests for /.ocisite/ in the server's configuration",

@@ -49,12 +49,12 @@ impl Silent {
     fn problem(&self, host: &str) -> Option<String> {
         if self.in_all >= MOST_SILENT_IN_ALL {
             return Some(format!(
-                "no answer: {MOST_SILENT_IN_ALL} requests to this site and the hosts that it names were left without one, and \
-                 nothing more is asked; verify it again when they answer"
+                "no answer to {MOST_SILENT_IN_ALL} requests to this site and the hosts that it names, so no more \
+                 were sent; check these hosts, then verify the site again"
             ));
         }
         let is_silent = self.by_host.get(&key(&[host])).is_some_and(|n| *n >= MOST_SILENT);
-        is_silent.then(|| format!("no answer: {host} has left {MOST_SILENT} requests without one, and is not asked"))
+        is_silent.then(|| format!("no answer from {host} to {MOST_SILENT} requests, so no more were sent"))
     }
 
     fn hear(&mut self, host: &str, is_answered: bool) {

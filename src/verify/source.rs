@@ -119,7 +119,7 @@ impl Fault {
             Fault::Elsewhere => return None,
             Fault::Absent => (missing, expected),
             Fault::NotAFile(_) => (&rule::NOT_A_FILE, expected),
-            Fault::TooLarge { .. } => (&rule::TOO_LARGE, "a document that consumers read"),
+            Fault::TooLarge { .. } => (&rule::TOO_LARGE, "a document within the limits of consumers"),
             Fault::Encoding(_) => (&rule::CONTENT_ENCODING, "no Content-Encoding"),
             Fault::Redirect(_) => (&rule::REDIRECT_REFUSED, expected),
             Fault::Tls(_) => (&rule::TLS, expected),

@@ -62,7 +62,7 @@ fn engine_finding(object: &str, remark: &Remark) -> Option<Finding> {
         }
         Remark::UnknownProtocol { list, position, protocol, .. } => {
             let (place, found) = (format!("{object}, {list}[{position}]"), format!("{protocol:?}"));
-            Some(Finding::new(&rule::ENGINE_PROTOCOL, place, "a protocol that is known", found))
+            Some(Finding::new(&rule::ENGINE_PROTOCOL, place, "a known protocol", found))
         }
         _ => None,
     }

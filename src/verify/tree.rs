@@ -126,7 +126,7 @@ pub fn look_for_unusable_names(root: &Tree, findings: &Findings) -> Result<(), S
     root.store.list_unusable(&mut |name| {
         count += 1;
         if count <= NAMED {
-            let found = "one that has a segment of dots, an empty one, or a control character";
+            let found = "a key with a segment of dots, an empty segment, or a control character";
             findings.push(Finding::new(&rule::NAME_UNUSABLE, format!("{name:?}"), expected, found));
         }
     })?;
@@ -158,8 +158,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
         })?;
     }
     if count > 0 {
-        let (object, found) =
-            (map.blob_pattern().static_prefix(), format!("{count} that none reaches, of {bytes} bytes"));
+        let (object, found) = (map.blob_pattern().static_prefix(), format!("{count} unreachable, of {bytes} bytes"));
         findings.push(Finding::new(&rule::ORPHANS, object, "blobs that an index reaches", found));
     }
     Ok(())

@@ -215,7 +215,7 @@ impl Walk<'_> {
         }
         let elsewhere = image.elsewhere.load(Relaxed);
         if elsewhere > 0 {
-            let found = format!("{elsewhere} that are at another origin");
+            let found = format!("{elsewhere} at another origin");
             findings.push(Finding::new(
                 &rule::BLOB_ELSEWHERE,
                 image.name.to_string(),
@@ -336,7 +336,7 @@ impl Walk<'_> {
                 image.elsewhere.fetch_add(1, Relaxed);
             }
             if *fault == Fault::Absent && self.is_there_when_decoded(url) {
-                let found = "nothing; the same path with slashes is there";
+                let found = "nothing; the same path with slashes exists";
                 push(Finding::new(&rule::ENCODED_SLASH, self.source.object(url), "the index", found));
                 continue;
             }

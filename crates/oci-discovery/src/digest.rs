@@ -199,16 +199,17 @@ pub enum DigestError {
     #[error("digest {text:?} has no colon; expected ALGORITHM:ENCODED, as in `sha256:` and 64 hexadecimal digits")]
     NoColon { text: String },
     #[error(
-        "digest {text:?}, column {column}: the algorithm must be runs of a-z and 0-9, joined by one `+`, `.`, `_` or `-`"
+        "digest {text:?}, column {column}: the algorithm must consist of a-z and 0-9, with single `+`, `.`, `_` or \
+         `-` between them"
     )]
     AlgorithmGrammar { text: String, column: usize },
     #[error(
-        "digest {text:?}, column {column}: what follows the colon must be one or more of a-z, A-Z, 0-9, `=`, `_`, `-`"
+        "digest {text:?}, column {column}: the part after the colon must consist of a-z, A-Z, 0-9, `=`, `_` and `-`"
     )]
     EncodedGrammar { text: String, column: usize },
     #[error("digest {text:?}: the algorithm {algorithm:?} is unknown; expected sha256, sha512 or blake3")]
     UnknownAlgorithm { text: String, algorithm: String },
-    #[error("digest {text:?}, column {column}: {algorithm} is written in the digits 0-9 and a-f, lower-case")]
+    #[error("digest {text:?}, column {column}: {algorithm} digests consist of 0-9 and lower-case a-f")]
     NotLowerHex { text: String, column: usize, algorithm: Algorithm },
     #[error("digest {text:?}: expected {expected} hexadecimal digits for {algorithm}, found {found}")]
     Length { text: String, algorithm: Algorithm, expected: usize, found: usize },
@@ -480,12 +481,12 @@ mod tests {
             ("sha256+:00", "column 8: the algorithm"),
             ("a++b:00", "column 3: the algorithm"),
             ("../x:00", "column 1: the algorithm"),
-            ("sha256:", "column 8: what follows the colon"),
-            ("sha256:ab/../cd", "column 10: what follows the colon"),
-            ("sha256:é", "column 8: what follows the colon"),
-            ("sha256:a:b", "column 9: what follows the colon"),
-            (&EMPTY_SHA256.replace("e3b0", "E3b0"), "column 8: sha256 is written in the digits 0-9 and a-f"),
-            (&EMPTY_SHA256.replace("b855", "b85g"), "column 71: sha256 is written in the digits 0-9 and a-f"),
+            ("sha256:", "column 8: the part after the colon"),
+            ("sha256:ab/../cd", "column 10: the part after the colon"),
+            ("sha256:é", "column 8: the part after the colon"),
+            ("sha256:a:b", "column 9: the part after the colon"),
+            (&EMPTY_SHA256.replace("e3b0", "E3b0"), "column 8: sha256 digests consist of 0-9 and lower-case a-f"),
+            (&EMPTY_SHA256.replace("b855", "b85g"), "column 71: sha256 digests consist of 0-9 and lower-case a-f"),
             (&EMPTY_SHA256[..70], "expected 64 hexadecimal digits for sha256, found 63"),
             (&format!("{EMPTY_BLAKE3}0"), "expected 64 hexadecimal digits for blake3, found 65"),
             (&EMPTY_SHA512[..71], "expected 128 hexadecimal digits for sha512, found 64"),

@@ -47,7 +47,7 @@ pub enum JsonError {
     #[error("cannot be read")]
     Read(#[source] std::io::Error),
     /// More bytes than the reader accepts.
-    #[error("is larger than {limit} bytes, the most that is accepted here")]
+    #[error("is larger than the limit of {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,

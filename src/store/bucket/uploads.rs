@@ -108,7 +108,7 @@ impl BucketStore {
             .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
         let body = String::from_utf8_lossy(&body);
         match status.as_u16() {
-            200 => quick_xml::de::from_str(&body).map(Some).map_err(|_| generic("an answer that is no listing")),
+            200 => quick_xml::de::from_str(&body).map(Some).map_err(|_| generic("a response that is not a listing")),
             405 | 501 => Ok(None),
             status => Err(generic(&format!("status code: {status}: {body}"))),
         }
@@ -120,7 +120,7 @@ impl BucketStore {
         match self.run(async || s3.abort_multipart(&key, &upload.id).await) {
             Ok(()) => Ok(()),
             Err(stop) if self.is_absent(&stop) => Ok(()),
-            Err(stop) => Err(self.stopped("give up the upload of", upload.path.as_str(), stop)),
+            Err(stop) => Err(self.stopped("abort the upload of", upload.path.as_str(), stop)),
         }
     }
 }

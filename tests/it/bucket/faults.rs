@@ -128,7 +128,7 @@ fn others_who_always_come_first_are_waited_for_as_long_as_was_said() {
     let documents = |seen: &Seen| seen.is_conditional && !seen.key.starts_with(".ocisite");
     stage.proxy.fail(first(usize::MAX, Fault::Answer(412, "PreconditionFailed"), documents));
     let run = stage.endpoint.run(&["publish", "--wait", "1", "--site", "s3://site", &stage.input]);
-    run.failure(&["oci-index/app was changed by other publishers", "--wait SECONDS"]);
+    run.failure(&["other publishers changed oci-index/app", "--wait SECONDS"]);
     assert_eq!(stage.refs(), ["old"]);
 }
 

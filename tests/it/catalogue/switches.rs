@@ -47,7 +47,7 @@ fn somebody_elses_home_page_is_not_overwritten() {
     std::fs::write(demo.site.join("index.html"), "<h1>My home page</h1>").unwrap();
     let layouts = demo.path("layouts");
     let args = ["--host", "example.com", "--adopt", text(&layouts)];
-    refused(&demo.site, &args, &["index.html is there already", "--no-catalogue"]);
+    refused(&demo.site, &args, &["index.html exists", "--no-catalogue"]);
     demo.publish(&["--adopt", "--no-catalogue"]);
     assert_eq!(demo.read("index.html"), "<h1>My home page</h1>");
 }

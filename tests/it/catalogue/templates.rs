@@ -50,7 +50,7 @@ fn nothing_is_overwritten_by_templates_that_are_written_out() {
     let demo = demo();
     fails(
         ocisite().args(["catalogue", "templates"]).arg(demo.path("templates")),
-        &["templates/index.html.j2 is there already", "choose another directory"],
+        &["templates/index.html.j2 exists", "choose another directory"],
     );
     fails(
         ocisite()
@@ -60,6 +60,6 @@ fn nothing_is_overwritten_by_templates_that_are_written_out() {
             .arg(demo.path("layouts"))
             .args(["--host", "example.com"])
             .arg(demo.path("layouts")),
-        &["has none of index.html.j2", "ocisite catalogue templates DIR"],
+        &["has no templates: expected some of index.html.j2", "ocisite catalogue templates DIR"],
     );
 }

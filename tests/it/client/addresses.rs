@@ -88,7 +88,7 @@ fn an_engine_s_name_that_changes_leads_to_no_private_address() {
         let engines =
             json!([ref_engine("http://cdn.example.net/none"), ref_engine("http://cdn.example.net/index/app")]);
         outside.answer(WELL_KNOWN, Answer::ref_engines(json!({"refEngines": engines})));
-        fails(&mut resolve(&["evil.example.com/app"]), &[REFUSED, "cdn.example.net is at 169.254.169.254"]);
+        fails(&mut resolve(&["evil.example.com/app"]), &[REFUSED, "cdn.example.net has 169.254.169.254"]);
         assert_untouched(&metadata);
     });
 }

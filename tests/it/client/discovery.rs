@@ -78,7 +78,7 @@ fn an_object_that_leads_nowhere_is_passed_over_and_its_host_not_asked_again() {
         asked,
         [format!("b.example.com{WELL_KNOWN}"), format!("example.com{WELL_KNOWN}"), "example.com/index/app".into()]
     );
-    assert!(printed.contains("leads to no root of b.example.com/app"), "{printed}");
+    assert!(printed.contains("leads to no image with the name b.example.com/app"), "{printed}");
 }
 
 #[test]

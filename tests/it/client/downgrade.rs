@@ -44,7 +44,7 @@ fn a_pull_over_a_certificate_that_is_not_trusted_changes_nothing() {
     let mut command = ocisite();
     command.args(["pull", "--protocol", "https", "--protocol", "http", "--connect-to", &server.address.to_string()]);
     command.args(["example.com/app", "--to", layout.to_str().unwrap()]);
-    fails(&mut command, &["UnknownIssuer", "not asked over http, because a certificate was not trusted"]);
+    fails(&mut command, &["UnknownIssuer", "skipping example.com over http, because a certificate was not trusted"]);
     before.assert_unchanged(directory.path());
     assert!(schemes(&server).is_empty(), "{:?}", server.requests());
 }

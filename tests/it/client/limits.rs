@@ -49,15 +49,15 @@ fn asked_for_layer(server: &Server, words: &[&str]) -> usize {
 fn a_blob_is_looked_for_at_so_many_urls_and_each_once() {
     // The engine's URL is the first of them.
     let server = with_layer_at(40, &Answer::Content(404, "text/plain", vec![]));
-    assert_eq!(asked_for_layer(&server, &["cannot be had", "at most 16 URLs are asked for one blob"]), 15);
+    assert_eq!(asked_for_layer(&server, &["cannot fetch sha256:", "one blob is requested from at most 16 URLs"]), 15);
     let server = with_layer_at(10, &Answer::Content(404, "text/plain", vec![]));
-    assert_eq!(asked_for_layer(&server, &["cannot be had"]), 10);
+    assert_eq!(asked_for_layer(&server, &["cannot fetch sha256:"]), 10);
 }
 
 #[test]
 fn all_urls_of_a_blob_together_have_one_limit_of_time() {
     let server = with_layer_at(10, &Answer::Silence);
-    let asked = asked_for_layer(&server, &["took too long", "the time for the blob is over", "--timeout"]);
+    let asked = asked_for_layer(&server, &["took too long", "the time limit of the blob is over", "--timeout"]);
     assert!((2..=3).contains(&asked), "{asked} were asked");
 }
 
@@ -96,7 +96,7 @@ fn an_image_larger_than_is_accepted_is_refused_before_anything_is_written() {
 #[test]
 fn an_image_for_which_there_is_no_room_is_refused_before_anything_is_written() {
     let server = with_layer_of((1 << 53) - 1);
-    is_refused(&server, &["--max-size", "16384TiB"], 2, &["bytes left", "more are needed", "make room"]);
+    is_refused(&server, &["--max-size", "16384TiB"], 2, &["bytes of free space", "expected", "free some space"]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn all_indexes_of_a_name_together_have_one_limit() {
     let output = ocisite_at(&server, "resolve").arg("example.com/app").output().unwrap();
     let printed = messages(&output);
     assert_eq!(output.status.code(), Some(0), "{printed}");
-    assert_eq!(printed.matches("the indexes of one name may have 67108864 bytes together").count(), 13, "{printed}");
+    assert_eq!(printed.matches("expected at most 67108864 bytes in all indexes of one name").count(), 13, "{printed}");
     // What was read counts.
     let resolved: Value = serde_json::from_slice(&output.stdout).unwrap();
     let roots: Vec<&Value> = resolved["example.com/app"].as_array().unwrap().iter().map(|root| &root["root"]).collect();
@@ -273,7 +273,7 @@ fn an_index_of_too_many_images_is_refused_by_its_digest() {
     let index = json!({"schemaVersion": 2, "manifests": images});
     let index = server.blob(images::INDEX, index.to_string().as_bytes());
     server.with_engines().with_index("app", &[tagged(&index, "1.0")]);
-    let message = format!("the index {} holds more than 1000 images", index["digest"].as_str().unwrap());
+    let message = format!("the index {} has more than 1000 images", index["digest"].as_str().unwrap());
     is_refused(&server, &[], 1, &[&message]);
 }
 
@@ -306,7 +306,7 @@ fn indexes_that_fail_count_too() {
     for number in 0..3 {
         server.answer(&format!("/index/{number}"), endless.clone());
     }
-    let words = ["more than 67108864 bytes", "may have 67108864 bytes together"];
+    let words = ["more than 67108864 bytes", "expected at most 67108864 bytes in all indexes"];
     fails(ocisite_at(&server, "resolve").arg("example.com/app"), &words);
     assert_eq!(server.asked().len(), 2, "{:?}", server.asked());
 }

@@ -130,7 +130,10 @@ fn files_of_others_beside_an_archive_are_refused_by_name() {
             None => std::fs::write(directory.join(name), "precious").unwrap(),
         }
         let named = directory.join(name.trim_end_matches('/'));
-        scene.assert_refused("image.tar", &[&format!("{} is no file of a pull", text(&named)), "move it away"]);
+        scene.assert_refused(
+            "image.tar",
+            &[&format!("{} is not a file of an interrupted pull", text(&named)), "move it away"],
+        );
     }
     // What a pull that was killed leaves is taken up.
     let scene = scene();

@@ -42,7 +42,7 @@ fn a_redirect_never_leaves_https_for_http() {
     server.with_engines().with_index("app", &[descriptor("a/b", b"image")]);
     server.answer(WELL_KNOWN, Answer::Redirect("http://example.com/engines".into()));
     let mut command = trusting(&server, "resolve");
-    fails(command.args(["--protocol", "https", "example.com/app"]), &["leaves https for http"]);
+    fails(command.args(["--protocol", "https", "example.com/app"]), &["leads from https to http"]);
     assert_eq!(server.asked(), [format!("example.com{WELL_KNOWN}")]);
 }
 
@@ -73,5 +73,5 @@ fn an_index_over_http_that_https_led_to_is_a_warning() {
     let output = trusting(&server, "resolve").arg("example.com/app").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let printed = super::program::messages(&output);
-    assert!(printed.contains("warning") && printed.contains("which has no protection"), "{printed}");
+    assert!(printed.contains("warning") && printed.contains("which is not protected"), "{printed}");
 }

@@ -150,7 +150,7 @@ fn an_index_json_that_is_none() {
 fn an_index_json_that_is_endless() {
     let Scene { directory: _directory, layout, .. } = Scene::of_image("x");
     std::fs::File::create(layout.path.join("index.json")).unwrap().set_len(1 << 40).unwrap();
-    refuse(&layout.path, &["layout/index.json", "larger than 67108864 bytes"]);
+    refuse(&layout.path, &["layout/index.json", "larger than the limit of 67108864 bytes"]);
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn an_entry_with_a_digest_that_cannot_be_a_file_name() {
     for (digest, reason) in [
         (format!("md5:{}", &encoded[..32]), "\"md5\" is unknown"),
         (format!("sha256:{}", encoded.to_uppercase()), "lower-case"),
-        (format!("sha256:../../{encoded}"), "must be one or more of"),
-        (format!("sha256/..:{encoded}"), "the algorithm must be"),
+        (format!("sha256:../../{encoded}"), "the part after the colon must consist of"),
+        (format!("sha256/..:{encoded}"), "the algorithm must consist of"),
         (format!("sha256:{}", &encoded[1..]), "expected 64 hexadecimal digits"),
-        ("sha256:".into(), "must be one or more of"),
+        ("sha256:".into(), "the part after the colon must consist of"),
         (encoded.into(), "no colon"),
         (String::new(), "no colon"),
     ] {
@@ -261,7 +261,7 @@ fn a_blob_of_another_size() {
         let name = layout.blob_name(&child);
         let manifest = layout.index_of(std::slice::from_ref(&child));
         layout.add("1.0", manifest);
-        refuse(&layout.path, &[&name, "has 5 bytes", "its descriptor says 17"]);
+        refuse(&layout.path, &[&name, "has 5 bytes", "expected 17, as in its descriptor"]);
     }
 }
 
@@ -291,7 +291,7 @@ fn one_blob_described_with_two_sizes() {
     wrong["size"] = json!(13);
     let index = layout.index_of(&[layer.clone(), wrong]);
     layout.add("1.0", index);
-    refuse(&layout.path, &[&layout.blob_name(&layer), "has 12 bytes", "its descriptor says 13"]);
+    refuse(&layout.path, &[&layout.blob_name(&layer), "has 12 bytes", "expected 13, as in its descriptor"]);
 }
 
 #[test]
@@ -303,10 +303,10 @@ fn a_missing_blob_names_who_refers_to_it() {
     let (layer, manifest_digest) =
         (layer["digest"].as_str().unwrap(), manifest["digest"].as_str().unwrap().to_string());
     layout.add("1.0", manifest.clone());
-    refuse(&layout.path, &["layout lacks the blob", layer, "12 bytes", &manifest_digest, "--allow-missing"]);
+    refuse(&layout.path, &["layout is missing the blob", layer, "12 bytes", &manifest_digest, "--allow-missing"]);
 
     std::fs::remove_file(layout.blob_file(&manifest)).unwrap();
-    refuse(&layout.path, &["layout lacks the blob", &manifest_digest, "index.json"]);
+    refuse(&layout.path, &["layout is missing the blob", &manifest_digest, "index.json"]);
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn an_index_nested_as_a_layer_is_described_in_both_ways() {
         std::fs::remove_file(layout.blob_file(&hidden)).unwrap();
         let outer = layout.index_of(&described);
         layout.add("1.0", outer);
-        refuse(&layout.path, &["lacks the blob", hidden["digest"].as_str().unwrap()]);
+        refuse(&layout.path, &["is missing the blob", hidden["digest"].as_str().unwrap()]);
     }
 }
 

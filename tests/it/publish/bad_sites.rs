@@ -69,7 +69,10 @@ fn a_ref_engines_object_of_somebody_else() {
     let site = &scene.site;
     std::fs::create_dir_all(site.join(".well-known")).unwrap();
     std::fs::write(site.join(".well-known/oci-host-ref-engines"), "{\"refEngines\":[]}").unwrap();
-    scene.refused(&["--adopt", "example.com/app=layout"], &[".well-known/oci-host-ref-engines", "merge them by hand"]);
+    scene.refused(
+        &["--adopt", "example.com/app=layout"],
+        &[".well-known/oci-host-ref-engines", "ocisite did not write it"],
+    );
 }
 
 #[test]
@@ -209,7 +212,7 @@ fn a_site_that_may_not_be_written() {
     };
     make_unwritable(&site);
     let unwritable = Snapshot::of(&site);
-    fails(&mut command, &["site/.ocisite", "user 65534 must not use it"]);
+    fails(&mut command, &["site/.ocisite", "expected user 65534"]);
     unwritable.assert_unchanged(&site);
     assert_eq!(before.0.len(), unwritable.0.len());
 

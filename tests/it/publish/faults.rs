@@ -272,7 +272,7 @@ fn what_cannot_be_put_back_stays_whole() {
         // Then it names both, and the new index has what it leads to.
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{message}");
-        for words in ["sync the file system", "not all could be put back", "oci-index/tool"] {
+        for words in ["sync the file system", "the rollback was incomplete", "oci-index/tool"] {
             assert!(message.contains(words), "{words} in: {message}");
         }
     });

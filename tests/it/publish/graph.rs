@@ -217,7 +217,7 @@ fn a_blob_that_is_foreign_in_one_place_only_may_not_be_missing() {
     foreign["urls"] = json!(["https://example.net/layer"]);
     let image = scene.layout.document(MANIFEST, &json!({"layers": [foreign, layer]}));
     scene.layout.add("1.0", image);
-    scene.refused(&["example.com/app=layout"], &["lacks the blob", layer["digest"].as_str().unwrap()]);
+    scene.refused(&["example.com/app=layout"], &["is missing the blob", layer["digest"].as_str().unwrap()]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn an_extension_header_of_gigabytes_in_an_archive_is_refused_before_it_is_read()
         sparse_archive(&archive, &[header(EntryType::new(kind), "long", 3 * GIB).as_bytes()]);
         // When it is published, then the message says where, what, how much and how much there may be.
         let words =
-            ["archive.tar", "byte 0", "\"long\"", &(3 * GIB).to_string(), &MIB.to_string(), "make the archive again"];
+            ["archive.tar", "byte 0", "\"long\"", &(3 * GIB).to_string(), &MIB.to_string(), "create the archive again"];
         refuse(scene.directory.path(), &archive, &words);
     }
 }

@@ -114,7 +114,7 @@ fn the_state_of_another_user_is_refused_by_name() {
             let path = format!("site/{foreign} belongs to user {SOMEONE}");
             for (mut program, user) in [(as_user(&scene.directory, NOBODY), NOBODY), (ocisite(), 0)] {
                 program.current_dir(&scene.directory).args(command);
-                fails(&mut program, &[&path, &format!("user {user} must not use it")]);
+                fails(&mut program, &[&path, &format!("expected user {user}")]);
                 before.assert_unchanged(&scene.site);
             }
         }

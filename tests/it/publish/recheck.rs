@@ -95,7 +95,7 @@ fn a_copy_does_not_take_a_damaged_tag_along() {
         let scene = published(&["--registry"]);
         let to = scene.path("to");
         damage(&scene.site.join(tag));
-        let words = [&format!("the tag site/{tag} is damaged"), "publish the image there again"];
+        let words = [&format!("the tag site/{tag} is damaged"), "publish the image to site again"];
         fails(scene.ocisite().args(["copy", "site", "to"]), &words);
         assert!(!to.join("v2").exists());
         // As the message says.
@@ -120,7 +120,7 @@ fn a_copy_does_not_take_along_a_tag_with_the_manifest_of_another_ref() {
         std::fs::copy(scene.site.join("v2/app/manifests/2.0"), scene.site.join(tag)).unwrap();
         // When: it is copied, then: the tag is refused, and no tag was written.
         let tag = format!("site/{tag}");
-        let words = [&tag, "another manifest", "expected sha256:", "publish the image there again"];
+        let words = [&tag, "another manifest", "expected sha256:", "publish the image to site again"];
         fails(scene.ocisite().args(["copy", "--wait", "0", "site", "to"]), &words);
         assert!(!scene.path("to/v2").exists());
         // When: the images are published again, as the message says, then: it is copied as it was.
@@ -182,7 +182,7 @@ fn a_recheck_makes_a_damaged_index_anew() {
     scene.refused(&["example.com/app=layout"], &["the index oci-index/app is damaged", "again with --recheck", "EOF"]);
     // When one of them is published with --recheck, the image has that, and a warning says so.
     let warning = scene.publish().args(["--recheck", "example.com/app=layout"]).warns();
-    assert!(warning.contains("example.com/app has only the refs that are published now"), "{warning}");
+    assert!(warning.contains("example.com/app has only the refs of this publish"), "{warning}");
     assert_eq!(refs(&scene.site, "app"), ["1.0"]);
     assert_whole(&scene.site);
 }

@@ -187,7 +187,7 @@ fn names_whose_indexes_would_meet_are_refused() {
         OF_DOCUMENTS,
         &["a", "a/b"],
         one,
-        &["example.com/app#a and example.com/app#a/b", "a directory of that name"],
+        &["example.com/app#a and example.com/app#a/b", "a directory at this path"],
     );
     let template = "https://{host}/ref/{+path}.{+fragment}";
     refuse(

@@ -161,8 +161,8 @@ fn a_removal_of_what_is_not_there_changes_nothing() {
     };
     refused(&["example.com/app#1.0", "example.com/app#9"], &["no ref \"9\"", "1.0, 2.0, 3.0"]);
     refused(&["example.com/app", "example.com/other"], &["no image example.com/other"]);
-    refused(&["example.net/app"], &["no image example.net/app", "it has example.com/app"]);
-    fails(ocisite().args(["remove", text(site.directory.path()), "example.com/app"]), &["is no site"]);
+    refused(&["example.net/app"], &["no image example.net/app", "did you mean example.com/app?"]);
+    fails(ocisite().args(["remove", text(site.directory.path()), "example.com/app"]), &["is not a site"]);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn an_image_without_a_page_is_removed_like_any_other() {
     let name = format!("example.com/{}", "a".repeat(251));
     let layout = site.directory.path().join("layout");
     let published = publish_json(&site.root(), &[&format!("{name}={}:2.0", layout.display())]);
-    assert!(published["warnings"][0].as_str().unwrap().contains("not in the catalogue"), "{published}");
+    assert!(published["warnings"][0].as_str().unwrap().contains("omitted from the catalogue"), "{published}");
     // When it is removed.
     run("remove", &site.root(), &[&name]);
     // Then it is no more.

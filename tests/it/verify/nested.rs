@@ -156,7 +156,7 @@ fn platforms_count_again_for_each_ref_that_lists_them() {
     let site = site_of_long_platforms(directory.path(), 300);
     // Then a list is refused.
     for list in [&["list"][..], &["list", "--json"]] {
-        fails(ocisite().args(list).arg(&site), &["example.com/app", "share so many manifests"]);
+        fails(ocisite().args(list).arg(&site), &["example.com/app", "lead to too many descriptors"]);
     }
 }
 

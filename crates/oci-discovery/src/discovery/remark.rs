@@ -110,16 +110,16 @@ pub enum Remark {
     #[error("no ref-engines object: {}", chain(.0))]
     NoRefEngines(DocumentError),
     /// No host answered over https.
-    #[error("no host answered over https; --protocol http uses plain http, which has no protection")]
+    #[error("no host answered over https; to use plain http, which is not protected, add --protocol http")]
     OnlyHttps,
     /// A host that is not asked over http, after a certificate failed.
-    #[error("{host} is not asked over http, because a certificate was not trusted")]
+    #[error("skipping {host} over http, because a certificate was not trusted")]
     Distrusted {
         /// The host.
         host: String,
     },
     /// An index that is not read: the indexes before it reached the limit of a name.
-    #[error("{url} is not read: the indexes of one name may have {limit} bytes together")]
+    #[error("skipping {url}: expected at most {limit} bytes in all indexes of one name, found more")]
     IndexLimit {
         /// The index.
         url: Url,
@@ -127,7 +127,7 @@ pub enum Remark {
         limit: u64,
     },
     /// A ref-engines object that led to no root.
-    #[error("the ref-engines object at {uri} leads to no root of {name}")]
+    #[error("the ref-engines object at {uri} leads to no image with the name {name}")]
     NoRoot {
         /// The URI of the object.
         uri: Arc<Url>,
@@ -163,7 +163,7 @@ pub enum Remark {
     #[error("no index: {}", chain(.0))]
     NoIndex(DocumentError),
     /// An index over http, of a ref-engines object over https.
-    #[error("{uri} was fetched over https, but its index is at {index}, over plain http, which has no protection")]
+    #[error("{uri} was fetched over https, but its index is at {index}, over plain http, which is not protected")]
     InsecureIndex {
         /// The ref-engines object.
         uri: Arc<Url>,

@@ -57,8 +57,8 @@ const ATTESTATION: &str = "unknown/unknown";
 /// The roots share more than [`Steps`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "its refs and those of earlier images share so many manifests that the sizes of the refs cannot be added up: expected \
-     at most {MAX_STEPS} descriptors and bytes of platforms, counted again for each ref"
+    "its refs and those of the images before it lead to too many descriptors: expected at most {MAX_STEPS} descriptors and bytes \
+     of platforms in the sum over all refs; publish them to several sites"
 )]
 pub struct SharesTooMuch;
 

@@ -147,7 +147,7 @@ pub enum Limit {
 
 /// A graph that exceeds a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{digest} is {limit}: no image needs that")]
+#[error("{digest} is {limit}, the most that ocisite follows")]
 pub struct TooLarge {
     /// The digest of the first descriptor beyond the limit.
     pub digest: Digest,
