@@ -170,6 +170,10 @@ struct SiteArgs {
     /// The directory of another origin that the site's templates name. For a server that serves this origin, too.
     #[arg(long, value_name = "ORIGIN=DIR", value_parser = parse_store)]
     store: Vec<(String, PathBuf)>,
+    /// Include the rules of the registry view, also for a site without the view. A later publish with --registry then needs no new
+    /// configuration.
+    #[arg(long)]
+    registry: bool,
     /// Send no CORS headers, for a site that web pages of other origins are not to read.
     #[arg(long)]
     no_cors: bool,
@@ -194,7 +198,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Server::Headers(args) => return print_headers(&args),
     };
-    let map = SiteMap::new(settings(&site.site)?)?;
+    let mut settings = settings(&site.site)?;
+    settings.views.registry |= site.registry;
+    let map = SiteMap::new(settings)?;
     let mut options = options(server, site, map.settings())?;
     let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));

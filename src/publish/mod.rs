@@ -71,6 +71,7 @@ fn publish_locked(
         let mut attempts = Attempts::new(request, site, &group);
         let mut plan = attempts.plan(site, publication, group.images)?;
         plan.warnings.extend(site.description.is_none().then(|| prefix_warning(&group.root)).flatten());
+        plan.warnings.extend(view_warning(site, &group.root));
         plans.push((plan, attempts));
     }
     let mut summary = Summary::default();
@@ -93,6 +94,19 @@ fn prefix_warning(root: &Location) -> Option<String> {
          bucket has to map / to /{prefix}/; if it cannot, publish to the bucket's root with --base-path {}",
         shell::quote(&format!("/{prefix}"))
     ))
+}
+
+/// What the owner of a site in a directory has to know when the registry view is new to it.
+fn view_warning(site: &Site, root: &Location) -> Option<String> {
+    let Location::Directory(root) = root else { return None };
+    let is_new = site.map.settings().views.registry && !site.views_before().registry;
+    (is_new && site.description.is_some()).then(|| {
+        let command = shell::command(["ocisite", "server-config", "nginx", "--site", &root.display().to_string()]);
+        format!(
+            "the registry view is new to this site: render the configuration of its web server again (for nginx: `{command}`), \
+             unless it was rendered with --registry"
+        )
+    })
 }
 
 /// The attempts to publish to a site that others publish to at the same time, where no lock keeps them apart.

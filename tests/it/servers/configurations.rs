@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::consumer::Consumer;
-use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory};
+use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory, run};
 use crate::support::http::Base;
 use crate::support::preview::Preview;
+use crate::support::program::{Succeeds, ocisite};
 use crate::support::web_server::{
     APACHE, CADDY, Kind, LIGHTTPD, NGINX, WebServer, free_port, test_config, write_config,
 };
@@ -98,6 +99,26 @@ fn a_local_preview_is_closed_to_pages_of_the_internet() {
     ] {
         let response = server.get_with("/oci-index/app", &[("Origin", origin)]);
         assert_eq!(response.header("Access-Control-Allow-Origin"), is_allowed.then_some(origin));
+    }
+}
+
+#[test]
+fn a_view_that_is_added_later_says_that_servers_need_to_know() {
+    // Given a site without the registry view, and configurations with and without the view's rules.
+    let site = Site::of_fixtures(&[]);
+    let config = |kind: &Kind, args: &[&str]| {
+        run(Command::new(PROGRAM).args(["server-config", kind.name, "--site"]).arg(site.root()).args(args))
+    };
+    let with_view = KINDS.map(|kind| config(kind, &["--registry"]));
+    assert_ne!(config(&NGINX, &[]), with_view[0]);
+    // When the view is added, then there is a warning with the command, and the rendered configurations have the same rules.
+    let image = format!("example.com/app={}", fixtures::layouts().join("app").display());
+    let said = ocisite().args(["publish", "--registry", "--site"]).arg(site.root()).arg(&image).warns();
+    assert!(said.contains("`ocisite server-config nginx --site "), "{said}");
+    assert_eq!(KINDS.map(|kind| config(kind, &[])), with_view);
+    // When it is there already, or the site is new, then there is none.
+    for root in [site.root(), site.beside("new")] {
+        assert_eq!(ocisite().args(["publish", "--registry", "--site"]).arg(root).arg(&image).warns(), "");
     }
 }
 
