@@ -6,7 +6,7 @@ mod downgrade;
 mod hostile;
 pub mod images;
 mod limits;
-mod network;
+pub mod network;
 mod plain;
 mod planted;
 mod printed;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::client::network::in_network;
 use crate::support::consumer::Consumer;
 use crate::support::fixtures::{self, PRESETS, PROGRAM, Site, readable_directory, run};
 use crate::support::http::Base;
@@ -147,26 +148,28 @@ fn plain_http_is_redirected_to_https() {
 /// As with the default of `--listen`, whose ports only root may use.
 #[test]
 fn tls_is_served_on_all_addresses_of_both_ip_versions() {
-    let site = Site::of_fixtures(&["--registry"]);
-    let directory = readable_directory();
-    let tls = certificate(directory.path());
-    for kind in KINDS {
-        eprintln!("{}", kind.name);
-        let on_all = |option: &str, port: u16| {
-            [option.to_string(), format!("0.0.0.0:{port}"), option.into(), format!("[::]:{port}")]
-        };
-        let server = WebServer::start_with(kind, &site.root(), |state, port| {
-            let listen = [on_all("--listen", port), on_all("--listen-http", free_port())].concat();
-            let args = tls.iter().chain(&listen).map(String::as_str).chain(["--server-name", "localhost"]);
-            write_config(kind, &site.root(), state, &args.collect::<Vec<_>>())
-        });
-        let port = server.address.port();
-        for address in ["127.0.0.1", "[::1]"] {
-            let (url, to) = (format!("https://localhost:{port}/oci-index/app"), format!("::{address}:{port}"));
-            let body = fixtures::run(Command::new("curl").args(["-skf", "--connect-to", &to, &url]));
-            assert_eq!(body, std::fs::read_to_string(site.root().join("oci-index/app")).unwrap(), "{address}");
+    in_network(module_path!(), "tls_is_served_on_all_addresses_of_both_ip_versions", |_| {
+        let site = Site::of_fixtures(&["--registry"]);
+        let directory = readable_directory();
+        let tls = certificate(directory.path());
+        for kind in KINDS {
+            eprintln!("{}", kind.name);
+            let on_all = |option: &str, port: u16| {
+                [option.to_string(), format!("0.0.0.0:{port}"), option.into(), format!("[::]:{port}")]
+            };
+            let server = WebServer::start_with(kind, &site.root(), |state, port| {
+                let listen = [on_all("--listen", port), on_all("--listen-http", free_port())].concat();
+                let args = tls.iter().chain(&listen).map(String::as_str).chain(["--server-name", "localhost"]);
+                write_config(kind, &site.root(), state, &args.collect::<Vec<_>>())
+            });
+            let port = server.address.port();
+            for address in ["127.0.0.1", "[::1]"] {
+                let (url, to) = (format!("https://localhost:{port}/oci-index/app"), format!("::{address}:{port}"));
+                let body = fixtures::run(Command::new("curl").args(["-skf", "--connect-to", &to, &url]));
+                assert_eq!(body, std::fs::read_to_string(site.root().join("oci-index/app")).unwrap(), "{address}");
+            }
         }
-    }
+    });
 }
 
 /// What a server has to refuse is tested beside its way of quoting.

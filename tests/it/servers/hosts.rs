@@ -1,9 +1,11 @@
-//! Virtual hosts: each request gets the root that its host name, address and port belong to, and no other.
+//! Virtual hosts: each request gets the root that its host name, address and port belong to, and no other. Servers that listen
+//! on all addresses do so in a network of the test's own.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::configurations::{KINDS, certificate, https_get};
+use crate::client::network::in_network;
 use crate::support::fixtures::{PROGRAM, Site, readable_directory};
 use crate::support::http::Base;
 use crate::support::web_server::{LIGHTTPD, WebServer, free_port, write_config};
@@ -58,20 +60,23 @@ fn a_wildcard_of_the_site_does_not_hide_the_host_of_a_store() {
 
 #[test]
 fn lighttpd_tells_roots_of_one_name_apart_by_their_ports() {
-    // Given: the site on the default port of HTTP, and a store with the same host on another.
-    let store_port = free_port();
-    let Split { site, store, blob } = split(&format!("http://example.com:{store_port}"));
-    let server = WebServer::start_with(&LIGHTTPD, &site.root(), |state, port| {
-        let file = write_config(&LIGHTTPD, &site.root(), state, &["--store", &store]);
-        // A test may not listen on port 80.
-        let config = std::fs::read_to_string(&file).unwrap();
-        let config = config.replace(":80\"", &format!(":{port}\"")).replace("port = 80\n", &format!("port = {port}\n"));
-        std::fs::write(&file, config).unwrap();
-        file
+    in_network(module_path!(), "lighttpd_tells_roots_of_one_name_apart_by_their_ports", |_| {
+        // Given: the site on the default port of HTTP, and a store with the same host on another.
+        let store_port = free_port();
+        let Split { site, store, blob } = split(&format!("http://example.com:{store_port}"));
+        let server = WebServer::start_with(&LIGHTTPD, &site.root(), |state, port| {
+            let file = write_config(&LIGHTTPD, &site.root(), state, &["--store", &store]);
+            // A test may not listen on port 80.
+            let config = std::fs::read_to_string(&file).unwrap();
+            let config =
+                config.replace(":80\"", &format!(":{port}\"")).replace("port = 80\n", &format!("port = {port}\n"));
+            std::fs::write(&file, config).unwrap();
+            file
+        });
+        assert_eq!(statuses(&server, "example.com", &blob), SITE);
+        let store = Base { address: ([127, 0, 0, 1], store_port).into(), ..(*server).clone() };
+        assert_eq!(statuses(&store, &format!("example.com:{store_port}"), &blob), STORE);
     });
-    assert_eq!(statuses(&server, "example.com", &blob), SITE);
-    let store = Base { address: ([127, 0, 0, 1], store_port).into(), ..(*server).clone() };
-    assert_eq!(statuses(&store, &format!("example.com:{store_port}"), &blob), STORE);
 }
 
 #[test]
@@ -97,28 +102,30 @@ fn one_port_has_https_on_one_address_and_the_redirect_on_another() {
 
 #[test]
 fn plain_http_leads_each_name_to_the_port_of_its_https() {
-    let directory = readable_directory();
-    let tls = certificate(directory.path());
-    for kind in KINDS {
-        eprintln!("{}", kind.name);
-        // Given: the site on the default port of HTTPS, and a store with a port of its own.
-        let (store_port, plain_port) = (port_without_443(), port_without_443());
-        let Split { site, store, .. } = split(&format!("https://cdn.example.net:{store_port}"));
-        let server = WebServer::start_with(kind, &site.root(), |state, port| {
-            let http = format!("127.0.0.1:{plain_port}");
-            let listen = ["--store", &store, "--listen-http", &http];
-            let args = [&tls.each_ref().map(String::as_str)[..], &listen].concat();
-            let file = write_config(kind, &site.root(), state, &args);
-            // A test may not listen on port 443.
-            let config = std::fs::read_to_string(&file).unwrap();
-            std::fs::write(&file, config.replace("443", &port.to_string())).unwrap();
-            file
-        });
-        let plain = Base { address: ([127, 0, 0, 1], plain_port).into(), ..(*server).clone() };
-        let location = |host| plain.request_to(host, "GET", "/a/b?c", &[]).expect("Location").to_string();
-        assert_eq!(location("example.com"), "https://example.com/a/b?c");
-        assert_eq!(location("cdn.example.net"), format!("https://cdn.example.net:{store_port}/a/b?c"));
-    }
+    in_network(module_path!(), "plain_http_leads_each_name_to_the_port_of_its_https", |_| {
+        let directory = readable_directory();
+        let tls = certificate(directory.path());
+        for kind in KINDS {
+            eprintln!("{}", kind.name);
+            // Given: the site on the default port of HTTPS, and a store with a port of its own.
+            let (store_port, plain_port) = (port_without_443(), port_without_443());
+            let Split { site, store, .. } = split(&format!("https://cdn.example.net:{store_port}"));
+            let server = WebServer::start_with(kind, &site.root(), |state, port| {
+                let http = format!("127.0.0.1:{plain_port}");
+                let listen = ["--store", &store, "--listen-http", &http];
+                let args = [&tls.each_ref().map(String::as_str)[..], &listen].concat();
+                let file = write_config(kind, &site.root(), state, &args);
+                // A test may not listen on port 443.
+                let config = std::fs::read_to_string(&file).unwrap();
+                std::fs::write(&file, config.replace("443", &port.to_string())).unwrap();
+                file
+            });
+            let plain = Base { address: ([127, 0, 0, 1], plain_port).into(), ..(*server).clone() };
+            let location = |host| plain.request_to(host, "GET", "/a/b?c", &[]).expect("Location").to_string();
+            assert_eq!(location("example.com"), "https://example.com/a/b?c");
+            assert_eq!(location("cdn.example.net"), format!("https://cdn.example.net:{store_port}/a/b?c"));
+        }
+    });
 }
 
 /// A free port whose digits a replacement of the default port leaves alone.
