@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use super::graph::{GraphError, LayoutGraph};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
 use crate::root::{FileError, Root, Taken};
-use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
+use oci_discovery::digest::{Algorithm, ContentError, Digest, Hasher, VerifyingReader};
 use oci_discovery::json::{self, ValueText};
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, Verified, media_type};
@@ -215,7 +215,8 @@ impl LayoutWriter {
         self.layout()?.root().ok_or_else(absent)
     }
 
-    /// Creates the files of an empty layout, so that the place is a layout from now on.
+    /// Creates the files of an empty layout, so that the place is a layout from now on, or takes the exclusive right to
+    /// write an archive.
     pub fn prepare(&self) -> Result<(), WriteError> {
         self.make()?;
         let root = self.root()?;
@@ -226,9 +227,15 @@ impl LayoutWriter {
                 // The place was already opened as this.
                 self.kept().clear();
             }
-            None => directory.lock().map_err(fault("lock", &self.path))?,
+            None => {
+                directory.lock().map_err(fault("lock", &self.path))?;
+                self.write_empty_layout(root)?;
+            }
         }
-        root.make_directories(BLOBS, None, &mut |_| {})?;
+        Ok(root.make_directories(BLOBS, None, &mut |_| {})?)
+    }
+
+    fn write_empty_layout(&self, root: &Root) -> Result<(), WriteError> {
         for (name, content) in [(INDEX_FILE, index_document(Map::new(), &[])), (LAYOUT_FILE, LAYOUT_MARKER.to_vec())] {
             if root.file_status(name)?.is_none() {
                 self.write_file(name, &content)?;
@@ -345,25 +352,16 @@ impl LayoutWriter {
                 // Programs that add to one layout take turns. Closing the file releases the lock.
                 let directory = root.to_lock()?;
                 directory.lock().map_err(fault("lock", &self.path))?;
-                self.change_index(layout, change)
+                self.write_file(INDEX_FILE, &changed_index(Some(layout), change)?)
             }
             Some(archive) => {
                 let absent = || fault("lock", &self.path)(io::ErrorKind::NotFound.into());
                 let held = archive.held.get().ok_or_else(absent)?;
-                self.change_index(held.old.as_ref().unwrap_or(layout), change)?;
+                let index = changed_index(held.old.as_ref(), change)?;
                 self.keep_old(archive)?;
-                self.pack(archive, held)
+                self.pack(archive, held, &index)
             }
         }
-    }
-
-    fn change_index(
-        &self,
-        old: &Layout,
-        change: impl FnOnce(Vec<ValueText>) -> Vec<ValueText>,
-    ) -> Result<(), WriteError> {
-        let (others, entries) = old.index()?;
-        self.write_file(INDEX_FILE, &index_document(others, &change(entries)))
     }
 
     /// Replaces a file of the layout. The caller holds the layout's lock.
@@ -413,26 +411,30 @@ impl LayoutWriter {
         }
     }
 
-    /// Writes the archive: sorted names, verified blobs only, and no times or owners.
-    fn pack(&self, archive: &Archive, held: &Held) -> Result<(), WriteError> {
+    /// Writes the archive: sorted names, and no times or owners. Blobs are hashed again while they are copied, because
+    /// the owner of the directory in which root builds an archive can replace them; the other files are in memory.
+    fn pack(&self, archive: &Archive, held: &Held, index: &[u8]) -> Result<(), WriteError> {
         let failed = || fault("write", &archive.path);
         let root = self.root()?;
-        // Files that refer to others come first, for readers that read the archive once.
-        let mut names: Vec<String> = self.verified().iter().map(blob_path).collect();
-        names.sort();
-        names.splice(0..0, [LAYOUT_FILE, INDEX_FILE].map(String::from));
         root.remove_file(UNFINISHED_ARCHIVE)?;
         let file = root.create_file(UNFINISHED_ARCHIVE, None)?;
         let mut builder = tar::Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
-        for name in names {
-            let vanished = || fault("read", &self.path.join(&name))(io::ErrorKind::NotFound.into());
+        // Files that refer to others come first, for readers that read the archive once.
+        for (name, content) in [(LAYOUT_FILE, LAYOUT_MARKER), (INDEX_FILE, index)] {
+            append(&mut builder, name, content.len() as u64, content).map_err(failed())?;
+        }
+        let mut digests: Vec<Digest> = self.verified().iter().cloned().collect();
+        digests.sort();
+        for digest in digests {
+            let name = blob_path(&digest);
+            let path = root.path().join(&name);
+            let vanished = || fault("read", &path)(io::ErrorKind::NotFound.into());
             let (file, metadata) = root.open_file(&name)?.ok_or_else(vanished)?;
-            let mut header = tar::Header::new_gnu();
-            header.set_size(metadata.len());
-            header.set_mode(0o644);
-            header.set_mtime(0);
-            header.set_entry_type(tar::EntryType::Regular);
-            builder.append_data(&mut header, &name, file).map_err(failed())?;
+            let reader = VerifyingReader::new(file, &digest, metadata.len());
+            append(&mut builder, &name, metadata.len(), reader).map_err(|error| match ContentError::of(&error) {
+                Some(_) => content_error(path, error).into(),
+                None => failed()(error),
+            })?;
         }
         let file = builder.into_inner().map_err(failed())?;
         let file = file.into_inner().map_err(|error| failed()(error.into_error()))?;
@@ -672,6 +674,25 @@ fn refuse_planted(root: &Root) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// The document of a layout's index after a change of its entries. Without a layout there are none.
+fn changed_index(
+    old: Option<&Layout>,
+    change: impl FnOnce(Vec<ValueText>) -> Vec<ValueText>,
+) -> Result<Vec<u8>, WriteError> {
+    let (others, entries) = old.map(Layout::index).transpose()?.unwrap_or_default();
+    Ok(index_document(others, &change(entries)))
+}
+
+/// Adds a file to an archive.
+fn append(builder: &mut tar::Builder<impl Write>, name: &str, size: u64, content: impl Read) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    builder.append_data(&mut header, name, content)
 }
 
 fn index_document(mut others: Map<String, Value>, entries: &[ValueText]) -> Vec<u8> {
@@ -937,6 +958,29 @@ mod tests {
         let contents: Vec<_> = entries.iter().map(|entry| layout.read(entry).unwrap().unwrap().to_vec()).collect();
         assert_eq!(contents, [b"one", b"two"]);
         assert_eq!(names(directory.path()), ["image.tar"]);
+    }
+
+    /// The owner of the directory in which root builds an archive can replace the files in it.
+    #[test]
+    fn a_file_that_was_replaced_after_it_was_verified_does_not_get_into_an_archive() {
+        for (replaced, is_refused) in [(blob_path(&digest(b"one")), true), ("index.json".into(), false)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("image.tar");
+            let writer = LayoutWriter::open(&path).unwrap();
+            writer.prepare().unwrap();
+            write(&writer, b"one");
+            // Given other bytes of the same size under the digest, or another index.
+            let place = directory.path().join(".image.tar.unfinished").join(replaced);
+            let _ = fs::remove_file(&place);
+            fs::write(&place, "bad").unwrap();
+            // When the archive is built, then it has none of them.
+            let finished = writer.finish(|_| vec![entry(b"one")]);
+            assert_eq!(path.exists(), !is_refused);
+            match is_refused {
+                true => assert!(finished.unwrap_err().to_string().contains("has the digest")),
+                false => assert_eq!(Layout::open(&path).unwrap().entries().unwrap().len(), 1),
+            }
+        }
     }
 
     #[test]
