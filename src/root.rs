@@ -73,6 +73,7 @@ fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull => ": the disk is full; free some space and run the command again",
         io::ErrorKind::PermissionDenied => ": not permitted; check its owner and its mode",
         io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
+        io::ErrorKind::StaleNetworkFileHandle => ": another program has replaced or removed it; run the command again",
         io::ErrorKind::AlreadyExists => ": another file or directory has this path; move it away",
         _ => "",
     }

@@ -194,42 +194,44 @@ impl DirectoryStore {
         Ok(Temporary::make(&directory, |name| directory.create_file(name, Some(FILE_MODE)))?)
     }
 
-    fn rename(&self, temporary: &mut Temporary, path: &SitePath) -> Result<(), StoreError> {
+    fn rename(&self, file: &File, temporary: &mut Temporary, path: &SitePath) -> Result<(), StoreError> {
         let root = self.made_root()?;
         self.make_directory_of(&root, path)?;
-        match temporary.rename(&root, path.as_str()) {
+        match temporary.rename(file, &root, path.as_str()) {
             Err(FileError::InTheWay { found: DIRECTORY, .. }) if root.is_hollow(path.as_str()) => {
                 root.remove_hollow(path.as_str())?;
-                Ok(temporary.rename(&root, path.as_str())?)
+                Ok(temporary.rename(file, &root, path.as_str())?)
             }
             renamed => Ok(renamed?),
         }
     }
 
     /// Gives an object a second name in the temporary directory: a hard link, or else a copy. With a digest, the
-    /// copy's bytes are compared with it.
-    fn second_name(&self, path: &SitePath, digest: Option<&Digest>) -> Result<(Temporary, Written), StoreError> {
+    /// copy's bytes are compared with it. The result is open.
+    fn second_name(&self, path: &SitePath, digest: Option<&Digest>) -> Result<(File, Temporary, Written), StoreError> {
         let (root, directory) = (self.made_root()?, self.temporary_directory()?);
-        let (how, temporary) = Temporary::make(&directory, |name| match root.link(path.as_str(), &directory, name) {
-            Ok(()) => Ok(Written::Linked),
+        let absent = || self.fault("link", path, io::ErrorKind::NotFound.into());
+        let (file, metadata) = root.open_file(path.as_str())?.ok_or_else(absent)?;
+        let (copy, temporary) = Temporary::make(&directory, |name| match root.link(path.as_str(), &directory, name) {
+            Ok(()) => Ok(None),
             Err(error) => match error.kind() {
                 None | Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Err(error),
                 // Some file systems have no hard links, and others limit the links of a file.
                 Some(_) => {
-                    let Some((file, metadata)) = root.open_file(path.as_str())? else { return Err(error) };
-                    let mut bytes: Box<dyn Read> = match digest {
-                        Some(digest) => Box::new(VerifyingReader::new(file, digest, metadata.len())),
-                        None => Box::new(file),
+                    let mut bytes: Box<dyn Read + '_> = match digest {
+                        Some(digest) => Box::new(VerifyingReader::new(&file, digest, metadata.len())),
+                        None => Box::new(&file),
                     };
                     let mut copy = directory.create_file(name, Some(FILE_MODE))?;
                     let fault =
                         |source| FileError::Io { action: "copy", path: root.path().join(path.as_str()), source };
-                    io::copy(&mut bytes, &mut copy).map_err(fault)?;
-                    Ok(Written::Copied)
+                    io::copy(&mut bytes, &mut copy).and_then(|_| copy.rewind()).map_err(fault)?;
+                    Ok(Some(copy))
                 }
             },
         })?;
-        Ok((temporary, how))
+        let how = if copy.is_some() { Written::Copied } else { Written::Linked };
+        Ok((copy.unwrap_or(file), temporary, how))
     }
 
     /// Removes the empty directories among those that this process created.
@@ -267,7 +269,7 @@ impl DirectoryStore {
         pump(&mut reader, source, from, |chunk| {
             file.write_all(chunk).map_err(|error| self.fault("write", path, error))
         })?;
-        self.rename(&mut temporary, path)
+        self.rename(&file, &mut temporary, path)
     }
 
     /// Shares the blocks of the source where the file system can. The result is private, and is then read and hashed.
@@ -280,9 +282,9 @@ impl DirectoryStore {
             return Ok(false);
         }
         file.rewind().map_err(|error| self.fault("read", path, error))?;
-        let mut reader = VerifyingReader::new(file, source.digest(), source.size());
+        let mut reader = VerifyingReader::new(&file, source.digest(), source.size());
         pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
-        self.rename(&mut temporary, path)?;
+        self.rename(&file, &mut temporary, path)?;
         Ok(true)
     }
 
@@ -297,7 +299,7 @@ impl DirectoryStore {
         let Ok(((), mut link)) = link else { return Ok(false) };
         let mut reader = VerifyingReader::new(&blob.file, source.digest(), source.size());
         pump(&mut reader, source, &Origin::Layout(blob.path.clone()), |_| Ok(()))?;
-        self.rename(&mut link, path)?;
+        self.rename(&blob.file, &mut link, path)?;
         Ok(true)
     }
 
@@ -349,7 +351,7 @@ impl DirectoryStore {
     fn keep_version(&self, path: &SitePath) -> Result<Option<Temporary>, StoreError> {
         match self.journal().is_removal {
             true => Ok(None),
-            false => Ok(Some(self.second_name(path, None)?.0)),
+            false => Ok(Some(self.second_name(path, None)?.1)),
         }
     }
 }
@@ -401,7 +403,7 @@ impl Store for DirectoryStore {
             Some(_) => self.keep_version(path)?,
             None => None,
         };
-        self.rename(&mut temporary, path)?;
+        self.rename(&file, &mut temporary, path)?;
         self.note(path, before);
         Ok(())
     }
@@ -439,12 +441,12 @@ impl Store for DirectoryStore {
     }
 
     fn link_blob(&self, from: &SitePath, to: &SitePath, link: &Link<'_>) -> Result<Written, StoreError> {
-        let (mut second, how) = self.second_name(from, Some(link.digest))?;
+        let (file, mut second, how) = self.second_name(from, Some(link.digest))?;
         if link.is_hashed() {
             // The open file is renamed, even if `from` is another file by now.
-            link.hash(second.open()?, format!("{}/{from}", self.name()))?;
+            link.hash(&file, format!("{}/{from}", self.name()))?;
         }
-        self.rename(&mut second, to)?;
+        self.rename(&file, &mut second, to)?;
         Ok(how)
     }
 
@@ -478,10 +480,13 @@ impl Store for DirectoryStore {
         let mut restored = Ok(());
         for (path, before) in documents.into_iter().rev() {
             let outcome = match before {
-                Some(mut before) => before.rename(&root, path.as_str()).inspect_err(|_| {
-                    // The second name is the only copy of the former version.
-                    before.keep();
-                }),
+                Some(mut before) => {
+                    let renamed = before.open().and_then(|file| before.rename(&file, &root, path.as_str()));
+                    renamed.inspect_err(|_| {
+                        // The second name is the only copy of the former version.
+                        before.keep();
+                    })
+                }
                 None => root.remove_file(path.as_str()).map(drop),
             };
             restored = restored.and(outcome);
@@ -602,4 +607,52 @@ fn pump(
 fn is_fit(file: &Metadata) -> bool {
     let is_own = file.uid() == geteuid().as_raw();
     file.is_file() && is_own && file.mode() & READABLE == READABLE && file.mode() & UNFIT == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A blob during whose copy another file is put in place of the temporary one.
+    struct Exchanged<'a> {
+        digest: Digest,
+        site: &'a Path,
+    }
+
+    const CONTENT: &[u8] = b"honest";
+
+    impl BlobSource for Exchanged<'_> {
+        fn digest(&self) -> &Digest {
+            &self.digest
+        }
+
+        fn size(&self) -> u64 {
+            CONTENT.len() as u64
+        }
+
+        fn open(&self) -> Result<Content, StoreError> {
+            Ok(Content::Stream { reader: Box::new(CONTENT), from: "a test".into() })
+        }
+
+        #[allow(clippy::disallowed_methods, reason = "as another program does")]
+        fn advanced(&self, _bytes: u64) {
+            for entry in std::fs::read_dir(self.site.join(PRIVATE_DIRECTORY).join(TEMPORARY)).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::remove_file(&path).unwrap();
+                std::fs::write(path, "hostile").unwrap();
+            }
+        }
+    }
+
+    /// Root gives the private state of a site to the site's owner, who can change it while root publishes.
+    #[test]
+    fn a_file_in_place_of_one_that_is_written_does_not_get_into_the_site() {
+        let site = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::new(site.path(), LinkMode::Copy, false).unwrap();
+        let digest = Digest::of(Algorithm::Sha256, CONTENT);
+        let path = SitePath::new(&format!("oci-cas/sha256/{}", digest.encoded())).unwrap();
+        let blob = Exchanged { digest, site: site.path() };
+        store.write_blob(&path, &Kind::Blob(None), &blob).unwrap_err();
+        assert!(store.stat(&path).unwrap().is_none());
+    }
 }

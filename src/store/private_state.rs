@@ -119,9 +119,10 @@ impl Temporary {
         self.directory.open_file(&self.name)?.map(|(file, _)| file).ok_or_else(absent)
     }
 
-    /// Renames the file to its final name.
-    pub fn rename(&mut self, root: &Root, to: &str) -> Result<(), FileError> {
-        self.directory.rename(&self.name, root, to)?;
+    /// Renames the file, which the caller has open, to its final name. A site's owner for whom root publishes can put
+    /// another file under the temporary name.
+    pub fn rename(&mut self, file: &File, root: &Root, to: &str) -> Result<(), FileError> {
+        self.directory.rename_open_file(file, &self.name, root, to)?;
         self.is_kept = true;
         Ok(())
     }
@@ -144,6 +145,17 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_place_of_a_temporary_one_gets_no_name() {
+        let path = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(path.path()).unwrap());
+        let (file, mut temporary) = Temporary::make(&root, |name| root.create_file(name, None)).unwrap();
+        root.remove_file(&temporary.name).unwrap();
+        root.create_file(&temporary.name, None).unwrap();
+        temporary.rename(&file, &root, "blob").unwrap_err();
+        assert!(root.status("blob").unwrap().is_none());
+    }
 
     #[test]
     fn only_names_of_ours_are_temporary() {
