@@ -19,9 +19,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The mode of directories of private state.
 const PRIVATE_DIRECTORY_MODE: Mode = Mode::RWXU;
@@ -209,27 +210,15 @@ impl Root {
         Ok(Root { path: path.into(), ..root })
     }
 
-    /// Creates the last component of `path` in this directory, unless it exists, and opens it. The created directory
-    /// itself is opened: a link that another user puts in its place is refused, so that no mode is set and no file is
-    /// written behind it.
+    /// Creates the last component of `path` in this directory, unless it exists, and opens it.
     fn create_child(&self, path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
-        let fault = |action| move |error| io_fault(action, path, error);
         let leaf = path.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
-        let is_new = make_at(&self.directory, leaf, mode).map_err(fault("create the directory"))?;
-        if is_new {
-            made(path);
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = fs::openat(&self.directory, leaf, flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOTDIR | Errno::LOOP => Errno::EXIST,
-            error => error,
-        });
-        let directory = opened.map_err(fault("create the directory"))?;
-        let root = Root { way: self.way, directory, path: path.into() };
-        if let Some(mode) = mode.filter(|_| is_new) {
-            root.set_mode(Path::new(""), mode).map_err(fault("set the mode of"))?;
-        }
-        Ok(root)
+        let made = make_directory(&self.directory, leaf, mode, &mut || made(path));
+        let (directory, _) = made.map_err(|error| match error {
+            Errno::NOTDIR | Errno::LOOP => io_fault("create the directory", path, Errno::EXIST),
+            error => io_fault("create the directory", path, error),
+        })?;
+        Ok(Root { way: self.way, directory, path: path.into() })
     }
 
     /// The path with which the root was opened.
@@ -481,24 +470,26 @@ impl Root {
         let mut prefixes: Vec<&Path> = name.ancestors().filter(|prefix| !prefix.as_os_str().is_empty()).collect();
         prefixes.reverse();
         for prefix in prefixes {
-            let fault = |action| move |error| self.fault(action, prefix, FileType::Directory, error);
-            let created = self.parent(prefix).and_then(|(parent, leaf)| make_at(parent, leaf, mode));
-            if created.map_err(fault("create the directory"))? {
-                made(prefix);
-                if let Some(mode) = mode {
-                    self.set_mode(prefix, mode).map_err(fault("set the mode of"))?;
-                }
-            } else {
-                self.open_at(prefix, flags, Mode::empty()).map_err(fault("create the directory"))?;
-            }
+            self.make_child(prefix, mode, made)?;
         }
         Ok(())
     }
 
-    /// Sets the mode of a directory, independently of the umask.
-    fn set_mode(&self, name: &Path, mode: Mode) -> Result<(), Errno> {
-        let directory = self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        fs::fchmod(directory, mode)
+    /// [`make_directory`] in a directory of this root.
+    fn make_child(
+        &self,
+        name: &Path,
+        mode: Option<Mode>,
+        made: &mut dyn FnMut(&Path),
+    ) -> Result<(Root, bool), FileError> {
+        let (parent, leaf) = self.parent(name).map_err(|error| self.not_made(name, error))?;
+        let (directory, is_new) =
+            make_directory(parent, leaf, mode, &mut || made(name)).map_err(|error| self.not_made(name, error))?;
+        Ok((Root { way: self.way, directory, path: self.path.join(name) }, is_new))
+    }
+
+    fn not_made(&self, name: &Path, error: Errno) -> FileError {
+        self.fault("create the directory", name, FileType::Directory, error)
     }
 
     /// Creates a new file, to write and read. For the mode see [`Root::create`].
@@ -615,17 +606,13 @@ impl Root {
     /// [`FileError::Foreign`]: it belongs to another user. Root may use the state of the user who owns this root.
     pub fn private_directory(&self, name: impl AsRef<Path>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
         let name = name.as_ref();
-        let mode = Some(PRIVATE_DIRECTORY_MODE);
-        let created = self.parent(name).and_then(|(parent, leaf)| make_at(parent, leaf, mode));
-        let fault = |error| self.fault("create the directory", name, FileType::Directory, error);
-        let is_new = created.map_err(fault)?;
-        if is_new {
-            made(name);
-        }
-        let root = self.directory(name)?.ok_or_else(|| self.io_fault("open", name, Errno::NOENT))?;
+        let (root, is_new) = self.make_child(name, Some(PRIVATE_DIRECTORY_MODE), made)?;
         let status = root.own_status()?;
         self.refuse_foreign(name, &status)?;
-        if is_new || status.mode() != PRIVATE_DIRECTORY_MODE.bits() {
+        let is_wide = status.mode() != PRIVATE_DIRECTORY_MODE.bits();
+        if is_new || is_wide {
+            // A directory that is not empty is not the one that was made.
+            let is_new = is_new && root.names()?.is_empty();
             self.make_private(name, &root.to_lock()?, PRIVATE_DIRECTORY_MODE, is_new)?;
         }
         Ok(root)
@@ -755,13 +742,51 @@ impl Root {
     }
 }
 
-/// Creates a directory, unless the name exists. Returns whether it was created. Without a mode, the umask decides.
-fn make_at(parent: impl AsFd, leaf: &OsStr, mode: Option<Mode>) -> Result<bool, Errno> {
-    match fs::mkdirat(parent, leaf, mode.unwrap_or(Mode::from_raw_mode(0o777))) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(error) => Err(error),
+/// Creates a directory, unless the name exists, and opens it. Returns whether it is certainly the one that was created.
+/// That gets the mode, independently of the umask; without a mode, the umask decides. `made` is called between: others
+/// who may write to the parent can put another directory in its place then. A link there is refused.
+fn make_directory(
+    parent: impl AsFd,
+    leaf: &OsStr,
+    mode: Option<Mode>,
+    made: &mut dyn FnMut(),
+) -> Result<(OwnedFd, bool), Errno> {
+    let permitted = mode.unwrap_or(Mode::from_raw_mode(0o777));
+    // The clock of the times of files.
+    let start = clock_gettime(ClockId::RealtimeCoarse);
+    let is_made = match fs::mkdirat(&parent, leaf, permitted) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error),
+    };
+    if is_made {
+        made();
     }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = fs::openat(&parent, leaf, flags, Mode::empty())?;
+    let is_new = is_made && (is_mine_alone(parent)? || is_new_since(start, &directory, permitted));
+    if let Some(mode) = mode.filter(|_| is_new) {
+        fs::fchmod(fs::openat(&directory, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, mode)?;
+    }
+    Ok((directory, is_new))
+}
+
+/// Whether only this user can exchange the names in a directory.
+fn is_mine_alone(directory: impl AsFd) -> Result<bool, Errno> {
+    let status = fs::fstat(directory)?;
+    Ok(status.st_uid == geteuid().as_raw() && status.st_mode & 0o022 == 0)
+}
+
+/// Whether an open directory was created by this user, at or after a time, with at most these permissions. False also
+/// if the file system keeps no birth times.
+fn is_new_since(start: Timespec, directory: &OwnedFd, permitted: Mode) -> bool {
+    let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let Ok(found) = fs::statx(directory, "", AtFlags::EMPTY_PATH, flags) else { return false };
+    // A new directory inherits setgid.
+    let is_permitted = (u32::from(found.stx_mode) & 0o5777) & !permitted.bits() == 0;
+    let birth = (found.stx_btime.tv_sec, i64::from(found.stx_btime.tv_nsec));
+    let has_birth = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    found.stx_uid == geteuid().as_raw() && is_permitted && has_birth && birth >= (start.tv_sec, start.tv_nsec)
 }
 
 fn io_fault(action: &'static str, path: &Path, error: Errno) -> FileError {
@@ -933,6 +958,54 @@ mod tests {
             assert_eq!(outside.metadata().unwrap().permissions().mode() & 0o777, 0o700);
             assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
         }
+    }
+
+    /// Waits until the clock of the times of files has gone on.
+    fn later() -> Timespec {
+        let start = clock_gettime(ClockId::RealtimeCoarse);
+        loop {
+            match clock_gettime(ClockId::RealtimeCoarse) {
+                now if now > start => return now,
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Another user who may write to the parent puts a directory of this user in place of the one just made.
+    #[test]
+    fn a_directory_in_place_of_one_that_was_just_made_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        for is_exchanged in [true, false] {
+            // Given a directory of this user alone, and a parent to which all may write.
+            let (_directory, root, outside) = scene(Way::Kernel);
+            std::fs::set_permissions(&outside, PermissionsExt::from_mode(0o700)).unwrap();
+            std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777)).unwrap();
+            later();
+            // When it is put in place of a directory that was just made.
+            let new = root.path().join("new");
+            let mut exchange = || {
+                if is_exchanged {
+                    std::fs::remove_dir(&new).unwrap();
+                    std::fs::rename(&outside, &new).unwrap();
+                }
+            };
+            let mode = Some(Mode::from_raw_mode(0o777));
+            let (_, is_new) = make_directory(&root.directory, OsStr::new("new"), mode, &mut exchange).unwrap();
+            // Then it does not get the mode, which the directory that was made gets.
+            assert_eq!(is_new, !is_exchanged);
+            let expected = if is_exchanged { 0o700 } else { 0o777 };
+            assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, expected);
+        }
+    }
+
+    #[test]
+    fn only_a_directory_that_was_born_since_with_these_permissions_counts_as_new() {
+        let start = clock_gettime(ClockId::RealtimeCoarse);
+        let (_directory, root, _outside) = scene(Way::Kernel);
+        let permissions = Mode::from_raw_mode(0o777);
+        assert!(is_new_since(start, &root.directory, permissions));
+        assert!(!is_new_since(start, &root.directory, Mode::empty()));
+        assert!(!is_new_since(later(), &root.directory, permissions));
     }
 
     #[test]

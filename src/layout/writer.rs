@@ -224,6 +224,8 @@ impl LayoutWriter {
         match &self.archive {
             Some(archive) => {
                 let _ = archive.held.set(archive.hold(directory)?);
+                // Another user may have put a directory in place of the one that was just made.
+                refuse_foreign_names(root)?;
                 // The place was already opened as this.
                 self.kept().clear();
             }
