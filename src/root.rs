@@ -628,11 +628,14 @@ impl Root {
     }
 
     /// Locks a file of private state, and creates it if it is missing. Access of other users is removed.
+    ///
+    /// # Errors
+    /// It has other names: a lock on it would exclude the programs that use the other file.
     pub fn take_lock_file(&self, name: impl AsRef<Path>) -> Result<Taken, FileError> {
         let name = name.as_ref();
         self.take(name, PRIVATE_FILE_MODE, |file, status, is_new| {
+            self.refuse_second_names(name, status)?;
             if is_new || status.mode() != PRIVATE_FILE_MODE.bits() {
-                self.refuse_second_names(name, status)?;
                 self.make_private(name, file, PRIVATE_FILE_MODE, is_new)?;
             }
             Ok(())

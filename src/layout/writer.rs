@@ -9,10 +9,12 @@
 //! existing archive are kept.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use serde::Serialize;
@@ -21,6 +23,7 @@ use serde_json::{Map, Value};
 use super::graph::{GraphError, LayoutGraph};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_MARKER, Layout, LayoutError, blob_path, content_error};
 use crate::root::{FileError, Root, Taken};
+use crate::terminal;
 use oci_discovery::digest::{Algorithm, ContentError, Digest, Hasher, VerifyingReader};
 use oci_discovery::json::{self, ValueText};
 use oci_discovery::oci::walk::Manifests;
@@ -33,6 +36,14 @@ const BLOBS: &str = "blobs";
 const UNFINISHED: &str = "unfinished";
 /// Removed with the last file in it.
 const PRIVATE: &str = ".ocisite";
+/// The file below the private directory that a program locks while it changes `index.json`. Other users cannot open it.
+const LOCK: &str = "lock";
+/// The longest wait for the lock, which a program keeps while it writes two small files.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// The wait after which a message says so.
+const LOCK_NOTICE: Duration = Duration::from_secs(1);
+/// The time between two attempts to take the lock.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 /// The archive before it is renamed.
 const UNFINISHED_ARCHIVE: &str = "archive.tar";
 /// The attempts to open an unfinished file that another program renames or removes, or whose directory it removes:
@@ -58,6 +69,11 @@ pub enum WriteError {
     Layout(#[from] LayoutError),
     #[error("another program is writing {}: wait until that program ends, or choose another name", .path.display())]
     Busy { path: PathBuf },
+    #[error(
+        "another program is writing {} (it holds {}); waited {} s; end that program, or choose another path",
+        .path.display(), .lock.display(), .waited.as_secs()
+    )]
+    Locked { path: PathBuf, lock: PathBuf, waited: Duration },
     #[error(
         "{} has {free} bytes of free space: expected {needed}; free some space, or choose another path", .path.display()
     )]
@@ -97,6 +113,8 @@ pub struct LayoutWriter {
     /// The blobs, with their sizes, that will be copied from the old archive if they are intact.
     kept: Mutex<HashMap<Digest, u64>>,
     archive: Option<Archive>,
+    /// The longest wait for the lock of a directory.
+    lock_wait: Duration,
 }
 
 #[derive(Debug)]
@@ -160,7 +178,14 @@ impl LayoutWriter {
     }
 
     fn at(path: PathBuf, archive: Option<Archive>) -> LayoutWriter {
-        LayoutWriter { path, layout: OnceLock::new(), verified: Mutex::default(), kept: Mutex::default(), archive }
+        LayoutWriter {
+            path,
+            layout: OnceLock::new(),
+            verified: Mutex::default(),
+            kept: Mutex::default(),
+            archive,
+            lock_wait: LOCK_WAIT,
+        }
     }
 
     fn of_directory(path: &Path) -> Result<LayoutWriter, WriteError> {
@@ -220,17 +245,16 @@ impl LayoutWriter {
     pub fn prepare(&self) -> Result<(), WriteError> {
         self.make()?;
         let root = self.root()?;
-        let directory = root.to_lock()?;
         match &self.archive {
             Some(archive) => {
-                let _ = archive.held.set(archive.hold(directory)?);
+                let _ = archive.held.set(archive.hold(root.to_lock()?)?);
                 // Another user may have put a directory in place of the one that was just made.
                 refuse_foreign_names(root)?;
                 // The place was already opened as this.
                 self.kept().clear();
             }
             None => {
-                directory.lock().map_err(fault("lock", &self.path))?;
+                let _lock = self.lock()?;
                 self.write_empty_layout(root)?;
             }
         }
@@ -309,6 +333,43 @@ impl LayoutWriter {
         found.map_or(0, |found| found.size().min(size))
     }
 
+    /// Takes the lock of a layout directory. Waits for other programs.
+    fn lock(&self) -> Result<LayoutLock, WriteError> {
+        let start = Instant::now();
+        let mut is_noticed = false;
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            let waited = start.elapsed();
+            if waited >= self.lock_wait {
+                let lock = self.path.join(PRIVATE).join(LOCK);
+                return Err(WriteError::Locked { path: self.path.clone(), lock, waited });
+            }
+            if waited >= LOCK_NOTICE && !is_noticed {
+                is_noticed = true;
+                let most = self.lock_wait.as_secs();
+                terminal::message(format_args!(
+                    "waiting for another program that is writing {}, for at most {most} s",
+                    self.path.display()
+                ));
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    /// Takes the lock if it is free. Another program may remove the file, and the directory, when it ends.
+    fn try_lock(&self) -> Result<Option<LayoutLock>, WriteError> {
+        let private = match self.root()?.private_directory(PRIVATE, &mut |_| {}) {
+            Err(error) if error.kind() == Some(io::ErrorKind::NotFound) => return Ok(None),
+            opened => opened?,
+        };
+        Ok(match private.take_lock_file(LOCK)? {
+            Taken::File(file) => Some(LayoutLock { private, file }),
+            Taken::Busy | Taken::Gone => None,
+        })
+    }
+
     /// The directory of unfinished files. Another program removes it when it is empty.
     fn unfinished_directory(&self) -> Result<Root, WriteError> {
         let root = self.root()?;
@@ -351,9 +412,8 @@ impl LayoutWriter {
         root.sync()?;
         match &self.archive {
             None => {
-                // Programs that add to one layout take turns. Closing the file releases the lock.
-                let directory = root.to_lock()?;
-                directory.lock().map_err(fault("lock", &self.path))?;
+                // Programs that add to one layout take turns.
+                let _lock = self.lock()?;
                 self.write_file(INDEX_FILE, &changed_index(Some(layout), change)?)
             }
             Some(archive) => {
@@ -456,6 +516,21 @@ impl Drop for LayoutWriter {
             Some(archive) => archive.held.get().map_or(Ok(()), |held| remove_beside(root, archive, held)),
             None => remove_unfinished(root),
         };
+    }
+}
+
+/// The lock of a layout directory. Dropping the value removes the file, and then releases the lock: whoever opened the
+/// file before finds that it has no name.
+#[derive(Debug)]
+struct LayoutLock {
+    private: Root,
+    file: File,
+}
+
+impl Drop for LayoutLock {
+    fn drop(&mut self) {
+        // A file that stays is taken by the next program.
+        let _ = self.private.remove_open_file(&self.file, LOCK);
     }
 }
 
@@ -624,17 +699,18 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Removes the directory of unfinished files, if it is empty. Unlocked files with a number are removed first: later
+/// Removes the directory of unfinished files and the private one, if they are empty. Unlocked files with a number are removed first: later
 /// programs would not continue them.
 fn remove_unfinished(root: &Root) -> Result<(), FileError> {
     let path = Path::new(PRIVATE).join(UNFINISHED);
-    let Some(directory) = root.directory(&path)? else { return Ok(()) };
-    for name in directory.names()?.iter().filter(|name| name.to_str().and_then(without_number).is_some()) {
-        if let Taken::File(file) = directory.take_file_to_continue(name)? {
-            directory.remove_open_file(&file, name)?;
+    if let Some(directory) = root.directory(&path)? {
+        for name in directory.names()?.iter().filter(|name| name.to_str().and_then(without_number).is_some()) {
+            if let Taken::File(file) = directory.take_file_to_continue(name)? {
+                directory.remove_open_file(&file, name)?;
+            }
         }
+        root.remove_directory(path)?;
     }
-    root.remove_directory(path)?;
     root.remove_directory(PRIVATE)
 }
 
@@ -667,15 +743,16 @@ fn refuse_planted(root: &Root) -> Result<(), FileError> {
     }
     let Some(private) = root.directory(PRIVATE)? else { return Ok(()) };
     root.refuse_foreign(PRIVATE, &private.own_status()?)?;
+    refuse_planted_file(&private, OsStr::new(LOCK))?;
     let Some(unfinished) = private.directory(UNFINISHED)? else { return Ok(()) };
     private.refuse_foreign(UNFINISHED, &unfinished.own_status()?)?;
-    for name in unfinished.names()? {
-        if let Some(status) = unfinished.file_status(&name)? {
-            unfinished.refuse_foreign(&name, &status)?;
-            unfinished.refuse_second_names(&name, &status)?;
-        }
-    }
-    Ok(())
+    unfinished.names()?.iter().try_for_each(|name| refuse_planted_file(&unfinished, name))
+}
+
+fn refuse_planted_file(directory: &Root, name: &OsStr) -> Result<(), FileError> {
+    let Some(status) = directory.file_status(name)? else { return Ok(()) };
+    directory.refuse_foreign(name, &status)?;
+    directory.refuse_second_names(name, &status)
 }
 
 /// The document of a layout's index after a change of its entries. Without a layout there are none.
@@ -877,6 +954,24 @@ mod tests {
         for content in 0..50_u8 {
             assert_eq!(fs::read(directory.path().join(blob_path(&digest(&[content])))).unwrap(), [content]);
         }
+        assert_eq!(names(directory.path()), ["blobs", "index.json", "oci-layout"]);
+    }
+
+    #[test]
+    fn a_layout_that_another_program_writes_is_waited_for_up_to_a_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        // Given a program that holds the lock, and that then ends.
+        let other = LayoutWriter::open(directory.path()).unwrap();
+        let lock = other.lock().unwrap();
+        // When another program begins, then it is refused when it has waited for the limit.
+        let mut writer = LayoutWriter::open(directory.path()).unwrap();
+        writer.lock_wait = Duration::ZERO;
+        let message = writer.prepare().unwrap_err().to_string();
+        assert!(message.contains(".ocisite/lock") && message.contains("end that program"), "{message}");
+        // And it goes on when the lock is free.
+        drop(lock);
+        writer.prepare().unwrap();
+        drop((writer, other));
         assert_eq!(names(directory.path()), ["blobs", "index.json", "oci-layout"]);
     }
 

@@ -4,6 +4,7 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,6 +85,7 @@ fn links_in_the_layout_are_refused_by_name() {
         (".ocisite/unfinished/index.json", "precious/file"),
         (".ocisite/unfinished/index.json", "precious/absent"),
         (&unfinished_layer(), "precious/file"),
+        (".ocisite/lock", "precious/file"),
         ("blobs", "precious"),
         ("blobs/sha256", "precious/sha256"),
         ("index.json", "precious/file"),
@@ -192,6 +194,17 @@ fn an_unfinished_directory_is_its_owner_s_alone() {
     for name in [".image.tar.unfinished>, 0700", ".ocisite>, 0700", "unfinished>, 0700"] {
         assert!(trace.contains(name), "{name} in:\n{trace}");
     }
+}
+
+/// All who may read a layout can lock its directory.
+#[test]
+fn a_lock_on_the_directory_of_a_layout_does_not_stop_a_pull() {
+    let scene = scene();
+    scene.assert_pulled("layout");
+    let directory = std::fs::File::open(scene.path("layout")).unwrap();
+    directory.lock().unwrap();
+    let output = scene.pull("layout").timeout(Duration::from_secs(30)).output().unwrap();
+    assert!(output.status.success(), "{}", messages(&output));
 }
 
 /// As many bytes as the layer has, and none of them right.

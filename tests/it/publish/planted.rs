@@ -1,7 +1,7 @@
 //! Links and FIFOs that were planted in a site, where a command is going to write or remove something: refused by name, before
 //! anything changes, inside of the site and outside.
 
-use std::fs::Metadata;
+use std::fs::{Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,12 +87,16 @@ fn the_lock_as_a_fifo() {
 }
 
 #[test]
-fn a_lock_that_is_another_file_s_second_name_is_not_narrowed() {
+fn a_lock_that_is_another_file_s_second_name_is_refused() {
     let scene = scene();
     let lock = scene.site.join(".ocisite/lock");
     std::fs::remove_file(&lock).unwrap();
-    std::fs::hard_link(scene.path("precious").join("notes.txt"), &lock).unwrap();
-    scene.assert_refused(&COMMANDS, &["site/.ocisite/lock is a hard link"]);
+    let precious = scene.path("precious/notes.txt");
+    std::fs::hard_link(&precious, &lock).unwrap();
+    for mode in [0o644, 0o600] {
+        std::fs::set_permissions(&precious, Permissions::from_mode(mode)).unwrap();
+        scene.assert_refused(&COMMANDS, &["site/.ocisite/lock is a hard link"]);
+    }
 }
 
 #[test]
