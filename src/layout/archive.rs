@@ -6,15 +6,19 @@
 //! member once. With two walks, pax records could make them diverge.
 //!
 //! Memory is bounded: an extension has at most [`MAX_EXTENSION_BYTES`], and a member takes about a hundred bytes for
-//! any length of its name, so that [`MAX_MEMBERS`] take about 100 MiB.
+//! any length of its name, so that [`MAX_MEMBERS`] take about 100 MiB. A command that opens several archives has one
+//! [`MemberBudget`] for all of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
 
@@ -22,7 +26,7 @@ use oci_discovery::seen::{Key, key};
 
 /// The most bytes of an extension header. Those of real archives have a few hundred.
 pub const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
-/// The most members that an archive may have.
+/// The most members that the archives of one command may have together.
 pub const MAX_MEMBERS: usize = 1024 * 1024;
 
 /// The most symbolic links that are followed for one name, as in the kernel.
@@ -46,14 +50,44 @@ pub enum ArchiveError {
         /// The size that the header announces.
         size: u64,
     },
-    #[error("expected at most {limit} members, found more; unpack the archive and publish the directory")]
+    #[error(
+        "expected at most {limit} members in all archives together, found more; unpack the archive and publish the \
+         directory"
+    )]
     TooManyMembers { limit: usize },
 }
 
 /// The members of an archive by key of their name. Any name can be the target of a link, so all must be kept, and an
 /// archive chooses their lengths.
-#[derive(Debug, Default)]
-pub struct Members(HashMap<Key, Member>);
+#[derive(Debug)]
+pub struct Members {
+    by_name: HashMap<Key, Member>,
+    budget: Arc<MemberBudget>,
+}
+
+/// The members that open archives may have together. Those of a closed one count no longer.
+#[derive(Debug)]
+pub struct MemberBudget {
+    limit: usize,
+    left: AtomicUsize,
+}
+
+impl MemberBudget {
+    pub fn new(limit: usize) -> MemberBudget {
+        MemberBudget { limit, left: AtomicUsize::new(limit) }
+    }
+
+    fn take(&self) -> Result<(), ArchiveError> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map(drop).map_err(|_| ArchiveError::TooManyMembers { limit: self.limit })
+    }
+}
+
+impl Default for MemberBudget {
+    fn default() -> MemberBudget {
+        MemberBudget::new(MAX_MEMBERS)
+    }
+}
 
 #[derive(Debug)]
 enum Member {
@@ -79,39 +113,38 @@ pub enum Found {
 }
 
 impl Members {
-    pub fn read(archive: &File) -> Result<Members, ArchiveError> {
-        Members::read_up_to(archive, MAX_MEMBERS)
-    }
-
-    fn read_up_to(archive: &File, limit: usize) -> Result<Members, ArchiveError> {
-        let mut members = HashMap::new();
+    pub fn read(archive: &File, budget: &Arc<MemberBudget>) -> Result<Members, ArchiveError> {
+        let mut members = Members { by_name: HashMap::new(), budget: budget.clone() };
         let mut headers = Headers { archive, next: 0 };
         while let Some(entry) = headers.next_member()? {
             // A layout has no names that are not UTF-8 or lead out of the archive.
             let Some(name) = member_name(path(&entry.path)) else { continue };
-            if members.len() >= limit && !members.contains_key(&key(&[&name])) {
-                return Err(ArchiveError::TooManyMembers { limit });
+            match members.by_name.entry(key(&[&name])) {
+                Slot::Occupied(mut former) => drop(former.insert(entry.member(&name))),
+                Slot::Vacant(slot) => {
+                    budget.take()?;
+                    slot.insert(entry.member(&name));
+                }
             }
-            members.insert(key(&[&name]), entry.member(&name));
         }
-        Ok(Members(members))
+        Ok(members)
     }
 
     /// The number of members.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.by_name.len()
     }
 
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
     /// The target of a name, through links, which do not lead out of the archive.
     pub fn find(&self, name: &str) -> Found {
         let mut name = key(&[name]);
         for _ in 0..MAX_LINKS {
-            match self.0.get(&name) {
+            match self.by_name.get(&name) {
                 None => return Found::Nothing,
                 Some(Member::Link(target)) => name = *target,
                 Some(Member::Other) => return Found::NotAFile("not a regular file"),
@@ -119,6 +152,12 @@ impl Members {
             }
         }
         Found::NotAFile("a chain of links without an end")
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.by_name.len(), Ordering::Relaxed);
     }
 }
 
@@ -326,7 +365,9 @@ mod tests {
     }
 
     fn bytes(archive: &File, name: &str) -> Option<Vec<u8>> {
-        let Found::File { offset, size } = Members::read(archive).unwrap().find(name) else { return None };
+        let Found::File { offset, size } = Members::read(archive, &Arc::default()).unwrap().find(name) else {
+            return None;
+        };
         let mut bytes = vec![0; size as usize];
         archive.read_exact_at(&mut bytes, offset).unwrap();
         Some(bytes)
@@ -375,16 +416,21 @@ mod tests {
         behind.set_size(0);
         behind.set_cksum();
         archive.write_all(&[*sparse.as_bytes(), [0; 512], *behind.as_bytes()].concat()).unwrap();
-        let members = Members::read(&archive).unwrap();
+        let members = Members::read(&archive, &Arc::default()).unwrap();
         assert_eq!(members.find("sparse"), Found::NotAFile("not a regular file"));
         assert_eq!(members.find("behind"), Found::File { offset: 1536, size: 0 });
     }
 
     #[test]
-    fn more_members_than_are_kept_are_refused() {
+    fn more_members_than_are_kept_are_refused_in_all_archives_together() {
         let archive = archive(|builder| ["a", "b", "b"].iter().for_each(|name| add(builder, name, b"")));
-        assert_eq!(Members::read_up_to(&archive, 2).unwrap().len(), 2);
-        let error = Members::read_up_to(&archive, 1).unwrap_err();
-        assert!(error.to_string().contains("at most 1 members"), "{error}");
+        let budget = Arc::new(MemberBudget::new(3));
+        let opened = Members::read(&archive, &budget).unwrap();
+        assert_eq!(opened.len(), 2);
+        let error = Members::read(&archive, &budget).unwrap_err();
+        assert!(error.to_string().contains("at most 3 members"), "{error}");
+        // The members of an archive that is closed, or that was refused, do not count.
+        drop(opened);
+        assert_eq!(Members::read(&archive, &budget).unwrap().len(), 2);
     }
 }

@@ -14,12 +14,13 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use self::archive::{ArchiveError, Found, Members};
+use self::archive::{ArchiveError, Found, MemberBudget, Members};
 use crate::root::{FileError, Root};
 use crate::shell;
 use oci_discovery::digest::{ContentError, Digest};
@@ -143,11 +144,16 @@ pub struct Blob {
 impl Layout {
     /// Opens a layout directory, or indexes an archive, and checks its version.
     pub fn open(path: &Path) -> Result<Layout, LayoutError> {
+        Layout::open_within(path, &Arc::default())
+    }
+
+    /// [`Layout::open`], with a budget for the members of several archives.
+    pub fn open_within(path: &Path, members: &Arc<MemberBudget>) -> Result<Layout, LayoutError> {
         let metadata = std::fs::metadata(path).map_err(|source| read_error(path, source))?;
         let files = if metadata.is_dir() {
             Files::Directory
         } else if metadata.is_file() {
-            Files::Archive(index_archive(path)?)
+            Files::Archive(index_archive(path, members)?)
         } else {
             return Err(LayoutError::NotALayout {
                 path: path.into(),
@@ -423,10 +429,10 @@ const COMPRESSED: [(&[u8], &str, &str); 4] = [
     (b"BZh", "bzip2-compressed", "bzip2"),
 ];
 
-fn index_archive(path: &Path) -> Result<Members, LayoutError> {
+fn index_archive(path: &Path, budget: &Arc<MemberBudget>) -> Result<Members, LayoutError> {
     let file = open_archive(path)?;
     refuse_compressed(path, &file)?;
-    Members::read(&file).map_err(|error| match error {
+    Members::read(&file, budget).map_err(|error| match error {
         ArchiveError::NotTar(error) => LayoutError::NotALayout {
             path: path.into(),
             expected: "a tar archive of a layout",

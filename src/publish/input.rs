@@ -4,9 +4,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::WalkDir;
 
+use crate::layout::archive::MemberBudget;
 use crate::layout::{Layout, LayoutError, after_transport};
 use crate::shell;
 use oci_discovery::name::{ImageName, NameError};
@@ -139,6 +141,8 @@ pub struct Gathered {
     pub sources: Vec<Source>,
     /// What was found and left alone.
     pub skipped: Vec<Skipped>,
+    /// What the archives among the layouts may have together.
+    members: Arc<MemberBudget>,
 }
 
 impl Input {
@@ -217,7 +221,7 @@ impl Gathered {
         if let Some(position) = self.layouts.iter().position(|layout| layout.path() == path) {
             return Ok(position);
         }
-        Ok(self.add(Layout::open(path)?))
+        Ok(self.add(Layout::open_within(path, &self.members)?))
     }
 
     fn add(&mut self, layout: Layout) -> usize {
@@ -230,7 +234,8 @@ impl Gathered {
             return Err(InputError::FolderIsLayout { folder: folder.into() });
         }
         let before = self.sources.len();
-        let open = |candidate: Candidate| match Layout::open(&candidate.path) {
+        let members = self.members.clone();
+        let open = |candidate: Candidate| match Layout::open_within(&candidate.path, &members) {
             Ok(layout) => Ok((candidate, Ok(layout))),
             // A folder may hold other archives; what was not published is said in the summary.
             Err(error @ LayoutError::NotALayout { .. }) if candidate.is_archive => Ok((candidate, Err(error))),
@@ -296,6 +301,32 @@ fn is_archive_name(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::LAYOUT_MARKER;
+
+    #[test]
+    fn the_archives_of_one_publish_have_a_limit_together() {
+        // Given two archives, with two members each besides their layout.
+        let folder = tempfile::tempdir().unwrap();
+        let archives = ["one.tar", "two.tar"].map(|name| folder.path().join(name));
+        for archive in &archives {
+            let mut builder = tar::Builder::new(std::fs::File::create(archive).unwrap());
+            for name in ["oci-layout", "a", "b"] {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(LAYOUT_MARKER.len() as u64);
+                builder.append_data(&mut header, name, LAYOUT_MARKER).unwrap();
+            }
+            builder.finish().unwrap();
+        }
+        // When both are opened with a limit for one, by name or as a folder, then the second one is refused.
+        let within = |limit| Gathered { members: Arc::new(MemberBudget::new(limit)), ..Gathered::default() };
+        let open = |mut gathered: Gathered| archives.iter().try_for_each(|path| gathered.open(path).map(drop));
+        let open_folder = |mut gathered: Gathered| gathered.add_folder(folder.path(), "example.com", NonZeroUsize::MIN);
+        for opened in [open(within(5)), open_folder(within(5))] {
+            assert!(matches!(opened, Err(InputError::Layout(LayoutError::Archive { .. }))), "{opened:?}");
+        }
+        open(within(6)).unwrap();
+        open_folder(within(6)).unwrap();
+    }
 
     #[test]
     fn an_argument_is_a_name_with_a_layout_or_a_folder() {
