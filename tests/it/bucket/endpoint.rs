@@ -10,6 +10,7 @@ use object_store::{Attribute, ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::support::memory;
 use crate::support::program::PROGRAM;
 use crate::support::site;
 
@@ -97,7 +98,15 @@ impl Endpoint {
 
     /// The program, in the environment of this store and no other.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.prepare(Command::new(PROGRAM), args)
+    }
+
+    /// The same within a limit of memory, see [`memory`].
+    pub fn command_within(&self, bytes: u64, args: &[&str]) -> Command {
+        self.prepare(memory::within(bytes), args)
+    }
+
+    fn prepare(&self, mut command: Command, args: &[&str]) -> Command {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("AZURE_")) {
             command.env_remove(name);
         }

@@ -15,6 +15,7 @@ use super::proxy::{Fault, Proxy, Seen};
 use super::s3fs::S3Fs;
 use super::tools;
 use crate::support::layout::Layout;
+use crate::support::memory::MIB;
 
 const TOKEN: &str = "sessiontokenofthetests";
 const SIGNATURE: &str = "signatureofthetests";
@@ -179,6 +180,52 @@ fn pages_without_keys_are_passed_over() {
     });
     let freed = endpoint.run(&["gc", "--json", "--grace", "0", "s3://site"]).success();
     assert_eq!(freed["blobs"]["objects"], 2);
+}
+
+/// The keys of one page of [`with_fresh_keys`]: as many as stores give.
+const PAGE_KEYS: usize = 1000;
+/// The bytes of one of these keys, near to the most of S3.
+const KEY_BYTES: usize = 900;
+
+/// Says on each page of a listing of indexes that another page follows, and gives each page new keys. It ends after so many pages.
+fn with_fresh_keys(pages: usize) -> impl FnMut(&Seen, Bytes) -> Bytes + Send {
+    let mut page = 0;
+    move |seen, body| {
+        if !seen.query.contains("list-type=2") || !seen.query.contains("prefix=oci-index") {
+            return body;
+        }
+        page = if seen.query.contains("continuation-token") { page + 1 } else { 0 };
+        if page >= pages {
+            return body;
+        }
+        let directories = ["x"; KEY_BYTES / 200].map(|x| x.repeat(199)).join("/");
+        let keys = (0..PAGE_KEYS).map(|key| {
+            format!(
+                "<Contents><Key>oci-index/{directories}/{page}-{key}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>\
+                 <ETag>&quot;x&quot;</ETag><Size>2</Size></Contents>"
+            )
+        });
+        let keys: String = keys.collect();
+        format!(
+            "<ListBucketResult><Name>site</Name><KeyCount>{PAGE_KEYS}</KeyCount><IsTruncated>true</IsTruncated>{keys}\
+             <NextContinuationToken>token {page}</NextContinuationToken></ListBucketResult>"
+        )
+        .into()
+    }
+}
+
+/// Of images that the description does not list, verify keeps a thousand.
+#[test]
+fn a_listing_of_ever_more_images_takes_verify_no_more_memory() {
+    let directory = TempDir::new().unwrap();
+    let (_s3fs, proxy, endpoint) = site_behind_a_proxy(&directory, &["app"]);
+    // Given a store whose listing has more names than the program, which takes the rest of the memory, could keep.
+    proxy.rewrite(with_fresh_keys(12));
+    // When the site is verified, then the images are counted.
+    let mut command = endpoint.command_within(20 * MIB, &["verify", "--json", "--jobs", "2", "s3://site"]);
+    let run = Run::of(command.output().unwrap());
+    let report: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+    assert_eq!(report["images"].as_array().unwrap().len(), 1001, "{run:?}");
 }
 
 /// How much a [`Flood`] sends for one request, above what any response may have.

@@ -12,9 +12,15 @@ use super::program::{PATIENCE, PROGRAM};
 pub const MIB: u64 = 1024 * 1024;
 
 /// The program, ready to be given arguments, with at most `bytes` of data. It is run by prlimit(1) of util-linux.
-pub fn ocisite_within(bytes: u64) -> Command {
-    let mut command = Command::new("prlimit");
+pub fn within(bytes: u64) -> std::process::Command {
+    let mut command = std::process::Command::new("prlimit");
     command.arg(format!("--data={bytes}")).arg("--core=0").arg(PROGRAM);
+    command
+}
+
+/// [`within`], with the patience of a test.
+pub fn ocisite_within(bytes: u64) -> Command {
+    let mut command = Command::from_std(within(bytes));
     command.timeout(PATIENCE).env_remove("NO_COLOR");
     command
 }
