@@ -247,9 +247,10 @@ impl LayoutWriter {
         let root = self.root()?;
         match &self.archive {
             Some(archive) => {
-                let _ = archive.held.set(archive.hold(root.to_lock()?)?);
+                let held = archive.hold(root.to_lock()?)?;
                 // Another user may have put a directory in place of the one that was just made.
                 refuse_foreign_names(root)?;
+                let _ = archive.held.set(held);
                 // The place was already opened as this.
                 self.kept().clear();
             }
@@ -699,8 +700,8 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Removes the directory of unfinished files and the private one, if they are empty. Unlocked files with a number are removed first: later
-/// programs would not continue them.
+/// Removes the directory of unfinished files and the private one, if they are empty. Unlocked files with a number are
+/// removed first: later programs would not continue them.
 fn remove_unfinished(root: &Root) -> Result<(), FileError> {
     let path = Path::new(PRIVATE).join(UNFINISHED);
     if let Some(directory) = root.directory(&path)? {

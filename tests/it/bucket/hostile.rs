@@ -187,7 +187,8 @@ const PAGE_KEYS: usize = 1000;
 /// The bytes of one of these keys, near to the most of S3.
 const KEY_BYTES: usize = 900;
 
-/// Says on each page of a listing of indexes that another page follows, and gives each page new keys. It ends after so many pages.
+/// Says on each page of a listing of indexes that another page follows, and gives each page new keys. It ends after so
+/// many pages.
 fn with_fresh_keys(pages: usize) -> impl FnMut(&Seen, Bytes) -> Bytes + Send {
     let mut page = 0;
     move |seen, body| {
