@@ -11,16 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Layout, LayoutError, blob_path};
 use oci_discovery::digest::Digest;
 use oci_discovery::oci::manifest::{self, Links, ManifestError};
+use oci_discovery::oci::relations::{MAX_DESCRIBED_BYTES, Relations};
 use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::pool::Pool;
 use oci_discovery::seen::{Key, Seen, key};
-
-/// The most bytes of a layout's referrers, which are kept for the referrers lists.
-const MAX_REFERRER_BYTES: u64 = 128 * 1024 * 1024;
-/// The least bytes that a referrer counts as: the size of its descriptor.
-const MIN_REFERRER_BYTES: u64 = 256;
 
 /// A blob that the graph reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +64,7 @@ pub enum GraphError {
     #[error(
         "{} has more than {} MiB of manifests with a subject, the limit for one layout: split it into several \
         layouts", .path.display(),
-        MAX_REFERRER_BYTES / 1024 / 1024
+        MAX_DESCRIBED_BYTES / 1024 / 1024
     )]
     TooManyReferrers { path: PathBuf },
     #[error("{} cannot be read as images", .path.display())]
@@ -92,14 +88,12 @@ pub struct Found {
     /// The reached blobs, in the order of the walk.
     pub reached: Vec<Reached>,
     pub missing: Vec<Missing>,
-    /// The referrers: the digest of the subject, and the descriptor for a referrers list.
-    pub referrers: Vec<(Digest, Descriptor)>,
+    /// What the manifests refer to.
+    pub relations: Relations,
     /// Manifests that give another media type than the descriptor that reached them first.
     pub mistyped: Vec<Mistyped>,
     blobs: HashMap<Digest, Blob>,
     media_types: Pool<str>,
-    /// The bytes of the manifests in `referrers`.
-    referrer_bytes: u64,
     /// The links of the root, without its children.
     root_links: Links,
 }
@@ -183,18 +177,18 @@ impl<'a> LayoutGraph<'a> {
         into_inner(self.found)
     }
 
-    /// Adds a referrer that only the index of a fallback tag names.
+    /// Adds the referrers that the index of a fallback tag lists.
     ///
     /// # Errors
     /// There are too many.
-    pub fn add_referrer(&self, subject: Digest, referrer: Descriptor) -> Result<(), GraphError> {
+    pub fn add_listed(&self, index: &Digest, referrers: Vec<Descriptor>) -> Result<(), GraphError> {
         let mut found = self.found();
-        found.add_referrer(subject, referrer);
+        found.relations.record_listed(index, referrers);
         self.check_referrers(&found)
     }
 
     fn check_referrers(&self, found: &Found) -> Result<(), GraphError> {
-        match found.referrer_bytes > MAX_REFERRER_BYTES {
+        match found.relations.is_too_large() {
             true => Err(GraphError::TooManyReferrers { path: self.layout.path().into() }),
             false => Ok(()),
         }
@@ -226,6 +220,7 @@ impl Graph for LayoutGraph<'_> {
 
     fn visit(&self, step: Step, next: &mut Next<Step>) -> Result<(), GraphError> {
         let mut links = read_links(self.layout, &step.descriptor)?;
+        links.iter().for_each(|links| self.found().relations.record(&step.descriptor, links));
         for descriptor in links.iter_mut().flat_map(|links| std::mem::take(&mut links.children)) {
             next.below(Step { descriptor, referrer: Some(step.descriptor.digest.clone()) });
         }
@@ -301,7 +296,6 @@ impl Found {
         let is_document = media_type::holds_descriptors(&media_type);
         let at = match links {
             Some(links) => {
-                self.note_subject(&step.descriptor, links);
                 if let Some(own) = links.other_type.clone() {
                     self.mistyped.push(Mistyped { digest: digest.clone(), described: described.clone(), own });
                 }
@@ -328,19 +322,5 @@ impl Found {
             reached.media_type = self.media_types.share(media_type);
             reached.is_manifest = true;
         }
-        if let Some(links) = links {
-            self.note_subject(descriptor, links);
-        }
-    }
-
-    fn note_subject(&mut self, descriptor: &Descriptor, links: &Links) {
-        if let Some(subject) = &links.subject {
-            self.add_referrer(subject.digest.clone(), links.referrer_descriptor(descriptor));
-        }
-    }
-
-    fn add_referrer(&mut self, subject: Digest, referrer: Descriptor) {
-        self.referrer_bytes = self.referrer_bytes.saturating_add(referrer.size.max(MIN_REFERRER_BYTES));
-        self.referrers.push((subject, referrer));
     }
 }

@@ -24,8 +24,9 @@ use super::reached::{Images, MediaTypes, Missing, Reached, Reaching, path_key};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
+use crate::registry::view::tags;
 use crate::site::description::Description;
-use crate::site::index::{Index, by_ref};
+use crate::site::index::Index;
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, SitePath};
@@ -219,12 +220,8 @@ struct Disagreement {
 
 impl Refs {
     fn add(&mut self, repository: &str, path: &SitePath, index: &Index) {
-        for (reference, entries) in by_ref(index.entries()) {
-            let digest = match entries.as_slice() {
-                [entry] => entry.digest.clone(),
-                _ => registry::index_of_platforms(entries.iter().filter_map(|entry| entry.descriptor().ok())).0,
-            };
-            self.digests.entry(key(&[repository, reference])).or_default().push(digest);
+        for (reference, tag) in tags(index.entries()) {
+            self.digests.entry(key(&[repository, &reference])).or_default().push(tag.digest);
         }
         self.indexes.entry(repository.to_string()).or_default().push(path.clone());
     }

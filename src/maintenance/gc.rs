@@ -35,7 +35,7 @@ use crate::store::{ListedObject, Store, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::oci::referrers::{fallback_tag, subject_of_list};
 use oci_discovery::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
 use oci_discovery::oci::{Descriptor, Verified, index, manifest};
 use oci_discovery::parallel;
@@ -129,6 +129,8 @@ struct Marks {
     blobs: Seen,
     /// In the registry view: digests, by repository.
     digests: Seen,
+    /// In the registry view: the digests that manifests refer to, by repository. The manifests of some may be gone.
+    subjects: Seen,
     /// In the registry view: tags, by repository.
     tags: Seen,
     /// Repositories that have an index behind them.
@@ -174,6 +176,9 @@ impl Graph for Marking<'_> {
                 self.gc.mark_blob(&image, &descriptor.digest, self.marks)?;
                 if manifest::may_hold_descriptors(&descriptor.media_type) {
                     let links = SiteImage { site: self.gc.site, image: &image }.links(&descriptor)?.unwrap_or_default();
+                    if let Some(subject) = &links.subject {
+                        self.marks.subjects.insert(key(&[image.path(), subject.digest.as_str()]));
+                    }
                     links.children.into_iter().for_each(|child| next.below(Node::Blob(image.clone(), child)));
                 }
                 Ok(())
@@ -300,6 +305,9 @@ impl Gc<'_> {
             if let Some(reference) = &entry.reference {
                 marks.tags.insert(key(&[image.path(), reference]));
             }
+            if let Some(subject) = entry.fallback_list().and_then(|tag| subject_of_list(tag, [])) {
+                marks.subjects.insert(key(&[image.path(), subject.as_str()]));
+            }
             next.root(Node::Blob(image.clone(), published.descriptor(entry)?));
         }
         lock(&marks.repositories).insert(image.path().to_string());
@@ -358,10 +366,8 @@ impl Gc<'_> {
         // A referrer may itself be referred to, so this ends when nothing new was found.
         let mut left: Vec<&SitePath> = listing.referrers.iter().collect();
         loop {
-            let (needed, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|path| {
-                matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
-                    if marks.digests.contains(key(&[name, digest.as_str()])))
-            });
+            let is_needed = |path: &&SitePath| Endpoint::parse(path.as_str()).is_some_and(|list| marks.needs(&list));
+            let (needed, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(is_needed);
             left = rest;
             if needed.is_empty() {
                 return Ok(());
@@ -471,8 +477,11 @@ impl Marks {
                     Err(_) => self.tags.contains(key(&[name, reference])),
                 }
             }
-            Endpoint::Blob { name, digest } | Endpoint::Referrers { name, digest } => has(name, digest),
-            Endpoint::TagsList { name } => lock(&self.repositories).contains(*name),
+            Endpoint::Blob { name, digest } => has(name, digest),
+            Endpoint::Referrers { name, digest } => {
+                has(name, digest) || self.subjects.contains(key(&[name, digest.as_str()]))
+            }
+            Endpoint::TagsList { name } | Endpoint::Facts { name } => lock(&self.repositories).contains(*name),
             Endpoint::TagsAfter { name, tag } => self.tags.contains(key(&[name, tag])),
         }
     }

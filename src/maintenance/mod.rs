@@ -13,7 +13,7 @@ pub mod remove;
 
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
-use crate::registry::plan::RegistryError;
+use crate::registry::RegistryError;
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::PathError;

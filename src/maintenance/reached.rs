@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::Deserialize;
 
 use super::MaintenanceError;
-use crate::site::index::{Index, by_ref};
+use crate::registry::view::{Tag, tags};
+use crate::site::index::Index;
 use crate::site::map::{BlobPlaces, MapError};
 use crate::site::registry::{self, Endpoint};
 use crate::site::{SiteMap, SitePath};
@@ -19,7 +20,7 @@ use crate::store::site_image::{SiteImage, SiteImageError};
 use oci_discovery::digest::Digest;
 use oci_discovery::json;
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
+use oci_discovery::oci::{Descriptor, index, manifest, walk};
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -155,13 +156,8 @@ impl Places<'_> {
     /// Where a blob is: in the CAS, and in the registry view.
     fn of(&self, Descriptor { digest, media_type, .. }: &Descriptor) -> Result<Vec<SitePath>, MaintenanceError> {
         let mut paths = vec![self.blobs.place(digest)?.path];
-        match self.repository {
-            None => {}
-            Some(name) if manifest::may_hold_descriptors(media_type) => {
-                paths.extend(registry::typed_manifest_path(name, digest.as_str(), media_type).transpose()?);
-                paths.push(registry::manifest_path(name, digest.as_str())?);
-            }
-            Some(name) => paths.push(registry::blob_path(name, digest)?),
+        if let Some(name) = self.repository {
+            paths.extend(registry::blob_names(name, digest, media_type)?);
         }
         Ok(paths)
     }
@@ -214,12 +210,9 @@ impl<'a> Reaching<'a> {
         };
         let mut roots: Vec<Descriptor> = index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect();
         if let Some(name) = self.repository(&image) {
-            for (reference, entries) in by_ref(index.entries()) {
-                let is_merged = entries.len() > 1 && registry::is_tag(reference);
-                if is_merged && self.had.contains(path_key(&registry::manifest_path(name, reference)?)) {
-                    let (digest, merged) =
-                        registry::index_of_platforms(entries.iter().filter_map(|entry| entry.descriptor().ok()));
-                    roots.push(Descriptor::new(media_type::INDEX, digest, merged.len() as u64));
+            for (reference, Tag { digest, size, media_type, index }) in tags(index.entries()) {
+                if index.is_some() && self.had.contains(path_key(&registry::manifest_path(name, &reference)?)) {
+                    roots.push(Descriptor::new(&media_type, digest, size));
                 }
             }
         }

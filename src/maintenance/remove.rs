@@ -186,7 +186,7 @@ impl Change {
 
     fn apply(&self, site: &Site) -> Result<(), MaintenanceError> {
         if site.map.settings().views.registry && crate::site::registry::is_name(self.image.path()) {
-            registry::removal::remove(site, &self.image, &self.index)?;
+            registry::plan::remove(site, &self.image, &self.index)?;
         }
         let indexes = RefIndexes::of(site, &self.image, &self.index, |_| false, NonZeroUsize::MIN)?;
         for document in &indexes.documents {

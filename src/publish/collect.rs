@@ -19,12 +19,13 @@ use oci_discovery::json;
 use oci_discovery::name::{self, ImageName};
 use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use oci_discovery::oci::manifest::{Links, may_hold_descriptors};
-use oci_discovery::oci::referrers::{fallback_stem, fallback_subject, fallback_tag, is_fallback_list};
+use oci_discovery::oci::referrers::{fallback_stem, fallback_subject, fallback_tag};
+use oci_discovery::oci::relations::Relations;
 use oci_discovery::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel;
 use oci_discovery::pool::Pool;
-use oci_discovery::seen::{Key, key};
+use oci_discovery::seen::Key;
 
 /// One image with all that is published of it.
 #[derive(Clone, Debug)]
@@ -37,8 +38,8 @@ pub struct Image {
     pub blobs: Vec<FoundBlob>,
     /// The blobs that its layouts lack.
     pub missing: Vec<MissingBlob>,
-    /// What refers to what: the digest of a subject, and the referrer as a referrers list describes it.
-    pub referrers: Vec<(Digest, Descriptor)>,
+    /// What its manifests refer to.
+    pub relations: Relations,
     /// What a person should hear of.
     pub warnings: Vec<String>,
 }
@@ -210,7 +211,7 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
                 image.entries.extend(part.entries);
                 image.blobs.extend(part.blobs);
                 image.missing.extend(part.missing);
-                image.referrers.extend(part.referrers);
+                image.relations.extend(part.relations);
                 image.warnings.extend(part.warnings);
             }
         }
@@ -247,13 +248,13 @@ fn collect_source(gathered: &Gathered, source: &Source, allow_missing: bool) -> 
     // There may be tens of thousands, and they are kept for a while.
     entries.shrink_to_fit();
     add_fallback_referrers(&graph, layout, &entries)?;
-    let Found { reached, missing, referrers, mistyped, .. } = graph.into_found();
+    let Found { reached, missing, relations, mistyped, .. } = graph.into_found();
     let missing = missing.into_iter().map(|missing| check_missing(layout, missing, allow_missing));
     let missing = missing.collect::<Result<_, _>>()?;
     let found = reached.into_iter().map(|blob| FoundBlob { blob, layout: source.layout });
     let unspellable = entries.iter().filter_map(|entry| unspellable_ref(&source.image, entry));
     let warnings = unspellable.chain(mistyped_manifests(layout, &mistyped)).collect();
-    Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, referrers, warnings })
+    Ok(Image { name: source.image.clone(), blobs: found.collect(), entries, missing, relations, warnings })
 }
 
 /// The entries of one ref, and those that are left.
@@ -414,37 +415,16 @@ fn unless_broken<T>(read: Result<T, impl Into<GraphError>>) -> Result<Option<T>,
     }
 }
 
-/// Adds what only a fallback tag's index says: its entries refer to the manifest that the tag is named after.
+/// Adds what only the indexes under fallback tags say: their entries refer to the manifests that the tags are named after.
 fn add_fallback_referrers(graph: &LayoutGraph, layout: &Layout, entries: &[PublishedEntry]) -> Result<(), GraphError> {
-    let may_be_list = |entry: &&PublishedEntry| entry.reference.as_deref().and_then(fallback_stem).is_some();
-    let lists: Vec<&PublishedEntry> = entries.iter().filter(may_be_list).collect();
-    if lists.is_empty() {
-        return Ok(());
-    }
-    let subjects: HashMap<String, Digest> =
-        graph.manifests().into_iter().map(|digest| (fallback_tag(&digest), digest)).collect();
-    let (mut read, mut added) = (HashSet::new(), HashSet::new());
-    for entry in lists {
-        let Some((tag, subject)) = entry.reference.as_deref().and_then(|tag| subjects.get_key_value(tag)) else {
-            continue;
-        };
-        if !read.insert((subject, &entry.digest)) {
-            continue;
-        }
-        let root = graph.descriptor(&entry.digest).filter(|root| is_fallback_list(tag, &root.media_type));
+    let may_be_list = |entry: &&PublishedEntry| {
+        entry.reference.as_deref().is_some_and(|reference| fallback_stem(reference) == Some(reference))
+    };
+    let roots: HashSet<&Digest> = entries.iter().filter(may_be_list).map(|entry| &entry.digest).collect();
+    for index in roots {
+        let root = graph.descriptor(index).filter(|root| media_type::is_index(&root.media_type));
         let links = root.map(|root| unless_broken(read_links(layout, &root))).transpose()?.flatten().flatten();
-        for listed in links.into_iter().flat_map(|links| links.children) {
-            if !added.insert(key(&[subject.as_str(), listed.digest.as_str()])) {
-                continue;
-            }
-            // The manifest's own word on its type and annotations, where it is there to be read.
-            let own = unless_broken(read_links(layout, &listed))?.flatten().filter(|own| own.subject.is_some());
-            let referrer = match own {
-                Some(own) => own.referrer_descriptor(&listed),
-                None => listed,
-            };
-            graph.add_referrer(subject.clone(), referrer)?;
-        }
+        graph.add_listed(index, links.unwrap_or_default().children)?;
     }
     Ok(())
 }

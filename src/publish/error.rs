@@ -7,7 +7,7 @@ use super::input::InputError;
 use super::plan::PlanError;
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
-use crate::registry::plan::RegistryError;
+use crate::registry::RegistryError;
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::store::StoreError;

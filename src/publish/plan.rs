@@ -8,7 +8,8 @@ use super::request::{Publication, PublishRequest};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedImage, Planner};
 use crate::layout::LAYOUT_MARKER;
-use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryError, RegistryPlan};
+use crate::registry::RegistryError;
+use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryPlan};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, PublishedEntries, by_ref};
 use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
@@ -168,7 +169,7 @@ pub enum PlanError {
 }
 
 /// The entries that the published images had before this publish, kept from one attempt to the next: what an earlier attempt
-/// took out of an index is no longer in it, and still has to go from the registry view.
+/// took out of an index is no longer in it, and still has to go from the registry view and the indexes of refs.
 pub type EntriesBefore = HashMap<ImageName, Vec<Entry>>;
 
 /// Decides what is written to publish `images` of `layouts` to `site`.
@@ -198,7 +199,7 @@ pub fn plan(
         Ok(planned)
     };
     let planned_images = parallel::map(images.into_iter().zip(plan.blobs.places()), jobs, work)?;
-    let mut registry = RegistryPlanner::new(site, request.merge, &mut plan.blobs);
+    let mut registry = RegistryPlanner::new(site, request.recheck, jobs, &mut plan.blobs);
     for (position, planned) in planned_images.into_iter().enumerate() {
         plan.refs += planned.refs;
         plan.missing.extend(planned.missing);
@@ -206,11 +207,11 @@ pub fn plan(
         plan.markers.extend(planned.marker);
         if let Some((image, mut change)) = planned.changed {
             remember_entries(before, &image.name, &mut change);
-            let Image { name, blobs, referrers, .. } = &image;
+            let Image { name, blobs, relations, .. } = &image;
             let is_published = |reference: &str| request.recheck || planned.published.contains(reference);
             plan.ref_indexes.extend(RefIndexes::of(site, name, &change, is_published, jobs)?);
             if has_registry {
-                registry.add(PublishedImage { position, name, blobs, referrers }, &change)?;
+                registry.add(PublishedImage { position, name, blobs, relations }, &change)?;
             }
         }
         if let (Some(planner), Some(changed)) = (&mut planner, planned.for_catalogue) {
@@ -350,7 +351,8 @@ impl Plan {
 
     /// The documents of the first three phases, in the order in which they are written.
     pub fn documents(&self) -> impl Iterator<Item = &PlannedDocument> {
-        let registry = self.registry.indexes.iter().chain(&self.registry.lists);
+        let RegistryPlan { indexes, lists, facts, .. } = &self.registry;
+        let registry = indexes.iter().chain(lists).chain(facts);
         let indexes = self.ref_indexes.documents.iter().chain(&self.indexes);
         self.markers.iter().chain(registry).chain(indexes).chain(&self.discovery)
     }

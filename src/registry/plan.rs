@@ -1,70 +1,45 @@
-//! What a publish or a removal changes in the registry view (see [`crate::site::registry`]): manifests and blobs appear under
-//! `v2/` as links to the CAS, tags as copies of small manifests, and the lists are written anew where they changed.
+//! What a publish or a removal changes in the registry view: the difference of two results of the view's function
+//! ([`super::view`]), before and after. Manifests and blobs appear under `v2/` as links to the CAS, tags as copies of small
+//! manifests.
 //!
-//! The cost follows the change: only what is published now is looked at. When the view is new to a site, or an image kept
-//! refs from before, the rest is read back from the site itself.
+//! The cost follows the change. What other manifests refer to is kept in a document of the repository, so that a publish reads
+//! only the manifests that it brings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
+use super::error::RegistryError;
+use super::manifests::{Brought, Reading};
+use super::view::{Object, Repository, Tag};
 use crate::layout::graph::FoundBlob;
-use crate::site::index::{Entry, IndexChange, Merge, by_ref};
-use crate::site::map::MapError;
+use crate::progress::Silent;
+use crate::site::index::{Entry, IndexChange};
 use crate::site::path::PathError;
+use crate::site::registry::Endpoint;
 use crate::site::{Kind, Place, SitePath, registry};
-use crate::store::blob_plan::{BlobPlan, BlobRole, PlannedBlob};
+use crate::store::blob_plan::BlobPlan;
 use crate::store::change::PlannedDocument;
-use crate::store::site::{Site, SiteError};
-use crate::store::site_image::{SiteImage, SiteImageError};
+use crate::store::site::Site;
+use crate::store::site_image::SiteImage;
 use crate::store::write_log::WriteLog;
-use crate::store::{Expected, StoreError};
+use crate::store::{Expected, StoredDocument};
 use oci_discovery::digest::Digest;
-use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::referrers::fallback_tag;
+use oci_discovery::oci::relations::{Lists, Relations};
 use oci_discovery::oci::walk::Manifests;
-use oci_discovery::oci::{Descriptor, index, manifest, media_type, walk};
+use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::parallel;
 use oci_discovery::pool::Pool;
-use oci_discovery::seen::Seen;
 
 /// So many tags that lead to one manifest are written together, so that it is read once, and several threads share the rest.
 const TAGS_AT_ONCE: usize = 64;
 
 /// The document that answers at `/v2/`.
 const PING: &[u8] = b"{}";
-
-/// Why the registry view cannot be planned or written.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The site cannot be read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A blob has no place in the site.
-    #[error(transparent)]
-    Site(#[from] SiteError),
-    /// A name has no place in the site.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// What the site has of an image cannot be read.
-    #[error(transparent)]
-    SiteImage(#[from] SiteImageError),
-    /// A path of the program's own is refused.
-    #[error("a file of the registry view has an invalid path")]
-    Path(#[from] PathError),
-    /// Two hosts cannot share one `v2/`.
-    #[error(
-        "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \
-         a site of its own with --root-per-host"
-    )]
-    Hosts {
-        /// One host.
-        first: String,
-        /// The other.
-        second: String,
-    },
-}
 
 /// What is written for the registry view besides blobs.
 #[derive(Debug, Default)]
@@ -77,6 +52,9 @@ pub struct RegistryPlan {
     pub lists: Vec<PlannedDocument>,
     /// Paths of removed refs, deleted after the lists.
     pub removals: Vec<SitePath>,
+    /// The facts of manifests. They say which lists of referrers there were, so they come last: a change that is killed before
+    /// can be done again.
+    pub facts: Vec<PlannedDocument>,
     /// What is omitted from the view, and why.
     pub warnings: Vec<String>,
 }
@@ -133,10 +111,10 @@ impl RegistryPlan {
     /// Whether there is anything to write but indexes of platforms.
     pub fn changes_something(&self) -> bool {
         let has_tags = self.tags.iter().any(|tag| !tag.is_unchanged());
-        has_tags || self.lists.iter().any(|list| list.new_bytes().is_some())
+        has_tags || self.lists.iter().chain(&self.facts).any(|document| document.new_bytes().is_some())
     }
 
-    /// Writes the tags, then the lists that name them; then removes what they do not name any more.
+    /// Writes the tags, then the lists that name them; then removes what they do not name any more, and writes the facts.
     pub fn write(
         &self,
         site: &Site,
@@ -146,7 +124,8 @@ impl RegistryPlan {
     ) -> Result<(), RegistryError> {
         self.write_tags(site, images, jobs, log)?;
         log.write_all(site, &self.lists, jobs)?;
-        Ok(self.removals.iter().try_for_each(|path| site.own.remove_document(path))?)
+        self.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
+        Ok(log.write_all(site, &self.facts, jobs)?)
     }
 
     /// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS, which is read once for many tags that
@@ -178,22 +157,36 @@ pub struct PublishedImage<'a> {
     pub name: &'a ImageName,
     /// Its blobs.
     pub blobs: &'a [FoundBlob],
-    /// What refers to what: the digest of a subject, and the referrer as a referrers list describes it.
-    pub referrers: &'a [(Digest, Descriptor)],
+    /// What its manifests refer to.
+    pub relations: &'a Relations,
 }
 
 /// Gathers what changes, image by image.
 pub struct Planner<'a> {
     site: &'a Site,
-    merge: Merge,
+    /// Whether what the site keeps of manifests is made again, because it may be damaged.
+    recheck: bool,
+    jobs: NonZeroUsize,
     blobs: &'a mut BlobPlan,
+    media_types: Pool<str>,
     plan: RegistryPlan,
+}
+
+/// A repository before and after a change.
+struct RepositoryChange<'a> {
+    image: PublishedImage<'a>,
+    /// The entries that its image had.
+    entries_before: &'a [Entry],
+    before: &'a Repository<'a>,
+    after: &'a Repository<'a>,
+    brought: &'a Brought,
 }
 
 impl<'a> Planner<'a> {
     /// Plans the links of the view among `blobs`.
-    pub fn new(site: &'a Site, merge: Merge, blobs: &'a mut BlobPlan) -> Planner<'a> {
-        Planner { site, merge, blobs, plan: RegistryPlan::default() }
+    pub fn new(site: &'a Site, recheck: bool, jobs: NonZeroUsize, blobs: &'a mut BlobPlan) -> Planner<'a> {
+        let (media_types, plan) = (Pool::default(), RegistryPlan::default());
+        Planner { site, recheck, jobs, blobs, media_types, plan }
     }
 
     /// Plans what all repositories share, now that the images are known.
@@ -208,12 +201,24 @@ impl<'a> Planner<'a> {
         let ping = self.site.planned(own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?;
         let empty = registry::referrers_list([]);
         let no_referrers = self.site.planned(own(registry::no_referrers_path()?), Kind::Referrers, empty)?;
-        let RegistryPlan { indexes, lists, .. } = &mut self.plan;
-        lists.extend([ping, no_referrers]);
+        self.plan.lists.extend([ping, no_referrers]);
+        Ok(self.done())
+    }
+
+    fn done(mut self) -> RegistryPlan {
+        let RegistryPlan { indexes, lists, removals, .. } = &mut self.plan;
         // Tags that lead to the same platforms have one index.
         let mut places = HashSet::new();
         indexes.retain(|document| places.insert(document.place.clone()));
-        Ok(self.plan)
+        let written: HashSet<&SitePath> = lists.iter().map(|list| &list.place.path).collect();
+        removals.retain(|path| !written.contains(path));
+        // What lists tags goes before the tags.
+        let is_tag = |path: &SitePath| {
+            Endpoint::parse(path.as_str()).is_some_and(|endpoint| matches!(endpoint.kind(), Kind::RegistryTag(_)))
+        };
+        removals.sort_by_cached_key(|path| (is_tag(path), path.clone()));
+        removals.dedup();
+        self.plan
     }
 
     /// The view is new: images that are not published now get theirs from what the site has of them.
@@ -223,7 +228,7 @@ impl<'a> Planner<'a> {
         for name in site.images.iter().filter(|name| !published.contains(name)) {
             let Some((after, _)) = (SiteImage { site, image: name }).index()? else { continue };
             let position = self.blobs.add_image(&site.map, name)?;
-            let image = PublishedImage { position, name, blobs: &[], referrers: &[] };
+            let image = PublishedImage { position, name, blobs: &[], relations: &Relations::default() };
             self.add(image, &IndexChange { before: vec![], after })?;
         }
         Ok(())
@@ -231,7 +236,7 @@ impl<'a> Planner<'a> {
 
     /// Adds the repository of an image.
     pub fn add(&mut self, image: PublishedImage<'_>, change: &IndexChange) -> Result<(), RegistryError> {
-        let name = image.name.path();
+        let (site, name) = (self.site, image.name.path());
         if !registry::is_name(name) {
             self.plan.warnings.push(format!(
                 "{} is omitted from the registry view: {name:?} is not a repository name of the distribution-spec, \
@@ -240,261 +245,88 @@ impl<'a> Planner<'a> {
             ));
             return Ok(());
         }
-        let site = self.site;
-        let mut repository = Repository::new(image);
-        if !site.views_before().registry {
-            repository.add_from_site(SiteImage { site, image: image.name }, change.after.entries())?;
+        let entries = change.after.entries();
+        if entries.is_empty() {
+            return self.remove_repository(name);
         }
-        repository.plan_links(image.position, self.blobs)?;
-        self.add_tags(image, change, &repository)?;
-        self.add_referrers(image.name, change, repository.referrers)
+        let found = site.own.read_document(&registry::facts_path(name)?, MAX_INDEX_BYTES)?;
+        let is_usable = !self.recheck && site.views_before().registry;
+        let stored = found.as_ref().filter(|_| is_usable).and_then(|found| Relations::parse(&found.bytes));
+        let is_known = stored.is_some();
+        let mut relations = stored.unwrap_or_default();
+        let before = Repository::new(name, &change.before, &relations);
+        let mut brought = Brought::of_layouts(image.blobs);
+        self.add_unknown(image.name, entries, &mut relations, &mut brought)?;
+        relations.extend(image.relations.clone());
+        relations.keep(entries.iter().map(|entry| &entry.digest));
+        let after = Repository::new(name, entries, &relations);
+        brought.plan_links(image.position, self.blobs)?;
+        let (entries_before, brought) = (&*change.before, &brought);
+        let change = RepositoryChange { image, entries_before, before: &before, after: &after, brought };
+        self.add_tags(&change)?;
+        self.add_tags_lists(&change)?;
+        self.add_referrers(&change, is_known)?;
+        self.add_facts(name, &relations, found)
     }
 
-    fn add_tags(
-        &mut self,
-        image: PublishedImage<'_>,
-        change: &IndexChange,
-        repository: &Repository,
+    /// Adds what is known neither from layouts nor from the site's facts.
+    fn add_unknown(
+        &self,
+        image: &ImageName,
+        entries: &[Entry],
+        relations: &mut Relations,
+        brought: &mut Brought,
     ) -> Result<(), RegistryError> {
-        let PublishedImage { position, name, .. } = image;
-        let (before, after) = (by_ref(&change.before), by_ref(change.after.entries()));
-        let (media_types, indexes) = (Pool::default(), HashSet::new());
-        let mut planner =
-            TagPlanner { site: self.site, blobs: self.blobs, image: position, name, media_types, indexes };
-        let plan = &mut self.plan;
-        let mut tags = Vec::new();
-        for (reference, entries) in &after {
+        let is_unknown = |entry: &&Entry| {
+            !brought.has_manifest(&entry.digest) && !relations.covers(&entry.digest, || entry.descriptor().ok())
+        };
+        let unknown: Vec<&Entry> = entries.iter().filter(is_unknown).collect();
+        let is_new_view = !self.site.views_before().registry;
+        let image = SiteImage { site: self.site, image };
+        Reading { image, is_new_view, jobs: self.jobs }.add(&unknown, relations, brought)
+    }
+
+    fn add_tags(&mut self, change: &RepositoryChange<'_>) -> Result<(), RegistryError> {
+        let RepositoryChange { image: PublishedImage { position, name, .. }, before, after, brought, .. } = *change;
+        self.plan.warnings.extend(after.omitted().iter().filter_map(|(reference, entries)| {
             if !registry::is_tag(reference) {
-                let warning = format!(
+                return Some(format!(
                     "the ref {reference:?} of {name} is omitted from the registry view: it is not a tag of the distribution-spec"
-                );
-                plan.warnings.push(warning);
-                continue;
+                ));
             }
-            if !entries.iter().any(|entry| entry.is_manifest) {
-                let leaf = entries.iter().find(|entry| repository.blobs.contains_key(&entry.digest));
-                plan.warnings.extend(leaf.map(|leaf| {
-                    let (digest, why) = (&leaf.digest, "its media type is none of a manifest");
-                    format!("the ref {reference:?} of {name} is not in the registry view: {digest}: {why}")
-                }));
-                continue;
-            }
-            tags.push(*reference);
-            let is_published = entries.iter().any(|entry| repository.manifests.contains_key(&entry.digest));
-            if is_published {
-                planner.plan(entries, plan)?;
-            }
-        }
-        // The tags are sorted, and there may be very many.
-        let is_served = |reference: &&str| tags.binary_search(reference).is_ok();
-        let gone = before.keys().filter(|reference| !is_served(reference) && registry::is_tag(reference));
-        for reference in gone {
-            plan.removals.push(registry::manifest_path(name.path(), reference)?);
-            let typed = registry::typed_manifest_paths(name.path(), reference);
-            plan.removals.extend(typed.into_iter().map(|(path, _)| path));
-            plan.removals.push(registry::tags_after_path(name.path(), reference)?);
-        }
-        self.add_tags_lists(name.path(), &tags)
-    }
-
-    fn add_tags_lists(&mut self, name: &str, tags: &[&str]) -> Result<(), RegistryError> {
-        let (site, plan) = (self.site, &mut self.plan);
-        let list = |path: SitePath, tags: &[&str]| {
-            site.planned(Place { origin: None, path }, Kind::TagsList, registry::tags_list(name, tags))
-        };
-        plan.lists.push(list(registry::tags_list_path(name)?, tags)?);
-        if tags.len() <= registry::MAX_TAGS_WITH_LAST {
-            for (position, tag) in tags.iter().enumerate() {
-                plan.lists.push(list(registry::tags_after_path(name, tag)?, &tags[position + 1..])?);
-            }
-            return Ok(());
-        }
-        let prefix = format!("{}/{name}/tags/_last/", registry::ROOT);
-        Ok(site.own.list(&prefix, &mut |listed| plan.removals.push(listed.path))?)
-    }
-
-    fn add_referrers(
-        &mut self,
-        name: &ImageName,
-        change: &IndexChange,
-        referrers: Vec<(Digest, Descriptor)>,
-    ) -> Result<(), RegistryError> {
-        let (site, merge, plan) = (self.site, self.merge, &mut self.plan);
-        let mut by_subject: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
-        for (subject, referrer) in referrers {
-            by_subject.entry(subject).or_default().push(referrer);
-        }
-        let refs: BTreeSet<&str> =
-            change.after.entries().iter().filter_map(|entry| entry.reference.as_deref()).collect();
-        let mut written = HashSet::new();
-        for (subject, mut referrers) in by_subject {
-            let path = registry::referrers_path(name.path(), &subject)?;
-            if merge != Merge::ReplaceImage
-                && let Some(there) = site.own.read_document(&path, MAX_INDEX_BYTES)?
+            let Entry { digest, .. } = entries.iter().find(|entry| brought.has_blob(&entry.digest))?;
+            let why = "its media type is none of a manifest";
+            Some(format!("the ref {reference:?} of {name} is not in the registry view: {digest}: {why}"))
+        }));
+        // Many tags may lead to one index.
+        let mut indexes = HashSet::new();
+        for (reference, entries) in after.refs() {
+            let is_brought = entries.iter().any(|entry| brought.has_manifest(&entry.digest));
+            let is_changed = before.refs().get(reference) != Some(entries);
+            let Some(tag) = (is_brought || is_changed).then(|| Tag::of(entries)).flatten() else { continue };
+            if let Some(index) = &tag.index
+                && indexes.insert(tag.digest.clone())
             {
-                // What is published now comes last, and wins where both describe one digest.
-                let there = index::descriptors(&there.bytes).unwrap_or_default();
-                referrers = there.into_iter().chain(referrers).collect();
+                self.plan_index(change.image, &tag.digest, index)?;
             }
-            let bytes = registry::referrers_list(referrers);
-            let tag = fallback_tag(&subject);
-            if !refs.contains(tag.as_str()) {
-                let typed = registry::typed_manifest_path(name.path(), &tag, media_type::INDEX).transpose()?;
-                let kind = Kind::RegistryTag(Some(media_type::INDEX.into()));
-                for path in typed.into_iter().chain([registry::manifest_path(name.path(), &tag)?]) {
-                    plan.lists.push(site.planned(Place { origin: None, path }, kind.clone(), bytes.clone())?);
-                }
-            }
-            written.insert(path.clone());
-            plan.lists.push(site.planned(Place { origin: None, path }, Kind::Referrers, bytes)?);
-        }
-        if merge == Merge::ReplaceImage {
-            let prefix = format!("{}/{}/referrers/", registry::ROOT, name.path());
-            site.own.list(&prefix, &mut |listed| {
-                if !written.contains(&listed.path) {
-                    plan.removals.push(listed.path);
-                }
-            })?;
+            let names = registry::manifest_names(name.path(), reference, &tag.media_type)?;
+            let mut names = names.iter().rev().map(|path| self.plan_name(path, &tag.digest));
+            let Some(plain) = names.next().transpose()? else { continue };
+            let typed = names.next().transpose()?;
+            let Tag { digest, size, media_type, .. } = tag;
+            let (tag, media_type) = ((*reference).into(), self.media_types.share(&*media_type));
+            self.plan.tags.push(PlannedTag { image: position, tag, digest, size, media_type, typed, plain });
         }
         Ok(())
     }
-}
 
-/// Plans what a repository says when refs were taken out of its image: its lists without them, and the tags that go.
-pub fn removal(site: &Site, name: &ImageName, change: &IndexChange) -> Result<RegistryPlan, RegistryError> {
-    let mut blobs = BlobPlan::default();
-    let mut planner = Planner::new(site, Merge::ReplaceRefs, &mut blobs);
-    let nothing = PublishedImage { position: 0, name, blobs: &[], referrers: &[] };
-    planner.add_tags(nothing, change, &Repository::new(nothing))?;
-    Ok(planner.plan)
-}
-
-/// What a repository holds, as far as this publish has to look at it.
-struct Repository {
-    manifests: BTreeMap<Digest, (u64, Arc<str>)>,
-    blobs: BTreeMap<Digest, (u64, Arc<str>)>,
-    layouts: HashMap<Digest, usize>,
-    referrers: Vec<(Digest, Descriptor)>,
-}
-
-impl Repository {
-    fn new(image: PublishedImage<'_>) -> Repository {
-        let mut repository = Repository {
-            manifests: BTreeMap::new(),
-            blobs: BTreeMap::new(),
-            layouts: HashMap::new(),
-            referrers: image.referrers.to_vec(),
-        };
-        for found in image.blobs {
-            let blob = &found.blob;
-            let list = if blob.is_manifest { &mut repository.manifests } else { &mut repository.blobs };
-            list.insert(blob.digest.clone(), (blob.size, blob.media_type.clone()));
-            repository.layouts.insert(blob.digest.clone(), found.layout);
-        }
-        repository
-    }
-
-    /// Adds what entries reach that were published before, read through the site's own CAS. What is published now is known from its
-    /// layout, with all that it reaches.
-    fn add_from_site(&mut self, image: SiteImage, entries: &[Entry]) -> Result<(), RegistryError> {
-        let layouts = &self.layouts;
-        // One at a time: as trees of values, hundreds of thousands of descriptors would take a gigabyte.
-        let before = entries.iter().filter(|entry| !layouts.contains_key(&entry.digest));
-        let roots = before.filter_map(|entry| entry.descriptor().ok());
-        let links = |descriptor: &Descriptor| match layouts.contains_key(&descriptor.digest) {
-            true => Ok(None),
-            false => image.links(descriptor),
-        };
-        Ok(walk::reach(&Seen::new(), roots, links, |descriptor, links| -> Result<(), SiteImageError> {
-            let Descriptor { digest, size, media_type, .. } = descriptor;
-            let Some(links) = links else { return Ok(()) };
-            let is_manifest = manifest::may_hold_descriptors(media_type);
-            let list = if is_manifest { &mut self.manifests } else { &mut self.blobs };
-            list.insert(digest.clone(), (*size, media_type.as_str().into()));
-            if let Some(subject) = &links.subject {
-                self.referrers.push((subject.digest.clone(), links.referrer_descriptor(descriptor)));
-            }
-            Ok(())
-        })?)
-    }
-
-    fn plan_links(&self, image: usize, blobs: &mut BlobPlan) -> Result<(), RegistryError> {
-        let all = self.manifests.iter().map(|blob| (blob, true)).chain(self.blobs.iter().map(|blob| (blob, false)));
-        for ((digest, (size, media_type)), is_manifest) in all {
-            let roles: &[BlobRole] = match is_manifest {
-                true => &[BlobRole::RegistryManifest, BlobRole::RegistryTypedManifest],
-                false => &[BlobRole::RegistryBlob],
-            };
-            let mut link = PlannedBlob {
-                image,
-                layout: self.layouts.get(digest).copied(),
-                digest: digest.clone(),
-                size: *size,
-                media_type: media_type.clone(),
-                role: BlobRole::Cas,
-                same_as: None,
-            };
-            link.same_as = Some(blobs.original(&link));
-            let in_cas = blobs.cas_place(image, digest)?;
-            for role in roles {
-                let link = PlannedBlob { role: *role, ..link.clone() };
-                // With preset `registry` the view's blobs are the CAS.
-                if blobs.place(&link)? != in_cas {
-                    blobs.all.push(link);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Plans the tags of one image.
-struct TagPlanner<'a> {
-    site: &'a Site,
-    blobs: &'a BlobPlan,
-    /// The position in [`BlobPlan::images`].
-    image: usize,
-    name: &'a ImageName,
-    media_types: Pool<str>,
-    /// The indexes that were planned for tags of several platforms. Many tags may lead to one.
-    indexes: HashSet<Digest>,
-}
-
-impl TagPlanner<'_> {
-    /// Plans the tag of a ref with these entries: a ref with one entry is that entry's manifest; one with several (a platform
-    /// each) becomes an image index of them.
-    fn plan(&mut self, entries: &[&Entry], plan: &mut RegistryPlan) -> Result<(), RegistryError> {
-        let Some(tag) = entries.first().and_then(|entry| entry.reference.clone()) else { return Ok(()) };
-        let descriptors: Vec<Descriptor> = entries.iter().filter_map(|entry| entry.descriptor().ok()).collect();
-        let (digest, size, media_type) = match descriptors.as_slice() {
-            [descriptor] => {
-                (descriptor.digest.clone(), descriptor.size, self.media_types.share(&*descriptor.media_type))
-            }
-            _ => {
-                let (digest, bytes) = registry::index_of_platforms(descriptors);
-                self.plan_index(&digest, &bytes, plan)?;
-                (digest, bytes.len() as u64, self.media_types.share(media_type::INDEX))
-            }
-        };
-        let typed = registry::typed_manifest_path(self.name.path(), &tag, &media_type).transpose()?;
-        let typed = typed.map(|path| self.plan_name(&path, &digest)).transpose()?;
-        let plain = self.plan_name(&registry::manifest_path(self.name.path(), &tag)?, &digest)?;
-        plan.tags.push(PlannedTag { image: self.image, tag, digest, size, media_type, typed, plain });
-        Ok(())
-    }
-
-    /// Plans an index at its places, once.
-    fn plan_index(&mut self, digest: &Digest, bytes: &[u8], plan: &mut RegistryPlan) -> Result<(), RegistryError> {
-        if !self.indexes.insert(digest.clone()) {
-            return Ok(());
-        }
-        let typed = registry::typed_manifest_path(self.name.path(), digest.as_str(), media_type::INDEX).transpose()?;
-        let plain = registry::manifest_path(self.name.path(), digest.as_str())?;
+    /// Plans an index that was made for a tag, at its places.
+    fn plan_index(&mut self, image: PublishedImage<'_>, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
+        let names = registry::manifest_names(image.name.path(), digest.as_str(), media_type::INDEX)?;
         let kind = Kind::RegistryManifest(Some(media_type::INDEX.into()));
-        let cas = self.blobs.cas_place(self.image, digest)?;
-        let places = typed.into_iter().chain([plain]).map(|path| Place { origin: None, path }).chain([cas]);
-        for place in places {
-            plan.indexes.push(self.site.planned(place, kind.clone(), bytes.to_vec())?);
+        let cas = self.blobs.cas_place(image.position, digest)?;
+        for place in names.into_iter().map(|path| Place { origin: None, path }).chain([cas]) {
+            self.plan.indexes.push(self.site.planned(place, kind.clone(), bytes.to_vec())?);
         }
         Ok(())
     }
@@ -507,6 +339,110 @@ impl TagPlanner<'_> {
             Some(found) => Ok(PlannedName::Write(Expected::Version(found.version))),
         }
     }
+
+    /// Plans the lists of tags, and removes the tags that the image had, or that the former list has, and that are gone.
+    fn add_tags_lists(&mut self, change: &RepositoryChange<'_>) -> Result<(), RegistryError> {
+        let (site, name) = (self.site, change.image.name.path());
+        let mut lists = change.after.tags_lists()?.into_iter();
+        let Some(Object { path, kind, bytes }) = lists.next() else { return Ok(()) };
+        let found = site.own.read_document(&path, MAX_INDEX_BYTES)?;
+        let mut gone = found.as_ref().map(|found| listed_tags(&found.bytes)).unwrap_or_default();
+        gone.extend(change.entries_before.iter().filter_map(|entry| entry.reference.as_deref()).map(str::to_string));
+        gone.retain(|tag| registry::is_tag(tag) && !change.after.refs().contains_key(tag.as_str()));
+        for tag in gone {
+            self.plan.removals.push(registry::manifest_path(name, &tag)?);
+            let typed = registry::typed_manifest_paths(name, &tag);
+            self.plan.removals.extend(typed.into_iter().map(|(path, _)| path));
+            self.plan.removals.push(registry::tags_after_path(name, &tag)?);
+        }
+        self.plan.lists.push(PlannedDocument::new(Place { origin: None, path }, kind, bytes, found));
+        if lists.len() == 0 && !change.after.refs().is_empty() {
+            let prefix = format!("{}/{name}/tags/_last/", registry::ROOT);
+            site.own.list(&prefix, &mut |listed| self.plan.removals.push(listed.path))?;
+        }
+        lists.try_for_each(|list| self.plan_list(list))
+    }
+
+    fn plan_list(&mut self, Object { path, kind, bytes }: Object) -> Result<(), RegistryError> {
+        self.plan.lists.push(self.site.planned(Place { origin: None, path }, kind, bytes)?);
+        Ok(())
+    }
+
+    /// Plans the lists of referrers that change or of which a referrer is published; all of them where the site kept no facts.
+    fn add_referrers(&mut self, change: &RepositoryChange<'_>, is_known: bool) -> Result<(), RegistryError> {
+        let RepositoryChange { image, before, after, .. } = *change;
+        let published: Lists = image.relations.lists(after.fallback_indexes());
+        for (subject, referrers) in after.lists() {
+            let is_same = is_known && before.lists().get(subject) == Some(referrers);
+            let has_same_paths = || -> Result<bool, PathError> {
+                Ok(before.referrers_paths(subject)? == after.referrers_paths(subject)?)
+            };
+            if !is_same || published.contains_key(subject) || !has_same_paths()? {
+                after.referrers(subject)?.into_iter().try_for_each(|list| self.plan_list(list))?;
+            }
+        }
+        let mut subjects: BTreeSet<Digest> = before.lists().keys().cloned().collect();
+        if !is_known {
+            let prefix = format!("{}/{}/referrers/", registry::ROOT, image.name.path());
+            self.site.own.list(&prefix, &mut |listed| {
+                if let Some(Endpoint::Referrers { digest, .. }) = Endpoint::parse(listed.path.as_str()) {
+                    subjects.insert(digest);
+                }
+            })?;
+        }
+        for subject in subjects.iter().filter(|subject| !after.lists().contains_key(subject)) {
+            self.plan.removals.extend(after.referrers_paths(subject)?);
+        }
+        Ok(())
+    }
+
+    /// Plans the document of facts. One that no program would read is left out.
+    fn add_facts(
+        &mut self,
+        name: &str,
+        relations: &Relations,
+        found: Option<StoredDocument>,
+    ) -> Result<(), RegistryError> {
+        let (path, bytes) = (registry::facts_path(name)?, relations.to_bytes());
+        if bytes.len() as u64 > MAX_INDEX_BYTES {
+            self.plan.removals.extend(found.map(|_| path));
+            return Ok(());
+        }
+        let place = Place { origin: None, path };
+        self.plan.facts.push(PlannedDocument::new(place, Kind::RegistryFacts, bytes, found));
+        Ok(())
+    }
+
+    /// Removes all documents of a repository whose image has no entries any more.
+    fn remove_repository(&mut self, name: &str) -> Result<(), RegistryError> {
+        let removals = &mut self.plan.removals;
+        Ok(self.site.own.list(&format!("{}/{name}/", registry::ROOT), &mut |object| {
+            let endpoint = Endpoint::parse(object.path.as_str()).filter(|endpoint| endpoint.name() == Some(name));
+            if endpoint.is_some_and(|endpoint| !endpoint.kind().is_immutable()) {
+                removals.push(object.path);
+            }
+        })?)
+    }
+}
+
+/// The tags in a list of tags; none, where it is malformed.
+fn listed_tags(bytes: &[u8]) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct List {
+        tags: BTreeSet<String>,
+    }
+    json::parse_as::<List>(bytes, json::MAX_VALUE_BYTES).map(|list| list.tags).unwrap_or_default()
+}
+
+/// Takes out of a repository what its image loses, before it goes from the index. Blobs and manifests are left to the gc.
+pub fn remove(site: &Site, image: &ImageName, change: &IndexChange) -> Result<(), RegistryError> {
+    let (mut blobs, jobs, log) = (BlobPlan::default(), parallel::default_jobs(), WriteLog::new(&Silent));
+    let position = blobs.add_image(&site.map, image)?;
+    let mut planner = Planner::new(site, false, jobs, &mut blobs);
+    planner.add(PublishedImage { position, name: image, blobs: &[], relations: &Relations::default() }, change)?;
+    let plan = planner.done();
+    log.write_all(site, &plan.indexes, jobs)?;
+    plan.write(site, std::slice::from_ref(image), jobs, &log)
 }
 
 /// Writes tags that lead to one manifest.

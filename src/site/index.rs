@@ -95,6 +95,13 @@ impl Entry {
         fallback_subject(tag, &self.descriptor().ok()?.media_type)
     }
 
+    /// Its ref, if it is a fallback tag and leads to an index: a list of referrers ([`is_fallback_list`]).
+    ///
+    /// [`is_fallback_list`]: oci_discovery::oci::referrers::is_fallback_list
+    pub fn fallback_list(&self) -> Option<&str> {
+        self.fallback_subject().filter(|tag| self.reference.as_deref() == Some(*tag))
+    }
+
     /// The entry's descriptor, read again from its text.
     pub fn descriptor(&self) -> Result<Descriptor, IndexError> {
         index::descriptor(&self.json).map_err(|source| IndexError::Entry { position: 0, source })

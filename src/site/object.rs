@@ -56,6 +56,8 @@ pub enum Kind {
     TagsList,
     /// A list of referrers in the registry view.
     Referrers,
+    /// What the manifests of a repository of the registry view refer to.
+    RegistryFacts,
     /// A page of the catalogue.
     CataloguePage,
     /// A document of the catalogue, for programs.
@@ -104,7 +106,9 @@ impl Kind {
                 Cow::Owned(media_type.clone())
             }
             Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::RegistryTag(_) => Cow::Borrowed(media_type::OCTET_STREAM),
-            Kind::RegistryPing | Kind::TagsList | Kind::CatalogueDocument => Cow::Borrowed(media_type::JSON),
+            Kind::RegistryPing | Kind::TagsList | Kind::RegistryFacts | Kind::CatalogueDocument => {
+                Cow::Borrowed(media_type::JSON)
+            }
             Kind::CataloguePage => Cow::Owned(with_charset("text/html")),
             Kind::CatalogueStyle => Cow::Owned(with_charset("text/css")),
             Kind::CatalogueScript => Cow::Owned(with_charset("text/javascript")),
@@ -158,9 +162,12 @@ impl Kind {
     pub fn phase(&self) -> Phase {
         match self {
             Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::LayoutMarker => Phase::Blobs,
-            Kind::Index | Kind::RegistryTag(_) | Kind::TagsList | Kind::Referrers | Kind::RegistryPing => {
-                Phase::Indexes
-            }
+            Kind::Index
+            | Kind::RegistryTag(_)
+            | Kind::TagsList
+            | Kind::Referrers
+            | Kind::RegistryFacts
+            | Kind::RegistryPing => Phase::Indexes,
             Kind::RefEngines | Kind::Description => Phase::Discovery,
             Kind::CataloguePage | Kind::CatalogueDocument | Kind::CatalogueStyle | Kind::CatalogueScript => {
                 Phase::Catalogue

@@ -18,7 +18,7 @@ use super::path::{PathError, SitePath};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::discovery::CAS_ENGINES;
 use oci_discovery::json;
-use oci_discovery::oci::{Descriptor, media_type};
+use oci_discovery::oci::{Descriptor, manifest, media_type};
 
 /// The first segment of all paths of the view.
 pub const ROOT: &str = "v2";
@@ -35,6 +35,9 @@ pub const TYPED_ENDINGS: [(&str, &str); 7] = [
     ("oras-artifact", media_type::ORAS_ARTIFACT_MANIFEST),
     ("docker-generic", media_type::DOCKER_GENERIC_MANIFEST),
 ];
+
+/// The last segment of [`facts_path`].
+const FACTS: &str = "_facts.json";
 
 /// The most tags for which an image gets a precomputed `tags/list` for each value of `?last=`. The total size of these
 /// lists is quadratic; with more tags, clients get the whole list.
@@ -90,6 +93,20 @@ pub fn typed_manifest_paths(name: &str, reference: &str) -> Vec<(SitePath, &'sta
     TYPED_ENDINGS.iter().filter_map(|(ending, media_type)| Some((path(ending).ok()?, *media_type))).collect()
 }
 
+/// The names of a manifest, in the order of writing: the typed name, if the type has an ending, and the plain name.
+pub fn manifest_names(name: &str, reference: &str, media_type: &str) -> Result<Vec<SitePath>, PathError> {
+    let typed = typed_manifest_path(name, reference, media_type);
+    typed.into_iter().chain([manifest_path(name, reference)]).collect()
+}
+
+/// The names of a blob under its digest: those of a manifest, or the name of another blob.
+pub fn blob_names(name: &str, digest: &Digest, media_type: &str) -> Result<Vec<SitePath>, PathError> {
+    match manifest::may_hold_descriptors(media_type) {
+        true => manifest_names(name, digest.as_str(), media_type),
+        false => Ok(vec![blob_path(name, digest)?]),
+    }
+}
+
 /// `blobs/DIGEST` of a repository.
 pub fn blob_path(name: &str, digest: &Digest) -> Result<SitePath, PathError> {
     SitePath::new(&format!("{ROOT}/{name}/blobs/{digest}"))
@@ -108,6 +125,11 @@ pub fn tags_after_path(name: &str, tag: &str) -> Result<SitePath, PathError> {
 /// `referrers/DIGEST` of a repository.
 pub fn referrers_path(name: &str, digest: &Digest) -> Result<SitePath, PathError> {
     SitePath::new(&format!("{ROOT}/{name}/referrers/{digest}"))
+}
+
+/// The document of what the manifests of a repository refer to, so that no publish reads them again.
+pub fn facts_path(name: &str) -> Result<SitePath, PathError> {
+    SitePath::new(&format!("{ROOT}/{name}/{FACTS}"))
 }
 
 /// A parsed path of the view.
@@ -143,6 +165,8 @@ pub enum Endpoint<'a> {
     TagsAfter { name: &'a str, tag: &'a str },
     /// `referrers/DIGEST`.
     Referrers { name: &'a str, digest: Digest },
+    /// `_facts.json`.
+    Facts { name: &'a str },
 }
 
 impl<'a> Endpoint<'a> {
@@ -155,6 +179,9 @@ impl<'a> Endpoint<'a> {
             _ => {}
         }
         let (before, last) = rest.rsplit_once('/')?;
+        if last == FACTS {
+            return is_name(before).then_some(Endpoint::Facts { name: before });
+        }
         let (name, endpoint) = before.rsplit_once('/')?;
         let found = match endpoint {
             "manifests" if is_tag(last) || Digest::parse(last).is_ok() => Endpoint::Manifest { name, reference: last },
@@ -181,7 +208,8 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Blob { name, .. }
             | Endpoint::TagsList { name }
             | Endpoint::TagsAfter { name, .. }
-            | Endpoint::Referrers { name, .. } => Some(name),
+            | Endpoint::Referrers { name, .. }
+            | Endpoint::Facts { name } => Some(name),
         }
     }
 
@@ -198,6 +226,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Blob { .. } => Kind::Blob(None),
             Endpoint::TagsList { .. } | Endpoint::TagsAfter { .. } => Kind::TagsList,
             Endpoint::Referrers { .. } | Endpoint::NoReferrers => Kind::Referrers,
+            Endpoint::Facts { .. } => Kind::RegistryFacts,
         }
     }
 }
@@ -257,6 +286,8 @@ mod tests {
         assert_eq!(kind(&tags_list_path(name).unwrap()), Some(Kind::TagsList));
         assert_eq!(kind(&tags_after_path(name, "1.0").unwrap()), Some(Kind::TagsList));
         assert_eq!(kind(&referrers_path(name, &digest).unwrap()), Some(Kind::Referrers));
+        assert_eq!(kind(&facts_path(name).unwrap()), Some(Kind::RegistryFacts));
+        assert_eq!(kind(&facts_path("app").unwrap()), Some(Kind::RegistryFacts));
         for (_, media_type) in TYPED_ENDINGS {
             let path = typed_manifest_path(name, "1.0", media_type).unwrap().unwrap();
             assert_eq!(kind(&path), Some(Kind::RegistryTag(Some(media_type.into()))));

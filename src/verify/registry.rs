@@ -12,12 +12,17 @@ use url::Url;
 use super::finding::{Collected, Finding};
 use super::rule;
 use super::source::{DeclaredType, Fault, Source, SourceDocument};
+use crate::registry::view::{self, Object, Tag};
+use crate::site::index::Entry;
 use crate::site::path::PathError;
+use crate::site::registry::Endpoint;
 use crate::site::{SitePath, registry};
 use oci_discovery::digest::Digest;
 use oci_discovery::error::chain;
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
+use oci_discovery::oci::manifest::Links;
+use oci_discovery::oci::relations::{Lists, Relations};
 use oci_discovery::oci::{Descriptor, index, media_type};
 
 /// What a client says it can read: every type that a manifest of the view can have.
@@ -85,7 +90,9 @@ impl<'a> Repository<'a> {
     }
 
     /// Compares the list of tags with the refs of the index. Gives the listed ones of them, whose manifests should be there.
-    pub fn check_list(&self, refs: &BTreeSet<&str>, wrong: &mut Wrong) -> BTreeSet<String> {
+    pub fn check_list(&self, entries: &[Entry], wrong: &mut Wrong) -> BTreeSet<String> {
+        let view = view::Repository::new(self.name(), entries, &Relations::default());
+        let refs = view.refs();
         let listed = match self.tags() {
             Ok(listed) => listed,
             Err(NoTags::Absent(finding)) => {
@@ -99,8 +106,8 @@ impl<'a> Repository<'a> {
         };
         // A name with a fragment means some of the entries only.
         let is_all = self.image.fragment().is_none();
-        let lacking = refs.iter().find(|tag| !listed.contains(**tag));
-        let extra = listed.iter().find(|tag| is_all && !refs.contains(tag.as_str()));
+        let lacking = refs.keys().find(|tag| !listed.contains(**tag));
+        let extra = listed.iter().find(|tag| is_all && !refs.contains_key(tag.as_str()));
         let difference = match (lacking, extra) {
             (Some(tag), _) => Some((format!("the tag {tag}, as in the index"), "a list without it".to_string())),
             (None, Some(tag)) => Some(("refs of the index only".to_string(), format!("the tag {tag}"))),
@@ -110,7 +117,7 @@ impl<'a> Repository<'a> {
             let object = self.source.object(&self.url(&path));
             wrong.findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
         }
-        listed.into_iter().filter(|tag| refs.contains(tag.as_str())).collect()
+        listed.into_iter().filter(|tag| refs.contains_key(tag.as_str())).collect()
     }
 
     fn list_path(&self) -> Result<SitePath, PathError> {
@@ -137,8 +144,8 @@ impl<'a> Repository<'a> {
     }
 
     /// Checks that a listed tag leads to what the entries of its ref say.
-    pub fn check_tag(&self, tag: &Tag, wrong: &mut Wrong) {
-        let Ok(path) = registry::manifest_path(self.name(), &tag.name) else { return };
+    pub fn check_tag(&self, name: &str, tag: &Tag, wrong: &mut Wrong) {
+        let Ok(path) = registry::manifest_path(self.name(), name) else { return };
         let object = self.source.object(&self.url(&path));
         let document = match self.read(&path, &accepted(), MAX_MANIFEST_BYTES) {
             Ok(document) => document,
@@ -147,7 +154,7 @@ impl<'a> Repository<'a> {
                 let finding = fault.finding(object, &expected, &rule::REGISTRY_TAG);
                 match (fault == Fault::Absent).then(|| self.tags()) {
                     // A removal takes a tag out of the list before it takes the tag away.
-                    Some(Ok(tags)) if !tags.contains(&tag.name) => {}
+                    Some(Ok(tags)) if !tags.contains(name) => {}
                     Some(Err(NoTags::Absent(_))) => wrong.if_listed.extend(finding),
                     _ => wrong.findings.extend(finding),
                 }
@@ -163,7 +170,7 @@ impl<'a> Repository<'a> {
         }
         self.check_type(&document, &object, &tag.media_type, findings);
         if !self.source.is_live() {
-            self.check_typed(tag, &document.bytes, findings);
+            self.check_typed(name, tag, &document.bytes, findings);
         }
     }
 
@@ -178,8 +185,8 @@ impl<'a> Repository<'a> {
     }
 
     /// Web servers learn a manifest's type from the name under which it lies a second time.
-    fn check_typed(&self, tag: &Tag, bytes: &[u8], findings: &mut Collected) {
-        let Some(Ok(path)) = registry::typed_manifest_path(self.name(), &tag.name, &tag.media_type) else { return };
+    fn check_typed(&self, name: &str, tag: &Tag, bytes: &[u8], findings: &mut Collected) {
+        let Some(Ok(path)) = registry::typed_manifest_path(self.name(), name, &tag.media_type) else { return };
         let object = self.source.object(&self.url(&path));
         match self.read(&path, &tag.media_type, MAX_MANIFEST_BYTES) {
             Ok(document) if document.bytes == bytes => {}
@@ -192,7 +199,7 @@ impl<'a> Repository<'a> {
             }
         }
         // A server takes the first name that it finds.
-        let others = registry::typed_manifest_paths(self.name(), &tag.name);
+        let others = registry::typed_manifest_paths(self.name(), name);
         for (other, media_type) in others.into_iter().filter(|(other, _)| *other != path) {
             let url = self.url(&other);
             if self.source.size(&url).is_ok() {
@@ -203,18 +210,11 @@ impl<'a> Repository<'a> {
     }
 
     /// Checks that a manifest or blob is there under its digest.
-    pub fn check_blob(&self, descriptor: (&Digest, u64, &str), is_manifest: bool) -> Option<Finding> {
-        let (digest, size, media_type) = descriptor;
-        let mut paths = Vec::new();
-        match is_manifest {
-            false => paths.extend(registry::blob_path(self.name(), digest)),
-            true => {
-                let typed = registry::typed_manifest_path(self.name(), digest.as_str(), media_type);
-                paths.extend(typed.filter(|_| !self.source.is_live()).into_iter().flatten());
-                paths.extend(registry::manifest_path(self.name(), digest.as_str()));
-            }
-        }
-        paths.iter().find_map(|path| {
+    pub fn check_blob(&self, digest: &Digest, size: u64, media_type: &str) -> Option<Finding> {
+        let paths = registry::blob_names(self.name(), digest, media_type).unwrap_or_default();
+        // A server gives the plain name, which is the last, the type of the other one.
+        let is_asked = |position: usize| !self.source.is_live() || position + 1 == paths.len();
+        paths.iter().enumerate().filter(|(position, _)| is_asked(*position)).find_map(|(_, path)| {
             let url = self.url(path);
             let expected = format!("{size} bytes");
             match self.source.size(&url) {
@@ -228,64 +228,168 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// Checks that the list of what refers to a digest has these referrers.
-    pub fn check_referrers(&self, subject: &Digest, referrers: &BTreeSet<Digest>, findings: &mut Collected) {
-        let Ok(path) = registry::referrers_path(self.name(), subject) else { return };
+    /// Checks the documents that follow from the whole image, when all of it was met.
+    pub fn check_documents(&self, met: &Met, is_complete: bool, wrong: &mut Wrong) -> Result<(), PathError> {
+        let (view, is_complete) = (met.view(self.name()), is_complete && !met.is_partial);
+        self.check_referrers(&view, is_complete, &mut wrong.findings)?;
+        if !self.source.is_live() {
+            self.check_tags_after(&view, wrong)?;
+            if is_complete {
+                self.check_facts(met, &view, &mut wrong.findings)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the lists of the tags that follow on a tag. A name with a fragment means some of the tags only.
+    fn check_tags_after(&self, view: &view::Repository<'_>, wrong: &mut Wrong) -> Result<(), PathError> {
+        let is_all = self.image.fragment().is_none();
+        for list in view.tags_lists()?.into_iter().skip(1).filter(|_| is_all) {
+            let object = self.source.object(&self.url(&list.path));
+            let expected = "the tags of the index that follow";
+            match self.read(&list.path, media_type::JSON, MAX_INDEX_BYTES) {
+                Ok(document) if document.bytes == list.bytes => {}
+                Ok(_) => wrong.findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, "another list")),
+                Err(fault) => {
+                    let finding = fault.finding(object, expected, &rule::REGISTRY_DIFFERS);
+                    if fault == Fault::Absent { &mut wrong.if_listed } else { &mut wrong.findings }.extend(finding);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the lists of referrers are those of the view.
+    fn check_referrers(
+        &self,
+        view: &view::Repository<'_>,
+        is_complete: bool,
+        findings: &mut Collected,
+    ) -> Result<(), PathError> {
+        // A name with a fragment means some of the referrers only.
+        let is_all = is_complete && self.image.fragment().is_none();
+        for (subject, expected) in view.lists() {
+            for Object { path, .. } in view.referrers(subject)? {
+                if self.source.is_live()
+                    && matches!(Endpoint::parse(path.as_str()), Some(Endpoint::TypedManifest { .. }))
+                {
+                    continue;
+                }
+                let object = self.source.object(&self.url(&path));
+                let found = match self.read(&path, media_type::INDEX, MAX_INDEX_BYTES) {
+                    Ok(document) => Some(document),
+                    Err(Fault::Absent) => None,
+                    Err(fault) => {
+                        findings.extend(fault.finding(object, "a referrers list", &rule::REGISTRY_DIFFERS));
+                        continue;
+                    }
+                };
+                match (difference(expected, found.as_ref(), is_all), found) {
+                    (Some((expected, found)), _) => {
+                        findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found));
+                    }
+                    (None, Some(document)) => self.check_type(&document, &object, media_type::INDEX, findings),
+                    (None, None) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the facts from which the next publish makes lists are those of the manifests. A site that was made before
+    /// has none.
+    fn check_facts(&self, met: &Met, view: &view::Repository<'_>, findings: &mut Collected) -> Result<(), PathError> {
+        let path = registry::facts_path(self.name())?;
         let object = self.source.object(&self.url(&path));
-        let (listed, document) = match self.read(&path, media_type::INDEX, MAX_INDEX_BYTES) {
-            Ok(document) => {
-                let listed = index::descriptors(&document.bytes).unwrap_or_default();
-                (listed.into_iter().map(|listed| listed.digest).collect(), Some(document))
+        let expected = "what the manifests refer to";
+        let facts = match self.read(&path, media_type::JSON, MAX_INDEX_BYTES) {
+            Ok(document) => Relations::parse(&document.bytes),
+            Err(Fault::Absent) => return Ok(()),
+            Err(fault) => {
+                findings.extend(fault.finding(object, expected, &rule::REGISTRY_DIFFERS));
+                return Ok(());
             }
-            Err(Fault::Absent) => (BTreeSet::new(), None),
-            Err(fault) => return findings.extend(fault.finding(object, "a referrers list", &rule::REGISTRY_DIFFERS)),
         };
-        if let Some(lacking) = referrers.iter().find(|referrer| !listed.contains(referrer)) {
-            let found = if document.is_some() { "a list without it" } else { "nothing" };
-            findings.push(Finding::new(&rule::REGISTRY_DIFFERS, object, format!("the referrer {lacking}"), found));
-        } else if let Some(document) = document {
-            self.check_type(&document, &object, media_type::INDEX, findings);
-        }
-    }
-}
-
-/// A tag, as the entries of its ref say it should be.
-#[derive(Clone, Debug)]
-pub struct Tag {
-    /// The ref.
-    pub name: String,
-    /// Its manifest.
-    pub digest: Digest,
-    /// The manifest's media type.
-    pub media_type: String,
-}
-
-/// The entries of an index, collected by those refs that can be tags.
-#[derive(Debug, Default)]
-pub struct Refs(BTreeMap<String, Vec<Descriptor>>);
-
-impl Refs {
-    /// Adds an entry.
-    pub fn add(&mut self, descriptor: &Descriptor) {
-        if let Some(reference) = descriptor.ref_name().filter(|reference| registry::is_tag(reference)) {
-            self.0.entry(reference.to_string()).or_default().push(descriptor.clone());
-        }
-    }
-
-    /// The refs.
-    pub fn names(&self) -> BTreeSet<&str> {
-        self.0.keys().map(String::as_str).collect()
-    }
-
-    /// Those of them that are listed, as tags.
-    pub fn tags(self, listed: &BTreeSet<String>) -> impl Iterator<Item = Tag> {
-        let listed_refs = self.0.into_iter().filter(|(name, _)| listed.contains(name));
-        listed_refs.map(|(name, descriptors)| match <[Descriptor; 1]>::try_from(descriptors) {
-            Ok([descriptor]) => Tag { name, digest: descriptor.digest, media_type: descriptor.media_type },
-            Err(descriptors) => {
-                let (digest, _) = registry::index_of_platforms(descriptors);
-                Tag { name, digest, media_type: media_type::INDEX.into() }
+        let found = match facts {
+            None => Some("a malformed document"),
+            Some(mut facts) => {
+                let covers = |entry: &Entry| facts.covers(&entry.digest, || entry.descriptor().ok());
+                let is_known = met.entries.iter().all(covers);
+                facts.keep(met.entries.iter().map(|entry| &entry.digest));
+                let (found, expected) = (facts.lists(view.fallback_indexes()), view.lists());
+                let is_same = if is_known { found == *expected } else { is_part(&found, expected) };
+                (!is_same).then_some("something else")
             }
-        })
+        };
+        findings.extend(found.map(|found| Finding::new(&rule::REGISTRY_DIFFERS, object, expected, found)));
+        Ok(())
+    }
+}
+
+/// How a list of referrers differs from the expected one: what was expected, and what was found.
+fn difference(
+    expected: &BTreeMap<Digest, Descriptor>,
+    found: Option<&SourceDocument>,
+    is_all: bool,
+) -> Option<(String, String)> {
+    let listed = found.map(|document| index::descriptors(&document.bytes).unwrap_or_default()).unwrap_or_default();
+    let listed: BTreeMap<Digest, Descriptor> = listed.into_iter().map(|it| (it.digest.clone(), it)).collect();
+    let without = if found.is_some() { "a list without it" } else { "nothing" };
+    for (digest, descriptor) in expected {
+        match listed.get(digest) {
+            None => return Some((format!("the referrer {digest}"), without.into())),
+            Some(listed) if listed != descriptor => {
+                return Some((format!("the referrer {digest}, as its manifest says"), "another description".into()));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = listed.keys().find(|digest| is_all && !expected.contains_key(*digest))?;
+    Some(("referrers that the index leads to".into(), format!("the referrer {extra}, too")))
+}
+
+fn is_part(lists: &Lists, of: &Lists) -> bool {
+    lists.iter().all(|(subject, referrers)| {
+        let others = of.get(subject);
+        referrers.iter().all(|(digest, descriptor)| others.and_then(|others| others.get(digest)) == Some(descriptor))
+    })
+}
+
+/// What the walk over an image meets, from which its repository follows.
+#[derive(Debug, Default)]
+pub struct Met {
+    /// The entries of the index.
+    entries: Vec<Entry>,
+    /// Those of them that have fallback tags.
+    fallback: BTreeSet<Digest>,
+    relations: Relations,
+    /// Whether relations are left out.
+    is_partial: bool,
+}
+
+impl Met {
+    /// Adds the entries of an index.
+    pub fn add_entries(&mut self, entries: Vec<Entry>) {
+        self.entries.extend(entries);
+        let view = view::Repository::new("", &self.entries, &Relations::default());
+        self.fallback = view.fallback_indexes().map(|(_, index)| index.clone()).collect();
+    }
+
+    /// Adds what a manifest links to, unless that is more than an image has: a site does not decide how much memory this takes.
+    pub fn add_links(&mut self, manifest: &Descriptor, links: &Links) {
+        self.is_partial |= self.relations.is_too_large();
+        if self.is_partial {
+            return;
+        }
+        if self.fallback.contains(&manifest.digest) {
+            self.relations.record_listed(&manifest.digest, links.children.iter().cloned());
+        }
+        if links.subject.is_some() {
+            self.relations.record(manifest, links);
+        }
+    }
+
+    fn view<'a>(&'a self, name: &'a str) -> view::Repository<'a> {
+        view::Repository::new(name, &self.entries, &self.relations)
     }
 }

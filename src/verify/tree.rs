@@ -164,7 +164,7 @@ pub fn look_for_orphans(files: &Files, map: &SiteMap, reached: &Seen, findings: 
     Ok(())
 }
 
-/// A tag of the registry view can be an index that only the view has (see `registry::plan`). It is in the CAS, too.
+/// A tag of the registry view can be an index that only the view has (see `registry::view::Tag`). It is in the CAS, too.
 fn reach_tags(files: &Files, map: &SiteMap, reached: &Seen) -> Result<(), StoreError> {
     let Some(host) = map.settings().hosts.first() else { return Ok(()) };
     let reach = |name: &str, path: &SitePath| -> Result<(), StoreError> {

@@ -21,13 +21,14 @@ use super::discovery::{Discovery, check_type};
 use super::finding::{Collected, Finding, Findings};
 use super::index::IndexCheck;
 use super::manifest::{self, Described};
-use super::registry::{Refs, Repository, Tag, Wrong};
+use super::registry::{Met, Repository, Wrong};
 use super::rule;
 use super::source::{Fault, Source, SourceDocument};
 use super::templates::{self, Setting};
 use crate::progress::Progress;
+use crate::registry::view::{Tag, tags};
 use crate::site::description::listed_of;
-use oci_discovery::digest::Digest;
+use crate::site::index::Entry;
 use oci_discovery::discovery::CasEngines;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -96,8 +97,8 @@ pub struct Image {
     /// The number of its open tasks.
     open: AtomicUsize,
     is_incomplete: AtomicBool,
-    /// The referrers, by subject.
-    referrers: Mutex<BTreeMap<Digest, BTreeSet<Digest>>>,
+    /// The met entries and manifests, from which its repository in the registry view follows.
+    met: Mutex<Met>,
 }
 
 /// A task of the walk.
@@ -105,7 +106,8 @@ pub enum Task {
     /// An image, and the number of the attempt.
     Image(ImageName, usize),
     Node(Arc<Image>, Node),
-    Tag(Arc<Image>, Tag),
+    /// A tag of an image in the registry view.
+    Tag(Arc<Image>, Arc<str>, Tag),
     /// A ref of an image that may have an index of its own.
     Ref(Arc<Image>, Ref),
 }
@@ -165,8 +167,8 @@ impl Graph for Walk<'_> {
                 self.node(&image, node, next);
                 image
             }
-            Task::Tag(image, tag) => {
-                self.tag(&image, &tag);
+            Task::Tag(image, name, tag) => {
+                self.tag(&image, &name, &tag);
                 image
             }
             Task::Ref(image, reference) => {
@@ -206,7 +208,7 @@ impl Walk<'_> {
         if image.open.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
             return;
         }
-        self.referrers(image);
+        self.repository_documents(image);
         let mut findings = std::mem::take(&mut *lock(&image.findings));
         let held = std::mem::take(&mut *lock(&image.held));
         if (findings.has_error() || held.total() > 0) && image.attempt < MAX_ATTEMPTS && self.has_changed(image) {
@@ -361,13 +363,13 @@ impl Walk<'_> {
         check_type(document, media_type::INDEX, &object, &mut wrong);
         image.merge(wrong);
         let mut findings = Collected::default();
-        let mut refs = self.repository(image).map(|repository| (repository, Refs::default()));
+        let mut view = self.repository(image).map(|repository| (repository, Vec::new()));
         let has_ref_indexes = self.discovery.may_have_ref_indexes() && image.name.fragment().is_none();
         let mut by_ref: BTreeMap<String, BTreeSet<Key>> = BTreeMap::new();
         index.read(&document.bytes, &mut findings, &mut |entry| {
             image.entries.fetch_add(1, Relaxed);
-            if let Some((_, refs)) = &mut refs {
-                refs.add(&entry.descriptor);
+            if let Some((_, entries)) = &mut view {
+                entries.push(Entry::new(&entry.descriptor));
             }
             if let Some(reference) = entry.descriptor.ref_name().filter(|_| has_ref_indexes) {
                 by_ref.entry(reference.into()).or_default().insert(entry_key(&entry.descriptor));
@@ -386,11 +388,14 @@ impl Walk<'_> {
                 next.root(image.task(|image| Task::Ref(image, Ref { name, entries })));
             }
         }
-        if let Some((repository, refs)) = refs {
+        if let Some((repository, entries)) = view {
             let mut wrong = Wrong::default();
-            let listed = repository.check_list(&refs.names(), &mut wrong);
+            let listed = repository.check_list(&entries, &mut wrong);
             image.extend_with(wrong);
-            refs.tags(&listed).for_each(|tag| next.root(image.task(|image| Task::Tag(image, tag))));
+            for (name, tag) in tags(&entries).filter(|(name, _)| listed.contains(&**name)) {
+                next.root(image.task(|image| Task::Tag(image, name, tag)));
+            }
+            lock(&image.met).add_entries(entries);
         }
     }
 
@@ -399,23 +404,22 @@ impl Walk<'_> {
         Repository::new(self.source, &image.name).filter(|_| self.has_registry)
     }
 
-    fn tag(&self, image: &Image, tag: &Tag) {
+    fn tag(&self, image: &Image, name: &str, tag: &Tag) {
         let mut wrong = Wrong::default();
         if let Some(repository) = self.repository(image) {
-            repository.check_tag(tag, &mut wrong);
+            repository.check_tag(name, tag, &mut wrong);
         }
         image.extend_with(wrong);
     }
 
-    /// Verifies the referrers lists, after the walk has met all referrers.
-    fn referrers(&self, image: &Image) {
-        let referrers = std::mem::take(&mut *lock(&image.referrers));
+    /// Verifies the documents of the repository that follow from the whole image, after the walk has met all of it.
+    fn repository_documents(&self, image: &Image) {
+        let met = std::mem::take(&mut *lock(&image.met));
         let Some(repository) = self.repository(image) else { return };
-        let mut wrong = Collected::default();
-        for (subject, referrers) in &referrers {
-            repository.check_referrers(subject, referrers, &mut wrong);
-        }
-        image.merge(wrong);
+        let mut wrong = Wrong::default();
+        // The paths follow from a name and digests that were checked.
+        let _ = repository.check_documents(&met, !image.is_incomplete.load(Relaxed), &mut wrong);
+        image.extend_with(wrong);
     }
 
     fn node(&self, image: &Arc<Image>, node: Node, next: &mut Next<Task>) {
@@ -429,8 +433,7 @@ impl Walk<'_> {
             return;
         }
         if let Some(repository) = self.repository(image) {
-            let parts = (&described.digest, described.size, described.media_type.as_str());
-            image.extend(repository.check_blob(parts, described.may_hold_descriptors()));
+            image.extend(repository.check_blob(&described.digest, described.size, &described.media_type));
         }
         if self.reached.insert(self.source.key(&url)) {
             self.counts.blobs.fetch_add(1, Relaxed);
@@ -576,6 +579,7 @@ impl Walk<'_> {
             let described = Described::new(descriptor);
             children.push(Node { described, engines, role, referrer: referrer.clone() });
         };
+        self.remember(image, &node.described, &links);
         let config = links.config.as_ref().map(|config| config.digest.clone());
         for child in links.children {
             let is_config = Some(&child.digest) == config.as_ref() && media_type::is_image_config(&child.media_type);
@@ -583,14 +587,18 @@ impl Walk<'_> {
             push(child, platform.map_or(Role::Part, |platform| Role::Config(*platform)));
         }
         if let Some(subject) = links.subject {
-            if self.has_registry {
-                let referrer = node.described.digest.clone();
-                lock(&image.referrers).entry(subject.digest.clone()).or_default().insert(referrer);
-            }
             push(subject, Role::Subject);
         }
         image.merge(findings);
         children
+    }
+
+    /// Adds what a manifest refers to, if the site has the registry view.
+    fn remember(&self, image: &Image, described: &Described, links: &Links) {
+        if self.repository(image).is_some() {
+            let Described { digest, size, media_type, .. } = described;
+            lock(&image.met).add_links(&Descriptor::new(media_type, digest.clone(), *size), links);
+        }
     }
 
     /// Compares an image's config with the platform in the descriptor of its manifest.
@@ -648,7 +656,7 @@ impl Image {
             elsewhere: AtomicU64::new(0),
             open: AtomicUsize::new(1),
             is_incomplete: AtomicBool::new(false),
-            referrers: Mutex::default(),
+            met: Mutex::default(),
         }
     }
 

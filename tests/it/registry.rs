@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::layout::{INDEX, Layout, MANIFEST};
-use crate::support::program::Succeeds;
+use crate::support::many_refs::Documents;
+use crate::support::program::{PROGRAM, Succeeds, text};
 use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, blob_file, digest_like, entries, json};
 
@@ -35,6 +37,12 @@ impl Scene {
     fn tags(&self) -> Value {
         json(&self.site, "v2/team/app/tags/list")["tags"].clone()
     }
+}
+
+const FACTS: &str = "v2/team/app/_facts.json";
+
+fn write(site: &Path, path: &str, document: &Value) {
+    std::fs::write(site.join(path), serde_json::to_vec(document).unwrap()).unwrap();
 }
 
 fn digest(descriptor: &Value) -> &str {
@@ -324,4 +332,182 @@ fn an_image_under_a_fallback_tag_lists_no_referrers() {
     assert!(refs.contains(&&json!(tag)), "{refs:?}");
     scene.ocisite().args(["remove", "site", "example.com/team/app#1.0"]).succeeds();
     assert_eq!(entries(&scene.site, "team/app").len(), 1, "its removal does not take the other along");
+}
+
+/// How many files of a site a publish opens.
+fn files_opened(scene: &Scene, args: &[&str]) -> usize {
+    let trace = scene.path("trace");
+    let strace = ["-f", "-y", "-qq", "-o", text(&trace), "-e", "trace=openat,openat2", PROGRAM];
+    let mut command = Command::new("strace");
+    command.args(strace).args(["publish", "--jobs", "1", "--site", text(&scene.site)]).args(args);
+    let output = command.output().expect("this test needs strace: scripts/test installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    trace.lines().filter(|line| line.contains(text(&scene.site)) && !line.contains("= -1")).count()
+}
+
+#[test]
+fn a_publish_of_one_tag_opens_no_more_files_for_a_great_many_refs() {
+    let opened = [200, 20_000].map(|refs| {
+        // Given an image with so many refs, referrers among them, of whose manifests the site has none.
+        let scene = Scene::of_image("content");
+        let app = format!("example.com/app={}", scene.layout.arg());
+        scene.publish().args(["--registry", "--no-catalogue", &app]).succeeds();
+        let json = |path| json(&scene.site, path);
+        let mut documents = Documents {
+            index: json("oci-index/app"),
+            facts: json("v2/app/_facts.json"),
+            tags: json("v2/app/tags/list"),
+        };
+        documents.add(refs);
+        documents.each().into_iter().for_each(|(path, document)| write(&scene.site, path, document));
+        // When one more is published.
+        let more = Layout::of_image(scene.path("more"), "more content");
+        let opened = files_opened(&scene, &[&format!("example.com/app#more={}", more.arg())]);
+        let tags = json("v2/app/tags/list")["tags"].as_array().unwrap().len();
+        assert_eq!(tags, documents.tags["tags"].as_array().unwrap().len() + 1);
+        opened
+    });
+    assert_eq!(opened[0], opened[1]);
+}
+
+/// A layout with an image of two platforms, a signature of the image among its entries, one of a platform in the image's index,
+/// and a list under a fallback tag.
+fn signed(scene: &Scene, name: &str) -> Layout {
+    let mut layout = scene.layout(name);
+    let platform = layout.image(name);
+    let nested = layout.artifact(&format!("{name}: nested"), &platform);
+    let image = layout.index_of(&[platform.clone(), nested]);
+    let mut listed = layout.image(&format!("{name}: without a subject"));
+    listed["artifactType"] = json!("application/x-listed");
+    layout.add("1.0", image.clone());
+    layout.add_untagged(layout.artifact(&format!("{name}: signature"), &image));
+    layout.add(&digest(&platform).replace(':', "-"), layout.index_of(&[listed]));
+    layout
+}
+
+#[test]
+fn facts_that_are_missing_or_wrong_are_made_again_from_the_manifests() {
+    let spoil: [fn(&Scene); 5] = [
+        |scene| std::fs::remove_file(scene.site.join(FACTS)).unwrap(),
+        |scene| std::fs::write(scene.site.join(FACTS), "{").unwrap(),
+        |scene| write(&scene.site, FACTS, &json!({"manifests": {}})),
+        // It says of an entry that it refers to something, and describes the entry otherwise than the index.
+        |scene| {
+            let mut facts = json(&scene.site, FACTS);
+            for entry in entries(&scene.site, "team/app") {
+                let relation = &mut facts["manifests"][digest(&entry)];
+                if relation["descriptor"].is_object() {
+                    relation["descriptor"]["size"] = json!(1);
+                }
+            }
+            write(&scene.site, FACTS, &facts);
+        },
+        // A list of a manifest that nothing leads to any more, as former versions kept them.
+        |scene| {
+            std::fs::remove_file(scene.site.join(FACTS)).unwrap();
+            let stale = format!("v2/team/app/referrers/sha256:{}", "0".repeat(64));
+            write(&scene.site, &stale, &json!({"manifests": [], "schemaVersion": 2}));
+        },
+    ];
+    for spoil in spoil {
+        // Given a site of an image with referrers of all kinds, and one more.
+        let scene = Scene::new();
+        scene.publish_view(&signed(&scene, "layout"), &["--no-catalogue"]);
+        let mut more = scene.layout("more");
+        more.add("2.0", more.image("more"));
+        scene.publish_view(&more, &[]);
+        let sound = Snapshot::public(&scene.site);
+        // When its facts are spoilt, and one of its tags is published.
+        spoil(&scene);
+        scene.publish_view(&more, &[]);
+        // Then all is as it was.
+        sound.assert_same(&Snapshot::public(&scene.site));
+        scene.ocisite().args(["verify", "--strict", "site"]).succeeds();
+    }
+}
+
+#[test]
+fn a_recheck_mends_facts_that_leave_out_a_referrer() {
+    let scene = Scene::new();
+    let layout = signed(&scene, "layout");
+    scene.publish_view(&layout, &["--no-catalogue"]);
+    let sound = Snapshot::public(&scene.site);
+    // Given facts that say of each manifest that it refers to nothing.
+    let mut facts = json(&scene.site, FACTS);
+    facts["manifests"].as_object_mut().unwrap().values_mut().for_each(|relation| *relation = json!({}));
+    write(&scene.site, FACTS, &facts);
+    let verified = scene.ocisite().args(["verify", "site"]).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(said.contains("registry-differs") && said.contains("_facts.json"), "{said}");
+    // When another image's tag is published with --recheck, then the manifests are read again.
+    let mut more = scene.layout("more");
+    more.add("2.0", more.image("more"));
+    scene.publish_view(&more, &["--recheck"]);
+    scene.ocisite().args(["remove", "site", "example.com/team/app#2.0"]).succeeds();
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+    sound.assert_same(&Snapshot::public(&scene.site));
+}
+
+#[test]
+fn referrers_go_with_what_leads_to_them() {
+    for other in [&["--replace"][..], &[]] {
+        // Given an image with referrers of all kinds, and an image that is published in its place.
+        let (scene, fresh) = (Scene::new(), Scene::new());
+        scene.publish_view(&signed(&scene, "layout"), &["--no-catalogue"]);
+        let after = signed(&scene, "after");
+        if other.is_empty() {
+            scene.ocisite().args(["remove", "site", "example.com/team/app"]).succeeds();
+        }
+        scene.publish_view(&after, other);
+        scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+        // Then the site is one that never had others.
+        fresh.publish_view(&after, &["--no-catalogue"]);
+        Snapshot::public(&fresh.site).assert_same(&Snapshot::public(&scene.site));
+    }
+}
+
+#[test]
+fn a_list_of_referrers_changes_with_the_refs_that_lead_to_them() {
+    // Given two refs whose indexes share a platform, each with a referrer of it.
+    let (scene, fresh) = (Scene::new(), Scene::new());
+    let mut layout = scene.layout("layout");
+    let platform = layout.image("platform");
+    let [one, two, both] = ["one", "two", "both"].map(|content| layout.artifact(content, &platform));
+    layout.add("1.0", layout.index_of(&[platform.clone(), one, both.clone()]));
+    scene.publish_view(&layout, &["--no-catalogue"]);
+    let mut second = scene.layout("layout");
+    second.add("2.0", layout.index_of(&[platform.clone(), two, both]));
+    scene.publish_view(&second, &[]);
+    let list = format!("v2/team/app/referrers/{}", digest(&platform));
+    assert_eq!(json(&scene.site, &list)["manifests"].as_array().unwrap().len(), 3);
+    // When one of them is removed.
+    scene.ocisite().args(["remove", "site", "example.com/team/app#1.0"]).succeeds();
+    // Then the list has those that the other leads to.
+    assert_eq!(json(&scene.site, &list)["manifests"].as_array().unwrap().len(), 2);
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+    fresh.publish_view(&second, &["--no-catalogue"]);
+    Snapshot::public(&fresh.site).assert_same(&Snapshot::public(&scene.site));
+}
+
+#[test]
+fn gc_keeps_the_list_of_a_manifest_that_is_gone_while_its_referrer_stays() {
+    // Given a signature whose image was replaced by another.
+    let scene = Scene::new();
+    let mut layout = scene.layout("layout");
+    let image = layout.image("content");
+    layout.add("1.0", image.clone());
+    layout.add_untagged(layout.artifact("signature", &image));
+    scene.publish_view(&layout, &["--no-catalogue"]);
+    let mut other = scene.layout("other");
+    other.add("1.0", other.image("other content"));
+    scene.publish_view(&other, &[]);
+    let before = json(&scene.site, &format!("v2/team/app/referrers/{}", digest(&image)));
+    // When a gc runs.
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+    // Then the list is there, as the index says.
+    assert_eq!(json(&scene.site, &format!("v2/team/app/referrers/{}", digest(&image))), before);
+    let verified = scene.ocisite().args(["verify", "site"]).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(!said.contains("registry-differs"), "{said}");
 }

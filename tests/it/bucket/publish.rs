@@ -10,6 +10,7 @@ use super::proxy::{Proxy, Seen};
 use super::s3fs::S3Fs;
 use super::tools;
 use crate::support::layout::Layout;
+use crate::support::many_refs::Documents;
 use crate::support::program;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts");
@@ -107,6 +108,40 @@ fn blobs_larger_than_a_part_arrive_whole_and_with_their_media_type() {
     let layer = endpoint.objects().into_values().find(|object| object.bytes.len() == content.len()).unwrap();
     assert_eq!(layer.media_type, crate::support::layout::LAYER);
     assert!(s3fs.unfinished_parts().is_empty());
+}
+
+#[test]
+fn a_publish_of_one_tag_sends_no_more_requests_for_a_great_many_refs() {
+    let requests = [200, 20_000].map(|refs| {
+        // Given an image with so many refs, referrers among them, of whose manifests the bucket has none,
+        let s3fs = S3Fs::start();
+        let proxy = Proxy::to(s3fs.address());
+        let endpoint = s3fs.endpoint().at(proxy.address);
+        let directory = TempDir::new().unwrap();
+        let layout = |content| Layout::of_image(directory.path().join(content), content);
+        endpoint.publish(&["--registry", "--no-catalogue", &layout("content").input("app")]);
+        let objects = endpoint.objects();
+        let json = |path: &str| serde_json::from_slice(&objects[path].bytes).unwrap();
+        let mut documents = Documents {
+            index: json("oci-index/app"),
+            facts: json("v2/app/_facts.json"),
+            tags: json("v2/app/tags/list"),
+        };
+        documents.add(refs);
+        documents
+            .each()
+            .into_iter()
+            .for_each(|(path, document)| endpoint.put(path, serde_json::to_vec(document).unwrap()));
+        proxy.take_seen();
+
+        // when one more is published,
+        let more = layout("more");
+        endpoint.publish(&[&format!("example.com/app#more={}", more.arg())]);
+
+        // then the requests are those for what is published.
+        proxy.take_seen().len()
+    });
+    assert_eq!(requests[0], requests[1]);
 }
 
 #[test]

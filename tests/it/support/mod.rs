@@ -4,6 +4,7 @@ pub mod consumer;
 pub mod fixtures;
 pub mod http;
 pub mod layout;
+pub mod many_refs;
 pub mod memory;
 pub mod namespace;
 pub mod nginx;

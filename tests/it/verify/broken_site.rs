@@ -211,6 +211,31 @@ fn the_registry_view_differs_in_a_list_of_tags_or_referrers_or_in_a_typed_manife
             let subject = site.entry("1.0")["digest"].as_str().unwrap().to_string();
             site.remove(&format!("v2/app/referrers/{subject}"));
         },
+        |site| {
+            let subject = site.entry("1.0")["digest"].as_str().unwrap().to_string();
+            site.edit(&format!("v2/app/referrers/{subject}"), |list| {
+                let mut other = list["manifests"][0].clone();
+                other["digest"] = format!("sha256:{}", "0".repeat(64)).into();
+                list["manifests"].as_array_mut().unwrap().push(other);
+            });
+        },
+        |site| {
+            let subject = site.entry("1.0")["digest"].as_str().unwrap().to_string();
+            site.edit(&format!("v2/app/referrers/{subject}"), |list| {
+                list["manifests"][0]["artifactType"] = json!("a/b")
+            });
+        },
+        |site| {
+            let tag = site.entry("1.0")["digest"].as_str().unwrap().replace(':', "-");
+            site.remove(&format!("v2/app/manifests/{tag}"));
+        },
+        |site| site.edit("v2/app/tags/_last/1.0", |list| list["tags"] = json!([])),
+        |site| site.write("v2/app/_facts.json", "{}"),
+        |site| {
+            site.edit("v2/app/_facts.json", |facts| {
+                facts["manifests"].as_object_mut().unwrap().values_mut().for_each(|relation| *relation = json!({}));
+            })
+        },
         |site| site.write("v2/app/_manifests/1.0.oci-manifest", "{}"),
     ];
     for break_it in breaks {

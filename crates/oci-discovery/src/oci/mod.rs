@@ -8,6 +8,7 @@
 //! - [`walk`](mod@walk): every blob that a descriptor reaches, within limits. [`recorded`]: the same for many roots that
 //!   share manifests, each of which is read once.
 //! - [`platform`]: which image fits which machine. [`referrers`]: the tags under which referrers are listed.
+//! - [`relations`]: which manifests refer to which.
 //!
 //! ```
 //! use oci_discovery::digest::{Algorithm, Digest};
@@ -30,6 +31,7 @@ pub mod media_type;
 pub mod platform;
 pub mod recorded;
 pub mod referrers;
+pub mod relations;
 pub mod verified;
 pub mod walk;
 

@@ -46,6 +46,25 @@ pub fn fallback_stem(tag: &str) -> Option<&str> {
     is_fallback.then_some(stem)
 }
 
+/// The digest whose fallback tag a tag is. The tag of a long digest is cut, so the digest must be one that is `known`.
+///
+/// ```
+/// use oci_discovery::digest::{Algorithm, Digest};
+/// use oci_discovery::oci::referrers::{fallback_tag, subject_of_list};
+///
+/// let [short, long] = [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| Digest::of(algorithm, b""));
+/// assert_eq!(subject_of_list(&fallback_tag(&short), []), Some(short));
+/// assert_eq!(subject_of_list(&fallback_tag(&long), []), None);
+/// assert_eq!(subject_of_list(&fallback_tag(&long), [&long]), Some(long.clone()));
+/// ```
+pub fn subject_of_list<'d>(tag: &str, known: impl IntoIterator<Item = &'d Digest>) -> Option<Digest> {
+    if fallback_stem(tag) != Some(tag) {
+        return None;
+    }
+    let whole = Digest::parse(&tag.replacen('-', ":", 1)).ok();
+    whole.or_else(|| known.into_iter().find(|digest| fallback_tag(digest) == tag).cloned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

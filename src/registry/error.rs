@@ -1,0 +1,38 @@
+//! Why the registry view cannot be planned or written.
+
+use crate::site::map::MapError;
+use crate::site::path::PathError;
+use crate::store::StoreError;
+use crate::store::site::SiteError;
+use crate::store::site_image::SiteImageError;
+
+/// Why the registry view cannot be planned or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The site cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A blob has no place in the site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// A name has no place in the site.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// What the site has of an image cannot be read.
+    #[error(transparent)]
+    SiteImage(#[from] SiteImageError),
+    /// A path of the program's own is refused.
+    #[error("a file of the registry view has an invalid path")]
+    Path(#[from] PathError),
+    /// Two hosts cannot share one `v2/`.
+    #[error(
+        "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \
+         a site of its own with --root-per-host"
+    )]
+    Hosts {
+        /// One host.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
