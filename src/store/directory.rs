@@ -409,6 +409,10 @@ impl Store for DirectoryStore {
     }
 
     fn remove_document(&self, path: &SitePath) -> Result<(), StoreError> {
+        // A removal has nothing to restore, so its empty directories go, too.
+        if self.journal().is_removal {
+            return self.delete(path);
+        }
         if self.stat(path)?.is_none() {
             return Ok(());
         }

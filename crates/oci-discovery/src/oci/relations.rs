@@ -280,8 +280,10 @@ mod tests {
             relations.record_listed(&index.digest, [listed.clone(), silent.clone()]);
         };
         let (mut one, mut other) = (Relations::default(), Relations::default());
-        (record(&mut one), list(&mut one));
-        (list(&mut other), record(&mut other));
+        record(&mut one);
+        list(&mut one);
+        list(&mut other);
+        record(&mut other);
         assert_eq!(one, other);
         let tag = fallback_tag(&image.digest);
         let lists = one.lists([(tag.as_str(), &index.digest)]);
