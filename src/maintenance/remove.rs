@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::MaintenanceError;
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
-use crate::registry;
+use crate::registry::plan::{self as view, EarlierPlans};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, list_refs};
 use crate::site::path::DESCRIPTION;
@@ -45,8 +45,7 @@ pub struct Removed {
 pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<Removed, MaintenanceError> {
     let _locks = super::open(place)?.lock(wait)?;
     let pages = Pages::load(place.template_dir.as_deref())?;
-    let mut left = by_image(names);
-    let mut removed = Removed::default();
+    let mut removal = Removal { left: by_image(names), ..Removal::default() };
     let mut retries = Retries::new(wait);
     loop {
         // Opened again each time: another publisher may have written before.
@@ -54,8 +53,8 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
         // What stands in the way of a note is refused before anything changes.
         let begun = unfinished::read(&*site.own)?.unwrap_or_default();
         site.stores().try_for_each(Store::begin_removal)?;
-        let error = match remove_from(&site, &pages, &begun, &mut left, &mut removed) {
-            Ok(()) => return Ok(removed),
+        let error = match remove_from(&site, &pages, &begun, &mut removal) {
+            Ok(()) => return Ok(removal.removed),
             Err(error) => error,
         };
         match Conflict::of(&error) {
@@ -69,15 +68,19 @@ pub fn remove(place: &SitePlace, names: &[ImageName], wait: Duration) -> Result<
     }
 }
 
+/// A removal, over all its attempts.
+#[derive(Default)]
+struct Removal {
+    /// The refs that are left to remove, by image; none: all of them.
+    left: BTreeMap<ImageName, Vec<String>>,
+    removed: Removed,
+    earlier: EarlierPlans,
+}
+
 /// Removes what is left to remove, and notes what is done. An image's own index is written last, so that what is left can
 /// still be found after any failure.
-fn remove_from(
-    site: &Site,
-    pages: &Pages,
-    begun: &Unfinished,
-    left: &mut BTreeMap<ImageName, Vec<String>>,
-    removed: &mut Removed,
-) -> Result<(), MaintenanceError> {
+fn remove_from(site: &Site, pages: &Pages, begun: &Unfinished, removal: &mut Removal) -> Result<(), MaintenanceError> {
+    let Removal { left, removed, earlier } = removal;
     let changes =
         left.iter().map(|(image, refs)| Change::plan(site, image, refs, begun)).collect::<Result<Vec<_>, _>>()?;
     unfinished::begin(&*site.own, changes.iter().flat_map(Change::names))?;
@@ -89,7 +92,7 @@ fn remove_from(
     catalogue::rewrite(Catalogue { site, pages }, &kept, &gone)?;
     forget(site, &gone)?;
     for change in &changes {
-        change.apply(site)?;
+        change.apply(site, earlier)?;
         removed.entries += change.index.before.len() - change.index.after.entries().len();
         match change.is_all() {
             true => removed.images.push(change.image.clone()),
@@ -184,9 +187,9 @@ impl Change {
         self.index.after.entries().is_empty()
     }
 
-    fn apply(&self, site: &Site) -> Result<(), MaintenanceError> {
+    fn apply(&self, site: &Site, earlier: &mut EarlierPlans) -> Result<(), MaintenanceError> {
         if site.map.settings().views.registry && crate::site::registry::is_name(self.image.path()) {
-            registry::plan::remove(site, &self.image, &self.index)?;
+            view::remove(site, &self.image, &self.index, earlier)?;
         }
         let indexes = RefIndexes::of(site, &self.image, &self.index, |_| false, NonZeroUsize::MIN)?;
         for document in &indexes.documents {

@@ -202,8 +202,15 @@ pub fn execute(
     } else {
         tally.log.write_all(site, &plan.indexes, jobs)?;
         send_what_a_gc_removed(site, plan, layouts, jobs, tally)?;
+        if plan.indexes.iter().any(|index| index.new_bytes().is_some()) {
+            plan.registry.refuse_changed_referrers(site)?;
+        }
         plan.registry.write(site, &plan.blobs.images, jobs, &tally.log)?;
         write_ref_indexes(site, plan, jobs, tally)?;
+        // A removal has no condition: a publisher that read the new index may have written what was removed.
+        if plan.registry.takes_away {
+            plan.indexes.iter().try_for_each(|index| site.refuse_successor(index))?;
+        }
     }
     tally.flush(site)?;
     for document in in_order(site, &plan.discovery) {

@@ -30,7 +30,7 @@ pub use error::PublishError;
 pub use execute::Summary;
 use execute::Tally;
 pub use input::{Input, InputError};
-use plan::EntriesBefore;
+use plan::EarlierAttempts;
 pub use plan::{Object, Plan, PlanError};
 use request::Publication;
 pub use request::PublishRequest;
@@ -112,7 +112,7 @@ fn view_warning(site: &Site, root: &Location) -> Option<String> {
 /// The attempts to publish to a site that others publish to at the same time, where no lock keeps them apart.
 struct Attempts {
     retries: Retries,
-    before: EntriesBefore,
+    earlier: EarlierAttempts,
     /// What is published, where it may have to be merged more than once. Under a lock it need not, and the images are let go
     /// of as soon as they are planned: there may be many.
     images: Option<Vec<collect::Image>>,
@@ -121,7 +121,7 @@ struct Attempts {
 impl Attempts {
     fn new(request: &PublishRequest, site: &Site, group: &Group) -> Attempts {
         let images = (!site.stores().all(Store::has_lock)).then(|| group.images.clone());
-        Attempts { retries: Retries::new(request.wait), before: EntriesBefore::default(), images }
+        Attempts { retries: Retries::new(request.wait), earlier: EarlierAttempts::default(), images }
     }
 
     /// Plans from what is there now.
@@ -133,7 +133,7 @@ impl Attempts {
     ) -> Result<Plan, PublishError> {
         loop {
             open::reload(site, publication.request, &images)?;
-            match plan::plan(site, publication, images, &mut self.before) {
+            match plan::plan(site, publication, images, &mut self.earlier) {
                 Ok(plan) => return Ok(plan),
                 Err(error) => images = self.again(error.into())?,
             }
@@ -162,8 +162,7 @@ pub fn dry_run(request: &PublishRequest) -> Result<Preview, PublishError> {
     let mut preview = Preview { skipped, ..Preview::default() };
     for group in groups {
         let site = open::open(request, &group.root, &group.images)?;
-        let mut before = EntriesBefore::default();
-        let plan = plan::plan(&site, publication, group.images, &mut before)?;
+        let plan = plan::plan(&site, publication, group.images, &mut EarlierAttempts::default())?;
         preview.objects.extend(plan.objects(&site, &pages)?);
         preview.missing.extend(plan.missing);
         preview.warnings.extend(plan.warnings);

@@ -9,7 +9,7 @@ use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedImage, Planner};
 use crate::layout::LAYOUT_MARKER;
 use crate::registry::RegistryError;
-use crate::registry::plan::{Planner as RegistryPlanner, PublishedImage, RegistryPlan};
+use crate::registry::plan::{EarlierPlans, Planner as RegistryPlanner, PublishedImage, RegistryPlan};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, PublishedEntries, by_ref};
 use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
@@ -168,9 +168,14 @@ pub enum PlanError {
     },
 }
 
-/// The entries that the published images had before this publish, kept from one attempt to the next: what an earlier attempt
-/// took out of an index is no longer in it, and still has to go from the registry view and the indexes of refs.
-pub type EntriesBefore = HashMap<ImageName, Vec<Entry>>;
+/// The state of a publish that is kept from one attempt to the next.
+#[derive(Debug, Default)]
+pub struct EarlierAttempts {
+    /// The entries that the published images had before this publish: what an earlier attempt took out of an index is no longer in
+    /// it, and still has to go from the registry view and the indexes of refs.
+    entries_before: HashMap<ImageName, Vec<Entry>>,
+    registry: EarlierPlans,
+}
 
 /// Decides what is written to publish `images` of `layouts` to `site`.
 ///
@@ -180,7 +185,7 @@ pub fn plan(
     site: &Site,
     publication: Publication<'_>,
     images: Vec<Image>,
-    before: &mut EntriesBefore,
+    earlier: &mut EarlierAttempts,
 ) -> Result<Plan, PlanError> {
     let Publication { request, pages, .. } = publication;
     let jobs = request.jobs;
@@ -199,14 +204,14 @@ pub fn plan(
         Ok(planned)
     };
     let planned_images = parallel::map(images.into_iter().zip(plan.blobs.places()), jobs, work)?;
-    let mut registry = RegistryPlanner::new(site, request.recheck, jobs, &mut plan.blobs);
+    let mut registry = RegistryPlanner::new(site, request.recheck, jobs, &earlier.registry, &mut plan.blobs);
     for (position, planned) in planned_images.into_iter().enumerate() {
         plan.refs += planned.refs;
         plan.missing.extend(planned.missing);
         plan.warnings.extend(planned.warnings);
         plan.markers.extend(planned.marker);
         if let Some((image, mut change)) = planned.changed {
-            remember_entries(before, &image.name, &mut change);
+            remember_entries(&mut earlier.entries_before, &image.name, &mut change);
             let Image { name, blobs, relations, .. } = &image;
             let is_published = |reference: &str| request.recheck || planned.published.contains(reference);
             plan.ref_indexes.extend(RefIndexes::of(site, name, &change, is_published, jobs)?);
@@ -221,6 +226,7 @@ pub fn plan(
     }
     if has_registry {
         plan.registry = registry.finish()?;
+        earlier.registry.add(site, &plan.registry);
         plan.warnings.append(&mut plan.registry.warnings);
     }
     let mut all: Vec<&ImageName> = site.images.iter().chain(&plan.blobs.images).collect();
@@ -312,7 +318,7 @@ fn ending_warnings(site: &Site, image: &Image, index: &SitePath) -> Result<Vec<S
     Ok(paths.into_iter().filter_map(warning).collect())
 }
 
-fn remember_entries(before: &mut EntriesBefore, image: &ImageName, change: &mut IndexChange) {
+fn remember_entries(before: &mut HashMap<ImageName, Vec<Entry>>, image: &ImageName, change: &mut IndexChange) {
     let known = before.entry(image.clone()).or_default();
     known.append(&mut change.before);
     known.sort_unstable();

@@ -25,7 +25,7 @@ use crate::store::change::PlannedDocument;
 use crate::store::site::Site;
 use crate::store::site_image::SiteImage;
 use crate::store::write_log::WriteLog;
-use crate::store::{Expected, StoredDocument};
+use crate::store::{Expected, StoreError, StoredDocument};
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -52,9 +52,10 @@ pub struct RegistryPlan {
     pub lists: Vec<PlannedDocument>,
     /// Paths of removed refs, deleted after the lists.
     pub removals: Vec<SitePath>,
-    /// The facts of manifests. They say which lists of referrers there were, so they come last: a change that is killed before
-    /// can be done again.
+    /// The facts of manifests.
     pub facts: Vec<PlannedDocument>,
+    /// Whether tags or referrers go from the view.
+    pub takes_away: bool,
     /// What is omitted from the view, and why.
     pub warnings: Vec<String>,
 }
@@ -115,6 +116,13 @@ impl RegistryPlan {
     }
 
     /// Writes the tags, then the lists that name them; then removes what they do not name any more, and writes the facts.
+    ///
+    /// The facts say which lists of referrers there were, so behind a lock they come last: a change that is killed before can be
+    /// done again. Without a lock they come before the removals, which have no condition: a plan from facts that another publisher
+    /// has changed since removes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: another publisher changed a document since the plan was made.
     pub fn write(
         &self,
         site: &Site,
@@ -124,8 +132,25 @@ impl RegistryPlan {
     ) -> Result<(), RegistryError> {
         self.write_tags(site, images, jobs, log)?;
         log.write_all(site, &self.lists, jobs)?;
-        self.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
-        Ok(log.write_all(site, &self.facts, jobs)?)
+        let remove = || self.removals.iter().try_for_each(|path| site.own.remove_document(path));
+        if site.own.has_lock() {
+            remove()?;
+            return Ok(log.write_all(site, &self.facts, jobs)?);
+        }
+        if !self.removals.is_empty() {
+            self.facts.iter().try_for_each(|facts| site.refuse_change(facts))?;
+        }
+        log.write_all(site, &self.facts, jobs)?;
+        Ok(remove()?)
+    }
+
+    /// Fails if another publisher changed or removed a list of referrers that the plan keeps. Without a lock, this is checked after
+    /// the new indexes are written: a publisher that removes the list later finds the new index, and starts over.
+    pub fn refuse_changed_referrers(&self, site: &Site) -> Result<(), StoreError> {
+        let is_referrers = |list: &&PlannedDocument| {
+            matches!(Endpoint::parse(list.place.path.as_str()), Some(Endpoint::Referrers { .. }))
+        };
+        self.lists.iter().filter(is_referrers).try_for_each(|list| site.refuse_change(list))
     }
 
     /// Writes the tags that differ from what is there. Each is a copy of a manifest in the CAS, which is read once for many tags that
@@ -161,12 +186,33 @@ pub struct PublishedImage<'a> {
     pub relations: &'a Relations,
 }
 
+/// The documents of the view that earlier attempts planned to write or to remove, where no lock keeps other publishers out. What is
+/// there now is read, because another publisher may need what they removed.
+#[derive(Debug, Default)]
+pub struct EarlierPlans(HashSet<SitePath>);
+
+impl EarlierPlans {
+    /// Adds the plan of an attempt.
+    pub fn add(&mut self, site: &Site, plan: &RegistryPlan) {
+        // Behind a lock, there is one attempt.
+        if site.own.has_lock() {
+            return;
+        }
+        self.0.extend(plan.lists.iter().map(|list| list.place.path.clone()).chain(plan.removals.iter().cloned()));
+    }
+
+    fn has(&self, path: impl FnOnce() -> Result<SitePath, PathError>) -> Result<bool, PathError> {
+        Ok(!self.0.is_empty() && self.0.contains(&path()?))
+    }
+}
+
 /// Gathers what changes, image by image.
 pub struct Planner<'a> {
     site: &'a Site,
     /// Whether what the site keeps of manifests is made again, because it may be damaged.
     recheck: bool,
     jobs: NonZeroUsize,
+    earlier: &'a EarlierPlans,
     blobs: &'a mut BlobPlan,
     media_types: Pool<str>,
     plan: RegistryPlan,
@@ -184,9 +230,15 @@ struct RepositoryChange<'a> {
 
 impl<'a> Planner<'a> {
     /// Plans the links of the view among `blobs`.
-    pub fn new(site: &'a Site, recheck: bool, jobs: NonZeroUsize, blobs: &'a mut BlobPlan) -> Planner<'a> {
+    pub fn new(
+        site: &'a Site,
+        recheck: bool,
+        jobs: NonZeroUsize,
+        earlier: &'a EarlierPlans,
+        blobs: &'a mut BlobPlan,
+    ) -> Planner<'a> {
         let (media_types, plan) = (Pool::default(), RegistryPlan::default());
-        Planner { site, recheck, jobs, blobs, media_types, plan }
+        Planner { site, recheck, jobs, earlier, blobs, media_types, plan }
     }
 
     /// Plans what all repositories share, now that the images are known.
@@ -302,7 +354,8 @@ impl<'a> Planner<'a> {
         let mut indexes = HashSet::new();
         for (reference, entries) in after.refs() {
             let is_brought = entries.iter().any(|entry| brought.has_manifest(&entry.digest));
-            let is_changed = before.refs().get(reference) != Some(entries);
+            let is_changed = before.refs().get(reference) != Some(entries)
+                || self.earlier.has(|| registry::manifest_path(name.path(), reference))?;
             let Some(tag) = (is_brought || is_changed).then(|| Tag::of(entries)).flatten() else { continue };
             if let Some(index) = &tag.index
                 && indexes.insert(tag.digest.clone())
@@ -349,6 +402,7 @@ impl<'a> Planner<'a> {
         let mut gone = found.as_ref().map(|found| listed_tags(&found.bytes)).unwrap_or_default();
         gone.extend(change.entries_before.iter().filter_map(|entry| entry.reference.as_deref()).map(str::to_string));
         gone.retain(|tag| registry::is_tag(tag) && !change.after.refs().contains_key(tag.as_str()));
+        self.plan.takes_away |= !gone.is_empty();
         for tag in gone {
             self.plan.removals.push(registry::manifest_path(name, &tag)?);
             let typed = registry::typed_manifest_paths(name, &tag);
@@ -373,7 +427,9 @@ impl<'a> Planner<'a> {
         let RepositoryChange { image, before, after, .. } = *change;
         let published: Lists = image.relations.lists(after.fallback_indexes());
         for (subject, referrers) in after.lists() {
-            let is_same = is_known && before.lists().get(subject) == Some(referrers);
+            let is_same = is_known
+                && before.lists().get(subject) == Some(referrers)
+                && !self.earlier.has(|| registry::referrers_path(image.name.path(), subject))?;
             let has_same_paths = || -> Result<bool, PathError> {
                 Ok(before.referrers_paths(subject)? == after.referrers_paths(subject)?)
             };
@@ -392,7 +448,11 @@ impl<'a> Planner<'a> {
         }
         for subject in subjects.iter().filter(|subject| !after.lists().contains_key(subject)) {
             self.plan.removals.extend(after.referrers_paths(subject)?);
+            self.plan.takes_away = true;
         }
+        let has = |subject, referrer| after.lists().get(subject).is_some_and(|list| list.contains_key(referrer));
+        let mut lists = before.lists().iter();
+        self.plan.takes_away |= lists.any(|(subject, list)| list.keys().any(|referrer| !has(subject, referrer)));
         Ok(())
     }
 
@@ -435,12 +495,21 @@ fn listed_tags(bytes: &[u8]) -> BTreeSet<String> {
 }
 
 /// Takes out of a repository what its image loses, before it goes from the index. Blobs and manifests are left to the gc.
-pub fn remove(site: &Site, image: &ImageName, change: &IndexChange) -> Result<(), RegistryError> {
+///
+/// # Errors
+/// [`StoreError::Conflict`]: another publisher changed a document since the plan was made.
+pub fn remove(
+    site: &Site,
+    image: &ImageName,
+    change: &IndexChange,
+    earlier: &mut EarlierPlans,
+) -> Result<(), RegistryError> {
     let (mut blobs, jobs, log) = (BlobPlan::default(), parallel::default_jobs(), WriteLog::new(&Silent));
     let position = blobs.add_image(&site.map, image)?;
-    let mut planner = Planner::new(site, false, jobs, &mut blobs);
+    let mut planner = Planner::new(site, false, jobs, earlier, &mut blobs);
     planner.add(PublishedImage { position, name: image, blobs: &[], relations: &Relations::default() }, change)?;
     let plan = planner.done();
+    earlier.add(site, &plan);
     log.write_all(site, &plan.indexes, jobs)?;
     plan.write(site, std::slice::from_ref(image), jobs, &log)
 }

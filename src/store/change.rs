@@ -70,14 +70,25 @@ impl PlannedDocument {
     /// # Errors
     /// [`StoreError::Conflict`]: the document changed.
     pub fn refuse_change(&self, store: &dyn Store, limit: u64) -> Result<(), StoreError> {
-        let Change::Keep(version) = &self.change else { return Ok(()) };
+        match self.change {
+            Change::Keep(_) => self.refuse_successor(store, limit),
+            Change::Create(_) | Change::Replace(..) => Ok(()),
+        }
+    }
+
+    /// Fails if another writer changed the document since this plan wrote or kept it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: the document changed.
+    pub fn refuse_successor(&self, store: &dyn Store, limit: u64) -> Result<(), StoreError> {
         if store.has_lock() {
             return Ok(());
         }
         let found = store.read_document(&self.place.path, limit)?;
-        match found.is_some_and(|found| found.version == *version) {
-            true => Ok(()),
-            false => Err(Conflict { path: self.place.path.clone() }.into()),
-        }
+        let is_same = found.is_some_and(|found| match &self.change {
+            Change::Keep(version) => found.version == *version,
+            Change::Create(bytes) | Change::Replace(bytes, _) => found.bytes == *bytes,
+        });
+        if is_same { Ok(()) } else { Err(Conflict { path: self.place.path.clone() }.into()) }
     }
 }

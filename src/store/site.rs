@@ -158,6 +158,11 @@ impl Site {
         document.refuse_change(self.store(document.place.origin), MAX_INDEX_BYTES)
     }
 
+    /// Refuses to end if another writer changed a document since the plan wrote or kept it.
+    pub fn refuse_successor(&self, document: &PlannedDocument) -> Result<(), StoreError> {
+        document.refuse_successor(self.store(document.place.origin), MAX_INDEX_BYTES)
+    }
+
     /// Refuses to continue if another publisher changed the description since it was read.
     pub fn refuse_changed_description(&self) -> Result<(), SiteError> {
         let found = read_description(&*self.own)?;

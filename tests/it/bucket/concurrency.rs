@@ -1,12 +1,15 @@
 //! Many publishers at once, each a process of its own.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::endpoint::{Endpoint, Run};
+use super::proxy::{Proxy, Seen};
 use super::s3fs::S3Fs;
 use crate::support::layout::{Layout, REF_NAME};
 
@@ -175,4 +178,145 @@ fn publishers_of_one_image_leave_its_catalogue_in_agreement() {
         let run = endpoint.run(&["verify", "s3://site", "--deep", "--strict"]);
         assert_eq!(run.code, Some(0), "round {round}: {run:?}");
     }
+}
+
+/// A bucket with an image, and an index of it and the only manifest that refers to it.
+struct SignedImage {
+    s3fs: S3Fs,
+    directory: TempDir,
+    /// The path of the list of the image's referrers.
+    list: String,
+}
+
+impl SignedImage {
+    fn new() -> SignedImage {
+        let (s3fs, directory) = (S3Fs::start(), TempDir::new().unwrap());
+        let (image, layout) = signed(directory.path(), "signed", "one");
+        s3fs.endpoint().publish(&["--registry", "--no-catalogue", &layout.input("app")]);
+        let list = format!("v2/app/referrers/{}", image["digest"].as_str().unwrap());
+        SignedImage { s3fs, directory, list }
+    }
+
+    /// The arguments of a publish of another index of the image and a manifest that refers to it.
+    fn publish_again(&self, content: &str) -> Vec<String> {
+        let (_, layout) = signed(self.directory.path(), "again", content);
+        self.publish(&format!("example.com/app={}:again", layout.arg()))
+    }
+
+    /// The arguments of a publish of another image in place of the index.
+    fn replace(&self) -> Vec<String> {
+        let other = Layout::of_image(self.directory.path().join("other"), "other");
+        self.publish(&format!("example.com/app#signed={}:1.0", other.arg()))
+    }
+
+    fn publish(&self, input: &str) -> Vec<String> {
+        ["publish", "--no-catalogue", "--site", "s3://site", input].map(str::to_string).into()
+    }
+
+    /// Fails unless the list has one referrer, and the site is what its indexes say.
+    fn assert_listed(&self, case: &str) {
+        let endpoint = self.s3fs.endpoint();
+        assert!(endpoint.objects().contains_key(&self.list), "{case}");
+        assert_eq!(json(&endpoint, &self.list)["manifests"].as_array().unwrap().len(), 1, "{case}");
+        let run = endpoint.run(&["verify", "s3://site", "--strict"]);
+        assert_eq!(run.code, Some(0), "{case}: {run:?}");
+    }
+}
+
+/// An image, and a layout of it and of an index of it and a manifest that refers to it.
+fn signed(directory: &Path, name: &str, content: &str) -> (Value, Layout) {
+    let mut layout = Layout::new(directory.join(name));
+    let image = layout.image("image");
+    layout.add("1.0", image.clone());
+    layout.add(name, layout.index_of(&[image.clone(), layout.artifact(content, &image)]));
+    (image, layout)
+}
+
+fn run(endpoint: &Endpoint, args: &[String]) {
+    let run = endpoint.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+/// A moment in what a command does: the first request for which this holds, and whether the facts were written before.
+type Moment = (&'static str, fn(&Seen, bool) -> bool);
+
+/// The moments at which another publisher can come between, after the plan was made.
+const MOMENTS: [Moment; 3] = [
+    ("the tag or the list of tags", |seen, _| {
+        seen.method == "PUT" && ["v2/app/manifests/signed", "v2/app/tags/list"].contains(&seen.key.as_str())
+    }),
+    ("the facts", |seen, _| is_put(seen, FACTS)),
+    // The keys to delete are in the body of the request.
+    ("the removal of the list", |seen, has_facts| has_facts && seen.method == "POST"),
+];
+const FACTS: &str = "v2/app/_facts.json";
+
+fn is_put(seen: &Seen, key: &str) -> bool {
+    seen.method == "PUT" && seen.key == key
+}
+
+#[test]
+fn a_list_of_referrers_that_another_publisher_writes_is_not_lost() {
+    // Given commands that take the only referrer of an image away,
+    let commands: [fn(&SignedImage) -> Vec<String>; 2] =
+        [SignedImage::replace, |_| ["remove", "s3://site", "example.com/app#signed"].map(str::to_string).into()];
+    // and another publisher, which brings that referrer again, or another one.
+    for (command, content) in commands.iter().flat_map(|command| [(command, "one"), (command, "two")]) {
+        for (moment, is_now) in MOMENTS {
+            let site = SignedImage::new();
+            let (args, again, publisher) = (command(&site), site.publish_again(content), site.s3fs.endpoint());
+            let proxy = Proxy::to(site.s3fs.address());
+            let (mut has_facts, mut has_run) = (false, false);
+            proxy.fail(move |seen| {
+                if !has_run && is_now(seen, has_facts) {
+                    has_run = true;
+                    run(&publisher, &again);
+                }
+                has_facts |= is_put(seen, FACTS);
+                None
+            });
+            // When the publisher comes between, then the list has the referrer that the index leads to.
+            run(&site.s3fs.endpoint().at(proxy.address), &args);
+            site.assert_listed(&format!("{args:?}, {content}, {moment}"));
+        }
+    }
+}
+
+#[test]
+fn a_list_of_referrers_that_another_publisher_keeps_is_not_lost() {
+    // Given a publisher that takes the only referrer of an image away, and is about to write the facts,
+    let site = SignedImage::new();
+    let [takes_away, brings] = [(); 2].map(|()| Proxy::to(site.s3fs.address()));
+    let (read, is_read) = mpsc::channel();
+    let (write, may_write) = mpsc::channel::<()>();
+    // and one that brings it again, has found it in the list, and is about to write the index.
+    brings.fail(move |seen| {
+        if is_put(seen, "oci-index/app") && read.send(()).is_ok() {
+            // Once the first has ended, every write may go on.
+            let _ = may_write.recv();
+        }
+        None
+    });
+    let input = format!("example.com/app={}", site.directory.path().join("signed").display());
+    let again = site.publish(&format!("{input}:signed"));
+    let publisher = site.s3fs.endpoint().at(brings.address);
+    let mut has_begun = false;
+    let (spawn, spawned) = mpsc::channel();
+    takes_away.fail(move |seen| {
+        if !has_begun && is_put(seen, FACTS) {
+            let (publisher, again) = (publisher.clone(), again.clone());
+            has_begun = true;
+            spawn.send(std::thread::spawn(move || run(&publisher, &again))).unwrap();
+            is_read.recv().unwrap();
+        }
+        None
+    });
+    // When the first ends before the second writes,
+    let mut replace = site.publish(&format!("{input}:1.0"));
+    replace.push("--replace".into());
+    run(&site.s3fs.endpoint().at(takes_away.address), &replace);
+    drop(write);
+    spawned.recv().unwrap().join().unwrap();
+    // then the list has the referrer.
+    site.assert_listed("kept");
 }
