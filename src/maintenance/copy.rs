@@ -25,6 +25,7 @@ use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
 use crate::registry::view::tags;
+use crate::site::collision;
 use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::path::DESCRIPTION;
@@ -102,7 +103,7 @@ pub fn copy(
     }
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
-    refuse_other_templates(&from, &*to)?;
+    refuse_unlike(&from, &*to, !options.delete)?;
     let (from, Survey { documents, listing, reached }) = survey(source, &*to, options)?;
     let missing = refuse_missing(&from, reached.missing, options.allow_missing)?;
     let copy = Copy { from: &from, to: &*to, options, media_types: reached.media_types };
@@ -155,8 +156,9 @@ fn refuse_missing(from: &Site, missing: Vec<Missing>, is_allowed: bool) -> Resul
     Ok(missing.iter().map(warning).collect())
 }
 
-/// A site's objects are where its templates say, so two sites with other templates have nothing in common.
-fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), MaintenanceError> {
+/// Refuses a destination that cannot have the source's images: its templates differ, so that all objects have other paths, or its
+/// own images stay and cannot be in one site with those of the source.
+fn refuse_unlike(from: &Site, to: &dyn Store, is_merged: bool) -> Result<(), MaintenanceError> {
     let Some(there) = site::description(to)? else { return Ok(()) };
     let (ours, theirs) = (from.map.settings(), there.settings);
     for (what, found, expected) in [
@@ -167,6 +169,11 @@ fn refuse_other_templates(from: &Site, to: &dyn Store) -> Result<(), Maintenance
             let (found, expected) = (found.to_string(), expected.to_string());
             return Err(SiteError::OtherTemplate { site: to.name(), what, found, expected }.into());
         }
+    }
+    if is_merged {
+        let hosts: BTreeSet<String> = ours.hosts.iter().cloned().chain(theirs.hosts).collect();
+        let hosts: Vec<String> = hosts.into_iter().collect();
+        collision::refuse_images(&from.map, &hosts, &there.images, &from.images.iter().collect::<Vec<_>>())?;
     }
     Ok(())
 }

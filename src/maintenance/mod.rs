@@ -15,6 +15,7 @@ use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
 use crate::registry::RegistryError;
 use crate::site::SitePath;
+use crate::site::collision::Collision;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::store::site::{Site, SiteError, SitePlace};
@@ -128,6 +129,9 @@ pub enum MaintenanceError {
     /// A name has no place in the site.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// Images of the source and the destination that cannot be in one site.
+    #[error(transparent)]
+    Collision(#[from] Collision),
     /// A path of the registry view is refused.
     #[error("a file of the registry view has an invalid path")]
     Path(#[from] PathError),

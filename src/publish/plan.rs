@@ -1,6 +1,6 @@
 //! The plan: every object that a publish writes, decided before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::collect::{Image, MissingBlob};
@@ -10,6 +10,7 @@ use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedIm
 use crate::layout::LAYOUT_MARKER;
 use crate::registry::RegistryError;
 use crate::registry::plan::{EarlierPlans, Planner as RegistryPlanner, PublishedImage, RegistryPlan};
+use crate::site::collision::{self, Collision};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, PublishedEntries, by_ref};
 use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
@@ -91,39 +92,12 @@ pub enum PlanError {
     /// What the site has of an image cannot be read.
     #[error(transparent)]
     SiteImage(#[from] SiteImageError),
+    /// An image's name does not go with others.
+    #[error(transparent)]
+    Collision(#[from] Collision),
     /// A path of the program's own is refused.
     #[error("a document of the site has an invalid path")]
     Path(#[from] PathError),
-    /// A file and a directory of one name.
-    #[error(
-        "{first} and {second} cannot be in one site: the index of the first is the file {path}, and the second needs \
-         a directory at this path; choose another name for one of them, or publish both to a new site with \
-         --index-template 'https://{{host}}/oci-index/{{+path}}/index.json'"
-    )]
-    FileAndDirectory {
-        /// The image whose index is a file.
-        first: ImageName,
-        /// The image that needs a directory there.
-        second: ImageName,
-        /// The path.
-        path: SitePath,
-    },
-    /// One path for two images.
-    #[error(
-        "{first} and {second} would share the index {path}{}; choose another name for one of them, or publish both \
-         to a new site with another --index-template, or with --root-per-host if they have different hosts",
-        if *.only_case { " on a file system that ignores case" } else { "" }
-    )]
-    SamePath {
-        /// One image.
-        first: ImageName,
-        /// The other.
-        second: ImageName,
-        /// The path of the first.
-        path: SitePath,
-        /// Whether their paths differ in case.
-        only_case: bool,
-    },
     /// An index that nothing could read.
     #[error(
         "the index of {image} would have {size} bytes: consumers read at most {MAX_INDEX_BYTES}; publish fewer refs under \
@@ -134,20 +108,6 @@ pub enum PlanError {
         image: ImageName,
         /// Its size in bytes.
         size: usize,
-    },
-    /// Names of several hosts in one root that does not tell them apart.
-    #[error(
-        "{first} and {second} have different hosts, but paths of the index template {template} have no {{host}}: \
-         each host would serve the other's images; publish each host to a site of its own with --root-per-host, or \
-         both to a new site with --index-template 'https://{{host}}/oci-index/{{host}}/{{+path}}'"
-    )]
-    SeveralHosts {
-        /// A name of one host.
-        first: String,
-        /// A name of another.
-        second: String,
-        /// The template.
-        template: String,
     },
     /// A blob that the site had when the plan was made.
     #[error("the blob {digest}, which {path} needs, was removed from the site during the publish; publish again")]
@@ -189,8 +149,8 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let Publication { request, pages, .. } = publication;
     let jobs = request.jobs;
-    refuse_mixed_hosts(site, &images)?;
-    refuse_collisions(site, &images)?;
+    let names: Vec<&ImageName> = images.iter().map(|image| &image.name).collect();
+    collision::refuse_images(&site.map, &site.map.settings().hosts, &site.images, &names)?;
     images.iter().try_for_each(|image| site.map.refuse_unserved(&image.name))?;
     let mut plan = Plan { blobs: plan_blobs(site, &images)?, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
@@ -478,35 +438,6 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
     Ok(vec![description, ref_engines])
 }
 
-fn refuse_mixed_hosts(site: &Site, images: &[Image]) -> Result<(), PlanError> {
-    if site.map.index_pattern().has("host") {
-        return Ok(());
-    }
-    let hosts = &site.map.settings().hosts;
-    let [first, second, ..] = hosts.as_slice() else { return Ok(()) };
-    let example = |host: &str| {
-        let mut names = site.images.iter().chain(images.iter().map(|image| &image.name));
-        names.find(|name| name.host() == host).map_or(host.to_string(), ToString::to_string)
-    };
-    Err(PlanError::SeveralHosts {
-        first: example(first),
-        second: example(second),
-        template: site.map.settings().index_template.to_string(),
-    })
-}
-
-/// Looks for indexes that would meet: at one path, at paths that differ in case, or one above the other. Only when an image
-/// is new, so that publishing another ref of a known one costs nothing here.
-fn refuse_collisions(site: &Site, images: &[Image]) -> Result<(), PlanError> {
-    let new: Vec<&ImageName> =
-        images.iter().map(|image| &image.name).filter(|name| site.images.binary_search(name).is_err()).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let places = site.images.iter().chain(new).map(|name| Ok((name.clone(), site.map.index_place(name)?)));
-    refuse_meeting(places.collect::<Result<Vec<_>, MapError>>()?)
-}
-
 /// Where the indexes of refs can be mistaken for another image's: the places of all images, each worked out once.
 fn ref_places<'a>(site: &'a Site, published: &'a [ImageName]) -> Vec<(&'a ImageName, RefPlaces)> {
     let images: BTreeSet<&ImageName> = site.images.iter().chain(published).collect();
@@ -528,32 +459,9 @@ fn refuse_refs_without_place(
         let mut others = ref_places.iter().filter(|(other, _)| *other != image);
         if let Some((other, _)) = others.find(|(_, places)| places.may_have(&place)) {
             let (first, second, path) = (ImageName::clone(other), name, place.path);
-            return Err(PlanError::SamePath { first, second, path, only_case: false });
+            return Err(Collision::SamePath { first, second, path, only_case: false }.into());
         }
         places.push((name, place));
     }
-    refuse_meeting(places)
-}
-
-/// Looks for indexes that would meet among these.
-fn refuse_meeting(names: Vec<(ImageName, Place)>) -> Result<(), PlanError> {
-    type FoldedPlace = (Option<usize>, Vec<String>);
-    let mut places: BTreeMap<FoldedPlace, (ImageName, SitePath)> = BTreeMap::new();
-    for (name, place) in names {
-        let folded: Vec<String> = place.path.folded().split('/').map(str::to_string).collect();
-        let same = places.insert((place.origin, folded), (name.clone(), place.path.clone()));
-        if let Some((first, path)) = same {
-            return Err(PlanError::SamePath { first, second: name, only_case: path != place.path, path });
-        }
-    }
-    // Sorted by segments, a path stands directly before the paths below it.
-    let sorted: Vec<_> = places.iter().collect();
-    for pair in sorted.windows(2) {
-        let [((origin, above), (first, path)), ((other_origin, below), (second, _))] = pair else { continue };
-        if origin == other_origin && below.starts_with(above) {
-            let (first, second, path) = ((*first).clone(), (*second).clone(), path.clone());
-            return Err(PlanError::FileAndDirectory { first, second, path });
-        }
-    }
-    Ok(())
+    Ok(collision::refuse_meeting(places)?)
 }

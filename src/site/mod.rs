@@ -4,6 +4,7 @@
 //! it is served.
 
 pub mod catalogue;
+pub mod collision;
 pub mod description;
 pub mod index;
 pub mod map;

@@ -220,6 +220,32 @@ fn a_source_that_lacks_a_layer_of_a_signature_is_refused() {
 }
 
 #[test]
+fn a_copy_never_replaces_an_image_by_one_of_another_name() {
+    // Given: a site, and others with images whose indexes cannot be beside its own: of another host, and of a path below.
+    let scene = scene();
+    let before = Snapshot::public(&scene.site);
+    for (name, words) in [
+        ("example.org/app", ["example.com/app and example.org/app have different hosts", "--root-per-host"]),
+        ("example.com/app/part", ["example.com/app and example.com/app/part cannot be in one site", "another name"]),
+        ("example.com/App", ["would share the index", "ignores case"]),
+    ] {
+        let other = scene.path("other");
+        let image = format!("{name}=layout");
+        scene.ocisite().args(["publish", "--site", text(&other), &image]).succeeds();
+        // When: one is copied to the site.
+        let refused = ["copy", text(&other), text(&scene.site)];
+        fails(scene.ocisite().args(refused), &words);
+        // Then: the site stays as it is.
+        before.assert_same(&Snapshot::public(&scene.site));
+        std::fs::remove_dir_all(&other).unwrap();
+    }
+    // When: the site's own images go, then those of the other host come.
+    scene.ocisite().args(["publish", "--registry", "--site", "other", "example.org/app=layout"]).succeeds();
+    scene.ocisite().args(["copy", "--delete", "other", "site"]).succeeds();
+    Snapshot::public(&scene.path("other")).assert_same(&Snapshot::public(&scene.site));
+}
+
+#[test]
 fn a_copy_holds_a_manifest_that_many_tags_share_once() {
     // Given: a manifest of a mebibyte under sixty refs, each of which is two files of the registry view.
     let mut scene = Scene::new();
