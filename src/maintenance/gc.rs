@@ -24,11 +24,12 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::MaintenanceError;
+use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Phase, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
-use crate::store::site::{Site, SitePlace, each_object};
+use crate::store::site::{self, Site, SitePlace, each_object};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
 use crate::store::{ListedObject, Store, StoreError};
@@ -275,7 +276,7 @@ impl Gc<'_> {
         named.or_else(|| self.site.images.iter().find(may_have).cloned())
     }
 
-    /// Marks what an index reaches. One that is missing, or is no index at all, reaches nothing.
+    /// Marks what an index reaches. One that is no index at all reaches nothing.
     fn mark_index(
         &self,
         place: &Place,
@@ -284,8 +285,8 @@ impl Gc<'_> {
         next: &mut Next<Node>,
     ) -> Result<(), MaintenanceError> {
         let document = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-        let Some(document) = document else { return Ok(()) };
         let is_listed = image.as_ref().is_some_and(|image| self.site.images.binary_search(image).is_ok());
+        let Some(document) = document else { return self.refuse_missing(place, image.filter(|_| is_listed)) };
         let index = match (Index::parse(&document.bytes), image.clone()) {
             (Ok(index), _) => index,
             (Err(source), Some(image)) if is_listed => {
@@ -312,6 +313,18 @@ impl Gc<'_> {
         }
         lock(&marks.repositories).insert(image.path().to_string());
         Ok(())
+    }
+
+    /// An index of a ref, or of an image that was removed meanwhile, may be gone. Without that of a listed image, all its blobs would
+    /// seem to be unreachable.
+    fn refuse_missing(&self, place: &Place, listed: Option<ImageName>) -> Result<(), MaintenanceError> {
+        let Some(image) = listed else { return Ok(()) };
+        let is_own = self.site.map.index_place(&image)? == *place;
+        let lists = |there: Description| there.images.contains(&image);
+        match is_own && site::description(&*self.site.own)?.is_some_and(lists) {
+            true => Err(SiteImageError::NoIndex { path: place.path.clone(), image }.into()),
+            false => Ok(()),
+        }
     }
 
     fn any_image(&self) -> Result<ImageName, MaintenanceError> {

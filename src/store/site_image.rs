@@ -42,6 +42,17 @@ pub enum SiteImageError {
         #[source]
         source: IndexError,
     },
+    /// The site lists the image, and has no index of it.
+    #[error(
+        "the index {path} is missing, so the blobs that {image} needs are unknown; publish {image} again, or remove it with \
+         `ocisite remove`"
+    )]
+    NoIndex {
+        /// Where the index should be.
+        path: SitePath,
+        /// Its image.
+        image: ImageName,
+    },
     /// A manifest does not have its digest, so that nothing is known of what it leads to.
     #[error("the manifest {path} is damaged; publish {image} again with --recheck, which repairs it")]
     Damaged {

@@ -247,6 +247,8 @@ fn gc_removes_nothing_where_it_cannot_know() {
     fs::write(&manifest, bytes).unwrap();
     site.write(APP, "{");
     refused(&["the index oci-index/app is damaged", "--recheck"]);
+    fs::remove_file(site.root().join(APP)).unwrap();
+    refused(&["the index oci-index/app is missing", "publish example.com/app again", "ocisite remove"]);
 }
 
 #[test]
