@@ -285,6 +285,7 @@ fn a_ref_that_leads_to_no_manifest_is_not_listed() {
     let document = third.blob("application/x-document", "[]");
     third.add("1.0", document);
     scene.publish_view(&third, &[]);
+    scene.ocisite().args(["verify", "site"]).succeeds();
     assert!(!scene.tags().as_array().unwrap().contains(&json!("1.0")));
     assert_eq!(scene.typed("1.0"), set(&[]));
 }
