@@ -173,7 +173,7 @@ rules! {
         "publish the image again with --recheck, which creates the index again",
         r#"`oci-index/app`: expected "manifests" to be an array, found an object"#;
     INDEX_UNLISTED = "index-unlisted", Note, Directory,
-        "`ocisite.json` does not list an image that has an index, or the index of an image does not have a ref that has one: a publish or a removal was interrupted.",
+        "`ocisite.json` does not list an image that has an index, or a ref has an index of its own and is missing from the index of its image: a publish or a removal was interrupted.",
         "publish the image again, or remove it with ocisite remove",
         "`oci-index/team/app`: expected example.com/team/app in ocisite.json, found no such name";
     REF_INDEX_DIFFERS = "ref-index-differs", Warning, Site,
