@@ -7,8 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Deserialize;
-
 use super::MaintenanceError;
 use crate::registry::view::{Tag, tags};
 use crate::site::index::Index;
@@ -18,7 +16,6 @@ use crate::site::{SiteMap, SitePath};
 use crate::store::site::Site;
 use crate::store::site_image::{SiteImage, SiteImageError};
 use oci_discovery::digest::Digest;
-use oci_discovery::json;
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::{Descriptor, index, manifest, walk};
 use oci_discovery::parallel::{into_inner, lock};
@@ -238,17 +235,9 @@ impl<'a> Reaching<'a> {
 
     /// Looks for the tags in a list of tags.
     pub(super) fn tags_list(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
-        #[derive(Deserialize)]
-        struct List {
-            tags: Vec<String>,
-        }
         let Some(Endpoint::TagsList { name }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
-        let (Some(image), Ok(list)) =
-            (image_of(&self.site.map, name), json::parse_as::<List>(bytes, json::MAX_VALUE_BYTES))
-        else {
-            return Ok(());
-        };
-        for tag in list.tags.iter().filter(|tag| registry::is_tag(tag)) {
+        let Some(image) = image_of(&self.site.map, name) else { return Ok(()) };
+        for tag in registry::listed_tags(bytes).iter().filter(|tag| registry::is_tag(tag)) {
             self.note(&image, &[registry::manifest_path(name, tag)?], false);
         }
         Ok(())

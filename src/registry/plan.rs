@@ -9,8 +9,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::error::RegistryError;
 use super::manifests::{Brought, Reading};
 use super::view::{Object, Repository, Tag};
@@ -27,7 +25,7 @@ use crate::store::site_image::SiteImage;
 use crate::store::write_log::WriteLog;
 use crate::store::{Expected, StoreError, StoredDocument};
 use oci_discovery::digest::Digest;
-use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::oci::relations::{Lists, Relations};
 use oci_discovery::oci::walk::Manifests;
@@ -399,7 +397,7 @@ impl<'a> Planner<'a> {
         let mut lists = change.after.tags_lists()?.into_iter();
         let Some(Object { path, kind, bytes }) = lists.next() else { return Ok(()) };
         let found = site.own.read_document(&path, MAX_INDEX_BYTES)?;
-        let mut gone = found.as_ref().map(|found| listed_tags(&found.bytes)).unwrap_or_default();
+        let mut gone = found.as_ref().map(|found| registry::listed_tags(&found.bytes)).unwrap_or_default();
         gone.extend(change.entries_before.iter().filter_map(|entry| entry.reference.as_deref()).map(str::to_string));
         gone.retain(|tag| registry::is_tag(tag) && !change.after.refs().contains_key(tag.as_str()));
         self.plan.takes_away |= !gone.is_empty();
@@ -483,15 +481,6 @@ impl<'a> Planner<'a> {
             }
         })?)
     }
-}
-
-/// The tags in a list of tags; none, where it is malformed.
-fn listed_tags(bytes: &[u8]) -> BTreeSet<String> {
-    #[derive(Deserialize)]
-    struct List {
-        tags: BTreeSet<String>,
-    }
-    json::parse_as::<List>(bytes, json::MAX_VALUE_BYTES).map(|list| list.tags).unwrap_or_default()
 }
 
 /// Takes out of a repository what its image loses, before it goes from the index. Blobs and manifests are left to the gc.

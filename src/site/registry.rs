@@ -6,11 +6,11 @@
 //! endings, and its configuration does not depend on the images. No component of a repository's name begins with `_`,
 //! so these names are free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::object::Kind;
@@ -239,6 +239,15 @@ pub fn tags_list(name: &str, tags: &[&str]) -> Vec<u8> {
         tags: &'a [&'a str],
     }
     json::canonical(&List { name, tags })
+}
+
+/// The tags in a list of tags; none if the list is malformed.
+pub fn listed_tags(bytes: &[u8]) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct List {
+        tags: BTreeSet<String>,
+    }
+    json::parse_as::<List>(bytes, json::MAX_VALUE_BYTES).map(|list| list.tags).unwrap_or_default()
 }
 
 /// The bytes of a referrers list (distribution-spec, "Listing Referrers"), sorted by digest.

@@ -388,7 +388,7 @@ impl Store for DirectoryStore {
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
-        // The lock excludes other publishers, so nobody else writes between this comparison and the rename below.
+        // Other publishers wait for the lock, so nothing changes between this comparison and the rename below.
         let current = self.current_version(path)?;
         let unchanged = match expected {
             Expected::Absent => current.is_none(),

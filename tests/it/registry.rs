@@ -350,7 +350,7 @@ fn files_opened(scene: &Scene, args: &[&str]) -> usize {
 #[test]
 fn a_publish_of_one_tag_opens_no_more_files_for_a_great_many_refs() {
     let opened = [200, 20_000].map(|refs| {
-        // Given an image with so many refs, referrers among them, of whose manifests the site has none.
+        // Given an image with many refs and referrers, and a site without their manifests.
         let scene = Scene::of_image("content");
         let app = format!("example.com/app={}", scene.layout.arg());
         scene.publish().args(["--registry", "--no-catalogue", &app]).succeeds();

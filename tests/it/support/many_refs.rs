@@ -16,13 +16,13 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// The paths, and what is there.
+    /// The path of each document, with the document.
     pub fn each(&mut self) -> [(&'static str, &mut Value); 3] {
         let Documents { index, facts, tags } = self;
         [("oci-index/app", index), ("v2/app/_facts.json", facts), ("v2/app/tags/list", tags)]
     }
 
-    /// Adds so many entries, whose manifests are missing: every tenth refers to the one before, the others have a ref.
+    /// Adds `count` entries without their manifests. Every tenth is a referrer of the entry before it; each other one has a ref.
     pub fn add(&mut self, count: usize) {
         let digest = |number: usize| format!("sha256:{number:064x}");
         for number in 1..=count {
