@@ -25,7 +25,7 @@ use oci_discovery::discovery::{self, Fetch, FetchError, FetchErrorKind};
 use ureq::http;
 use url::Url;
 
-use crate::outbound::agent::{Address, Agents, ConnectTo, SetupError};
+use crate::outbound::agent::{Address, Agents, ConnectTo, NoAddress, SetupError};
 use crate::outbound::pace::{self, Pace, TooSlow};
 use crate::outbound::reach::{OutOfReach, Reach};
 use crate::outbound::url::{check, redirected};
@@ -278,24 +278,42 @@ impl HttpError {
 
     /// Whether no connection was trustworthy: TLS or its certificate failed.
     pub fn is_tls(&self) -> bool {
-        matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source))
+        matches!(self, HttpError::Exchange { source, .. } if is_about_tls(source) && !is_without_tls(source))
     }
 
     /// Whether a certificate was not trusted, so that another host may have answered.
     pub fn is_certificate(&self) -> bool {
         let HttpError::Exchange { source, .. } = self else { return false };
-        let error = match &**source {
-            ureq::Error::Rustls(error) => Some(error),
-            ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-            _ => None,
-        };
-        matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+        matches!(tls_error(source), Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    }
+
+    /// Whether the host has no address.
+    fn is_unknown_host(&self) -> bool {
+        let HttpError::Exchange { source, .. } = self else { return false };
+        match &**source {
+            ureq::Error::HostNotFound => true,
+            ureq::Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<NoAddress>()),
+            _ => false,
+        }
     }
 
     /// Whether there was no response.
     pub fn is_no_answer(&self) -> bool {
         matches!(self, HttpError::Exchange { .. } | HttpError::Time { .. } | HttpError::TooSlow { .. })
     }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        _ => None,
+    }
+}
+
+/// Whether the server answered with other bytes than those of TLS, as a server for plain HTTP does.
+fn is_without_tls(error: &ureq::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
 }
 
 fn is_about_tls(error: &ureq::Error) -> bool {
@@ -308,12 +326,12 @@ fn is_about_tls(error: &ureq::Error) -> bool {
 }
 
 fn hint(error: &ureq::Error) -> &'static str {
-    match is_about_tls(error) {
-        true => {
-            " over TLS (a private authority can be named in SSL_CERT_FILE; a server without TLS needs --protocol http, and \
-             --connect-to where documents lead to https)"
+    match error {
+        _ if is_without_tls(error) => {
+            ": the server does not speak TLS; to use plain HTTP, add --protocol http, and --connect-to if documents lead to https"
         }
-        false => "",
+        _ if is_about_tls(error) => " over TLS (SSL_CERT_FILE can name the certificate of a private authority)",
+        _ => "",
     }
 }
 
@@ -347,6 +365,7 @@ impl From<HttpError> for FetchError {
     fn from(error: HttpError) -> FetchError {
         let kind = match &error {
             _ if error.is_certificate() => FetchErrorKind::Certificate,
+            _ if error.is_unknown_host() => FetchErrorKind::UnknownHost,
             _ if error.is_no_answer() => FetchErrorKind::NoAnswer,
             HttpError::TooLarge { .. } => FetchErrorKind::TooLarge,
             _ => FetchErrorKind::Other,

@@ -240,9 +240,17 @@ impl Guide {
         let host = uri.host().unwrap_or_default();
         let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         let timeout = if is_address { NextTimeout::default() } else { timeout };
-        self.dns.resolve(uri, config, timeout)
+        self.dns.resolve(uri, config, timeout).map_err(|error| match error {
+            ureq::Error::Io(source) => io::Error::new(source.kind(), NoAddress(source)).into(),
+            error => error,
+        })
     }
 }
+
+/// The look-up of a name failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAddress(io::Error);
 
 fn ips(addresses: &[SocketAddr]) -> Vec<IpAddr> {
     addresses.iter().map(SocketAddr::ip).collect()

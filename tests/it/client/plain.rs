@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::images::{cas_engine, ref_engine, tagged};
-use super::program::{fails, json_of, ocisite, ocisite_at};
+use super::program::{fails, json_of, messages, ocisite, ocisite_at};
 use super::server::{Answer, Server, WELL_KNOWN};
 use crate::support::preview::Preview;
 use crate::support::program::{Succeeds, text};
@@ -36,6 +36,21 @@ fn what_documents_have_under_https_is_asked_for_in_plain_http() {
             ocisite_at(&server, "verify").args([root, "example.com/app", "--deep", "--json"]).output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&report["errors"], &report["blobs"]), (&0.into(), &3.into()), "{report:#}");
+    }
+}
+
+#[test]
+fn a_server_without_tls_that_is_asked_over_it_is_said_to_be_that() {
+    // Given a server that answers the first bytes of TLS as a request that it does not understand.
+    let scene = Scene::of_image("content");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    let preview = Preview::start(&scene.site);
+    let address = preview.address.to_string();
+    for command in [&["resolve"][..], &["verify", "https://example.com"]] {
+        let output = ocisite().args(command).args(["--connect-to", &address, "example.com/app"]).output().unwrap();
+        let said = messages(&output);
+        assert!(said.contains("the server does not speak TLS; to use plain HTTP, add --protocol http"), "{said}");
+        assert!(!said.contains("certificate"), "{said}");
     }
 }
 

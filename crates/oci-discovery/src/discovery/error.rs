@@ -74,6 +74,11 @@ impl DocumentError {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::Certificate)
     }
 
+    /// Whether the host has no address.
+    pub(super) fn is_unknown_host(&self) -> bool {
+        matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::UnknownHost)
+    }
+
     /// Whether no server answered.
     pub(super) fn is_no_answer(&self) -> bool {
         matches!(self, DocumentError::Fetch(error) if error.kind == FetchErrorKind::NoAnswer)

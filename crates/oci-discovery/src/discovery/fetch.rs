@@ -63,6 +63,8 @@ impl FetchError {
 pub enum FetchErrorKind {
     /// No server answered. The host may be asked over another protocol.
     NoAnswer,
+    /// The name of the host has no address, so no protocol reaches it.
+    UnknownHost,
     /// A certificate was not trusted. No further request goes over plain HTTP.
     Certificate,
     /// The body is larger than its limit.

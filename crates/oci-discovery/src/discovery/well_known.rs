@@ -62,6 +62,8 @@ pub(super) struct WellKnown<'a> {
     is_distrusted: bool,
     /// Whether to suggest http: the user chose no protocol, and no host answered over https.
     may_need_http: bool,
+    /// Whether one of the hosts has an address.
+    is_known: bool,
 }
 
 impl<'a> WellKnown<'a> {
@@ -74,6 +76,7 @@ impl<'a> WellKnown<'a> {
             answered: HashSet::new(),
             is_distrusted: false,
             may_need_http: settings.protocols.is_empty(),
+            is_known: false,
         }
     }
 
@@ -102,12 +105,13 @@ impl<'a> WellKnown<'a> {
                 }
                 Err(error) => {
                     self.is_distrusted |= error.is_certificate();
-                    self.may_need_http &= error.is_no_answer() && !self.is_distrusted;
+                    self.is_known |= !error.is_unknown_host();
+                    self.may_need_http &= (error.is_no_answer() || error.is_unknown_host()) && !self.is_distrusted;
                     remarks.push(Remark::NoRefEngines(error));
                 }
             }
         }
-        if std::mem::take(&mut self.may_need_http) {
+        if std::mem::take(&mut self.may_need_http) && self.is_known {
             remarks.push(Remark::OnlyHttps);
         }
         None
@@ -139,6 +143,7 @@ fn well_known_url(protocol: Protocol, host: &str, port: Option<u16>) -> Result<U
 
 #[cfg(test)]
 mod tests {
+    use super::super::fetch::{FetchError, FetchErrorKind, Response};
     use super::*;
 
     #[test]
@@ -152,6 +157,27 @@ mod tests {
         assert_eq!(asked(&[], "localhost/app"), ["https://localhost", "http://localhost"]);
         let both = [Protocol::Http, Protocol::Https];
         assert_eq!(asked(&both, "example.com/app"), ["http://example.com", "https://example.com"]);
+    }
+
+    #[test]
+    fn http_is_suggested_only_if_a_host_has_an_address() {
+        struct Failing(&'static [(&'static str, FetchErrorKind)]);
+        impl Fetch for Failing {
+            fn get(&self, url: &Url, _accept: &'static str) -> Result<Response<'_>, FetchError> {
+                let found = self.0.iter().find(|(host, _)| url.host_str() == Some(host));
+                Err(FetchError::new(found.map_or(FetchErrorKind::UnknownHost, |(_, kind)| *kind), "no response"))
+            }
+        }
+        let suggests_http = |answers| {
+            let (name, mut remarks) = (ImageName::parse("a.example.com/app").unwrap(), Remarks::default());
+            assert!(
+                WellKnown::new(&Failing(answers), &DiscoverySettings::default(), &name).next(&mut remarks).is_none()
+            );
+            remarks.iter().any(|remark| matches!(remark, Remark::OnlyHttps))
+        };
+        assert!(!suggests_http(&[]));
+        assert!(suggests_http(&[("example.com", FetchErrorKind::NoAnswer)]));
+        assert!(!suggests_http(&[("example.com", FetchErrorKind::Certificate)]));
     }
 
     #[test]
