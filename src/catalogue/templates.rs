@@ -38,7 +38,7 @@ pub enum TemplatesError {
     /// A file operation failed.
     #[error("cannot {action} {}", .path.display())]
     Io {
-        /// `read`, `list`, `create` or `write`.
+        /// `open`, `read`, `list`, `create` or `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
@@ -56,6 +56,11 @@ pub enum TemplatesError {
         /// The directory.
         path: PathBuf,
     },
+    #[error(
+        "the template directory {} does not exist: write the built-in templates to it with `ocisite catalogue templates DIR`, \
+         or omit --template-dir", .path.display()
+    )]
+    Missing { path: PathBuf },
     /// A file that would be overwritten.
     #[error("{} exists: choose another directory, or move it away", .path.display())]
     Exists {
@@ -80,6 +85,9 @@ impl Templates {
             let path = path.to_path_buf();
             move |source| TemplatesError::Io { action, path, source }
         };
+        if !directory.try_exists().map_err(fault("open", directory))? {
+            return Err(TemplatesError::Missing { path: directory.into() });
+        }
         let mut templates = Templates::built_in();
         let mut found = 0;
         for entry in std::fs::read_dir(directory).map_err(fault("list", directory))? {

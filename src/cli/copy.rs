@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::bucket::BucketArgs;
 use super::output::{Verbosity, bytes, seconds};
 use super::progress;
+use super::size::parse_jobs;
 use crate::maintenance::copy::{self, Copied, CopyOptions};
 use crate::store::Location;
 use crate::store::site::SitePlace;
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How many objects to process at once [default: one per core].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
     /// How many seconds to wait while other commands change the destination.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, bytes, count};
+use super::size::parse_jobs;
 use crate::maintenance::gc::{self, Freed, GcOptions};
 use crate::terminal;
 use oci_discovery::parallel;
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// How many objects to process at once [default: one per core].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
     /// How many seconds to wait while other commands change the site.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "256GiB")]
     max_size: u64,
     /// How many blobs to fetch at once.
-    #[arg(long, short, value_name = "N", default_value_t = DEFAULT_JOBS)]
+    #[arg(long, short, value_name = "N", value_parser = size::parse_jobs, default_value_t = DEFAULT_JOBS)]
     jobs: NonZeroUsize,
     /// Print the result as JSON.
     #[arg(long)]

@@ -1,4 +1,6 @@
-//! Sizes in bytes, as options take them.
+//! Sizes in bytes and numbers of tasks, as options take them.
+
+use std::num::NonZeroUsize;
 
 /// Reads a size: `8388608`, `8MiB`, `1TiB`.
 pub fn parse(text: &str) -> Result<u64, String> {
@@ -15,6 +17,11 @@ pub fn parse(text: &str) -> Result<u64, String> {
     Ok(number.saturating_mul(unit))
 }
 
+/// Reads a number of parallel tasks.
+pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number from 1, such as 4".to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +35,13 @@ mod tests {
         assert_eq!(parse("18446744073709551615TiB"), Ok(u64::MAX));
         assert!(parse("8MB").unwrap_err().contains("not a unit"));
         assert!(parse("MiB").unwrap_err().contains("expected a number"));
+    }
+
+    #[test]
+    fn there_is_at_least_one_job() {
+        assert_eq!(parse_jobs("4").map(NonZeroUsize::get), Ok(4));
+        for wrong in ["0", "x", "-1", ""] {
+            assert_eq!(parse_jobs(wrong).unwrap_err(), "expected a number from 1, such as 4");
+        }
     }
 }

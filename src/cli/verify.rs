@@ -11,6 +11,7 @@ use url::Url;
 use super::bucket::{BucketArgs, site_place};
 use super::outbound::{OutboundArgs, Protocol};
 use super::output::{Verbosity, bytes};
+use super::size::parse_jobs;
 use super::{FOUND_PROBLEMS, progress};
 use crate::terminal;
 use crate::verify::report::Report;
@@ -56,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
     /// How many objects to check at once [default: one per core].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<std::num::NonZeroUsize>,
     /// Print all rules as a Markdown table, without checking a site.
     #[arg(long)]

@@ -87,6 +87,12 @@ pub enum MapError {
          index: begin it with a slash, or with https://"
     )]
     Relative { template: String },
+    /// A relative template: it is resolved against the URL of the ref-engines object.
+    #[error(
+        "the index template {template} is relative to /.well-known/, so every index would be below that directory: begin the \
+         template with a slash, or with https://"
+    )]
+    BelowWellKnown { template: String },
     #[error(
         "the {role} {template} gives {uri}{}, which has a {part}: a static site serves paths of files only; choose a template \
          without one", told(.name)
@@ -135,9 +141,8 @@ pub enum MapError {
         source: PathError,
     },
     #[error(
-        "{image} has the segment {segment:?}, which begins with a dot: Apache reads .htaccess as configuration, and \
-         no rendered configuration serves such paths, so that .git and .env stay private; choose a name without such \
-         a segment"
+        "{image} has the segment {segment:?}: web servers hide paths with a segment that begins with a dot, such as .git; \
+         choose another name"
     )]
     Hidden {
         image: String,
@@ -193,6 +198,17 @@ fn hint(name: &Option<ImageName>) -> &'static str {
 }
 
 impl MapError {
+    /// The same error, of every name: its URI with variables in place of the markers.
+    fn readable(mut self, readable: impl Fn(&str) -> String) -> MapError {
+        if let MapError::NotAPath { uri: text, .. }
+        | MapError::NotAUri { text, .. }
+        | MapError::UnknownOrigin { origin: text, .. } = &mut self
+        {
+            *text = readable(text);
+        }
+        self
+    }
+
     /// The same error, of one name.
     fn of(mut self, of: &ImageName) -> MapError {
         if let MapError::NotAPath { name, .. } | MapError::NotAUri { name, .. } = &mut self {
@@ -657,15 +673,20 @@ fn paths(settings: &Settings, role: Role) -> Result<Paths, MapError> {
     }
     // The base stands for the URL of any document, and a marker for the image's host. Both are the site itself.
     let base = "ocisitebase";
-    let uri = resolve(role, template, &well_known_uri(base), text)?;
+    let readable = |text: &str| marks.readable(&text.replacen(base, "{host}", 1));
+    let uri = resolve(role, template, &well_known_uri(base), text).map_err(|error| error.readable(readable))?;
     let host = uri.host_str().filter(|host| *host == base || marks.find_in(host).is_some());
-    let origin = origin_of(settings, role, host, &uri)?;
+    let origin = origin_of(settings, role, host, &uri).map_err(|error| error.readable(readable))?;
     let path = percent_encoding::percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8_lossy();
+    let is_relative = !text.starts_with('/') && !text.contains("://");
+    if is_relative && path.split('/').next() == Some(path::WELL_KNOWN) {
+        return Err(MapError::BelowWellKnown { template: template.to_string() });
+    }
     let pattern = PathPattern::new(origin, &path, &marks);
     match pattern.parser() {
         Ok(parser) => Ok(Paths { pattern, parser }),
         Err(error) => {
-            let (template, text, problem) = (template.to_string(), text.clone(), error.to_string());
+            let (template, text, problem) = (template.to_string(), readable(text), error.to_string());
             Err(MapError::NotAUri { role, template, text, name: None, problem })
         }
     }

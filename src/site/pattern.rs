@@ -96,6 +96,16 @@ impl Marks {
         (0..).zip(&self.uses).find(|(position, _)| part.contains(&self.marker(*position))).map(|(_, found)| found)
     }
 
+    /// A text with variables in place of markers, for messages.
+    pub fn readable(&self, text: &str) -> String {
+        let mut text = text.to_string();
+        for (position, used) in self.uses.iter().enumerate().rev() {
+            let variable = if used.variable == TAIL { String::new() } else { format!("{{{}}}", used.variable) };
+            text = text.replace(&self.marker(position), &variable);
+        }
+        text
+    }
+
     /// Lower-case letters and digits pass through expansion, URI parsing and percent-decoding unchanged, also in a
     /// host.
     fn marker(&self, position: usize) -> String {

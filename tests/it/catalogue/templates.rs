@@ -46,6 +46,18 @@ fn a_template_with_an_error_is_named_and_nothing_is_written() {
 }
 
 #[test]
+fn a_directory_of_templates_that_does_not_exist() {
+    let demo = demo();
+    let words = ["the template directory", "nowhere does not exist", "omit --template-dir"];
+    let nowhere = demo.path("nowhere");
+    refused(
+        &demo.site,
+        &["--template-dir", text(&nowhere), "--host", "example.com", text(&demo.path("layouts"))],
+        &words,
+    );
+}
+
+#[test]
 fn nothing_is_overwritten_by_templates_that_are_written_out() {
     let demo = demo();
     fails(

@@ -23,7 +23,7 @@ fn a_name_with_a_segment_that_begins_with_a_dot() {
         ("example.com/team/.env", ".env"),
     ] {
         for option in ["--allow-missing", "--dry-run", "--append"] {
-            let words = [name, &format!("{segment:?}"), "begins with a dot", "choose a name without"];
+            let words = [name, &format!("{segment:?}"), "begins with a dot", "choose another name"];
             scene.refused(&[option, &format!("{name}=layout")], &words);
         }
     }
