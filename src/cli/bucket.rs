@@ -1,12 +1,14 @@
 //! The options of subcommands that write to a bucket, and the place of an existing site.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::origin::parse_store;
 use super::{COULD_NOT_RUN, size};
+use crate::shell;
 use crate::store::site::SitePlace;
 use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, StoreOptions};
 
@@ -46,6 +48,19 @@ pub fn site_place(site: &str, stores: &[String], bucket: &BucketArgs) -> anyhow:
     let stores = stores.iter().map(|text| parse_store(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let options = bucket.options(stores.iter().map(|(_, location)| location).chain([&root]))?;
     Ok(SitePlace { root, stores, template_dir: None, options })
+}
+
+/// The directory of a site, for commands that take no bucket.
+pub fn site_directory(site: &Path) -> anyhow::Result<PathBuf> {
+    match site.to_str().map(Location::parse).transpose()? {
+        Some(Location::Bucket(bucket)) => {
+            let bucket = Location::Bucket(bucket).to_string();
+            let copy = shell::command(["ocisite", "copy", &bucket, "DIR"]);
+            bail!("{bucket} is a bucket: expected a directory; copy the site to a directory with `{copy}`")
+        }
+        Some(Location::Directory(path)) => Ok(path),
+        None => Ok(site.into()),
+    }
 }
 
 /// A flag that the first Ctrl-C sets. The second one ends the program at once.

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use super::bucket::{BucketArgs, site_place};
 use crate::client_config::{self, Mirror, Server};
-use crate::store::site::Site;
+use crate::store::site::{NoSite, Site};
 use crate::terminal;
 
 const EXAMPLES: &str = "Examples:
@@ -55,8 +55,10 @@ enum Client {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Some(site) = Site::open_existing(&site_place(&args.site, &[], &BucketArgs::default())?)? else {
-        bail!("{} is not a site: expected a file ocisite.json, which `ocisite publish` writes", args.site);
+    refuse_registry_options(&args)?;
+    let place = site_place(&args.site, &[], &BucketArgs::default())?;
+    let Some(site) = Site::open_existing(&place)? else {
+        return Err(NoSite::at(&place.root).into());
     };
     let settings = site.map.settings();
     if !settings.views.registry && !matches!(args.client, Client::Xdg) {
@@ -74,6 +76,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     terminal::print(text.lines())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A consumer that discovers ref engines needs neither a registry nor a mirror.
+fn refuse_registry_options(args: &Args) -> anyhow::Result<()> {
+    let given = [("--server", args.server.is_some()), ("--mirror-for", !args.mirror_for.is_empty())];
+    match given.iter().find(|(_, is_given)| *is_given && matches!(args.client, Client::Xdg)) {
+        Some((option, _)) => bail!(
+            "{option} does not apply to xdg, whose configuration has ref engines and no registry: omit the option, or choose \
+             another client"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The server that was given, or that of the one host that the site has.

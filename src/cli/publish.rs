@@ -12,6 +12,7 @@ use super::config::{Config, DEFAULT_FILE};
 use super::origin::parse_store;
 use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
+use super::size::parse_jobs;
 use crate::publish::collect::MissingBlob;
 use crate::publish::input::Skipped;
 use crate::publish::{self, Input, PublishRequest, Summary};
@@ -108,7 +109,7 @@ pub struct Args {
     #[arg(long)]
     adopt: bool,
     /// How many files to process at once [default: one per core].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<std::num::NonZeroUsize>,
     /// How many seconds to wait while other commands change the site.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
@@ -274,6 +275,10 @@ fn report(request: &PublishRequest, summary: &Summary, took: Duration) -> Vec<St
             "  documents  {} written, {} unchanged",
             summary.documents_written.objects, summary.documents_unchanged.objects
         ));
+    }
+    if summary.registry_added > 0 {
+        let others = count(summary.registry_added as u64, "other image", "other images");
+        lines.push(format!("  registry   view added to {others} of the site"));
     }
     if summary.blobs_repaired.objects > 0 {
         let Count { objects, bytes: size } = summary.blobs_repaired;

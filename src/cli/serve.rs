@@ -7,6 +7,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::bucket::site_directory;
 use super::output::Verbosity;
 use crate::serve::Server;
 use crate::site::SiteMap;
@@ -42,7 +43,8 @@ pub struct Args {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    args.site = site_directory(&args.site)?;
     let mut server = Server::bind(&args.site, &args.listen, args.verbosity.verbose)?;
     if args.no_cors {
         server = server.without_cors();

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 
+use super::bucket::site_directory;
 use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
 use crate::server_config::{self, ServerOptions, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
-use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::site;
+use crate::store::site::{self, NoSite};
+use crate::store::{Location, Store};
 use crate::terminal;
 
 /// Print the configuration with which a web server serves a site.
@@ -187,7 +188,7 @@ fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (server, site, standalone, script) = match args.server {
+    let (server, mut site, standalone, script) = match args.server {
         Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone, None),
         Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone, None),
         Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone, None),
@@ -198,6 +199,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Server::Headers(args) => return print_headers(&args),
     };
+    site.site = site_directory(&site.site)?;
     let mut settings = settings(&site.site)?;
     settings.views.registry |= site.registry;
     let map = SiteMap::new(settings)?;
@@ -210,9 +212,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
-    let map = SiteMap::new(settings(&args.site)?)?;
+    let site = site_directory(&args.site)?;
+    let map = SiteMap::new(settings(&site)?)?;
     let mut paths = Vec::new();
-    DirectoryStore::new(&args.site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
+    DirectoryStore::new(&site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
     let list = headers::header_list(&map, &paths, !args.no_cors);
     match args.format {
         HeadersFormat::Json => terminal::print_json(&list)?,
@@ -225,10 +228,7 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     let store = DirectoryStore::new(site, LinkMode::Copy, true)?;
     match site::description(&store)? {
         Some(description) => Ok(description.settings),
-        None => bail!(
-            "{} is not a site: expected it to contain ocisite.json, which `ocisite publish` writes",
-            site.display()
-        ),
+        None => Err(NoSite::at(&Location::Directory(site.into())).into()),
     }
 }
 

@@ -24,6 +24,7 @@ use self::archive::{ArchiveError, Found, MemberBudget, Members};
 use crate::root::{FileError, Root};
 use crate::shell;
 use oci_discovery::digest::{ContentError, Digest};
+use oci_discovery::error::chain;
 use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, ValueText};
 use oci_discovery::oci::index::{EntryError, IndexText};
 use oci_discovery::oci::verified::ReadError;
@@ -41,6 +42,11 @@ pub const LAYOUT_MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const TRANSPORT: &str = "oci:";
 /// The same for an archive: `oci-archive:FILE[:TAG]`.
 pub const ARCHIVE_TRANSPORT: &str = "oci-archive:";
+
+/// A transport that is refused: a Docker archive is no layout.
+pub const DOCKER_TRANSPORT: &str = "docker-archive:";
+/// What to do with a Docker archive.
+const CONVERT: &str = "; `skopeo copy docker-archive:FILE oci:DIR:TAG` makes a layout of it";
 
 /// What follows the transport of an argument as skopeo and podman write it, `PATH[:TAG]`. None: the argument has no transport,
 /// or begins with the name of a file or directory that exists below `base`.
@@ -75,10 +81,21 @@ pub enum LayoutError {
         source: io::Error,
     },
     #[error(
-        "{} is not an OCI image layout: expected {expected}, found {found}; \
-         `skopeo copy docker-archive:FILE oci:DIR:TAG` makes a layout of a Docker archive", .path.display()
+        "{} is not an OCI image layout: expected {expected}, found {found}{}", .path.display(), .convert.unwrap_or_default()
     )]
-    NotALayout { path: PathBuf, expected: &'static str, found: String },
+    NotALayout {
+        path: PathBuf,
+        expected: &'static str,
+        found: String,
+        /// What to do with a Docker archive.
+        convert: Option<&'static str>,
+    },
+    /// A Docker archive by skopeo's transport.
+    #[error(
+        "docker-archive: is not supported, only oci: and oci-archive:; make a layout of the archive with \
+         `{}`, and publish that", shell::command(["skopeo", "copy", .argument, "oci:DIR:TAG"])
+    )]
+    DockerArchive { argument: String },
     #[error(
         "{} is a {format} archive: expected an uncompressed tar archive, because blobs are read in place; \
          unpack it first with `{command}`", .path.display()
@@ -95,12 +112,8 @@ pub enum LayoutError {
          use a newer ocisite", .path.display()
     )]
     Version { path: PathBuf, found: String },
-    #[error("{} of the layout cannot be used", .path.display())]
-    Json {
-        path: PathBuf,
-        #[source]
-        source: JsonError,
-    },
+    #[error("{} of the layout cannot be used: {}; create the layout again", .path.display(), chain(.problem))]
+    Json { path: PathBuf, problem: JsonError },
     #[error("{}: entry {position} of \"manifests\" is malformed", .path.display())]
     Entry {
         path: PathBuf,
@@ -149,7 +162,13 @@ impl Layout {
 
     /// [`Layout::open`], with a budget for the members of several archives.
     pub fn open_within(path: &Path, members: &Arc<MemberBudget>) -> Result<Layout, LayoutError> {
-        let metadata = std::fs::metadata(path).map_err(|source| read_error(path, source))?;
+        let metadata = std::fs::metadata(path).map_err(|source| {
+            let text = path.to_str().unwrap_or_default();
+            match text.find(DOCKER_TRANSPORT).and_then(|start| text.get(start..)) {
+                Some(argument) => LayoutError::DockerArchive { argument: argument.into() },
+                None => read_error(path, source),
+            }
+        })?;
         let files = if metadata.is_dir() {
             Files::Directory
         } else if metadata.is_file() {
@@ -159,6 +178,7 @@ impl Layout {
                 path: path.into(),
                 expected: "a directory or a tar archive",
                 found: kind_of(&metadata).into(),
+                convert: None,
             });
         };
         let layout = Layout { path: path.into(), files };
@@ -196,11 +216,12 @@ impl Layout {
                 path: self.path.clone(),
                 expected: "a file oci-layout in it",
                 found: self.what_it_is(),
+                convert: self.is_docker_archive().then_some(CONVERT),
             });
         };
         let bytes = json::read_bounded(blob.reader(), MAX_MANIFEST_BYTES);
         let header = bytes.and_then(|bytes| json::parse(&bytes));
-        let header = header.map_err(|source| LayoutError::Json { path: path.clone(), source })?;
+        let header = header.map_err(|problem| LayoutError::Json { path: path.clone(), problem })?;
         match header.get("imageLayoutVersion") {
             Some(Value::String(version)) if version == "1" || version.starts_with("1.") => Ok(()),
             Some(other) => Err(LayoutError::Version { path, found: format!("imageLayoutVersion {other}") }),
@@ -208,9 +229,12 @@ impl Layout {
         }
     }
 
+    fn is_docker_archive(&self) -> bool {
+        matches!(self.open_file("manifest.json"), Ok(Some(_)))
+    }
+
     fn what_it_is(&self) -> String {
-        let has = |name: &str| matches!(self.open_file(name), Ok(Some(_)));
-        if has("manifest.json") {
+        if self.is_docker_archive() {
             return "a Docker archive (manifest.json without oci-layout)".into();
         }
         match &self.files {
@@ -237,10 +261,10 @@ impl Layout {
     ) -> Result<(), E> {
         let bytes = self.index_bytes()?;
         let path = || self.path.join(INDEX_FILE);
-        let index = IndexText::parse(&bytes).map_err(|source| LayoutError::Json { path: path(), source })?;
+        let index = IndexText::parse(&bytes).map_err(|problem| LayoutError::Json { path: path(), problem })?;
         for (position, entry) in index.descriptors().enumerate() {
             visit(entry.map_err(|error| match error {
-                EntryError::Json(source) => LayoutError::Json { path: path(), source },
+                EntryError::Json(problem) => LayoutError::Json { path: path(), problem },
                 EntryError::Descriptor(source) => LayoutError::Entry { path: path(), position, source },
             })?)?;
         }
@@ -250,7 +274,7 @@ impl Layout {
     /// The properties of `index.json` other than `manifests`, and its entries, valid or not.
     pub fn index(&self) -> Result<(Map<String, Value>, Vec<ValueText>), LayoutError> {
         let bytes = self.index_bytes()?;
-        let wrong = |source| LayoutError::Json { path: self.path.join(INDEX_FILE), source };
+        let wrong = |problem| LayoutError::Json { path: self.path.join(INDEX_FILE), problem };
         let index = IndexText::parse(&bytes).map_err(wrong)?;
         let value = |text: &RawValue| json::parse(text.get().as_bytes()).map_err(wrong);
         let entries =
@@ -265,10 +289,11 @@ impl Layout {
                 path: self.path.clone(),
                 expected: "a file index.json in it",
                 found: "none".into(),
+                convert: None,
             });
         };
         let path = blob.path.clone();
-        json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(|source| LayoutError::Json { path, source })
+        json::read_bounded(blob.reader(), MAX_INDEX_BYTES).map_err(|problem| LayoutError::Json { path, problem })
     }
 
     /// Opens a blob. None: the layout has no such file.
@@ -437,6 +462,7 @@ fn index_archive(path: &Path, budget: &Arc<MemberBudget>) -> Result<Members, Lay
             path: path.into(),
             expected: "a tar archive of a layout",
             found: format!("a file that cannot be read as one ({error})"),
+            convert: None,
         },
         source => LayoutError::Archive { path: path.into(), source },
     })

@@ -161,13 +161,13 @@ fn refuse_missing(from: &Site, missing: Vec<Missing>, is_allowed: bool) -> Resul
 fn refuse_unlike(from: &Site, to: &dyn Store, is_merged: bool) -> Result<(), MaintenanceError> {
     let Some(there) = site::description(to)? else { return Ok(()) };
     let (ours, theirs) = (from.map.settings(), there.settings);
-    for (what, found, expected) in [
+    for (what, theirs, ours) in [
         ("index template", &theirs.index_template, &ours.index_template),
         ("CAS template", &theirs.cas_template, &ours.cas_template),
     ] {
-        if found != expected {
-            let (found, expected) = (found.to_string(), expected.to_string());
-            return Err(SiteError::OtherTemplate { site: to.name(), what, found, expected }.into());
+        if theirs != ours {
+            let (from, to, theirs, ours) = (from.own.name(), to.name(), theirs.to_string(), ours.to_string());
+            return Err(MaintenanceError::OtherTemplate { from, to, what, ours, theirs });
         }
     }
     if is_merged {
@@ -571,7 +571,7 @@ impl Copy<'_> {
         let mut description =
             Description { settings: self.from.map.settings().clone(), images: self.from.images.clone() };
         if let Some(there) = there {
-            let wrong = |source| SiteError::Description { site: self.to.name(), source };
+            let wrong = |problem| SiteError::Description { site: self.to.name(), problem };
             let theirs = Description::parse(&there.bytes).map_err(wrong)?;
             description.settings.views.catalogue |= theirs.settings.views.catalogue;
             description.settings.hosts.extend(theirs.settings.hosts);

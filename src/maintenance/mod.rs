@@ -18,7 +18,7 @@ use crate::site::SitePath;
 use crate::site::collision::Collision;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
-use crate::store::site::{Site, SiteError, SitePlace};
+use crate::store::site::{NoSite, Site, SiteError, SitePlace};
 use crate::store::site_image::SiteImageError;
 use crate::store::{Location, StoreError};
 use oci_discovery::digest::Digest;
@@ -30,11 +30,17 @@ use oci_discovery::oci::walk::TooLarge;
 /// Why a site could not be kept in order.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// No site there.
-    #[error("{place} is not a site: expected it to contain ocisite.json, which `ocisite publish` writes")]
-    NoSite {
-        /// The directory or bucket.
-        place: Location,
+    #[error(transparent)]
+    NoSite(#[from] NoSite),
+    /// Two sites whose objects have other paths.
+    #[error("{from} and {to} have different {what}s ({ours} and {theirs}): copy to a new directory or bucket")]
+    OtherTemplate {
+        from: String,
+        to: String,
+        /// `index template` or `CAS template`.
+        what: &'static str,
+        ours: String,
+        theirs: String,
     },
     /// A site in several roots.
     #[error(
@@ -166,7 +172,9 @@ pub enum MaintenanceError {
         source: SharesTooMuch,
     },
     /// A name that the site does not have.
-    #[error("the site has no image {name}{}", or_similar(.similar))]
+    #[error("the site has no image {name}; {}", similar.as_ref().map_or(
+        "`ocisite list` shows the images that it has".into(), |similar| format!("did you mean {similar}?")
+    ))]
     NoSuchImage {
         /// The name.
         name: ImageName,
@@ -185,8 +193,18 @@ pub enum MaintenanceError {
     },
 }
 
-fn or_similar(similar: &Option<ImageName>) -> String {
-    similar.as_ref().map(|similar| format!("; did you mean {similar}?")).unwrap_or_default()
+/// The least similarity (Jaro-Winkler, 1 is equality) of a name that is suggested.
+const MIN_SIMILARITY: f64 = 0.8;
+
+/// The known name that is most like a given one: with the same path, or a similar path of a similar host. The two are compared
+/// alone, because the same host would make every name similar.
+fn similar<'a>(known: &'a [ImageName], name: &ImageName) -> Option<&'a ImageName> {
+    let likeness = |known: &ImageName| match strsim::jaro_winkler(known.path(), name.path()) {
+        of_path if known.path() != name.path() => strsim::jaro_winkler(known.host(), name.host()).min(of_path),
+        same => same,
+    };
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) >= MIN_SIMILARITY).then_some(best)
 }
 
 impl From<TooLarge> for MaintenanceError {
@@ -197,5 +215,5 @@ impl From<TooLarge> for MaintenanceError {
 
 /// Opens a site that is there.
 fn open(place: &SitePlace) -> Result<Site, MaintenanceError> {
-    Site::open_existing(place)?.ok_or_else(|| MaintenanceError::NoSite { place: place.root.clone() })
+    Site::open_existing(place)?.ok_or_else(|| NoSite::at(&place.root).into())
 }

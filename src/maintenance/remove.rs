@@ -157,9 +157,7 @@ impl Change {
         let is_listed = site.images.binary_search(image).is_ok();
         let is_begun = names(image, refs).iter().all(|name| begun.removing.contains(name));
         if !is_listed && !is_begun && (found.is_none() || !is_unlisted(site, image)?) {
-            let similar =
-                site.images.iter().filter(|known| known.path() == image.path() || known.host() == image.host());
-            let similar = similar.max_by_key(|known| known.path() == image.path()).cloned();
+            let similar = super::similar(&site.images, image).cloned();
             return Err(MaintenanceError::NoSuchImage { name: image.clone(), similar });
         }
         let (mut after, expected) = found.unwrap_or((Index::default(), Expected::Absent));

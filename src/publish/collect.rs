@@ -4,7 +4,7 @@
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::layout::graph::{Found, FoundBlob, GraphError, LayoutGraph, Missing, Mistyped, read_links};
 use crate::layout::{INDEX_FILE, Layout, LayoutError};
 use crate::publish::input::{Gathered, Source};
+use crate::shell;
 use crate::site::index::{Entry, list_refs};
 use oci_discovery::digest::Digest;
 use oci_discovery::discovery::CAS_ENGINES;
@@ -190,12 +191,32 @@ pub enum CollectError {
         /// What it has under the ref as well.
         second_digest: Digest,
     },
+    /// One ref for all entries of a layout, which have refs of their own.
+    #[error(
+        "{image}#{reference} is given twice with different content: {} has {available}, and all of its entries would get the one \
+         ref {reference:?}; choose one with {}", .layout.display(), choice(.image, .reference, .layout, .example)
+    )]
+    OneRefForAll {
+        image: ImageName,
+        /// The ref that was given.
+        reference: String,
+        layout: PathBuf,
+        /// The refs of the layout.
+        available: String,
+        /// One of them.
+        example: String,
+    },
     /// A layout without entries.
     #[error("{} has no entries: there is nothing to publish in the layout", .layout.join(INDEX_FILE).display())]
     Empty {
         /// The layout.
         layout: PathBuf,
     },
+}
+
+/// The argument that publishes one ref of a layout under a ref.
+fn choice(image: &ImageName, reference: &str, layout: &Path, from: &str) -> String {
+    shell::quote(&format!("{image}#{reference}={}:{from}", layout.display()))
 }
 
 /// Reads all layouts and collects their images, sorted by name.
@@ -525,11 +546,27 @@ fn same_ref(gathered: &Gathered, image: &ImageName, one: &PublishedEntry, other:
     let (first_digest, second_digest) = (one.digest.clone(), other.digest.clone());
     let (first, second) = (path(one), path(other));
     match one.layout == other.layout {
-        true => {
-            CollectError::SameRefInLayout { image, reference, platform, layout: first, first_digest, second_digest }
-        }
+        true => match refs_apart(&gathered.layouts[one.layout], &first_digest, &second_digest) {
+            Some((available, example)) => {
+                CollectError::OneRefForAll { image, reference, layout: first, available, example }
+            }
+            None => {
+                CollectError::SameRefInLayout { image, reference, platform, layout: first, first_digest, second_digest }
+            }
+        },
         false => CollectError::SameRef { image, reference, platform, first, first_digest, second, second_digest },
     }
+}
+
+/// The refs of a layout, and one of the second entry's. None: the layout itself has the two under one ref.
+fn refs_apart(layout: &Layout, first: &Digest, second: &Digest) -> Option<(String, String)> {
+    let entries = layout.entries().ok()?;
+    let refs = |digest: &Digest| -> HashSet<String> {
+        entries.iter().filter(|entry| entry.digest == *digest).filter_map(tag).collect()
+    };
+    let (first, second) = (refs(first), refs(second));
+    let example = first.iter().min().or(second.iter().min())?.clone();
+    first.is_disjoint(&second).then(|| (list_refs(entries.iter().filter_map(tag)), example))
 }
 
 /// The first entry of a ref for each platform; None: the entry for every platform.

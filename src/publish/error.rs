@@ -37,6 +37,25 @@ pub enum PublishError {
         #[source]
         source: TemplateError,
     },
+    /// A directory of other files. The store does not know that a publish may add its files to them.
+    #[error("{0}, or add --adopt to publish beside the other files")]
+    NotEmpty(StoreError),
+    /// A directory of sites.
+    #[error("{0}, or add --root-per-host to publish the images of each host to the site of the host")]
+    ContainsSites(StoreError),
+    /// The site exists and has other templates.
+    #[error(
+        "{site} has the {what} {found}, and this publish asks for {given}: omit {options}, or publish to a new site"
+    )]
+    OtherTemplate {
+        site: String,
+        /// `index template` or `CAS template`.
+        what: &'static str,
+        found: String,
+        given: String,
+        /// What gave the template.
+        options: String,
+    },
     /// The site cannot be opened.
     #[error(transparent)]
     Site(#[from] SiteError),

@@ -40,6 +40,8 @@ pub struct Summary {
     pub images: Vec<String>,
     /// How many entries they have.
     pub refs: usize,
+    /// How many other images of the site were added to the registry view, which is new.
+    pub registry_added: usize,
     /// Blobs whose bytes were copied.
     pub blobs_written: Count,
     /// Blobs that share their bytes with a file that was there.
@@ -67,6 +69,7 @@ impl Summary {
     pub fn add(&mut self, other: Summary) {
         self.images.extend(other.images);
         self.refs += other.refs;
+        self.registry_added += other.registry_added;
         self.blobs_written.join(other.blobs_written);
         self.blobs_linked.join(other.blobs_linked);
         self.blobs_present.join(other.blobs_present);
@@ -147,9 +150,12 @@ impl<'a> Tally<'a> {
 
     /// What was done.
     pub fn summary(&self, plan: &Plan) -> Summary {
+        // A published image has an index in the plan; the others are there for the registry view.
+        let published = plan.indexes.len();
         let mut summary = Summary {
-            images: plan.blobs.images.iter().map(ToString::to_string).collect(),
+            images: plan.blobs.images.iter().take(published).map(ToString::to_string).collect(),
             refs: plan.refs,
+            registry_added: plan.blobs.images.len().saturating_sub(published),
             missing: plan.missing.clone(),
             warnings: plan.warnings.iter().chain(&self.warnings).cloned().collect(),
             blobs_written: self.blobs.written,

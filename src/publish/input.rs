@@ -9,7 +9,7 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use crate::layout::archive::MemberBudget;
-use crate::layout::{Layout, LayoutError, after_transport};
+use crate::layout::{DOCKER_TRANSPORT, Layout, LayoutError, after_transport};
 use crate::shell;
 use oci_discovery::name::{ImageName, NameError};
 use oci_discovery::parallel;
@@ -99,6 +99,9 @@ pub enum InputError {
         /// The argument.
         text: String,
     },
+    /// A command-line argument without a name, for a path that does not exist.
+    #[error("{text:?} is neither NAME[#REF]=LAYOUT[:REF] nor a folder of layouts (no such directory)")]
+    NoFolder { text: String },
     /// A command-line argument that is neither a name with a layout nor a folder.
     #[error("{text:?} is neither NAME[#REF]=LAYOUT[:REF] nor a folder of layouts")]
     Argument {
@@ -181,6 +184,7 @@ pub fn split_reference(base: &Path, text: &str) -> (PathBuf, Option<String>) {
     let argument = after_transport(base, text);
     let split = match argument {
         Some(argument) => argument.split_once(':'),
+        None if text.starts_with(DOCKER_TRANSPORT) => None,
         None => text.rsplit_once(':'),
     };
     match split {
@@ -205,7 +209,12 @@ pub fn gather(inputs: &[Input], host: Option<&str>, jobs: NonZeroUsize) -> Resul
                 gathered.sources.push(Source { image: name.image(), rename, layout, select: reference.clone() });
             }
             Input::Folder(folder) if !folder.exists() => {
-                return Err(InputError::Argument { text: folder.display().to_string(), source: None });
+                return Err(InputError::NoFolder { text: folder.display().to_string() });
+            }
+            // A file or a layout is refused before the host is asked for, which it has no use for.
+            Input::Folder(folder) if !folder.is_dir() || Layout::is_directory_layout(folder) => {
+                Layout::open(folder)?;
+                return Err(InputError::FolderIsLayout { folder: folder.clone() });
             }
             Input::Folder(folder) => {
                 let host = host.ok_or_else(|| InputError::NoHost { folder: folder.clone() })?;
@@ -230,9 +239,6 @@ impl Gathered {
     }
 
     fn add_folder(&mut self, folder: &Path, host: &str, jobs: NonZeroUsize) -> Result<(), InputError> {
-        if Layout::is_directory_layout(folder) {
-            return Err(InputError::FolderIsLayout { folder: folder.into() });
-        }
         let before = self.sources.len();
         let members = self.members.clone();
         let open = |candidate: Candidate| match Layout::open_within(&candidate.path, &members) {

@@ -13,7 +13,7 @@ pub mod open;
 pub mod plan;
 pub mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::page::Pages;
 use crate::layout::Layout;
@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::shell;
 use crate::site::SitePath;
 use crate::site::map::MapError;
+use crate::site::path::DESCRIPTION;
 use crate::store::retry::Retries;
 use crate::store::site::{Site, lock_all};
 use crate::store::{BucketLocation, Conflict, Location, Store};
@@ -70,7 +71,10 @@ fn publish_locked(
     for (site, group) in sites.iter_mut().zip(groups) {
         let mut attempts = Attempts::new(request, site, &group);
         let mut plan = attempts.plan(site, publication, group.images)?;
-        plan.warnings.extend(site.description.is_none().then(|| prefix_warning(&group.root)).flatten());
+        if site.description.is_none() {
+            plan.warnings.extend(prefix_warning(&group.root));
+            plan.warnings.extend(unlisted_warning(site, &plan)?);
+        }
         plan.warnings.extend(view_warning(site, &group.root));
         plans.push((plan, attempts));
     }
@@ -94,6 +98,34 @@ fn prefix_warning(root: &Location) -> Option<String> {
          bucket has to map / to /{prefix}/; if it cannot, publish to the bucket's root with --base-path {}",
         shell::quote(&format!("/{prefix}"))
     ))
+}
+
+/// The most images that a warning lists.
+const LISTED_IMAGES: usize = 10;
+
+/// The warning about images that a site without a description no longer lists, because they have indexes and are not published now.
+/// Without a directory for indexes alone, nothing tells an index from files of other programs.
+fn unlisted_warning(site: &Site, plan: &Plan) -> Result<Option<String>, PublishError> {
+    let pattern = site.map.index_pattern();
+    if pattern.origin.is_some() || pattern.static_prefix().is_empty() {
+        return Ok(None);
+    }
+    let mut images = BTreeSet::new();
+    site.own.scan(pattern.static_prefix(), &mut |path, found| {
+        let image = found.ok().and_then(|_| site.map.name_at(&path)).map(|name| name.image());
+        images.extend(image.filter(|image| plan.blobs.images.binary_search(image).is_err()));
+    })?;
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let listed = images.iter().take(LISTED_IMAGES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let more = images.len().saturating_sub(LISTED_IMAGES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(Some(format!(
+        "{} has no {DESCRIPTION}, but has indexes of other images, which the site does not list now: {listed}{more}; publish these \
+         images again",
+        site.own.name()
+    )))
 }
 
 /// What the owner of a site in a directory has to know when the registry view is new to it.

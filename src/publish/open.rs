@@ -6,15 +6,17 @@ use super::request::PublishRequest;
 use crate::site::description::Description;
 use crate::site::settings::Views;
 use crate::site::{Preset, Settings, SitePath};
-use crate::store::site::{
-    Site, SiteError, SiteState, description_path, open_others, parse_description, read_description,
-};
+use crate::store::site::{Site, SiteState, description_path, open_others, parse_description, read_description};
 use crate::store::{self, Conflict, Location, Store, StoreError, StoredDocument};
 use oci_discovery::template::Template;
 
 /// Opens a site, which may not exist yet.
 pub fn open(request: &PublishRequest, root: &Location, images: &[Image]) -> Result<Site, PublishError> {
-    let own = store::open(root, &request.options)?;
+    let own = store::open(root, &request.options).map_err(|error| match error {
+        StoreError::NotASite { .. } => PublishError::NotEmpty(error),
+        StoreError::ContainsSites { .. } => PublishError::ContainsSites(error),
+        error => error.into(),
+    })?;
     let state = site_state(request, &*own, read_description(&*own)?, images)?;
     let others = open_others(&*own, &state.settings, &request.stores, &request.options)?;
     Ok(Site::new(own, others, state)?)
@@ -41,7 +43,6 @@ fn site_state(
     document: Option<StoredDocument>,
     images: &[Image],
 ) -> Result<SiteState, PublishError> {
-    let template = |what, text: &str| Template::parse(text).map_err(|source| PublishError::Template { what, source });
     let preset = request.preset.unwrap_or_default();
     let base = request.base_path.as_deref().map(base_path).transpose()?;
     if let (Some(path), Preset::Registry) = (base, preset) {
@@ -56,16 +57,7 @@ fn site_state(
     let given_cas = request.cas_template.as_deref().or(preset_cas.as_deref());
     let (mut settings, listed, settings_before) = match parse_description(own, document.as_ref())? {
         Some(Description { settings, images }) => {
-            for (what, found, given) in [
-                ("index template", &settings.index_template, given_index),
-                ("CAS template", &settings.cas_template, given_cas),
-            ] {
-                if let Some(given) = given.filter(|given| *given != found.as_str()) {
-                    template(what, given)?;
-                    let (found, expected) = (found.to_string(), given.to_string());
-                    return Err(SiteError::OtherTemplate { site: own.name(), what, found, expected }.into());
-                }
-            }
+            refuse_other_templates(request, own, &settings, [given_index, given_cas])?;
             let before = settings.clone();
             (settings, images, Some(before))
         }
@@ -93,6 +85,40 @@ fn site_state(
     settings.origins.sort();
     settings.origins.dedup();
     Ok(SiteState { settings, images: listed, settings_before, description: document })
+}
+
+fn template(what: &'static str, text: &str) -> Result<Template, PublishError> {
+    Template::parse(text).map_err(|source| PublishError::Template { what, source })
+}
+
+/// Refuses given templates that an existing site does not have.
+fn refuse_other_templates(
+    request: &PublishRequest,
+    own: &dyn Store,
+    settings: &Settings,
+    [index, cas]: [Option<&str>; 2],
+) -> Result<(), PublishError> {
+    let of_index = request.index_template.as_ref().map(|_| "--index-template");
+    let of_cas = request.cas_template.as_ref().map(|_| "--cas-template");
+    for (what, found, given, option) in [
+        ("index template", &settings.index_template, index, of_index),
+        ("CAS template", &settings.cas_template, cas, of_cas),
+    ] {
+        if let Some(given) = given.filter(|given| *given != found.as_str()) {
+            template(what, given)?;
+            let (found, given) = (found.to_string(), given.to_string());
+            let options = option.map_or_else(|| preset_options(request), str::to_string);
+            return Err(PublishError::OtherTemplate { site: own.name(), what, found, given, options });
+        }
+    }
+    Ok(())
+}
+
+/// The options from which a preset's templates follow.
+fn preset_options(request: &PublishRequest) -> String {
+    let given = [("--preset", request.preset.is_some()), ("--base-path", request.base_path.is_some())];
+    let given = given.iter().filter(|(_, is_given)| *is_given).map(|(option, _)| *option);
+    given.collect::<Vec<_>>().join(" and ")
 }
 
 /// A base path with a slash before it and none behind it.

@@ -35,9 +35,9 @@ use crate::root::Root;
 use crate::site::SiteMap;
 use crate::site::map::MapError;
 use crate::site::path::DESCRIPTION;
-use crate::store::StoreError;
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::site::{self, SiteError};
+use crate::store::site::{self, NoSite, SiteError};
+use crate::store::{Location, StoreError};
 use client::Client;
 use computed::Computations;
 use gate::Gate;
@@ -52,11 +52,8 @@ const MAX_NAMED_HOSTS: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error(
-        "{} is not a site: expected a directory that contains ocisite.json, which `ocisite publish` writes",
-        .path.display()
-    )]
-    NotASite { path: PathBuf },
+    #[error(transparent)]
+    NoSite(#[from] NoSite),
     #[error(transparent)]
     Description(#[from] SiteError),
     #[error(transparent)]
@@ -124,7 +121,7 @@ struct Current {
 
 impl ServedSite {
     fn open(path: &Path) -> Result<ServedSite, ServeError> {
-        let root = Root::open(path).map_err(|_| ServeError::NotASite { path: path.into() })?;
+        let root = Root::open(path).map_err(|_| no_site(path))?;
         let current = Current { modified: modified(&root), map: read_map(path)?, root: Arc::new(root) };
         Ok(ServedSite { path: path.into(), current: Mutex::new(current), computations: Computations::default() })
     }
@@ -187,9 +184,13 @@ fn modified(root: &Root) -> Option<SystemTime> {
     Some(root.file_status(DESCRIPTION).ok()??.modified())
 }
 
+fn no_site(path: &Path) -> NoSite {
+    NoSite::at(&Location::Directory(path.into()))
+}
+
 fn read_map(root: &Path) -> Result<SharedMap, ServeError> {
     let store = DirectoryStore::new(root, LinkMode::Copy, true)?;
-    let settings = site::settings(&store)?.ok_or_else(|| ServeError::NotASite { path: root.into() })?;
+    let settings = site::settings(&store)?.ok_or_else(|| no_site(root))?;
     Ok(SharedMap::new(SiteMap::new(settings)?))
 }
 

@@ -27,9 +27,9 @@ pub struct Description {
 pub enum DescriptionError {
     #[error(transparent)]
     Json(#[from] JsonError),
-    #[error("is not a site description")]
+    #[error("not a site description")]
     Form(#[source] serde_json::Error),
-    #[error("has version {found}, and this ocisite supports versions up to {VERSION}; use a newer ocisite")]
+    #[error("version {found}, and this ocisite supports versions up to {VERSION}; use a newer ocisite")]
     Version { found: u64 },
 }
 

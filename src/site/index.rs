@@ -348,6 +348,6 @@ mod tests {
         assert!(message(b"[]").contains("found an array"));
         assert!(message(b"{}").contains("\"manifests\" to be an array, found nothing"));
         assert!(message(b"{\"manifests\":[{}]}").contains("entry 0"));
-        assert!(message(b"nonsense").contains("not valid JSON"));
+        assert!(message(b"nonsense").contains("invalid JSON"));
     }
 }

@@ -113,9 +113,7 @@ impl DirectoryStore {
         let names = root.names()?;
         let is_site = names.iter().any(|name| name == PRIVATE_DIRECTORY || name == DESCRIPTION);
         match names.into_iter().min() {
-            Some(found) if !is_site && !self.adopt => {
-                Err(StoreError::NotASite { path: self.path.clone(), found: found.to_string_lossy().into_owned() })
-            }
+            Some(found) if !is_site && !self.adopt => Err(StoreError::not_a_site(&root, &found)),
             _ => Ok(()),
         }
     }

@@ -20,15 +20,17 @@ pub mod site_image;
 pub mod unfinished;
 pub mod write_log;
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::layout::{Blob, LayoutError, content_error};
-use crate::root::FileError;
+use crate::root::{FileError, Root};
+use crate::site::path::DESCRIPTION;
 use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{ContentError, Digest, VerifyingReader};
 use oci_discovery::json::MAX_MANIFEST_BYTES;
@@ -391,6 +393,34 @@ pub enum Written {
     Linked,
 }
 
+/// The most sites that a message lists.
+const LISTED_SITES: usize = 3;
+
+/// The sites directly below a directory, as a message lists them. None: there are none.
+pub fn sites_below(root: &Root) -> Option<String> {
+    let mut names = root.names().ok()?;
+    names.retain(|name| root.file_status(Path::new(name).join(DESCRIPTION)).is_ok_and(|file| file.is_some()));
+    names.sort();
+    let shown = names.iter().take(LISTED_SITES).map(|name| root.path().join(name).display().to_string());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => None,
+        1..=LISTED_SITES => Some(shown),
+        many => Some(format!("{shown} and {} more", many - LISTED_SITES)),
+    }
+}
+
+impl StoreError {
+    /// The error for a directory that contains the file `found`, and no site.
+    pub fn not_a_site(root: &Root, found: &OsStr) -> StoreError {
+        let path = root.path().to_path_buf();
+        match sites_below(root) {
+            Some(sites) => StoreError::ContainsSites { path, sites },
+            None => StoreError::NotASite { path, found: found.to_string_lossy().into_owned() },
+        }
+    }
+}
+
 /// An operation on a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -415,14 +445,17 @@ pub enum StoreError {
     },
     /// A directory that contains other files, but no site.
     #[error(
-        "{} is not empty and not a site of ocisite (it contains {found}, but not ocisite.json); choose another directory, \
-         or add --adopt to publish beside the other files", .path.display()
+        "{} is not empty and not a site of ocisite (it contains {found}, but not ocisite.json); choose another directory",
+        .path.display()
     )]
     NotASite {
         path: PathBuf,
         /// Something that it holds.
         found: String,
     },
+    /// A directory of sites, as `publish --root-per-host` fills it.
+    #[error("{} is not a site, but contains sites ({sites}); choose one of them", .path.display())]
+    ContainsSites { path: PathBuf, sites: String },
     /// The site is not a directory.
     #[error("{} is not a directory: --site takes a directory, which is created if missing", .path.display())]
     NotADirectory { path: PathBuf },

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use super::change::PlannedDocument;
 use super::{Conflict, ListedObject, Location, Lock, Store, StoreError, StoreOptions, StoredDocument};
+use crate::root::Root;
 use crate::shell;
 use crate::site::description::{self, Description, DescriptionError};
 use crate::site::map::{MapError, SiteMap};
 use crate::site::path::PathError;
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, Settings, SitePath};
+use oci_discovery::error::chain;
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel::lock;
@@ -20,24 +22,32 @@ use oci_discovery::parallel::lock;
 /// The largest `ocisite.json` that is read: a million image names of ordinary length.
 pub const MAX_DESCRIPTION_BYTES: u64 = 64 * 1024 * 1024;
 
+/// A place without a site where one is expected.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSite {
+    #[error("{0} is not a site: expected it to contain ocisite.json, which `ocisite publish` writes")]
+    Missing(Location),
+    /// A directory of sites, as `publish --root-per-host` fills it.
+    #[error("{place} is not a site, but contains sites ({sites}); give one of them")]
+    Below { place: Location, sites: String },
+}
+
+impl NoSite {
+    pub fn at(place: &Location) -> NoSite {
+        let root = match place {
+            Location::Directory(path) => Root::open_if_present(path).ok().flatten(),
+            Location::Bucket(_) => None,
+        };
+        match root.as_ref().and_then(super::sites_below) {
+            Some(sites) => NoSite::Below { place: place.clone(), sites },
+            None => NoSite::Missing(place.clone()),
+        }
+    }
+}
+
 /// Why a site cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
-    /// The site exists and has other templates.
-    #[error(
-        "{site} was published with the {what} {found}: expected {expected}, as given now; \
-         omit the option, or publish to a new site"
-    )]
-    OtherTemplate {
-        /// The site.
-        site: String,
-        /// `index template` or `CAS template`.
-        what: &'static str,
-        /// The one it has.
-        found: String,
-        /// The one that was given.
-        expected: String,
-    },
     /// A store cannot be read or locked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -48,14 +58,11 @@ pub enum SiteError {
     #[error("a document of the site has an invalid path")]
     Path(#[from] PathError),
     /// The site's description is damaged.
-    #[error("{site}/ocisite.json cannot be used")]
-    Description {
-        /// The site.
-        site: String,
-        /// What is wrong.
-        #[source]
-        source: DescriptionError,
-    },
+    #[error(
+        "{site}/ocisite.json, which describes the site, cannot be used: {}; restore the file from a copy of the site, or publish \
+         all images to a new directory", chain(.problem)
+    )]
+    Description { site: String, problem: DescriptionError },
     /// A part of the site lives at an origin whose directory is not known.
     #[error(
         "{site} has files at another origin, {origin}: give their directory or bucket with `--store {}`",
@@ -272,7 +279,7 @@ pub fn description(store: &dyn Store) -> Result<Option<Description>, SiteError> 
 pub fn settings(store: &dyn Store) -> Result<Option<Settings>, SiteError> {
     let document = read_description(store)?;
     let settings = document.map(|document| description::settings(&document.bytes)).transpose();
-    settings.map_err(|source| SiteError::Description { site: store.name(), source })
+    settings.map_err(|problem| SiteError::Description { site: store.name(), problem })
 }
 
 /// The description as stored. None: there is no site.
@@ -285,7 +292,7 @@ pub fn parse_description(
     document: Option<&StoredDocument>,
 ) -> Result<Option<Description>, SiteError> {
     let parse = |document: &StoredDocument| Description::parse(&document.bytes);
-    document.map(parse).transpose().map_err(|source| SiteError::Description { site: store.name(), source })
+    document.map(parse).transpose().map_err(|problem| SiteError::Description { site: store.name(), problem })
 }
 
 /// The path of the description.

@@ -61,10 +61,10 @@ impl ResolvedSettings {
             },
             Ok(None) => ResolvedSettings::undescribed(files, directory, options)?,
             Err(SiteError::Store(error)) => return Err(Stop::Error(error.into())),
-            Err(error) => {
-                let problem = std::error::Error::source(&error).map_or(error.to_string(), chain);
-                return Err(Stop::Finding(unusable_description(&problem)));
+            Err(SiteError::Description { problem, .. }) => {
+                return Err(Stop::Finding(unusable_description(&chain(&problem))));
             }
+            Err(error) => return Err(Stop::Finding(unusable_description(&chain(&error)))),
         };
         if !options.names.is_empty() {
             resolved.images = options.names.clone();
@@ -109,8 +109,7 @@ impl ResolvedSettings {
 
 /// The finding for an unusable `ocisite.json`.
 pub fn unusable_description(problem: &str) -> Finding {
-    let found = format!("a document that {problem}");
-    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "a description by ocisite publish", found)
+    Finding::new(&rule::DESCRIPTION_FORM, DESCRIPTION, "a description by ocisite publish", problem)
 }
 
 fn names_needed(directory: &Directory) -> Stop {

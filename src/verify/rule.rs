@@ -118,8 +118,8 @@ rules! {
     DESCRIPTION_FORM = "description-form", Error, Site,
         "`ocisite.json` is unreadable, so the images of the site are unknown.",
         "restore a copy of the file; to check a site without the file, give the names of its images",
-        "`ocisite.json`: expected a description by ocisite publish, found a document that is not valid JSON: EOF \
-         while parsing an object at line 1 column 1";
+        "`ocisite.json`: expected a description by ocisite publish, found invalid JSON: EOF while parsing an \
+         object at line 1 column 1";
     DESCRIPTION_DIFFERS = "description-differs", Error, Directory,
         "The ref-engines object and `ocisite.json` give different templates.",
         "publish to the site again, which writes the ref-engines object again",

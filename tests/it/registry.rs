@@ -241,7 +241,10 @@ fn a_view_that_is_added_later_is_the_same() {
 
     first.publish_view(&layout, &[&other]);
     later.publish().args([&layout.input("team/app"), &other]).succeeds();
-    later.publish().args(["--registry", &other]).succeeds();
+    let printed = later.publish().args(["--registry", &other]).succeeds();
+    // What is counted as published is what was given.
+    assert!(printed.starts_with("Published 1 image with 1 entry to "), "{printed}");
+    assert!(printed.contains("registry   view added to 1 other image of the site"), "{printed}");
 
     Snapshot::public(&first.site).assert_same(&Snapshot::public(&later.site));
 }

@@ -6,7 +6,7 @@
 /// use oci_discovery::{error::chain, json};
 ///
 /// let message = chain(&json::parse(b"{").unwrap_err());
-/// assert!(message.starts_with("is not valid JSON: EOF while parsing"), "{message}");
+/// assert!(message.starts_with("invalid JSON: EOF while parsing"), "{message}");
 /// ```
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -44,22 +44,22 @@ const STRING_BYTES: u64 = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// Reading failed before the parser saw anything.
-    #[error("cannot be read")]
+    #[error("reading failed")]
     Read(#[source] std::io::Error),
     /// More bytes than the reader accepts.
-    #[error("is larger than the limit of {limit} bytes")]
+    #[error("larger than the limit of {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
     },
     /// Values that would take many times the memory of their text.
-    #[error("has too many values: they would take more than {} MiB of memory", .limit / 1024 / 1024)]
+    #[error("too many values: they would take more than {} MiB of memory", .limit / 1024 / 1024)]
     TooManyValues {
         /// The limit in bytes.
         limit: u64,
     },
     /// Not JSON, or nested too deeply.
-    #[error("is not valid JSON")]
+    #[error("invalid JSON")]
     Syntax(#[source] serde_json::Error),
     /// JSON of another type than expected.
     #[error("expected {expected}, found {found}")]

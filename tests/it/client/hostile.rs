@@ -76,11 +76,11 @@ fn part(content_type: &str) -> Vec<u8> {
 fn content_cases(content_type: &'static str) -> Vec<Case> {
     let content = |body: String| Answer::Content(200, content_type, body.into_bytes());
     vec![
-        case("deep JSON", content("[".repeat(60_000)), "not valid JSON"),
-        case("deep JSON in a property", content(format!("{{\"x\":{}1", "{\"x\":".repeat(10_000))), "not valid JSON"),
-        case("no JSON", content("<html>".into()), "not valid JSON"),
-        case("nothing", content(String::new()), "not valid JSON"),
-        case("not UTF-8", Answer::Content(200, content_type, b"{\"\xff\": 1}".to_vec()), "not valid JSON"),
+        case("deep JSON", content("[".repeat(60_000)), "invalid JSON"),
+        case("deep JSON in a property", content(format!("{{\"x\":{}1", "{\"x\":".repeat(10_000))), "invalid JSON"),
+        case("no JSON", content("<html>".into()), "invalid JSON"),
+        case("nothing", content(String::new()), "invalid JSON"),
+        case("not UTF-8", Answer::Content(200, content_type, b"{\"\xff\": 1}".to_vec()), "invalid JSON"),
         case("an array", content("[]".into()), "found an array"),
         case("compressed", Answer::Raw(compressed(content_type)), "encoding \"gzip\""),
     ]
@@ -302,8 +302,8 @@ fn a_hostile_manifest_cannot_hurt() {
     let deep = "[".repeat(1_000_000);
     let nested = format!("{{\"layers\":{}", "[".repeat(1_000_000));
     for (document, says) in [
-        (deep.as_str(), "not valid JSON"),
-        (&nested, "not valid JSON"),
+        (deep.as_str(), "invalid JSON"),
+        (&nested, "invalid JSON"),
         ("[]", "found an array"),
         (r#"{"layers": [{"digest": "sha256:../../../etc", "size": 1}]}"#, "layers[0]"),
         (r#"{"layers": [{"size": 1}]}"#, "layers[0]"),

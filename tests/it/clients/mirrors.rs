@@ -7,6 +7,7 @@ use std::process::Command;
 use super::containerd::Containerd;
 use crate::support::fixtures::{self, PROGRAM, Site, readable_directory, run};
 use crate::support::preview::Preview;
+use crate::support::program::{fails, ocisite};
 
 /// A site with an image of its own, and one that mirrors `docker.io/library/app`.
 fn mirror() -> (Site, Preview) {
@@ -60,6 +61,16 @@ fn containerd_pulls_the_sites_names_and_those_that_it_mirrors() {
     let containerd = Containerd::start();
     for image in [format!("{}/app:1.0", server.address), "docker.io/library/app:1.0".into()] {
         run(&mut containerd.pull_with_hosts(directory.path(), &image));
+    }
+}
+
+#[test]
+fn options_of_registry_clients_are_refused_for_a_consumer() {
+    let site = Site::of_fixtures(&[]);
+    for option in [["--server", "https://example.com"], ["--mirror-for", "docker.io="]] {
+        let mut command = ocisite();
+        command.args(["client-config", "xdg", "--site"]).arg(site.root()).args(option);
+        fails(&mut command, &[option[0], "does not apply to xdg", "omit the option"]);
     }
 }
 

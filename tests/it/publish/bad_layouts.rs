@@ -38,6 +38,10 @@ fn what_is_no_layout() {
     refuse(&path("text"), &["text is not an OCI image layout", "expected a tar archive"]);
     std::fs::write(path("nothing"), "").unwrap();
     refuse(&path("nothing"), &["nothing is not an OCI image layout"]);
+    for argument in ["docker-archive:saved.tar", "docker-archive:/tmp/saved.tar"] {
+        let command = format!("skopeo copy {argument} oci:DIR:TAG");
+        refuse(Path::new(argument), &["docker-archive: is not supported", &command]);
+    }
     refuse(Path::new("/dev/null"), &["/dev/null is not an OCI image layout", "found a device"]);
     make_fifo(&path("fifo"));
     refuse(&path("fifo"), &["fifo is not an OCI image layout", "found a FIFO"]);
@@ -128,10 +132,10 @@ fn an_index_json_that_is_none() {
         layout.write("index.json", bytes);
         refuse(&layout.path, &[&["layout/index.json"], words].concat());
     };
-    refuse_index(b"", &["is not valid JSON"]);
-    refuse_index(b"{\"manifests\": [", &["is not valid JSON", "line 1 column"]);
-    refuse_index(b"{\"manifests\": []} trailing", &["is not valid JSON"]);
-    refuse_index(b"\xff\xfe{}", &["is not valid JSON"]);
+    refuse_index(b"", &["invalid JSON"]);
+    refuse_index(b"{\"manifests\": [", &["invalid JSON", "line 1 column"]);
+    refuse_index(b"{\"manifests\": []} trailing", &["invalid JSON"]);
+    refuse_index(b"\xff\xfe{}", &["invalid JSON"]);
     refuse_index(b"[]", &["expected", "an object, found an array"]);
     refuse_index(b"null", &["an object, found null"]);
     refuse_index(b"{}", &["\"manifests\" to be an array, found nothing"]);
@@ -139,7 +143,7 @@ fn an_index_json_that_is_none() {
     refuse_index(b"{\"manifests\": []}", &["no entries"]);
     refuse_index(b"{\"manifests\": [null]}", &["entry 0", "found null"]);
     let deep = format!("{{\"manifests\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    refuse_index(deep.as_bytes(), &["is not valid JSON", "recursion limit"]);
+    refuse_index(deep.as_bytes(), &["invalid JSON", "recursion limit"]);
     std::fs::remove_file(layout.path.join("index.json")).unwrap();
     refuse(&layout.path, &["layout", "index.json"]);
     std::fs::create_dir(layout.path.join("index.json")).unwrap();
@@ -220,7 +224,7 @@ fn the_same_faults_inside_a_manifest() {
 #[test]
 fn a_manifest_that_is_not_json_or_too_deep() {
     let scene = Scene::new();
-    for (bytes, word) in [("nonsense".to_string(), "not valid JSON"), ("[".repeat(200_000), "recursion limit")] {
+    for (bytes, word) in [("nonsense".to_string(), "invalid JSON"), ("[".repeat(200_000), "recursion limit")] {
         let mut layout = Layout::new(scene.path("layout"));
         let manifest = layout.blob(MANIFEST, bytes);
         let name = layout.blob_name(&manifest);
@@ -356,6 +360,15 @@ fn the_same_ref_twice_with_different_content() {
     layout.add("1.0", other);
     refuse(&layout.path, &["example.com/app#1.0", "twice with different content", &digest, "layout", "linux/amd64"]);
     refuse(&layout.path, &["layout has the ref twice", "remove one of these entries from its index.json"]);
+
+    // Two refs of the layout become one that was given.
+    let mut several = Layout::of_image(directory.path().join("several"), "one");
+    let other = several.image("two");
+    several.add("1.1", other);
+    let input = format!("example.com/app#x={}", several.arg());
+    let choice =
+        format!("has 1.0, 1.1, and all of its entries would get the one ref \"x\"; choose one with '{input}:1.0'");
+    refused(&site, &[&input], &["example.com/app#x is given twice", &choice]);
 
     let first = Layout::of_image(directory.path().join("first"), "one");
     let second = Layout::of_image(directory.path().join("second"), "two");

@@ -1,7 +1,7 @@
 //! Names and templates that give no place in a site, and places that two things would share.
 
 use crate::support::layout::Layout;
-use crate::support::program::Succeeds;
+use crate::support::program::{Succeeds, text};
 use crate::support::scene::Scene;
 
 /// Publishes one right layout with these arguments; it has to be refused.
@@ -73,6 +73,17 @@ fn names_that_are_reserved_when_images_lie_at_the_root() {
 }
 
 #[test]
+fn an_archive_or_a_missing_path_in_place_of_a_folder() {
+    let scene = Scene::of_image("x");
+    let archive = scene.path("app.tar");
+    tar::Builder::new(std::fs::File::create(&archive).unwrap()).append_dir_all("", scene.path("layout")).unwrap();
+    let name = format!("example.com/app={}", archive.display());
+    scene.refused(&["--host", "example.com", text(&archive)], &["is itself a layout, not a folder", &name]);
+    scene.refused(&[text(&archive)], &["is itself a layout, not a folder", &name]);
+    scene.refused(&["nowhere"], &["neither NAME[#REF]=LAYOUT[:REF] nor a folder of layouts (no such directory)"]);
+}
+
+#[test]
 fn hosts_for_folders_that_are_none() {
     for host in ["exa mple.com", "example.com:80", "https://example.com", "", "example.com/x"] {
         refuse(&["--host", host, "layout/.."], &[&format!("--host {host}")]);
@@ -119,6 +130,11 @@ fn templates_that_are_no_static_path_are_refused_with_the_reason() {
         ("--cas-template", "/cas/{algorithm}", "several digests the same path"),
         ("--cas-template", "/cas/{size}/{digest}", "{size}"),
         ("--cas-template", "cas/{digest}", "begin it with a slash"),
+        ("--cas-template", "/cas/{digest}#f", "gives https://{host}/cas/{digest}#f, which has a fragment"),
+        ("--cas-template", "https://{host}:8080/{digest}", "leads to https://{host}:8080"),
+        ("--index-template", "https://{host}/{name}?q", "gives https://{host}/{host}%2F{path}?q, which has a query"),
+        ("--index-template", "i/{+path}", "relative to /.well-known/"),
+        ("--index-template", "i/{+path}", "begin the template with a slash, or with https://"),
         ("--cas-template", "/cas/{path,digest}", "mixes"),
         ("--cas-template", "/.ocisite/{digest}", "reserved"),
         ("--cas-template", "/.well-known/{digest}", "reserved"),

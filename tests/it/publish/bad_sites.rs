@@ -50,6 +50,89 @@ fn a_directory_that_holds_something_else() {
 }
 
 #[test]
+fn a_directory_of_other_files_is_no_destination_of_a_copy() {
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    std::fs::create_dir(scene.path("other")).unwrap();
+    std::fs::write(scene.path("other/thesis.tex"), "precious").unwrap();
+    // A copy has no --adopt.
+    let message = fails(scene.ocisite().args(["copy", "site", "other"]), &["thesis.tex", "choose another directory"]);
+    assert!(!message.contains("--adopt"), "{message}");
+}
+
+#[test]
+fn a_directory_of_sites_is_no_site_and_its_sites_are_named() {
+    // Given a site for each of two hosts.
+    let scene = Scene::of_image("x");
+    let inputs = ["example.com/app=layout", "example.net/app=layout"];
+    scene.publish().arg("--root-per-host").args(inputs).succeeds();
+    // When the directory above them is given, then they are named.
+    let sites = format!("contains sites ({0}/example.com, {0}/example.net)", text(&scene.site));
+    scene.refused(&["example.com/app=layout"], &[&sites, "--root-per-host"]);
+    let site = text(&scene.site);
+    for command in [
+        &["list", site][..],
+        &["serve", site],
+        &["server-config", "nginx", "--site", site],
+        &["client-config", "xdg", "--site", site],
+    ] {
+        fails(scene.ocisite().args(command), &[&sites, "give one of them"]);
+    }
+}
+
+#[test]
+fn a_command_that_needs_a_directory_says_how_to_copy_a_bucket() {
+    for command in [
+        &["serve", "s3://images"][..],
+        &["server-config", "nginx", "--site", "s3://images"],
+        &["server-config", "headers", "--format", "json", "--site", "s3://images"],
+    ] {
+        let words = ["s3://images is a bucket", "expected a directory", "ocisite copy s3://images DIR"];
+        fails(Scene::new().ocisite().args(command), &words);
+    }
+}
+
+#[test]
+fn a_site_that_lost_its_description_names_the_images_that_it_no_longer_lists() {
+    let scene = Scene::of_image("x");
+    let others: Vec<String> = (10..22).map(|number| format!("example.com/other/{number}=layout")).collect();
+    scene.publish().arg("example.com/app=layout").args(&others).succeeds();
+    std::fs::remove_file(scene.site.join("ocisite.json")).unwrap();
+    let warned = scene.publish().arg("example.com/app=layout").warns();
+    for words in [
+        "site has no ocisite.json",
+        "example.com/other/10, ",
+        "example.com/other/19 and 2 more",
+        "publish these images again",
+    ] {
+        assert!(warned.contains(words), "expected {words:?} in: {warned}");
+    }
+    assert!(!warned.contains("example.com/app"), "{warned}");
+    // When they are published again, then all is well.
+    assert_eq!(scene.publish().args(&others).warns(), "");
+    assert_whole(&scene.site);
+}
+
+#[test]
+fn templates_that_the_site_does_not_have() {
+    let scene = Scene::of_image("x");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    for (args, words) in [
+        (["--index-template", "/i/{+path}"], "this publish asks for /i/{+path}: omit --index-template"),
+        (["--cas-template", "/c/{digest}"], "this publish asks for /c/{digest}: omit --cas-template"),
+        (["--preset", "layout"], ": omit --preset"),
+        (["--base-path", "/images"], ": omit --base-path"),
+    ] {
+        scene.refused(&[args[0], args[1], "example.com/app=layout"], &["site has the ", words]);
+    }
+    // A copy has no such option.
+    scene.ocisite().args(["publish", "--site", "other", "--preset", "layout", "example.com/app=layout"]).succeeds();
+    let words = ["site and other have different index templates", "copy to a new directory or bucket"];
+    let message = fails(scene.ocisite().args(["copy", "site", "other"]), &words);
+    assert!(!message.contains("omit"), "{message}");
+}
+
+#[test]
 fn an_empty_directory_stays_empty_when_the_publish_is_refused() {
     let scene = Scene::of_image("x");
     let site = &scene.site;
@@ -81,13 +164,13 @@ fn a_description_that_is_damaged_or_newer() {
     let site = &scene.site;
     scene.publish().arg("example.com/app=layout").succeeds();
     for (bytes, word) in [
-        ("", "not valid JSON"),
+        ("", "invalid JSON"),
         ("[]", "not a site description"),
         ("{\"ocisite\":1}", "not a site description"),
         ("{\"ocisite\":2,\"new\":true}", "newer ocisite"),
     ] {
         std::fs::write(site.join("ocisite.json"), bytes).unwrap();
-        scene.refused(&["example.com/app=layout"], &["site/ocisite.json", word]);
+        scene.refused(&["example.com/app=layout"], &["site/ocisite.json", word, "restore the file from a copy"]);
     }
 }
 
@@ -118,7 +201,7 @@ fn an_index_that_is_damaged() {
     let scene = Scene::of_image("x");
     let site = &scene.site;
     scene.publish().arg("example.com/app=layout").succeeds();
-    for (bytes, word) in [("", "not valid JSON"), ("[]", "an array"), ("{\"manifests\":[{}]}", "entry 0")] {
+    for (bytes, word) in [("", "invalid JSON"), ("[]", "an array"), ("{\"manifests\":[{}]}", "entry 0")] {
         std::fs::write(site.join("oci-index/app"), bytes).unwrap();
         scene.refused(&["example.com/app=layout"], &["oci-index/app", "example.com/app", word]);
     }

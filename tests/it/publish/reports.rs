@@ -49,6 +49,7 @@ fn the_same_as_json() {
     let expected = json!({
         "images": ["example.com/app"],
         "refs": 1,
+        "registryAdded": 0,
         "blobsWritten": {"objects": 4, "bytes": bytes},
         "blobsLinked": nothing,
         "blobsPresent": nothing,

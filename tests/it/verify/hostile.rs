@@ -49,7 +49,7 @@ fn documents_that_cannot_be_used_are_errors() {
             (Answer::Redirect("file:///etc/passwd".into()), "30", "redirect-refused: found a redirect to \"file:"),
             (Answer::Redirect("/loop".into()), "30", "redirect-refused: found redirects without end"),
             (Answer::Content(500, kind, vec![]), "30", "unreadable: found status 500"),
-            (content("[".repeat(60_000)), "30", "-form: found is not valid JSON"),
+            (content("[".repeat(60_000)), "30", "-form: found invalid JSON"),
             (content("[]".into()), "30", "-form: found an array"),
         ] {
             let (server, _) = site();

@@ -252,7 +252,7 @@ mod tests {
         let files = [("/a.json", "{".into()), ("/b.json", "[]".into()), ("/c.json", good)];
         let configuration = read(&files, &["/a.json", "/b.json", "/c.json"]);
         let messages: Vec<String> = configuration.remarks.iter().map(ToString::to_string).collect();
-        assert!(messages[0].contains("a.json") && messages[0].contains("not valid JSON"), "{}", messages[0]);
+        assert!(messages[0].contains("a.json") && messages[0].contains("invalid JSON"), "{}", messages[0]);
         assert!(messages[1].contains("found an array"), "{}", messages[1]);
         assert!(messages[2].contains("c.json") && messages[2].contains("not closed"), "{}", messages[2]);
         let mut remarks = Remarks::default();
