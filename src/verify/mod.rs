@@ -135,7 +135,8 @@ pub fn verify_directory(
 fn compare_catalogue(directory: &Directory, findings: &Findings) {
     let (Ok(Some(site)), Ok(pages)) = (Site::open_existing(&directory.place), Pages::load(None)) else { return };
     for path in catalogue::differences(Catalogue { site: &site, pages: &pages }).unwrap_or_default() {
-        let (expected, found) = ("the content of the indexes", "other content");
+        let is_missing = site.own.stat(&path).is_ok_and(|stat| stat.is_none());
+        let (expected, found) = ("the content of the indexes", if is_missing { "nothing" } else { "other content" });
         findings.push(Finding::new(&rule::CATALOGUE_DIFFERS, path.to_string(), expected, found));
     }
 }

@@ -168,6 +168,10 @@ rules! {
         "An image has no index.",
         "publish the image again, or remove it with ocisite remove",
         "`oci-index/app`: expected the index, found nothing";
+    NAME_UNLISTED = "name-unlisted", Error, Site,
+        "A name to check is not a name of an image of the site.",
+        "give the name of an image of the site, as ocisite list shows them, or publish the image",
+        "`oci-index/nope`: expected example.com/nope in ocisite.json, found no such name";
     INDEX_FORM = "index-form", Error, Site,
         "An index is not an image index.",
         "publish the image again with --recheck, which creates the index again",
@@ -306,7 +310,8 @@ rules! {
         r#"`"oci-cas//x"`: expected a key that is a path, found a key with a segment of dots, an empty segment, or a control character"#;
     CATALOGUE_DIFFERS = "catalogue-differs", Warning, Directory,
         "The catalogue differs from the indexes.",
-        "publish the image again with --recheck, which creates its part of the catalogue again",
+        "publish the image again with --recheck, which creates its part of the catalogue again; for a list of the site, any \
+         image will do",
         "`catalogue.json`: expected the content of the indexes, found other content";
 
     // The registry view.

@@ -29,6 +29,7 @@ use crate::progress::Progress;
 use crate::registry::view::{Tag, tags};
 use crate::site::description::listed_of;
 use crate::site::index::Entry;
+use crate::site::path::DESCRIPTION;
 use oci_discovery::discovery::CasEngines;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
@@ -329,6 +330,11 @@ impl Walk<'_> {
 
     fn no_index(&self, image: &Image, faults: &[(&Url, Fault)]) {
         image.mark_incomplete();
+        if !self.is_listed && self.is_unlisted(&image.name) && faults.iter().all(|(_, fault)| *fault == Fault::Absent) {
+            let object = faults.first().map(|(url, _)| self.source.object(url)).unwrap_or_default();
+            let expected = format!("{} in {DESCRIPTION}", image.name.image());
+            return image.push(Finding::new(&rule::NAME_UNLISTED, object, expected, "no such name"));
+        }
         let push = |finding| match self.is_listed {
             true => lock(&image.held).push(finding),
             false => image.push(finding),
@@ -344,6 +350,13 @@ impl Walk<'_> {
             }
             fault.finding(self.source.object(url), "the index", &rule::INDEX_MISSING).into_iter().for_each(push);
         }
+    }
+
+    /// Whether the description can be read, and does not list the image of a name.
+    fn is_unlisted(&self, name: &ImageName) -> bool {
+        let description = self.source.description();
+        let listed = description.and_then(|text| listed_of(text, [&name.image()].into_iter()).map(|found| found.len()));
+        listed == Some(0)
     }
 
     fn is_there_when_decoded(&self, url: &Url) -> bool {

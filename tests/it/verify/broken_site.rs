@@ -275,6 +275,26 @@ fn catalogue_differs() {
 }
 
 #[test]
+fn a_missing_list_of_the_catalogue_is_not_other_content() {
+    let site = GoodSite::with(&["--catalogue"]);
+    site.remove("catalogue.json");
+    let verified = verify(&[&site.arg()]);
+    let finding = &verified.findings()[0];
+    assert_eq!((&finding["object"], &finding["found"]), (&"catalogue.json".into(), &"nothing".into()), "{finding}");
+}
+
+#[test]
+fn name_unlisted() {
+    // Given a name that the site does not have, the finding is not that its index is missing.
+    let site = GoodSite::new();
+    let verified = verify(&[&site.arg(), "example.com/nope"]);
+    verified.assert_breaks("name-unlisted");
+    // The index of an image that the site has is missing.
+    site.remove(APP);
+    assert_eq!(verify(&[&site.arg(), "example.com/app"]).rules(), ["index-missing"].into());
+}
+
+#[test]
 fn blob_digest() {
     // Given a layer whose bytes have changed and whose size has not.
     let site = GoodSite::new();
@@ -364,9 +384,16 @@ fn a_good_site_has_no_finding() {
 #[test]
 fn every_rule_has_a_test() {
     // Keys that are no paths are in buckets alone: tests/it/bucket/hostile.rs.
-    let elsewhere =
-        ["blob-digest", "ref-missing", "ref-index-differs", "blob-elsewhere", "catalogue-differs", "name-unusable"]
-            .map(String::from);
+    let elsewhere = [
+        "blob-digest",
+        "name-unlisted",
+        "ref-missing",
+        "ref-index-differs",
+        "blob-elsewhere",
+        "catalogue-differs",
+        "name-unusable",
+    ]
+    .map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
     tested.extend(OF_REGISTRY.iter().map(|name| name.replace('_', "-")));
     tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));

@@ -117,7 +117,7 @@ fn removing_the_last_ref_removes_the_image() {
         let removed = run_json("remove", &site.root(), &names.each_ref().map(String::as_str));
         assert_eq!(removed["images"], json!(["example.com/app"]));
         assert_eq!(site::json(&site.root(), "ocisite.json")["images"], json!(["example.com/team/app"]));
-        assert_eq!(verify(&[&site.arg(), "example.com/app"]).rules(), ["index-missing"].into());
+        assert_eq!(verify(&[&site.arg(), "example.com/app"]).rules(), ["name-unlisted"].into());
     }
 }
 
@@ -160,7 +160,8 @@ fn a_removal_of_what_is_not_there_changes_nothing() {
         before.assert_same(&Snapshot::public(&site.root()));
     };
     refused(&["example.com/app#1.0", "example.com/app#9"], &["no ref \"9\"", "1.0, 2.0, 3.0"]);
-    refused(&["example.com/app", "example.com/other"], &["no image example.com/other"]);
+    refused(&["example.com/app", "example.com/other"], &["no image example.com/other; `ocisite list` shows"]);
+    refused(&["example.com/ap"], &["no image example.com/ap", "did you mean example.com/app?"]);
     refused(&["example.net/app"], &["no image example.net/app", "did you mean example.com/app?"]);
     fails(ocisite().args(["remove", text(site.directory.path()), "example.com/app"]), &["is not a site"]);
 }
