@@ -114,13 +114,16 @@ fn unlisted_warning(site: &Site, plan: &Plan) -> Result<Option<String>, PublishE
     site.own.scan(pattern.static_prefix(), &mut |path, found| {
         let image = found.ok().and_then(|_| site.map.name_at(&path)).map(|name| name.image());
         images.extend(image.filter(|image| plan.blobs.images.binary_search(image).is_err()));
+        // The first ones, and one that says that there are more.
+        if images.len() > LISTED_IMAGES + 1 {
+            images.pop_last();
+        }
     })?;
     if images.is_empty() {
         return Ok(None);
     }
     let listed = images.iter().take(LISTED_IMAGES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let more = images.len().saturating_sub(LISTED_IMAGES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if images.len() > LISTED_IMAGES { " and others" } else { "" };
     Ok(Some(format!(
         "{} has no {DESCRIPTION}, but has indexes of other images, which the site does not list now: {listed}{more}; publish these \
          images again",

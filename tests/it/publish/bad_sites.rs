@@ -102,7 +102,7 @@ fn a_site_that_lost_its_description_names_the_images_that_it_no_longer_lists() {
     for words in [
         "site has no ocisite.json",
         "example.com/other/10, ",
-        "example.com/other/19 and 2 more",
+        "example.com/other/19 and others",
         "publish these images again",
     ] {
         assert!(warned.contains(words), "expected {words:?} in: {warned}");
