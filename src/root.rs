@@ -93,6 +93,11 @@ impl Status {
         self.0.st_mode & 0o7777
     }
 
+    /// Whether both are of one object, by device and inode.
+    fn is_same(&self, other: &Status) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+
     pub fn size(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or_default()
     }
@@ -176,6 +181,29 @@ impl AsFd for Parent<'_> {
     }
 }
 
+/// A directory that [`Root::create`] made, to remove it again. Its path may lead elsewhere by then, so that its parent
+/// is kept open.
+#[derive(Debug)]
+pub struct MadeDirectory {
+    parent: Root,
+    name: OsString,
+    status: Status,
+}
+
+impl MadeDirectory {
+    /// Removes the directory if it still has its name where it was made. Another object in its place stays. (A user who
+    /// puts an empty directory there exactly after this check may write to the parent, and so could remove it, too.)
+    ///
+    /// # Errors
+    /// It has content, or the system refuses.
+    pub fn remove(&self) -> Result<(), FileError> {
+        match self.parent.status(&self.name)? {
+            Some(found) if found.is_same(&self.status) => self.parent.remove_directory(&self.name),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Opening.
 impl Root {
     /// Opens a directory.
@@ -196,7 +224,7 @@ impl Root {
 
     /// Opens a directory, and creates it and those above it if they are missing. `made` gets each created directory. A
     /// given mode is set independently of the umask; without one, the umask decides.
-    pub fn create(path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
+    pub fn create(path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(MadeDirectory)) -> Result<Root, FileError> {
         let mut missing = Vec::new();
         let mut at = path;
         while !at.as_os_str().is_empty() && !at.is_dir() {
@@ -211,12 +239,26 @@ impl Root {
     }
 
     /// Creates the last component of `path` in this directory, unless it exists, and opens it.
-    fn create_child(&self, path: &Path, mode: Option<Mode>, made: &mut dyn FnMut(&Path)) -> Result<Root, FileError> {
+    fn create_child(
+        &self,
+        path: &Path,
+        mode: Option<Mode>,
+        made: &mut dyn FnMut(MadeDirectory),
+    ) -> Result<Root, FileError> {
+        let fault = |source| FileError::Io { action: "create the directory", path: path.into(), source };
         let leaf = path.components().next_back().map_or(OsStr::new("."), Component::as_os_str);
-        let made = make_directory(&self.directory, leaf, mode, &mut || made(path));
-        let (directory, _) = made.map_err(|error| match error {
-            Errno::NOTDIR | Errno::LOOP => io_fault("create the directory", path, Errno::EXIST),
-            error => io_fault("create the directory", path, error),
+        // Before the directory is made: one without a handle of its parent could not be removed.
+        let parent = self.directory.try_clone().map_err(fault)?;
+        let created = make_directory(&self.directory, leaf, mode, || {
+            let parent = Root { way: self.way, directory: parent, path: self.path.clone() };
+            // Without a status it is gone already.
+            if let Ok(Some(status)) = parent.status(leaf) {
+                made(MadeDirectory { parent, name: leaf.into(), status });
+            }
+        });
+        let (directory, _) = created.map_err(|error| match error {
+            Errno::NOTDIR | Errno::LOOP => fault(Errno::EXIST.into()),
+            error => fault(error.into()),
         })?;
         Ok(Root { way: self.way, directory, path: path.into() })
     }
@@ -343,8 +385,7 @@ impl Root {
     pub fn is_name_of(&self, name: impl AsRef<Path>, opened: &File) -> Result<bool, FileError> {
         let name = name.as_ref();
         let opened = fs::fstat(opened).map_err(|error| self.io_fault("look at", name, error))?;
-        let found = self.status(name)?;
-        Ok(found.is_some_and(|found| (found.0.st_dev, found.0.st_ino) == (opened.st_dev, opened.st_ino)))
+        Ok(self.status(name)?.is_some_and(|found| found.is_same(&Status(opened))))
     }
 
     /// The status of a regular file. None: missing.
@@ -484,7 +525,7 @@ impl Root {
     ) -> Result<(Root, bool), FileError> {
         let (parent, leaf) = self.parent(name).map_err(|error| self.not_made(name, error))?;
         let (directory, is_new) =
-            make_directory(parent, leaf, mode, &mut || made(name)).map_err(|error| self.not_made(name, error))?;
+            make_directory(parent, leaf, mode, || made(name)).map_err(|error| self.not_made(name, error))?;
         Ok((Root { way: self.way, directory, path: self.path.join(name) }, is_new))
     }
 
@@ -752,7 +793,7 @@ fn make_directory(
     parent: impl AsFd,
     leaf: &OsStr,
     mode: Option<Mode>,
-    made: &mut dyn FnMut(),
+    made: impl FnOnce(),
 ) -> Result<(OwnedFd, bool), Errno> {
     let permitted = mode.unwrap_or(Mode::from_raw_mode(0o777));
     // The clock of the times of files.
@@ -953,7 +994,8 @@ mod tests {
         for path in ["new", "other/new"] {
             let path = root.path().join(path);
             let created = Root::create(&path, Some(Mode::from_raw_mode(0o755)), &mut |made| {
-                std::fs::remove_dir(made).unwrap();
+                let made = made.parent.path().join(made.name);
+                std::fs::remove_dir(&made).unwrap();
                 std::os::unix::fs::symlink(&outside, made).unwrap();
             });
             let message = created.unwrap_err().to_string();
@@ -986,18 +1028,49 @@ mod tests {
             later();
             // When it is put in place of a directory that was just made.
             let new = root.path().join("new");
-            let mut exchange = || {
+            let exchange = || {
                 if is_exchanged {
                     std::fs::remove_dir(&new).unwrap();
                     std::fs::rename(&outside, &new).unwrap();
                 }
             };
             let mode = Some(Mode::from_raw_mode(0o777));
-            let (_, is_new) = make_directory(&root.directory, OsStr::new("new"), mode, &mut exchange).unwrap();
+            let (_, is_new) = make_directory(&root.directory, OsStr::new("new"), mode, exchange).unwrap();
             // Then it does not get the mode, which the directory that was made gets.
             assert_eq!(is_new, !is_exchanged);
             let expected = if is_exchanged { 0o700 } else { 0o777 };
             assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, expected);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_made_is_removed_and_nothing_else_under_its_name() {
+        let make = |root: &Root| {
+            let mut all = Vec::new();
+            Root::create(&root.path().join("new"), None, &mut |made| all.push(made)).unwrap();
+            all.pop().unwrap()
+        };
+        // Given a directory that was made, when it is removed, then it is gone; and again is no error.
+        let (_directory, root, outside) = scene(Way::Kernel);
+        let made = make(&root);
+        made.remove().unwrap();
+        assert!(root.status("new").unwrap().is_none());
+        made.remove().unwrap();
+        // Given another directory, a file or a link in its place, then that stays.
+        let new = root.path().join("new");
+        let empty = root.path().join("empty");
+        let exchanges: [&dyn Fn(); 3] =
+            [&|| std::fs::rename(&empty, &new).unwrap(), &|| std::fs::write(&new, "precious").unwrap(), &|| {
+                std::os::unix::fs::symlink(&outside, &new).unwrap()
+            }];
+        std::fs::create_dir(&empty).unwrap();
+        for (position, exchange) in exchanges.iter().enumerate() {
+            let made = make(&root);
+            std::fs::rename(&new, root.path().join(format!("moved{position}"))).unwrap();
+            exchange();
+            made.remove().unwrap();
+            assert!(root.status("new").unwrap().is_some(), "{position}");
+            std::fs::rename(&new, root.path().join(format!("other{position}"))).unwrap();
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
     Written,
 };
 use crate::layout::Blob;
-use crate::root::{DIRECTORY, FileError, Root};
+use crate::root::{DIRECTORY, FileError, MadeDirectory, Root};
 use crate::site::path::{DESCRIPTION, PRIVATE_DIRECTORY};
 use crate::site::{Kind, SitePath};
 use oci_discovery::digest::{Algorithm, Digest, Hasher, VerifyingReader};
@@ -79,7 +79,7 @@ struct Handles {
 #[derive(Debug, Default)]
 struct Journal {
     /// The created directories at and above the site's root.
-    outer_directories: Vec<PathBuf>,
+    outer_directories: Vec<MadeDirectory>,
     /// The created directories of the site.
     directories: Vec<PathBuf>,
     /// The changed documents, each with the second name of its former version. None: it was missing.
@@ -137,7 +137,7 @@ impl DirectoryStore {
             return Ok(root);
         }
         let root = Root::create(&self.path, Some(DIRECTORY_MODE), &mut |made| {
-            self.journal().outer_directories.push(made.into());
+            self.journal().outer_directories.push(made);
         })?;
         let root = Arc::new(root);
         self.handles().root = Some(root.clone());
@@ -233,7 +233,6 @@ impl DirectoryStore {
     }
 
     /// Removes the empty directories among those that this process created.
-    #[allow(clippy::disallowed_methods, reason = "directories above the root were made to hold it")]
     fn remove_made_directories(&self) {
         let Journal { mut directories, outer_directories, is_locked, .. } = std::mem::take(&mut *self.journal());
         let Handles { root, .. } = std::mem::take(&mut *self.handles());
@@ -251,7 +250,7 @@ impl DirectoryStore {
             }
         }
         for directory in outer_directories.iter().rev() {
-            let _ = std::fs::remove_dir(directory);
+            let _ = directory.remove();
         }
     }
 
@@ -656,5 +655,25 @@ mod tests {
         let blob = Exchanged { digest, site: site.path() };
         store.write_blob(&path, &Kind::Blob(None), &blob).unwrap_err();
         assert!(store.stat(&path).unwrap().is_none());
+    }
+
+    /// Root publishes below a directory of another user, who moves a directory that was made and puts a link there.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "as another program does")]
+    fn a_rollback_removes_the_directories_that_were_made_and_nothing_behind_a_link() {
+        // Given a new site in a directory that was made for it, and an empty directory of the same name elsewhere.
+        let directory = tempfile::tempdir().unwrap();
+        let [made, moved, elsewhere] = ["home/made", "home/moved", "elsewhere"].map(|name| directory.path().join(name));
+        std::fs::create_dir_all(elsewhere.join("site")).unwrap();
+        std::fs::create_dir(directory.path().join("home")).unwrap();
+        let store = DirectoryStore::new(&made.join("site"), LinkMode::Copy, false).unwrap();
+        drop(store.lock(Duration::ZERO).unwrap());
+        // When a link takes the place of the directory before the rollback.
+        std::fs::rename(&made, &moved).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &made).unwrap();
+        store.take_back(&[]).unwrap();
+        // Then the site that was made is gone, and nothing else.
+        assert!(elsewhere.join("site").is_dir());
+        assert!(moved.is_dir() && !moved.join("site").exists());
     }
 }
