@@ -9,7 +9,7 @@
 //! existing archive are kept.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -669,21 +669,25 @@ fn without_number(name: &str) -> Option<&str> {
     name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok()).map(|(name, _)| name)
 }
 
+fn is_digest(algorithm: &str, encoded: &str) -> bool {
+    Digest::parse(&format!("{algorithm}:{encoded}")).is_ok()
+}
+
+/// Whether this program gives the name to unfinished files, perhaps with a number added.
+fn is_unfinished(name: &str) -> bool {
+    let (algorithm, encoded) = name.split_once('-').unwrap_or_default();
+    [INDEX_FILE, LAYOUT_FILE].contains(&name) || is_digest(algorithm, encoded)
+}
+
 /// Whether this program writes files of that name to the directory in which an archive is built.
 fn is_own(path: &Path) -> bool {
     let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
-    let is_digest = |algorithm: &str, encoded: &str| Digest::parse(&format!("{algorithm}:{encoded}")).is_ok();
-    let is_unfinished = |name: &str| {
-        let name = without_number(name).unwrap_or(name);
-        let (algorithm, encoded) = name.split_once('-').unwrap_or_default();
-        [INDEX_FILE, LAYOUT_FILE].contains(&name) || is_digest(algorithm, encoded)
-    };
     match names.unwrap_or_default().as_slice() {
         [name] => [BLOBS, PRIVATE, INDEX_FILE, LAYOUT_FILE, UNFINISHED_ARCHIVE].contains(name),
         [BLOBS, algorithm] => Algorithm::ALL.iter().any(|known| known.name() == *algorithm),
         [BLOBS, algorithm, encoded] => is_digest(algorithm, encoded),
         [PRIVATE, name] => *name == UNFINISHED,
-        [PRIVATE, UNFINISHED, name] => is_unfinished(name),
+        [PRIVATE, UNFINISHED, name] => is_unfinished(without_number(name).unwrap_or(name)),
         _ => false,
     }
 }
@@ -700,17 +704,18 @@ fn refuse_foreign_names(beside: &Root) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Removes the directory of unfinished files and the private one, if they are empty. Unlocked files with a number are
-/// removed first: later programs would not continue them.
+/// Removes the directory of unfinished files and the private one, if they are empty. Unlocked unfinished files with a
+/// number are removed first: later programs would not continue them.
 fn remove_unfinished(root: &Root) -> Result<(), FileError> {
-    let path = Path::new(PRIVATE).join(UNFINISHED);
-    if let Some(directory) = root.directory(&path)? {
-        for name in directory.names()?.iter().filter(|name| name.to_str().and_then(without_number).is_some()) {
+    let Some(private) = root.existing_private_directory(PRIVATE)? else { return Ok(()) };
+    if let Some(directory) = private.existing_private_directory(UNFINISHED)? {
+        let has_number = |name: &OsString| name.to_str().and_then(without_number).is_some_and(is_unfinished);
+        for name in directory.names()?.iter().filter(|name| has_number(name)) {
             if let Taken::File(file) = directory.take_file_to_continue(name)? {
                 directory.remove_open_file(&file, name)?;
             }
         }
-        root.remove_directory(path)?;
+        private.remove_directory(UNFINISHED)?;
     }
     root.remove_directory(PRIVATE)
 }
@@ -877,6 +882,24 @@ mod tests {
         drop(blobs);
         drop(other);
         assert!(names(directory.path()).is_empty());
+    }
+
+    #[test]
+    fn files_of_others_among_the_unfinished_ones_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = LayoutWriter::open(directory.path()).unwrap();
+        drop(writer.begin(&digest(b"blob")).unwrap());
+        // Given files that end in a number, but have no name of an unfinished file.
+        let others = ["notes.2026", "sha256-notes.1", "index.json.old.1"];
+        let unfinished = directory.path().join(".ocisite/unfinished");
+        for other in others {
+            fs::write(unfinished.join(other), "precious").unwrap();
+        }
+        // When the writer ends, then they stay.
+        drop(writer);
+        let mut expected = others.map(String::from);
+        expected.sort();
+        assert_eq!(names(&unfinished), expected);
     }
 
     #[test]
