@@ -100,7 +100,11 @@ impl Temporary {
             let name: String = PREFIX.chars().chain(random).collect();
             match make(&name) {
                 Ok(made) => return Ok((made, Temporary { directory: directory.clone(), name, is_kept: false })),
-                Err(error) if error.kind() == Some(std::io::ErrorKind::AlreadyExists) && tries < TRIES => tries += 1,
+                // The file is another program's.
+                Err(error) if error.kind() == Some(std::io::ErrorKind::AlreadyExists) => match tries < TRIES {
+                    true => tries += 1,
+                    false => return Err(error),
+                },
                 Err(error) => {
                     // The file may exist without its content.
                     let _ = directory.remove_file(&name);
@@ -155,6 +159,20 @@ mod tests {
         root.create_file(&temporary.name, None).unwrap();
         temporary.rename(&file, &root, "blob").unwrap_err();
         assert!(root.status("blob").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_of_another_program_under_a_temporary_name_stays() {
+        let path = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(path.path()).unwrap());
+        // Given another program that always creates the file first.
+        let made = Temporary::make(&root, |name| {
+            root.create_file(name, None)?;
+            root.create_file(name, None)
+        });
+        // Then no name is free, and no file of the other program is removed.
+        assert_eq!(made.unwrap_err().kind(), Some(std::io::ErrorKind::AlreadyExists));
+        assert_eq!(root.names().unwrap().len(), TRIES + 1);
     }
 
     #[test]
