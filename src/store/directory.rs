@@ -481,20 +481,14 @@ impl Store for DirectoryStore {
         let mut restored = Ok(());
         for (path, before) in documents.into_iter().rev() {
             let outcome = match before {
-                Some(mut before) => {
-                    let renamed = before.open().and_then(|file| before.rename(&file, &root, path.as_str()));
-                    renamed.inspect_err(|_| {
-                        // The second name is the only copy of the former version.
-                        before.keep();
-                    })
-                }
-                None => root.remove_file(path.as_str()).map(drop),
+                Some(before) => restore_version(&root, &path, before),
+                None => root.remove_file(path.as_str()).map(drop).map_err(StoreError::from),
             };
             restored = restored.and(outcome);
         }
         // The restored documents must be durable before the new blobs go: after a power failure, no document may refer
         // to a removed blob.
-        Ok(restored.and(root.sync())?)
+        restored.and(root.sync().map_err(StoreError::from))
     }
 
     fn take_back(&self, blobs: &[SitePath]) -> Result<(), StoreError> {
@@ -577,6 +571,16 @@ struct DirectoryLock {
 }
 
 impl Lock for DirectoryLock {}
+
+/// Renames the former version of a document to its path. If that fails, the former version is kept: its second name is
+/// the only one.
+fn restore_version(root: &Root, path: &SitePath, mut before: Temporary) -> Result<(), StoreError> {
+    let renamed = before.open().and_then(|file| before.rename(&file, root, path.as_str()));
+    renamed.map_err(|source| match before.keep() {
+        Ok(kept) => StoreError::NotRestored { path: root.path().join(path.as_str()), kept, source },
+        Err(_) => source.into(),
+    })
+}
 
 /// The version of a document in a directory, which has no ETags: its digest.
 fn version_of(content: &Digest) -> Version {
@@ -675,5 +679,40 @@ mod tests {
         // Then the site that was made is gone, and nothing else.
         assert!(elsewhere.join("site").is_dir());
         assert!(moved.is_dir() && !moved.join("site").exists());
+    }
+
+    /// Writes a document over the version that `expected` gives.
+    fn write(store: &DirectoryStore, path: &SitePath, content: &[u8]) {
+        let expected = match store.read_document(path, u64::MAX).unwrap() {
+            Some(found) => Expected::Version(found.version),
+            None => Expected::Absent,
+        };
+        store.write_document(path, &Kind::Index, content, &expected).unwrap();
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "as another program does")]
+    fn a_former_version_that_cannot_be_restored_stays_when_another_publisher_takes_the_lock() {
+        // Given a document whose former version is replaced.
+        let site = tempfile::tempdir().unwrap();
+        let open = || DirectoryStore::new(site.path(), LinkMode::Copy, false).unwrap();
+        let path = SitePath::new("oci-index/tool").unwrap();
+        write(&open(), &path, b"former");
+        let store = open();
+        write(&store, &path, b"new");
+        // When a directory with content takes its place, so that the former version cannot be restored.
+        std::fs::remove_file(site.path().join("oci-index/tool")).unwrap();
+        std::fs::create_dir_all(site.path().join("oci-index/tool")).unwrap();
+        std::fs::write(site.path().join("oci-index/tool/obstacle"), "").unwrap();
+        let message = store.restore().unwrap_err().to_string();
+        drop(store);
+        drop(open().lock(Duration::ZERO).unwrap());
+        // Then the next publisher does not remove it, and the message says where it is.
+        let temporary = site.path().join(PRIVATE_DIRECTORY).join(TEMPORARY);
+        let kept = Root::open(&temporary).unwrap().names().unwrap();
+        let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+        let kept = temporary.join(kept);
+        assert_eq!(std::fs::read(&kept).unwrap(), b"former");
+        assert!(message.contains("oci-index/tool") && message.contains(&kept.display().to_string()), "{message}");
     }
 }

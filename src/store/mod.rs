@@ -498,6 +498,16 @@ pub enum StoreError {
     /// A signal asked to stop.
     #[error("interrupted while writing to {store}: partial uploads were aborted; the site is unchanged or complete")]
     Interrupted { store: String },
+    #[error(
+        "cannot restore {}; its former version stays as {}, and those of other such documents beside it; remove them \
+         when the site is complete again", .path.display(), .kept.display()
+    )]
+    NotRestored {
+        path: PathBuf,
+        kept: PathBuf,
+        #[source]
+        source: FileError,
+    },
     /// A bucket, in a program without support for buckets.
     #[error(
         "{location} is a bucket, and this ocisite was built without object stores; build it with the feature `bucket`"

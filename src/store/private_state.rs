@@ -7,6 +7,7 @@
 //! anything else, and on a full disk there is no room for the new lists.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FileType, Mode, fallocate};
@@ -19,6 +20,8 @@ pub const RESERVE: &str = "reserve";
 
 /// The prefix of temporary files' names.
 const PREFIX: &str = ".tmp";
+/// The prefix of the names of files that stay: former versions of documents that a rollback could not restore.
+const KEPT_PREFIX: &str = "former-";
 /// The random characters after the prefix.
 const RANDOM_CHARACTERS: usize = 6;
 /// The most attempts to find a free name, of 57 thousand million.
@@ -53,7 +56,8 @@ pub fn remove_leftovers(private: &Root) -> Result<(), FileError> {
     Ok(())
 }
 
-fn is_temporary(name: &str) -> bool {
+/// Whether temporary files have names like this one.
+pub fn is_temporary(name: &str) -> bool {
     let random = name.strip_prefix(PREFIX).unwrap_or_default();
     random.len() == RANDOM_CHARACTERS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -131,9 +135,13 @@ impl Temporary {
         Ok(())
     }
 
-    /// Keeps the file when the value is dropped.
-    pub fn keep(mut self) {
+    /// Gives the file a name that is not temporary, so that [`remove_leftovers`] leaves it. Returns its path.
+    pub fn keep(mut self) -> Result<PathBuf, FileError> {
+        // Also if the name cannot be changed: then the file stays until the next process has the lock.
         self.is_kept = true;
+        let kept = self.name.replacen(PREFIX, KEPT_PREFIX, 1);
+        self.directory.rename(&self.name, &self.directory, &kept)?;
+        Ok(self.directory.path().join(kept))
     }
 }
 

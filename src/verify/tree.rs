@@ -1,5 +1,6 @@
 //! Checks that need the files of a directory: modes, links, leftovers, and unreachable objects.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -12,7 +13,7 @@ use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry::{self, Endpoint, is_tag};
 use crate::site::{Kind, SiteMap, SitePath};
 use crate::store::StoreError;
-use crate::store::private_state::TEMPORARY;
+use crate::store::private_state::{TEMPORARY, is_temporary};
 use oci_discovery::digest::Digest;
 use oci_discovery::error::chain;
 use oci_discovery::json::MAX_MANIFEST_BYTES;
@@ -81,7 +82,8 @@ fn name(path: &Path) -> String {
 pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     let directory = Path::new(PRIVATE_DIRECTORY).join(TEMPORARY);
     let entries = root.walk(&directory, &|_| false);
-    let count = entries.map_or(0, |entries| entries.filter_map(Result::ok).skip(1).count());
+    let is_leftover = |entry: &Entry| entry.path.file_name().and_then(OsStr::to_str).is_some_and(is_temporary);
+    let count = entries.map_or(0, |entries| entries.filter_map(Result::ok).filter(is_leftover).count());
     if count > 0 {
         let object = format!("{}/", directory.display());
         findings.push(Finding::new(&rule::LEFTOVER, object, "no temporary files", format!("{count} of them")));

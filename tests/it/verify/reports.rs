@@ -25,7 +25,7 @@ fn all_is_well_in_one_line() {
 fn findings_are_grouped_by_image_and_say_what_to_do() {
     let site = GoodSite::new();
     std::fs::remove_file(site.layer()).unwrap();
-    site.write(".ocisite/tmp/x", "");
+    site.write(".ocisite/tmp/.tmpAAAAAA", "");
     let (code, text) = stdout(&[&site.arg()]);
     assert_eq!(code, 1);
     let lines: Vec<&str> = text.lines().collect();
@@ -42,7 +42,7 @@ fn findings_are_grouped_by_image_and_say_what_to_do() {
 #[test]
 fn warnings_fail_only_when_that_is_asked_for_and_notes_never() {
     let site = GoodSite::new();
-    site.write(".ocisite/tmp/x", "");
+    site.write(".ocisite/tmp/.tmpAAAAAA", "");
     assert_eq!(verify(&[&site.arg(), "--strict"]).code, 0);
     site.edit_entry("1.0", |entry| drop(entry.as_object_mut().unwrap().remove("mediaType")));
     assert_eq!(verify(&[&site.arg()]).code, 0);
