@@ -26,11 +26,14 @@ fn findings_are_grouped_by_image_and_say_what_to_do() {
     let site = GoodSite::new();
     std::fs::remove_file(site.layer()).unwrap();
     site.write(".ocisite/tmp/.tmpAAAAAA", "");
+    // The next publish does not remove the former version of a document.
+    site.write(".ocisite/tmp/former-AAAAAA", "");
     let (code, text) = stdout(&[&site.arg()]);
     assert_eq!(code, 1);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "the site");
     assert_eq!(lines[1], "  note     leftover: .ocisite/tmp/");
+    assert!(lines[2].contains("found 1 of them"), "{text}");
     assert_eq!(lines[3], "example.com/app");
     assert!(lines[4].starts_with("  error    blob-missing: oci-cas/sha256/"), "{text}");
     assert!(lines[5].contains("expected 7 bytes, for sha256:"), "{text}");
