@@ -65,6 +65,11 @@ pub enum WriteError {
          directory at its end; move it away, or choose another name for the archive", .path.display(), .directory.display()
     )]
     NotOurs { path: PathBuf, directory: PathBuf },
+    #[error(
+        "{} belongs to user {owner}: expected unfinished files of user {user}; remove the file if no pull of user {owner} \
+         writes to the layout, and pull again", .path.display()
+    )]
+    ForeignUnfinished { path: PathBuf, owner: u32, user: u32 },
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error("another program is writing {}: wait until that program ends, or choose another name", .path.display())]
@@ -740,7 +745,7 @@ fn remove_beside(beside: &Root, archive: &Archive, held: &Held) -> Result<(), Fi
 
 /// Refuses links, and unfinished files of other users, at the paths of writes, before the first write. (Each write
 /// refuses them again.)
-fn refuse_planted(root: &Root) -> Result<(), FileError> {
+fn refuse_planted(root: &Root) -> Result<(), WriteError> {
     for file in [INDEX_FILE, LAYOUT_FILE] {
         root.file_status(file)?;
     }
@@ -752,7 +757,13 @@ fn refuse_planted(root: &Root) -> Result<(), FileError> {
     refuse_planted_file(&private, OsStr::new(LOCK))?;
     let Some(unfinished) = private.directory(UNFINISHED)? else { return Ok(()) };
     private.refuse_foreign(UNFINISHED, &unfinished.own_status()?)?;
-    unfinished.names()?.iter().try_for_each(|name| refuse_planted_file(&unfinished, name))
+    unfinished.names()?.iter().try_for_each(|name| {
+        refuse_planted_file(&unfinished, name).map_err(|error| match error {
+            // A killed pull of root leaves such a file in the layout of another user.
+            FileError::Foreign { path, owner, user } => WriteError::ForeignUnfinished { path, owner, user },
+            error => error.into(),
+        })
+    })
 }
 
 fn refuse_planted_file(directory: &Root, name: &OsStr) -> Result<(), FileError> {

@@ -178,6 +178,21 @@ fn an_unfinished_directory_of_another_user_is_refused() {
     }
 }
 
+/// A pull of root into the layout of another user may have been killed.
+#[test]
+fn an_unfinished_file_of_another_user_is_refused_with_what_to_do() {
+    if !has_users() {
+        return;
+    }
+    let scene = scene();
+    let foreign = scene.path("layout").join(unfinished_layer());
+    std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+    std::fs::write(&foreign, "").unwrap();
+    chown(&foreign, Some(SOMEONE), Some(SOMEONE)).unwrap();
+    let owner = format!("belongs to user {SOMEONE}");
+    scene.assert_refused("layout", &[text(&foreign), &owner, "remove the file", "pull again"]);
+}
+
 #[test]
 fn an_unfinished_directory_is_its_owner_s_alone() {
     let scene = scene();
