@@ -663,7 +663,7 @@ mod tests {
 
     /// Root publishes below a directory of another user, who moves a directory that was made and puts a link there.
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "as another program does")]
+    #[expect(clippy::disallowed_methods, reason = "as another program does")]
     fn a_rollback_removes_the_directories_that_were_made_and_nothing_behind_a_link() {
         // Given a new site in a directory that was made for it, and an empty directory of the same name elsewhere.
         let directory = tempfile::tempdir().unwrap();
@@ -691,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "as another program does")]
+    #[expect(clippy::disallowed_methods, reason = "as another program does")]
     fn a_former_version_that_cannot_be_restored_stays_when_another_publisher_takes_the_lock() {
         // Given a document whose former version is replaced.
         let site = tempfile::tempdir().unwrap();
