@@ -19,8 +19,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::MaintenanceError;
 use super::reached::{Images, MediaTypes, Missing, Reached, Reaching, path_key};
+use super::{MaintenanceError, Rank, rank};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
@@ -646,19 +646,6 @@ impl Copy<'_> {
         }
         Ok(self.to.flush()?)
     }
-}
-
-type Rank = (Phase, u8);
-
-/// When an object is written among those of its phase: tags follow from indexes, lists from tags, and the ref-engines object
-/// leads to all of them.
-fn rank(kind: &Kind) -> Rank {
-    let within = match kind {
-        Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::Index | Kind::Description => 0,
-        Kind::LayoutMarker | Kind::RegistryTag(_) | Kind::RefEngines => 1,
-        _ => 2,
-    };
-    (kind.phase(), within)
 }
 
 /// The digest in a path of the registry view.

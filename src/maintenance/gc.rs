@@ -12,9 +12,9 @@
 //! written indexes that a reader who knows their names finds. Where something cannot be read, nobody knows what it needs,
 //! and nothing is removed at all.
 //!
-//! In the registry view, a tag or list is rooted in the index: one that no index stands behind any more is a leftover of a
-//! publish that was killed. A merged index that was made for a tag with several entries is reached by that tag alone, and so are
-//! lists of referrers by their subject.
+//! In the registry view, a publish that was killed leaves documents that no index leads to: a directory gets its tags before its
+//! index. A reader finds such a document, so each one that this gc does not remove is a root like an index, whatever the reason for
+//! keeping it: an index or another such document leads to it, or it is too young to go.
 
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
@@ -23,11 +23,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::MaintenanceError;
+use super::{MaintenanceError, Rank, rank};
 use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
-use crate::site::{Kind, Phase, Place, SitePath};
+use crate::site::{Kind, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
 use crate::store::site::{self, Site, SitePlace, each_object};
 use crate::store::site_image::{SiteImage, SiteImageError};
@@ -115,10 +115,8 @@ struct Listing {
     old: Seen,
     /// The indexes.
     indexes: Vec<Place>,
-    /// The tags of the registry view, by their plain names.
-    tags: Vec<SitePath>,
-    /// The lists of referrers.
-    referrers: Vec<SitePath>,
+    /// The documents of the registry view that lead to others: tags, under all their names, and lists of tags and of referrers.
+    view: Vec<Place>,
 }
 
 /// What is needed.
@@ -198,7 +196,7 @@ impl Graph for Marking<'_> {
 
 /// Something that can go.
 struct Victim {
-    phase: Phase,
+    rank: Rank,
     place: Place,
 }
 
@@ -237,10 +235,9 @@ impl Gc<'_> {
             if self.is_old(&object) {
                 listing.old.insert(place_key(&place));
             }
-            match (kind, Endpoint::parse(place.path.as_str())) {
-                (Kind::Index, _) => listing.indexes.push(place),
-                (Kind::RegistryTag(_), Some(Endpoint::Manifest { .. })) => listing.tags.push(place.path),
-                (Kind::Referrers, Some(Endpoint::Referrers { .. })) => listing.referrers.push(place.path),
+            match kind {
+                Kind::Index => listing.indexes.push(place),
+                Kind::RegistryTag(_) | Kind::TagsList | Kind::Referrers => listing.view.push(place),
                 _ => {}
             }
         })?;
@@ -263,7 +260,7 @@ impl Gc<'_> {
         let roots = roots.into_iter().map(|(place, image)| Node::Index(place, image));
         walk(&Marking { gc: self, marks: &marks }, roots, self.options.jobs)?;
         if self.site.map.settings().views.registry {
-            self.mark_registry(listing, &marks)?;
+            self.mark_view(listing, &marks)?;
         }
         Ok(marks)
     }
@@ -343,13 +340,6 @@ impl Gc<'_> {
         key(&[&scope, descriptor.digest.as_str(), described])
     }
 
-    /// Marks what descriptors of an image reach.
-    fn mark_graphs(&self, image: ImageName, roots: Vec<Descriptor>, marks: &Marks) -> Result<(), MaintenanceError> {
-        let image = Arc::new(image);
-        let roots = roots.into_iter().map(|root| Node::Blob(image.clone(), root));
-        walk(&Marking { gc: self, marks }, roots, self.options.jobs)
-    }
-
     fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), MaintenanceError> {
         marks.blobs.insert(place_key(&self.site.map.blob_place(image, digest)?));
         if self.site.map.settings().views.registry {
@@ -358,48 +348,75 @@ impl Gc<'_> {
         Ok(())
     }
 
-    /// Marks what only the registry view reaches: indexes that were merged for a tag, the manifests of tags that a publish wrote
-    /// before it was killed, and what lists of referrers have.
-    fn mark_registry(&self, listing: &Listing, marks: &Marks) -> Result<(), MaintenanceError> {
-        for path in &listing.tags {
-            let Some(Endpoint::Manifest { name, reference }) = Endpoint::parse(path.as_str()) else { continue };
-            if marks.tags.contains(key(&[name, reference]))
-                && let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)?
-            {
-                let image = self.image_of(name)?;
-                let digest = Digest::of(Algorithm::Sha256, &document.bytes);
-                self.mark_blob(&image, &digest, marks)?;
-                // One that is no manifest reaches nothing.
-                let own = Descriptor::new("", digest, document.bytes.len() as u64);
-                let manifest = Verified::read(&*document.bytes, &own).ok();
-                let links = manifest.and_then(|bytes| manifest::links("", &bytes).ok()).unwrap_or_default();
-                self.mark_graphs(image, links.children, marks)?;
-            }
+    /// Marks what the documents of the registry view lead to that stay. One may lead to others, so this ends when no further one
+    /// stays.
+    fn mark_view(&self, listing: &Listing, marks: &Marks) -> Result<(), MaintenanceError> {
+        let stays = |place: &&Place| {
+            let is_needed = Endpoint::parse(place.path.as_str()).is_some_and(|document| marks.needs(&document));
+            is_needed || !listing.old.contains(place_key(place))
+        };
+        let (mut staying, mut left): (Vec<&Place>, Vec<&Place>) = listing.view.iter().partition(stays);
+        // A list of tags is read only if a tag of its repository may go.
+        let can_lose: HashSet<&str> = left.iter().filter_map(|place| tagged_repository(place)).collect();
+        let is_idle = |place: &Place| listing_of_tags(place).is_some_and(|name| !can_lose.contains(name));
+        staying.retain(|place| !is_idle(place));
+        left.retain(|place| !is_idle(place));
+        while !staying.is_empty() {
+            let roots = parallel::map(staying, self.options.jobs, |place| self.mark_document(&place.path, marks))?;
+            walk(&Marking { gc: self, marks }, roots.into_iter().flatten(), self.options.jobs)?;
+            (staying, left) = left.into_iter().partition(stays);
         }
-        // A referrer may itself be referred to, so this ends when nothing new was found.
-        let mut left: Vec<&SitePath> = listing.referrers.iter().collect();
-        loop {
-            let is_needed = |path: &&SitePath| Endpoint::parse(path.as_str()).is_some_and(|list| marks.needs(&list));
-            let (needed, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(is_needed);
-            left = rest;
-            if needed.is_empty() {
-                return Ok(());
-            }
-            for path in needed {
-                self.mark_referrers(path, marks)?;
-            }
-        }
+        Ok(())
     }
 
-    /// Marks what a list of referrers has, and the fallback tag that says the same.
-    fn mark_referrers(&self, path: &SitePath, marks: &Marks) -> Result<(), MaintenanceError> {
-        let Some(Endpoint::Referrers { name, digest }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
-        let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
+    /// Marks what a document of the registry view leads to. Gives the blobs that are still to be walked.
+    fn mark_document(&self, path: &SitePath, marks: &Marks) -> Result<Vec<Node>, MaintenanceError> {
+        let Some(endpoint) = Endpoint::parse(path.as_str()) else { return Ok(vec![]) };
+        let Some(name) = endpoint.name() else { return Ok(vec![]) };
+        let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(vec![]) };
         let image = self.image_of(name)?;
-        marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
-        let referrers = index::descriptors(&document.bytes)
-            .map_err(|source| MaintenanceError::Referrers { path: path.clone(), source })?;
-        self.mark_graphs(image, referrers, marks)
+        let descriptors = match endpoint {
+            Endpoint::TagsList { .. } | Endpoint::TagsAfter { .. } => {
+                for tag in registry::listed_tags(&document.bytes) {
+                    marks.tags.insert(key(&[name, &tag]));
+                }
+                vec![]
+            }
+            Endpoint::Referrers { digest, .. } => {
+                marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
+                index::descriptors(&document.bytes)
+                    .map_err(|source| MaintenanceError::Referrers { path: path.clone(), source })?
+            }
+            Endpoint::TypedManifest { media_type, .. } => self.mark_tag(&image, media_type, &document.bytes, marks)?,
+            _ => self.mark_tag(&image, "", &document.bytes, marks)?,
+        };
+        let image = Arc::new(image);
+        let is_new = |blob: &Descriptor| !marks.visited.contains(self.node_key(&image, blob));
+        let descriptors = descriptors.into_iter().filter(is_new);
+        Ok(descriptors.map(|blob| Node::Blob(image.clone(), blob)).collect())
+    }
+
+    /// Marks the manifest that a tag is a copy of, whose digest the tag does not tell. Gives what it leads to.
+    fn mark_tag(
+        &self,
+        image: &ImageName,
+        media_type: &str,
+        bytes: &[u8],
+        marks: &Marks,
+    ) -> Result<Vec<Descriptor>, MaintenanceError> {
+        let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, bytes));
+        for digest in &digests {
+            self.mark_blob(image, digest, marks)?;
+        }
+        let [digest, ..] = digests;
+        let own = Descriptor::new(media_type, digest, bytes.len() as u64);
+        // One that is no manifest leads to nothing.
+        let manifest = Verified::read(bytes, &own).ok();
+        let links = manifest.and_then(|bytes| manifest::links(media_type, &bytes).ok()).unwrap_or_default();
+        if let Some(subject) = &links.subject {
+            marks.subjects.insert(key(&[image.path(), subject.digest.as_str()]));
+        }
+        Ok(links.children)
     }
 
     fn image_of(&self, repository: &str) -> Result<ImageName, MaintenanceError> {
@@ -435,17 +452,17 @@ impl Gc<'_> {
                 false => freed.registry += 1,
             }
             freed.objects.push(FreedObject { path: place.path.to_string(), size: object.stat.size });
-            victims.push(Victim { phase: kind.phase(), place });
+            victims.push(Victim { rank: rank(&kind), place });
         })?;
         freed.objects.sort();
         Ok((victims, freed))
     }
 
-    /// Removes, last phases first.
+    /// Removes, what is written last first.
     fn remove(&self, mut victims: Vec<Victim>) -> Result<(), MaintenanceError> {
-        victims.sort_by(|a, b| (b.phase, &a.place).cmp(&(a.phase, &b.place)));
-        for phase in victims.chunk_by(|a, b| a.phase == b.phase) {
-            parallel::map(phase, self.options.jobs, |victim| self.remove_one(&victim.place))?;
+        victims.sort_by(|a, b| (b.rank, &a.place).cmp(&(a.rank, &b.place)));
+        for same in victims.chunk_by(|a, b| a.rank == b.rank) {
+            parallel::map(same, self.options.jobs, |victim| self.remove_one(&victim.place))?;
         }
         if !victims.is_empty() {
             self.site.flush()?;
@@ -498,6 +515,18 @@ impl Marks {
             Endpoint::TagsAfter { name, tag } => self.tags.contains(key(&[name, tag])),
         }
     }
+}
+
+/// The repository of a tag.
+fn tagged_repository(place: &Place) -> Option<&str> {
+    let endpoint = Endpoint::parse(place.path.as_str())?;
+    endpoint.name().filter(|_| matches!(endpoint.kind(), Kind::RegistryTag(_)))
+}
+
+/// The repository of a list of tags.
+fn listing_of_tags(place: &Place) -> Option<&str> {
+    let endpoint = Endpoint::parse(place.path.as_str())?;
+    endpoint.name().filter(|_| endpoint.kind() == Kind::TagsList)
 }
 
 fn place_key(place: &Place) -> Key {

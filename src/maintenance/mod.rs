@@ -14,10 +14,10 @@ pub mod remove;
 use crate::catalogue::page::PageError;
 use crate::catalogue::plan::CatalogueError;
 use crate::registry::RegistryError;
-use crate::site::SitePath;
 use crate::site::collision::Collision;
 use crate::site::map::MapError;
 use crate::site::path::PathError;
+use crate::site::{Kind, Phase, SitePath};
 use crate::store::site::{NoSite, Site, SiteError, SitePlace};
 use crate::store::site_image::SiteImageError;
 use crate::store::{Location, StoreError};
@@ -216,4 +216,17 @@ impl From<TooLarge> for MaintenanceError {
 /// Opens a site that is there.
 fn open(place: &SitePlace) -> Result<Site, MaintenanceError> {
     Site::open_existing(place)?.ok_or_else(|| NoSite::at(&place.root).into())
+}
+
+type Rank = (Phase, u8);
+
+/// When an object is written among those of its phase: tags follow from indexes, lists from tags, and the ref-engines object
+/// leads to all of them.
+fn rank(kind: &Kind) -> Rank {
+    let within = match kind {
+        Kind::Blob(_) | Kind::RegistryManifest(_) | Kind::Index | Kind::Description => 0,
+        Kind::LayoutMarker | Kind::RegistryTag(_) | Kind::RefEngines => 1,
+        _ => 2,
+    };
+    (kind.phase(), within)
 }

@@ -1,9 +1,11 @@
 //! The registry view as files: what a publish makes of it, and that it keeps up with what is published.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use crate::support::many_refs::Documents;
 use crate::support::program::{PROGRAM, Succeeds, text};
 use crate::support::scene::Scene;
 use crate::support::site::{Snapshot, blob_file, digest_like, entries, json};
+use crate::support::strace::replace;
 
 impl Scene {
     fn layout(&self, name: &str) -> Layout {
@@ -36,6 +39,58 @@ impl Scene {
 
     fn tags(&self) -> Value {
         json(&self.site, "v2/team/app/tags/list")["tags"].clone()
+    }
+
+    /// Publishes, and puts the index back as it was: a publish behind a lock writes the index after the tags and their lists.
+    fn publish_killed_before_the_index(&self, layout: &Layout) {
+        let index = self.site.join("oci-index/team/app");
+        let before = std::fs::read(&index).unwrap();
+        self.publish_view(layout, &["--no-catalogue"]);
+        std::fs::write(index, before).unwrap();
+    }
+
+    /// A layout with an image under a ref.
+    fn layout_of(&self, reference: &str) -> Layout {
+        let mut layout = self.layout(reference);
+        layout.add(reference, layout.image(reference));
+        layout
+    }
+
+    /// Follows each list of tags to the tags, and each tag to the last blob. Gives the tags.
+    fn assert_view_whole(&self) -> BTreeSet<String> {
+        let view = self.site.join("v2/team/app");
+        let names = |directory: &str| -> BTreeSet<String> {
+            let entries = std::fs::read_dir(view.join(directory)).into_iter().flatten();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let lists = names("tags/_last").into_iter().map(|tag| format!("_last/{tag}")).chain(["list".to_string()]);
+        let tags: BTreeSet<String> =
+            names("manifests").into_iter().filter(|reference| !reference.contains(':')).collect();
+        for list in lists.filter(|list| view.join("tags").join(list).exists()) {
+            for tag in json(&view, &format!("tags/{list}"))["tags"].as_array().unwrap() {
+                assert!(tags.contains(tag.as_str().unwrap()), "tags/{list} names {tag}");
+            }
+        }
+        for tag in &tags {
+            let path = format!("manifests/{tag}");
+            let own = digest_like("sha256:", &std::fs::read(view.join(&path)).unwrap());
+            assert!(view.join("manifests").join(&own).exists(), "the manifest of {tag} has no digest");
+            let manifest = json(&view, &path);
+            for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
+                let is_there = view.join("blobs").join(digest(blob)).exists();
+                assert!(is_there && blob_file(&self.site, digest(blob)).exists(), "{tag} leads to {blob}");
+            }
+        }
+        tags
+    }
+}
+
+/// Makes all files below a directory older than a grace of one day.
+fn age(directory: &Path) {
+    for entry in walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|it| it.file_type().is_file())
+    {
+        let old = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+        File::options().write(true).open(entry.path()).unwrap().set_modified(old).unwrap();
     }
 }
 
@@ -129,6 +184,79 @@ fn gc_keeps_all_that_a_tag_leads_to_when_its_publish_was_killed() {
     for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
         assert!(scene.site.join("v2/team/app/blobs").join(digest(blob)).is_file(), "{blob}");
     }
+}
+
+#[test]
+fn gc_keeps_the_tags_that_a_list_names() {
+    let scene = Scene::new();
+    scene.publish_view(&scene.layout_of("1.0"), &[]);
+    // Given a publish of another tag that was killed before it wrote the index.
+    scene.publish_killed_before_the_index(&scene.layout_of("2.0"));
+    for list in ["list", "_last/1.0"] {
+        // When a gc runs, then each tag that the list names is there with all of it.
+        scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+        assert_eq!(scene.assert_view_whole(), set(&["1.0", "2.0"]), "named by {list}");
+        // Given only one of the two lists, the second time.
+        let name = "team/app";
+        write(&scene.site, "v2/team/app/tags/list", &json!({"name": name, "tags": ["1.0"]}));
+    }
+    // When no list names the tag any more, then it goes, and all that only it led to.
+    write(&scene.site, "v2/team/app/tags/_last/1.0", &json!({"name": "team/app", "tags": []}));
+    scene.ocisite().args(["gc", "--grace", "0", "site"]).succeeds();
+    assert_eq!(scene.assert_view_whole(), set(&["1.0"]));
+    assert_eq!(std::fs::read_dir(scene.site.join("v2/team/app/blobs")).unwrap().count(), 3);
+}
+
+#[test]
+fn gc_keeps_all_that_a_young_tag_leads_to() {
+    let scene = Scene::new();
+    let layout = scene.layout_of("2.0");
+    scene.publish_view(&scene.layout_of("1.0"), &["--no-catalogue"]);
+    // Given old blobs that nothing leads to, and a publish that finds them and is killed after its tag, before the lists.
+    scene.publish_view(&layout, &[]);
+    scene.ocisite().args(["remove", "site", "example.com/team/app#2.0"]).succeeds();
+    age(&scene.site);
+    let tags = scene.site.join("v2/team/app/tags");
+    replace(&scene.path("tags"), &tags);
+    scene.publish_killed_before_the_index(&layout);
+    for (is_typed, is_plain) in [(true, true), (true, false)] {
+        replace(&tags, &scene.path("tags"));
+        if !is_plain {
+            std::fs::remove_file(scene.site.join("v2/team/app/manifests/2.0")).unwrap();
+        }
+        // When a gc runs.
+        scene.ocisite().args(["gc", "site"]).succeeds();
+        // Then the tag, whose names are younger than the grace, leads to nothing that is missing.
+        assert_eq!((!scene.typed("2.0").is_empty(), scene.assert_view_whole().contains("2.0")), (is_typed, is_plain));
+        assert_eq!(std::fs::read_dir(scene.site.join("v2/team/app/blobs")).unwrap().count(), 4);
+    }
+}
+
+#[test]
+fn gc_keeps_all_that_a_first_publish_has_written_when_it_was_killed() {
+    // Given old blobs of an image that was removed, and the tags of a publish that was killed before it wrote the index.
+    let scene = Scene::new();
+    let layout = scene.layout_of("1.0");
+    scene.publish().args(["--no-catalogue", &layout.input("other")]).succeeds();
+    scene.publish_view(&layout, &["--no-catalogue"]);
+    scene.ocisite().args(["remove", "site", "example.com/team/app"]).succeeds();
+    age(&scene.site);
+    scene.publish_view(&layout, &["--no-catalogue"]);
+    std::fs::remove_file(scene.site.join("oci-index/team/app")).unwrap();
+    write(&scene.site, "ocisite.json", &{
+        let mut description = json(&scene.site, "ocisite.json");
+        description["images"] = json!(["example.com/other"]);
+        description
+    });
+    // The tags may be written a day before the lists.
+    age(&scene.site.join("v2/team/app/manifests"));
+    age(&scene.site.join("v2/team/app/_manifests"));
+    // When a gc runs, then they are whole; and once all of it is old, nothing is left.
+    scene.ocisite().args(["gc", "site"]).succeeds();
+    assert_eq!(scene.assert_view_whole(), set(&["1.0"]));
+    age(&scene.site);
+    scene.ocisite().args(["gc", "site"]).succeeds();
+    assert!(!scene.site.join("v2/team").exists());
 }
 
 #[test]

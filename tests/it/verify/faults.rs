@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::good_site::GoodSite;
+use super::good_site::{APP, GoodSite};
 use super::killed::{assert_whole, files};
 use super::program::ocisite;
 use crate::support::preview::Preview;
@@ -125,6 +125,23 @@ fn copy() -> Scene {
 #[test]
 fn gc_killed_at_any_call() {
     gc().survives_kills(1, &assert_whole);
+}
+
+#[test]
+fn gc_of_an_unfinished_image_killed_at_any_call() {
+    // Given the tags and lists of a first publish that was killed before it wrote the index.
+    let site = GoodSite::with(&["--registry"]);
+    site.edit("ocisite.json", |object| object["images"] = json!(["example.com/team/app"]));
+    std::fs::remove_file(site.root().join(APP)).unwrap();
+    let target = site.root();
+    // When a gc that removes them is killed, then no list names a tag that is missing.
+    Scene::new(site, &["gc"], target, &["--grace", "0"]).survives_kills(6, &|site| {
+        let Ok(list) = std::fs::read(site.join("v2/app/tags/list")) else { return };
+        let list: Value = serde_json::from_slice(&list).unwrap();
+        for tag in list["tags"].as_array().unwrap() {
+            assert!(site.join("v2/app/manifests").join(tag.as_str().unwrap()).exists(), "{tag}");
+        }
+    });
 }
 
 #[test]
