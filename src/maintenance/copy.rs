@@ -17,9 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::reached::{Images, MediaTypes, Missing, Reached, Reaching, path_key};
+use super::reached::{Images, MediaTypes, Missing, Reached, Reaching, fallback_list, path_key};
 use super::{MaintenanceError, Rank, rank};
 use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
@@ -39,9 +38,7 @@ use crate::store::{
     self, BlobSource, Conflict, Content, Expected, Link, Store, StoreError, StoredDocument, unfinished,
 };
 use oci_discovery::digest::{Algorithm, Digest};
-use oci_discovery::json::{self, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
-use oci_discovery::oci::referrers::is_fallback_list;
-use oci_discovery::oci::{index, media_type};
+use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use oci_discovery::pool::Pool;
@@ -270,9 +267,8 @@ impl Copy<'_> {
     fn survey(&self) -> Result<Survey, MaintenanceError> {
         let documents = self.read_documents()?;
         let mut listing = self.list_blobs()?;
-        let mut reached = self.reach(&documents, &listing)?;
+        let reached = self.reach(&documents, &listing)?;
         if self.to.keeps_media_types() {
-            add_own_media_types(&documents, &mut reached.media_types);
             // What the documents do not reach nobody needs. It may belong to a publish that has not come to its indexes; copied
             // without its media type, it would be taken for there when that has.
             listing.retain_mut(|blob| match reached.media_types.at(&blob.path, &blob.digest) {
@@ -362,8 +358,7 @@ impl Copy<'_> {
         else {
             return Ok(());
         };
-        let is_list = is_fallback_list(reference, media_type::INDEX) && index::descriptors(bytes).is_ok();
-        if is_list {
+        if fallback_list(reference, bytes).is_some() {
             return Ok(());
         }
         for algorithm in Algorithm::ALL {
@@ -403,6 +398,9 @@ impl Copy<'_> {
         let reaching = Reaching::new(self.from, had, self.to.keeps_media_types())?;
         let of = |kind| documents.iter().enumerate().filter(move |(_, it)| it.kind == kind).collect::<Vec<_>>();
         parallel::map(of(Kind::Index), jobs, |(position, index)| reaching.index(position, &index.path, &index.bytes))?;
+        let all = documents.iter().enumerate();
+        let tags: Vec<_> = all.filter(|(_, document)| matches!(document.kind, Kind::RegistryTag(_))).collect();
+        parallel::map(tags, jobs, |(position, tag)| reaching.tag(position, &tag.path, &tag.bytes))?;
         // A referrer may itself be referred to, so this ends when nothing new was found.
         let mut left = of(Kind::Referrers);
         loop {
@@ -657,23 +655,6 @@ fn digest_of(path: &SitePath) -> Option<Digest> {
         }
         _ => None,
     }
-}
-
-/// Indexes that were merged for a tag are in no graph; they say themselves what they are.
-fn add_own_media_types(documents: &[Compared], media_types: &mut MediaTypes) {
-    for document in documents.iter().filter(|document| matches!(document.kind, Kind::RegistryTag(_))) {
-        if let Some(media_type) = own_media_type(&document.bytes) {
-            media_types.add_own(&Digest::of(Algorithm::Sha256, &document.bytes), &media_type);
-        }
-    }
-}
-
-/// What a manifest says it is.
-fn own_media_type(bytes: &[u8]) -> Option<String> {
-    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-        return None;
-    }
-    json::parse(bytes).ok()?.get("mediaType").and_then(Value::as_str).map(str::to_string)
 }
 
 struct StoredBlob<'a> {

@@ -15,9 +15,10 @@ use crate::site::registry::{self, Endpoint};
 use crate::site::{SiteMap, SitePath};
 use crate::store::site::Site;
 use crate::store::site_image::{SiteImage, SiteImageError};
-use oci_discovery::digest::Digest;
+use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::{Descriptor, index, manifest, walk};
+use oci_discovery::oci::referrers::is_fallback_list;
+use oci_discovery::oci::{Descriptor, Verified, index, manifest, media_type, walk};
 use oci_discovery::parallel::{into_inner, lock};
 use oci_discovery::seen::{Key, Seen, key};
 
@@ -30,6 +31,11 @@ pub(super) fn path_key(path: &SitePath) -> Key {
 fn image_of(map: &SiteMap, repository: &str) -> Option<ImageName> {
     let host = map.settings().hosts.first().map_or("example.com", String::as_str);
     ImageName::new(host, repository, None).ok()
+}
+
+/// The referrers in a list under a fallback tag. None: the tag has another document.
+pub(super) fn fallback_list(reference: &str, bytes: &[u8]) -> Option<Vec<Descriptor>> {
+    is_fallback_list(reference, media_type::INDEX).then(|| index::descriptors(bytes).ok()).flatten()
 }
 
 /// The images of a site, by the paths of their indexes.
@@ -80,12 +86,6 @@ impl MediaTypes {
                 *known = described.clone();
             }
         }
-    }
-
-    /// Adds what a document says of itself, unless a descriptor says it.
-    pub(super) fn add_own(&mut self, digest: &Digest, media_type: &str) {
-        let text = self.text(media_type);
-        self.by_digest.entry(key(&[digest.as_str()])).or_insert((usize::MAX, text));
     }
 
     fn text(&mut self, media_type: &str) -> Arc<str> {
@@ -185,9 +185,9 @@ impl<'a> Reaching<'a> {
 
     /// Records paths of one object, and the first of them that is missing.
     fn note(&self, image: &ImageName, paths: &[SitePath], is_foreign: bool) {
-        let missing = paths.iter().find(|path| !self.had.contains(path_key(path)));
-        let missing = missing.map(|path| Missing { image: image.clone(), path: path.clone(), is_foreign });
-        self.found().missing.extend(missing);
+        if let Some(path) = paths.iter().find(|path| !self.had.contains(path_key(path))) {
+            self.found().missing.push(Missing { image: image.clone(), path: path.clone(), is_foreign });
+        }
     }
 
     fn repository<'n>(&self, image: &'n ImageName) -> Option<&'n str> {
@@ -216,6 +216,50 @@ impl<'a> Reaching<'a> {
         self.graph(self.places(&image, position, true)?, roots)
     }
 
+    /// Goes through what a tag leads to, unless an index was found to lead there. The tags of a publish into a directory come before
+    /// its index, so a publish that was killed leaves some that no index has.
+    pub(super) fn tag(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
+        let (name, reference, described) = match Endpoint::parse(path.as_str()) {
+            Some(Endpoint::Manifest { name, reference }) => (name, reference, ""),
+            Some(Endpoint::TypedManifest { name, reference, media_type }) => (name, reference, media_type),
+            _ => return Ok(()),
+        };
+        let Some(image) = image_of(&self.site.map, name) else { return Ok(()) };
+        let is_reached = |digest: &Digest| self.digests.contains(key(&[name, digest.as_str()]));
+        let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, bytes));
+        if digests.iter().any(is_reached) {
+            return Ok(());
+        }
+        let mut original = None;
+        for digest in &digests {
+            let paths = [registry::manifest_path(name, digest.as_str())?, registry::blob_path(name, digest)?];
+            let is_there = paths.iter().any(|path| self.had.contains(path_key(path)));
+            original = original.or(is_there.then_some(digest));
+        }
+        let places = self.places(&image, position, true)?;
+        let [first, ..] = &digests;
+        if original.is_none()
+            && let Some(mut referrers) = fallback_list(reference, bytes)
+        {
+            if self.keeps_media_types {
+                self.found().media_types.add(&places, first, media_type::INDEX);
+            }
+            referrers.retain(|referrer| !is_reached(&referrer.digest));
+            return self.graph(places, referrers);
+        }
+        let own = Descriptor::new(described, original.unwrap_or(first).clone(), bytes.len() as u64);
+        // One that is no manifest leads to nothing.
+        let Some(links) = Verified::read(bytes, &own).ok().and_then(|bytes| manifest::links(described, &bytes).ok())
+        else {
+            return Ok(());
+        };
+        let media_type = links.type_or(described);
+        if !media_type::holds_descriptors(media_type) {
+            return Ok(());
+        }
+        self.graph(places, vec![Descriptor::new(media_type, own.digest, own.size)])
+    }
+
     /// Whether a list of referrers is of something that was reached. Others are leftovers, which a gc removes.
     pub(super) fn needs_referrers(&self, path: &SitePath) -> bool {
         matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
@@ -235,7 +279,10 @@ impl<'a> Reaching<'a> {
 
     /// Looks for the tags in a list of tags.
     pub(super) fn tags_list(&self, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
-        let Some(Endpoint::TagsList { name }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
+        let Some(Endpoint::TagsList { name } | Endpoint::TagsAfter { name, .. }) = Endpoint::parse(path.as_str())
+        else {
+            return Ok(());
+        };
         let Some(image) = image_of(&self.site.map, name) else { return Ok(()) };
         for tag in registry::listed_tags(bytes).iter().filter(|tag| registry::is_tag(tag)) {
             self.note(&image, &[registry::manifest_path(name, tag)?], false);

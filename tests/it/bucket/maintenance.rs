@@ -13,7 +13,8 @@ use super::proxy::{Fault, Proxy, Seen};
 use super::s3fs::S3Fs;
 use super::tools;
 use crate::support::layout::Layout;
-use crate::support::program;
+use crate::support::program::{self, Succeeds};
+use crate::support::scene::Scene;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts");
 
@@ -221,6 +222,35 @@ fn a_copy_is_the_same_site_wherever_it_goes() {
         .filter_map(|(key, object)| Some((key.strip_prefix("staging/")?.to_string(), object.clone())))
         .filter(|(key, _)| !key.starts_with(".ocisite/"));
     assert_same(&staged.collect(), &published.objects());
+}
+
+#[test]
+fn a_copy_has_all_that_a_tag_leads_to_when_its_publish_was_killed() {
+    for preset in [&[][..], &["--preset", "layout"]] {
+        // Given a site in a directory with the tag of a publish that was killed before it wrote the index.
+        let scene = Scene::of_image("app");
+        scene.publish().args(preset).args(["--registry", "example.com/app=layout"]).succeeds();
+        let index = ["oci-index/app", "oci-image/app/index.json"].map(|path| scene.site.join(path));
+        let index = index.iter().find(|path| path.exists()).unwrap();
+        let before = std::fs::read(index).unwrap();
+        let mut other = Layout::new(scene.path("other"));
+        other.add("2.0", other.image("other"));
+        scene.publish().args(["example.com/app=other"]).succeeds();
+        std::fs::write(index, before).unwrap();
+        // When it is copied to a bucket.
+        let s3fs = S3Fs::start();
+        let endpoint = s3fs.endpoint();
+        endpoint.run(&["copy", "--json", program::text(&scene.site), &endpoint.site()]).success();
+        // Then the bucket has the tag, and all that it leads to.
+        let objects = endpoint.objects();
+        let manifest: Value = serde_json::from_slice(&objects["v2/app/manifests/2.0"].bytes).unwrap();
+        for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
+            let digest = blob["digest"].as_str().unwrap();
+            assert!(objects.contains_key(&format!("v2/app/blobs/{digest}")), "{digest}");
+            let in_cas = objects.keys().any(|path| !path.starts_with("v2/") && path.ends_with(&digest[7..]));
+            assert!(in_cas, "{digest}");
+        }
+    }
 }
 
 #[test]

@@ -149,6 +149,34 @@ fn a_foreign_layer_may_be_missing() {
     Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
 }
 
+#[test]
+fn a_source_with_a_tag_that_lacks_a_layer_is_refused() {
+    // Given a site with the tag of a publish that was killed before it wrote the index.
+    let scene = Scene::of_image("app");
+    scene.publish().args(["--registry", "example.com/app=layout"]).succeeds();
+    let index = scene.site.join("oci-index/app");
+    let before = std::fs::read(&index).unwrap();
+    let mut other = Layout::new(scene.path("other"));
+    other.add("2.0", other.image("other"));
+    scene.publish().args(["example.com/app=other"]).succeeds();
+    let manifest = std::fs::read(scene.site.join("v2/app/manifests/2.0")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let layer = manifest["layers"][1]["digest"].as_str().unwrap();
+    std::fs::write(&index, before).unwrap();
+    // When it is copied, then the copy has all that the tag leads to.
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
+    Snapshot::public(&scene.site.join("v2")).assert_same(&Snapshot::public(&scene.path("to/v2")));
+    // Given the same site, which lost the layer of the tag in the view, and then in the CAS, too.
+    for missing in [scene.site.join("v2/app/blobs").join(layer), blob_file(&scene.site, layer)] {
+        std::fs::remove_file(&missing).unwrap();
+        let before = Snapshot::of(scene.directory.path());
+        // When it is copied, then the layer is named, and nothing changes.
+        let path = below(&scene.site, &missing);
+        fails(scene.ocisite().args(["copy", "site", "to"]), &["example.com/app", &path, "missing"]);
+        before.assert_unchanged(scene.directory.path());
+    }
+}
+
 /// Waits for something that another process does.
 fn wait_for(what: &str, is_done: impl Fn() -> bool) {
     let begun = Instant::now();
