@@ -88,7 +88,7 @@ pub struct CataloguePlan {
     pub images: Vec<ImageObjects>,
     /// The list, as a page and as a document; empty: it stays as it is.
     pub list: Vec<PlannedDocument>,
-    /// What is no longer of the catalogue.
+    /// What is no longer of the catalogue, in any order: [`write`] removes what leads to other objects before them.
     pub removals: Vec<SitePath>,
 }
 
@@ -318,17 +318,16 @@ impl<'a> Planner<'a> {
 }
 
 impl CataloguePlan {
-    /// The plan for a site that is to have no catalogue (any more). The list goes last: as long as it is there, what is beside it
-    /// is of a catalogue, also when a publish that took it away was killed.
+    /// The plan for a site that is to have no catalogue (any more). The description says that the site has one until all of it is
+    /// removed, so that the next publish completes a removal that was killed.
     pub fn without(site: &Site) -> Result<CataloguePlan, CatalogueError> {
         let list = SitePath::new(catalogue::LIST)?;
         if !site.views_before().catalogue && !is_ours(read(site, &list)?.as_ref()) {
             return Ok(CataloguePlan::default());
         }
-        let removals = vec![SitePath::new(catalogue::LIST_PAGE)?];
+        let removals = vec![SitePath::new(catalogue::LIST_PAGE)?, list];
         let mut plan = CataloguePlan { removals, ..CataloguePlan::default() };
         plan.remove_strays(site)?;
-        plan.removals.push(list);
         Ok(plan)
     }
 
@@ -530,8 +529,21 @@ pub fn write(
     let documents: Vec<&PlannedDocument> = plan.images.iter().map(|image| &image.document).collect();
     log.write_all(site, documents, jobs)?;
     plan.list.iter().try_for_each(|document| log.write(site, document))?;
-    plan.removals.iter().try_for_each(|path| site.own.remove_document(path))?;
+    let mut removals: Vec<&SitePath> = plan.removals.iter().collect();
+    removals.sort_by_key(|path| (removal_rank(path), *path));
+    removals.into_iter().try_for_each(|path| site.own.remove_document(path))?;
     Ok(())
+}
+
+/// What leads to other objects is removed before them: lists, pages, documents, then what pages have in common. By their paths,
+/// documents of images come before those of layers.
+fn removal_rank(path: &SitePath) -> u8 {
+    match (path.as_str(), catalogue::kind(path.as_str())) {
+        (catalogue::LIST_PAGE | catalogue::LIST, _) => 0,
+        (_, Some(Kind::CataloguePage)) => 1,
+        (_, Some(Kind::CatalogueDocument)) => 2,
+        _ => 3,
+    }
 }
 
 /// Rewrites the catalogue of a site that is about to change: `changed` are images with the indexes they will have, `gone` those

@@ -219,12 +219,18 @@ pub fn execute(
         }
     }
     tally.flush(site)?;
-    for document in in_order(site, &plan.discovery) {
-        tally.log.write(site, document)?;
+    let write_catalogue = |log: &WriteLog<'_>| catalogue::write(Catalogue { site, pages }, &plan.catalogue, jobs, log);
+    // The description says that there is a catalogue as long as there may be a part of it: a publish that is killed can be repeated.
+    let has_catalogue = site.map.settings().views.catalogue;
+    if !has_catalogue {
+        write_catalogue(&tally.log)?;
     }
+    in_order(site, &plan.discovery).into_iter().try_for_each(|document| tally.log.write(site, document))?;
     tally.flush(site)?;
-    catalogue::write(Catalogue { site, pages }, &plan.catalogue, jobs, &tally.log)?;
-    tally.flush(site)?;
+    if has_catalogue {
+        write_catalogue(&tally.log)?;
+        tally.flush(site)?;
+    }
     Ok(unfinished::end(&*site.own)?)
 }
 

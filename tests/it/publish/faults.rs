@@ -193,6 +193,34 @@ fn taking_the_catalogue_away_and_killed_at_any_call() {
 }
 
 #[test]
+fn taking_the_catalogue_away_leaves_nothing_that_leads_to_what_is_removed() {
+    let scene = without_catalogue();
+    let site = scene.site();
+    let removed: Vec<PathBuf> =
+        Snapshot::public(&scene.old).0.into_keys().filter(|it| !scene.new.0.contains_key(it)).collect();
+    let files = removed.iter().filter(|path| scene.old.join(path).is_file()).count();
+    assert!(files > 6, "{removed:?}");
+    for number in 1..=files {
+        // When the publish is killed before it removes the next file.
+        scene.prepare();
+        let fault = format!("unlinkat:signal=KILL:when={number}");
+        scene.with_run(|run| run.with(&[&fault]));
+        // Then the lists lead to pages and documents that exist, and the pages to their style sheet and script.
+        let [page, document] = ["html", "json"].map(|ending| format!("catalogue/images/example.com/app.{ending}"));
+        let leads = |from: &[&str], to: &[&str]| {
+            let has = |path: &&str| site.join(path).exists();
+            assert!(!from.iter().any(has) || to.iter().all(has), "{fault}: {from:?} lead to {to:?}");
+        };
+        let lists = ["index.html", "catalogue.json"];
+        leads(&lists, &[&page, &document]);
+        leads(&[&lists[..], &[page.as_str()]].concat(), &[&document, "catalogue/style.css", "catalogue/script.js"]);
+        leads(&[&page, &document], &["catalogue/layers"]);
+        verified(&site, &fault);
+        scene.complete();
+    }
+}
+
+#[test]
 fn making_a_site_and_killed_at_any_call() {
     first().survives_kills(3);
 }
