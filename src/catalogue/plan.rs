@@ -88,7 +88,7 @@ pub struct CataloguePlan {
     pub images: Vec<ImageObjects>,
     /// The list, as a page and as a document; empty: it stays as it is.
     pub list: Vec<PlannedDocument>,
-    /// What is no longer of the catalogue, in any order: [`write`] removes what leads to other objects before them.
+    /// What is no longer of the catalogue, in any order: [`write()`] removes what leads to other objects before them.
     pub removals: Vec<SitePath>,
 }
 

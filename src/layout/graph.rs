@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Layout, LayoutError, blob_path};
 use oci_discovery::digest::Digest;
 use oci_discovery::oci::manifest::{self, Links, ManifestError};
-use oci_discovery::oci::relations::{MAX_DESCRIBED_BYTES, Relations};
+use oci_discovery::oci::relations::{Relations, TooManyReferrers};
 use oci_discovery::oci::walk::{Graph, Limit, Manifests, Next, TooLarge, manifest_bytes, walk};
 use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::parallel::{into_inner, lock};
@@ -61,12 +61,12 @@ pub enum GraphError {
         #[source]
         source: ManifestError,
     },
-    #[error(
-        "{} has more than {} MiB of manifests with a subject, the limit for one layout: split it into several \
-        layouts", .path.display(),
-        MAX_DESCRIBED_BYTES / 1024 / 1024
-    )]
-    TooManyReferrers { path: PathBuf },
+    #[error("{} cannot be published: create a layout with fewer referrers, or with shorter annotations", .path.display())]
+    TooManyReferrers {
+        path: PathBuf,
+        #[source]
+        source: TooManyReferrers,
+    },
     #[error("{} cannot be read as images", .path.display())]
     TooLarge {
         path: PathBuf,
@@ -188,10 +188,8 @@ impl<'a> LayoutGraph<'a> {
     }
 
     fn check_referrers(&self, found: &Found) -> Result<(), GraphError> {
-        match found.relations.is_too_large() {
-            true => Err(GraphError::TooManyReferrers { path: self.layout.path().into() }),
-            false => Ok(()),
-        }
+        let path = || self.layout.path().into();
+        found.relations.refuse_too_many().map_err(|source| GraphError::TooManyReferrers { path: path(), source })
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {

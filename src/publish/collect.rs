@@ -21,7 +21,7 @@ use oci_discovery::name::{self, ImageName};
 use oci_discovery::oci::descriptor::CONTAINERD_IMAGE_NAME;
 use oci_discovery::oci::manifest::{Links, may_hold_descriptors};
 use oci_discovery::oci::referrers::{fallback_stem, fallback_subject, fallback_tag};
-use oci_discovery::oci::relations::Relations;
+use oci_discovery::oci::relations::{Relations, TooManyReferrers};
 use oci_discovery::oci::walk::{Limit, MAX_DEPTH, Manifests, TooLarge};
 use oci_discovery::oci::{Descriptor, Platform, media_type};
 use oci_discovery::parallel;
@@ -206,6 +206,17 @@ pub enum CollectError {
         /// One of them.
         example: String,
     },
+    /// Too many referrers of one image in all of its layouts together.
+    #[error(
+        "the layouts of {image} cannot be published: create them with fewer referrers, or with shorter annotations"
+    )]
+    TooManyReferrers {
+        /// The image.
+        image: ImageName,
+        /// The limit.
+        #[source]
+        source: TooManyReferrers,
+    },
     /// A layout without entries.
     #[error("{} has no entries: there is nothing to publish in the layout", .layout.join(INDEX_FILE).display())]
     Empty {
@@ -233,6 +244,8 @@ pub fn collect(gathered: &Gathered, allow_missing: bool, jobs: NonZeroUsize) -> 
                 image.blobs.extend(part.blobs);
                 image.missing.extend(part.missing);
                 image.relations.extend(part.relations);
+                let too_many = |source| CollectError::TooManyReferrers { image: image.name.clone(), source };
+                image.relations.refuse_too_many().map_err(too_many)?;
                 image.warnings.extend(part.warnings);
             }
         }

@@ -1,5 +1,8 @@
 //! Why the registry view cannot be planned or written.
 
+use oci_discovery::name::ImageName;
+use oci_discovery::oci::relations::TooManyReferrers;
+
 use crate::site::map::MapError;
 use crate::site::path::PathError;
 use crate::store::StoreError;
@@ -24,6 +27,18 @@ pub enum RegistryError {
     /// A path of the program's own is refused.
     #[error("a file of the registry view has an invalid path")]
     Path(#[from] PathError),
+    /// The lists of referrers take too much memory.
+    #[error(
+        "{image} cannot be in the registry view: publish fewer referrers, fewer fallback tags or shorter annotations; if the site \
+         has the image already, remove its fallback tags in one command, or the image"
+    )]
+    TooManyReferrers {
+        /// The image.
+        image: ImageName,
+        /// The limit.
+        #[source]
+        source: TooManyReferrers,
+    },
     /// Two hosts cannot share one `v2/`.
     #[error(
         "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \

@@ -145,7 +145,10 @@ impl Reading<'_> {
     }
 
     fn add_listed(&self, entries: &[&Entry], relations: &mut Relations) -> Result<(), RegistryError> {
-        for entry in entries.iter().filter(|entry| entry.fallback_list().is_some()) {
+        // An index may be under a great many fallback tags.
+        let lists = entries.iter().filter(|entry| entry.fallback_list().is_some());
+        let lists: BTreeMap<&Digest, &Entry> = lists.map(|entry| (&entry.digest, *entry)).collect();
+        for entry in lists.into_values() {
             let links = self.image.links_or_none(&self.image.descriptor(entry)?)?;
             relations.record_listed(&entry.digest, links.children);
         }

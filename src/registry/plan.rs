@@ -27,7 +27,7 @@ use crate::store::{Expected, StoreError, StoredDocument};
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
-use oci_discovery::oci::relations::{Lists, Relations};
+use oci_discovery::oci::relations::{Lists, Relations, TooManyReferrers};
 use oci_discovery::oci::walk::Manifests;
 use oci_discovery::oci::{Descriptor, media_type};
 use oci_discovery::parallel;
@@ -184,6 +184,17 @@ pub struct PublishedImage<'a> {
     pub relations: &'a Relations,
 }
 
+impl PublishedImage<'_> {
+    /// The lists of the published referrers.
+    fn lists(&self, view: &Repository<'_>) -> Result<Lists, RegistryError> {
+        self.relations.lists(view.fallback_indexes()).map_err(|source| self.too_many_referrers(source))
+    }
+
+    fn too_many_referrers(&self, source: TooManyReferrers) -> RegistryError {
+        RegistryError::TooManyReferrers { image: self.name.clone(), source }
+    }
+}
+
 /// The documents of the view that earlier attempts planned to write or to remove, where no lock keeps other publishers out. What is
 /// there now is read, because another publisher may need what they removed.
 #[derive(Debug, Default)]
@@ -302,14 +313,16 @@ impl<'a> Planner<'a> {
         let found = site.own.read_document(&registry::facts_path(name)?, MAX_INDEX_BYTES)?;
         let is_usable = !self.recheck && site.views_before().registry;
         let stored = found.as_ref().filter(|_| is_usable).and_then(|found| Relations::parse(&found.bytes));
+        let view = |facts: Relations| Some((Repository::new(name, &change.before, &facts).ok()?, facts));
+        let stored = stored.and_then(view);
         let is_known = stored.is_some();
-        let mut relations = stored.unwrap_or_default();
-        let before = Repository::new(name, &change.before, &relations);
+        let unknown = || (Repository::without_referrers(name, &change.before), Relations::default());
+        let (before, mut relations) = stored.unwrap_or_else(unknown);
         let mut brought = Brought::of_layouts(image.blobs);
         self.add_unknown(image.name, entries, &mut relations, &mut brought)?;
         relations.extend(image.relations.clone());
         relations.keep(entries.iter().map(|entry| &entry.digest));
-        let after = Repository::new(name, entries, &relations);
+        let after = Repository::new(name, entries, &relations).map_err(|source| image.too_many_referrers(source))?;
         brought.plan_links(image.position, self.blobs)?;
         let (entries_before, brought) = (&*change.before, &brought);
         let change = RepositoryChange { image, entries_before, before: &before, after: &after, brought };
@@ -423,7 +436,7 @@ impl<'a> Planner<'a> {
     /// Plans the lists of referrers that change or of which a referrer is published; all of them where the site kept no facts.
     fn add_referrers(&mut self, change: &RepositoryChange<'_>, is_known: bool) -> Result<(), RegistryError> {
         let RepositoryChange { image, before, after, .. } = *change;
-        let published: Lists = image.relations.lists(after.fallback_indexes());
+        let published: Lists = image.lists(after)?;
         for (subject, referrers) in after.lists() {
             let is_same = is_known
                 && before.lists().get(subject) == Some(referrers)

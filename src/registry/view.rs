@@ -13,7 +13,7 @@ use crate::site::path::PathError;
 use crate::site::{Kind, SitePath, registry};
 use oci_discovery::digest::Digest;
 use oci_discovery::oci::referrers::fallback_tag;
-use oci_discovery::oci::relations::{Lists, Relations};
+use oci_discovery::oci::relations::{Lists, Relations, TooManyReferrers};
 use oci_discovery::oci::{Descriptor, media_type};
 
 /// The repository of an image.
@@ -71,13 +71,21 @@ impl Tag {
 }
 
 impl<'a> Repository<'a> {
-    /// The repository of an image with these entries, whose manifests have these relations.
-    pub fn new(name: &'a str, entries: &'a [Entry], relations: &Relations) -> Repository<'a> {
+    /// The repository of an image with these entries, without lists of referrers.
+    pub fn without_referrers(name: &'a str, entries: &'a [Entry]) -> Repository<'a> {
         let (refs, omitted) =
             by_ref(entries).into_iter().partition(|(reference, entries)| is_served(reference, entries));
-        let mut repository = Repository { name, refs, omitted, lists: Lists::new(), entries };
-        repository.lists = relations.lists(repository.fallback_indexes());
-        repository
+        Repository { name, refs, omitted, lists: Lists::new(), entries }
+    }
+
+    /// The repository of an image with these entries, whose manifests have these relations.
+    ///
+    /// # Errors
+    /// The lists of referrers are too large together.
+    pub fn new(name: &'a str, entries: &'a [Entry], relations: &Relations) -> Result<Repository<'a>, TooManyReferrers> {
+        let repository = Repository::without_referrers(name, entries);
+        let lists = relations.lists(repository.fallback_indexes())?;
+        Ok(Repository { lists, ..repository })
     }
 
     /// The refs that are omitted, because they are no tags or lead to no manifest.
@@ -121,7 +129,7 @@ impl<'a> Repository<'a> {
     /// The list of a subject's referrers, at its own path and, where no ref has the name, under the fallback tag.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Object>, PathError> {
         let Some(referrers) = self.lists.get(subject) else { return Ok(vec![]) };
-        let bytes = registry::referrers_list(referrers.values().cloned());
+        let bytes = registry::referrers_list(referrers.values().map(|referrer| &**referrer));
         let kind = |path: &SitePath| match registry::Endpoint::parse(path.as_str()) {
             Some(registry::Endpoint::Referrers { .. }) => Kind::Referrers,
             _ => Kind::RegistryTag(Some(media_type::INDEX.into())),

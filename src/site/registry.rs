@@ -6,7 +6,7 @@
 //! endings, and its configuration does not depend on the images. No component of a repository's name begins with `_`,
 //! so these names are free.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -251,10 +251,18 @@ pub fn listed_tags(bytes: &[u8]) -> BTreeSet<String> {
 }
 
 /// The bytes of a referrers list (distribution-spec, "Listing Referrers"), sorted by digest.
-pub fn referrers_list(referrers: impl IntoIterator<Item = Descriptor>) -> Vec<u8> {
-    let by_digest: BTreeMap<Digest, Value> =
-        referrers.into_iter().map(|descriptor| (descriptor.digest.clone(), descriptor.to_value())).collect();
-    image_index(by_digest.into_values().collect())
+pub fn referrers_list<'d>(referrers: impl IntoIterator<Item = &'d Descriptor>) -> Vec<u8> {
+    // Values are made of one descriptor at a time: they take many times the memory of its text.
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List<'d> {
+        schema_version: u8,
+        media_type: &'d str,
+        manifests: Vec<&'d Descriptor>,
+    }
+    let mut manifests: Vec<&Descriptor> = referrers.into_iter().collect();
+    manifests.sort_by(|a, b| a.digest.cmp(&b.digest));
+    json::canonical(&List { schema_version: 2, media_type: media_type::INDEX, manifests })
 }
 
 /// The image index for a tag whose ref has several entries, one for each platform, without the properties that only a

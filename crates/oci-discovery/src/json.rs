@@ -121,6 +121,9 @@ fn value_bytes(text: &[u8]) -> u64 {
     bytes
 }
 
+/// `<` in canonical JSON, so that JSON can be part of HTML.
+const ESCAPED_LESS_THAN: &str = r"\u003c";
+
 /// A value as compact text, whose objects have sorted keys.
 ///
 /// Values take many times the memory of their text. Therefore parts of documents from outside are kept as text, which
@@ -143,7 +146,13 @@ impl ValueText {
     /// Canonical JSON.
     pub fn canonical(&self) -> String {
         // A `<` is in strings only.
-        self.0.replace('<', r"\u003c")
+        self.0.replace('<', ESCAPED_LESS_THAN)
+    }
+
+    /// The length of [`ValueText::canonical`] in bytes.
+    pub fn canonical_bytes(&self) -> u64 {
+        let escaped = self.0.bytes().filter(|byte| *byte == b'<').count();
+        (self.0.len() + escaped * (ESCAPED_LESS_THAN.len() - 1)) as u64
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use crate::support::layout::{INDEX, Layout, MANIFEST};
+use crate::support::layout::{INDEX, Layout, MANIFEST, REF_NAME};
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{PROGRAM, fails, text};
 use crate::support::scene::Scene;
@@ -175,6 +175,63 @@ fn a_referrer_that_a_fallback_tag_lists_a_great_many_times_is_kept_once() {
     let referrers = json(&site, &format!("v2/app/referrers/{}", image["digest"].as_str().unwrap()));
     assert_eq!(referrers["manifests"].as_array().unwrap().len(), 1);
     assert_eq!(referrers["manifests"][0]["digest"], signature["digest"]);
+}
+
+/// A layout of four mebibytes: one index with one referrer of a long annotation, under so many fallback tags.
+fn referrer_under_many_tags(path: impl Into<PathBuf>, tags: usize) -> Layout {
+    let mut layout = Layout::new(path);
+    let mut referrer = layout.image("content");
+    referrer["annotations"] = json!({"note": "x".repeat(4 * MIB as usize - 2000)});
+    let index = layout.index_of(&[referrer]);
+    (0..tags).for_each(|number| layout.add_unwritten(&format!("sha256-{number:064x}"), index.clone()));
+    layout.write_index();
+    layout
+}
+
+const TOO_MANY_REFERRERS: [&str; 3] = ["example.com/app", "fallback tag", "64 MiB"];
+
+#[test]
+fn a_referrer_that_a_great_many_fallback_tags_list_is_refused() {
+    // Given lists of 400 mebibytes that follow from a layout of four.
+    let scene = Scene::new();
+    let layout = referrer_under_many_tags(scene.path("layout"), 100);
+    // When it is published, then the message says what the limit is.
+    let mut command = ocisite_within(96 * MIB);
+    command.args(["publish", "--registry", "--jobs", "2", "--site", text(&scene.site)]);
+    fails(command.arg(format!("example.com/app={}", layout.arg())), &TOO_MANY_REFERRERS);
+    assert!(!scene.site.exists());
+}
+
+#[test]
+fn a_site_whose_lists_of_referrers_would_be_too_large_is_refused() {
+    // Given a site whose index got further fallback tags, as an earlier version published them.
+    let scene = Scene::new();
+    let layout = referrer_under_many_tags(scene.path("layout"), 1);
+    let publish = |layout: &Layout| {
+        let mut command = ocisite_within(128 * MIB);
+        command.args(["publish", "--registry", "--jobs", "2", "--site", text(&scene.site)]);
+        command.arg(format!("example.com/app={}", layout.arg()));
+        command
+    };
+    publish(&layout).assert().success();
+    let mut index = json(&scene.site, "oci-index/app");
+    let entries = index["manifests"].as_array_mut().unwrap();
+    for number in 1..20 {
+        let mut entry = entries[0].clone();
+        entry["annotations"][REF_NAME] = format!("sha256-{number:064x}").into();
+        entries.push(entry);
+    }
+    std::fs::write(scene.site.join("oci-index/app"), index.to_string()).unwrap();
+    // When it is verified, then the lists are too large to be compared.
+    let output =
+        ocisite_within(128 * MIB).args(["verify", "--json", "--jobs", "2", text(&scene.site)]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|it| it["found"].as_str().unwrap().contains("64 MiB")), "{report:#}");
+    // And a publish of another ref is refused, and a removal of the image is not.
+    let more = Layout::of_image(scene.path("more"), "more");
+    fails(&mut publish(&more), &TOO_MANY_REFERRERS);
+    ocisite_within(128 * MIB).args(["remove", text(&scene.site), "example.com/app"]).assert().success();
 }
 
 #[test]

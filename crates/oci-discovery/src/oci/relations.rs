@@ -8,19 +8,21 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::manifest::{Links, may_hold_descriptors};
 use super::referrers::subject_of_list;
 use super::{Descriptor, index};
 use crate::digest::Digest;
-use crate::json::{self, MAX_LIST_BYTES};
+use crate::json::{self, MAX_INDEX_BYTES, MAX_LIST_BYTES};
 
-/// The most bytes of manifests that refer to others, for one layout or image: what they say of themselves is kept.
-pub const MAX_DESCRIBED_BYTES: u64 = 128 * 1024 * 1024;
-/// A referrer counts as this many bytes at least: that is what its descriptor takes.
+/// The most bytes of all lists of referrers of an image together: the text of each descriptor, once for each list that has it. A list
+/// is an index, and no reader takes a larger one.
+pub const MAX_LISTED_BYTES: u64 = MAX_INDEX_BYTES;
+/// A descriptor in a list counts as this many bytes at least: that is what it takes in memory.
 const MIN_REFERRER_BYTES: u64 = 256;
 
 /// What manifests refer to.
@@ -38,15 +40,18 @@ const MIN_REFERRER_BYTES: u64 = 256;
 /// relations.record(&signature, &Links { subject: Some(image.clone()), ..Links::default() });
 /// relations.keep([&image.digest, &signature.digest]);
 ///
-/// let lists = relations.lists([]);
+/// let lists = relations.lists([])?;
 /// assert!(lists[&image.digest].contains_key(&signature.digest));
 /// assert_eq!(Relations::parse(&relations.to_bytes()), Some(relations));
+/// # Ok::<(), oci_discovery::oci::relations::TooManyReferrers>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Relations {
     manifests: BTreeMap<Digest, Relation>,
-    /// The bytes of the manifests that are described.
+    /// The bytes of the descriptors, each once.
     described_bytes: u64,
+    /// Whether reading ended, because the descriptors had too many bytes.
+    is_cut: bool,
 }
 
 /// What one manifest refers to, and what it leads to.
@@ -56,19 +61,45 @@ struct Relation {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     children: BTreeSet<Digest>,
     /// The manifest as a list of referrers describes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    descriptor: Option<Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shared")]
+    descriptor: Option<Arc<Descriptor>>,
     /// None with a descriptor: only the index under a fallback tag says that the manifest refers to something.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Digest>,
 }
 
 /// The lists of referrers: what refers to each subject, by digest.
-pub type Lists = BTreeMap<Digest, BTreeMap<Digest, Descriptor>>;
+pub type Lists = BTreeMap<Digest, BTreeMap<Digest, Arc<Descriptor>>>;
+
+/// An image has more referrers than its lists may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the lists of referrers have more than {} MiB together, the limit for one image; a referrer counts once for each fallback tag \
+     (sha256-…) under which it is listed", MAX_LISTED_BYTES / 1024 / 1024
+)]
+pub struct TooManyReferrers;
+
+impl Relation {
+    fn bytes(&self) -> u64 {
+        self.descriptor.as_deref().map_or(0, listed_bytes)
+    }
+}
+
+/// The bytes of a descriptor in a list.
+fn listed_bytes(descriptor: &Descriptor) -> u64 {
+    descriptor.text().canonical_bytes().max(MIN_REFERRER_BYTES)
+}
+
+fn shared<S: Serializer>(descriptor: &Option<Arc<Descriptor>>, serializer: S) -> Result<S::Ok, S::Error> {
+    descriptor.as_deref().serialize(serializer)
+}
 
 impl Relations {
     /// Records what a manifest links to.
     pub fn record(&mut self, manifest: &Descriptor, links: &Links) {
+        if self.is_cut {
+            return;
+        }
         let children = links.children.iter().filter(|child| may_hold_descriptors(&child.media_type));
         let children: BTreeSet<Digest> = children.map(|child| child.digest.clone()).collect();
         if !children.is_empty() {
@@ -83,6 +114,9 @@ impl Relations {
     /// manifests say nothing of it (distribution-spec, "Referrers Tag Schema").
     pub fn record_listed(&mut self, index: &Digest, entries: impl IntoIterator<Item = Descriptor>) {
         for entry in entries {
+            if self.is_cut {
+                return;
+            }
             self.at(index).children.insert(entry.digest.clone());
             self.describe(entry, None);
         }
@@ -91,34 +125,39 @@ impl Relations {
     /// A manifest's own word counts more than a list's. Of two descriptions the greater text counts, so that the order of
     /// reading has no influence.
     fn describe(&mut self, descriptor: Descriptor, subject: Option<Digest>) {
-        let bytes = descriptor.size.max(MIN_REFERRER_BYTES);
         let relation = self.at(&descriptor.digest);
-        let is_new = relation.descriptor.is_none();
         let is_kept =
             relation.descriptor.as_ref().is_some_and(|known| match (relation.subject.is_some(), subject.is_some()) {
                 (own, other) if own != other => own,
                 _ => known.to_json() >= descriptor.to_json(),
             });
-        if !is_kept {
-            (relation.descriptor, relation.subject) = (Some(descriptor), subject);
+        if is_kept {
+            return;
         }
-        if is_new {
-            self.described_bytes = self.described_bytes.saturating_add(bytes);
-        }
+        let (before, after) = (relation.bytes(), listed_bytes(&descriptor));
+        (relation.descriptor, relation.subject) = (Some(Arc::new(descriptor)), subject);
+        self.described_bytes = self.described_bytes - before + after;
+        self.is_cut |= self.described_bytes > MAX_LISTED_BYTES;
     }
 
     fn at(&mut self, digest: &Digest) -> &mut Relation {
         self.manifests.entry(digest.clone()).or_default()
     }
 
-    /// Whether the manifests whose descriptors are kept have more bytes than [`MAX_DESCRIBED_BYTES`].
-    pub fn is_too_large(&self) -> bool {
-        self.described_bytes > MAX_DESCRIBED_BYTES
+    /// Fails if the descriptors have more bytes than [`MAX_LISTED_BYTES`]. Those that are recorded after that are omitted, so that
+    /// manifests cannot take more memory.
+    pub fn refuse_too_many(&self) -> Result<(), TooManyReferrers> {
+        if self.is_cut || self.described_bytes > MAX_LISTED_BYTES { Err(TooManyReferrers) } else { Ok(()) }
     }
 
     /// Adds others. Where both know a manifest, the others count.
     pub fn extend(&mut self, others: Relations) {
-        self.manifests.extend(others.manifests);
+        self.is_cut |= others.is_cut;
+        for (digest, relation) in others.manifests {
+            self.forget(&digest);
+            self.described_bytes += relation.bytes();
+            self.manifests.insert(digest, relation);
+        }
     }
 
     /// Whether it is known what a manifest refers to and leads to. `described` is its descriptor: where the two differ, nothing
@@ -131,7 +170,8 @@ impl Relations {
 
     /// Forgets what a manifest says.
     pub fn forget(&mut self, digest: &Digest) {
-        self.manifests.remove(digest);
+        let forgotten = self.manifests.remove(digest);
+        self.described_bytes -= forgotten.map_or(0, |relation| relation.bytes());
     }
 
     /// Keeps what these roots lead to, and notes that each of them was read.
@@ -150,6 +190,7 @@ impl Relations {
             }
         }
         self.manifests = kept;
+        self.described_bytes = self.manifests.values().map(Relation::bytes).sum();
     }
 
     /// Forgets links to manifests that refer to nothing and lead to nothing that does.
@@ -173,11 +214,25 @@ impl Relations {
     }
 
     /// The lists of referrers. `fallback` are the indexes that have fallback tags, with their tags.
-    pub fn lists<'t>(&self, fallback: impl IntoIterator<Item = (&'t str, &'t Digest)>) -> Lists {
-        let mut lists = Lists::new();
+    ///
+    /// # Errors
+    /// The lists have more bytes than [`MAX_LISTED_BYTES`] together: an index may be under any number of fallback tags.
+    pub fn lists<'t>(
+        &self,
+        fallback: impl IntoIterator<Item = (&'t str, &'t Digest)>,
+    ) -> Result<Lists, TooManyReferrers> {
+        self.refuse_too_many()?;
+        let (mut lists, mut left) = (Lists::new(), MAX_LISTED_BYTES);
+        let mut add = |subject: &Digest, referrer: &Digest, descriptor: &Arc<Descriptor>| {
+            let list = lists.entry(subject.clone()).or_default();
+            if list.insert(referrer.clone(), descriptor.clone()).is_none() {
+                left = left.checked_sub(listed_bytes(descriptor)).ok_or(TooManyReferrers)?;
+            }
+            Ok(())
+        };
         for (digest, relation) in &self.manifests {
             if let (Some(subject), Some(descriptor)) = (&relation.subject, &relation.descriptor) {
-                lists.entry(subject.clone()).or_default().insert(digest.clone(), descriptor.clone());
+                add(subject, digest, descriptor)?;
             }
         }
         for (tag, index) in fallback {
@@ -185,11 +240,11 @@ impl Relations {
             let Some(subject) = subject_of_list(tag, self.manifests.keys()) else { continue };
             for child in &relation.children {
                 if let Some(descriptor) = self.manifests.get(child).and_then(|child| child.descriptor.as_ref()) {
-                    lists.entry(subject.clone()).or_default().insert(child.clone(), descriptor.clone());
+                    add(&subject, child, descriptor)?;
                 }
             }
         }
-        lists
+        Ok(lists)
     }
 
     /// The document that [`Relations::parse`] reads, as canonical JSON.
@@ -201,7 +256,7 @@ impl Relations {
         json::canonical(&Document { manifests: &self.manifests })
     }
 
-    /// Reads a document. None: it is malformed, or contradicts itself.
+    /// Reads a document. None: it is malformed, contradicts itself, or is too large.
     pub fn parse(bytes: &[u8]) -> Option<Relations> {
         #[derive(Deserialize)]
         struct Document<'a> {
@@ -231,7 +286,7 @@ impl Relations {
                 _ => return None,
             }
         }
-        Some(relations)
+        (!relations.is_cut).then_some(relations)
     }
 }
 
@@ -263,11 +318,11 @@ mod tests {
         relations.record(&gone, &refers_to(&image));
         relations.keep([&index.digest]);
         assert!(!relations.manifests.contains_key(&image.digest) && !relations.manifests.contains_key(&gone.digest));
-        let lists = relations.lists([]);
+        let lists = relations.lists([]).unwrap();
         assert_eq!(lists[&image.digest].keys().collect::<Vec<_>>(), [&signature.digest]);
         // Without the index, nothing leads to the signature.
         relations.keep([&image.digest]);
-        assert!(relations.lists([]).is_empty() && relations.covers(&image.digest, || None));
+        assert!(relations.lists([]).unwrap().is_empty() && relations.covers(&image.digest, || None));
     }
 
     #[test]
@@ -286,9 +341,63 @@ mod tests {
         record(&mut other);
         assert_eq!(one, other);
         let tag = fallback_tag(&image.digest);
-        let lists = one.lists([(tag.as_str(), &index.digest)]);
+        let lists = one.lists([(tag.as_str(), &index.digest)]).unwrap();
         assert_eq!(lists[&image.digest].len(), 2);
-        assert_eq!(lists[&image.digest][&signature.digest], signature);
+        assert_eq!(*lists[&image.digest][&signature.digest], signature);
+    }
+
+    /// A referrer whose descriptor takes so many mebibytes in a list.
+    fn referrer(content: &str, mebibytes: usize) -> Descriptor {
+        let mut referrer = manifest(content);
+        let note = "<".repeat(mebibytes * 1024 * 1024 / r"\u003c".len());
+        referrer.edit(|properties| drop(properties.insert("annotations".into(), serde_json::json!({"note": note}))));
+        referrer
+    }
+
+    #[test]
+    fn the_bytes_of_all_lists_together_are_limited() {
+        let index = manifest("index").digest;
+        let tags: Vec<String> = (0..20).map(|number| fallback_tag(&manifest(&number.to_string()).digest)).collect();
+        let mut relations = Relations::default();
+        relations.record_listed(&index, [referrer("signature", 4)]);
+        assert_eq!(relations.refuse_too_many(), Ok(()));
+        let lists = |count: usize| relations.lists(tags.iter().take(count).map(|tag| (tag.as_str(), &index)));
+        assert_eq!(lists(15).unwrap().len(), 15);
+        assert_eq!(lists(17), Err(TooManyReferrers));
+    }
+
+    #[test]
+    fn the_referrers_of_a_large_image_are_listed() {
+        let index = manifest("index").digest;
+        let referrers = (0..20_000).map(|number| {
+            let mut referrer = manifest(&number.to_string());
+            referrer.edit(|properties| {
+                drop(properties.insert("annotations".into(), serde_json::json!({"a": "b".repeat(1000)})))
+            });
+            referrer
+        });
+        let mut relations = Relations::default();
+        relations.record_listed(&index, referrers);
+        let tags = ["image", "other"].map(|content| fallback_tag(&manifest(content).digest));
+        let lists = relations.lists(tags.iter().map(|tag| (tag.as_str(), &index))).unwrap();
+        assert_eq!(lists[&manifest("image").digest].len(), 20_000);
+    }
+
+    #[test]
+    fn the_bytes_of_all_that_is_kept_are_limited() {
+        let index = manifest("index").digest;
+        let of_layout = |name: &str| {
+            let mut relations = Relations::default();
+            relations.record_listed(&index, [referrer(name, 40)]);
+            relations
+        };
+        let mut relations = of_layout("one");
+        relations.extend(of_layout("one"));
+        assert_eq!(relations.refuse_too_many(), Ok(()));
+        relations.extend(of_layout("other"));
+        assert_eq!(relations.refuse_too_many(), Err(TooManyReferrers));
+        relations.forget(&manifest("other").digest);
+        assert_eq!(relations.refuse_too_many(), Ok(()));
     }
 
     #[test]
