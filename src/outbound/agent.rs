@@ -131,8 +131,7 @@ impl Agents {
     /// # Errors
     /// The proxy would be asked for an address to which a site may not lead.
     pub fn of(&self, url: &Url) -> Result<&Agent, ureq::Error> {
-        let uri: http::Uri = url.as_str().parse().map_err(http::Error::from)?;
-        let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| !proxy.is_no_proxy(&uri)) else {
+        let Some((_, agent)) = self.proxied.as_ref().filter(|(proxy, _)| proxy::applies(proxy, url)) else {
             return Ok(&self.direct);
         };
         if let Some(host) = url.host() {

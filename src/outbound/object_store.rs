@@ -76,12 +76,13 @@ pub struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        proxy::from_environment().map_err(generic)?;
         let is_set = |key| options.get_config_value(&key).is_some_and(|value| is_true(&value));
         let connect_timeout = options.get_config_value(&ClientConfigKey::ConnectTimeout);
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            // The library would choose another proxy from the same variables.
+            .no_proxy()
             .user_agent(concat!("ocisite/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout.and_then(|text| seconds(&text)).unwrap_or(CONNECT_TIMEOUT))
             .read_timeout(READ_TIMEOUT)
@@ -92,6 +93,10 @@ impl HttpConnector for Connector {
             let excepted = options.get_config_value(&ClientConfigKey::ProxyExcludes).unwrap_or_default();
             let proxy = reqwest::Proxy::all(url).map_err(generic)?;
             builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(&excepted)));
+        } else if let Some(proxy) = proxy::from_environment().map_err(generic)? {
+            let target = proxy::url(&proxy).map_err(generic)?;
+            let of_url = move |url: &url::Url| proxy::applies(&proxy, url).then(|| target.clone());
+            builder = builder.proxy(reqwest::Proxy::custom(of_url));
         }
         Ok(HttpClient::new(Service { client: builder.build().map_err(generic)? }))
     }

@@ -7,7 +7,8 @@
 
 use std::ffi::OsString;
 
-use ureq::{Proxy, ProxyProtocol};
+use ureq::{Proxy, ProxyProtocol, http};
+use url::Url;
 
 /// The variables, of which the first one that is set applies.
 const VARIABLES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
@@ -33,11 +34,23 @@ pub fn from_environment() -> Result<Option<Proxy>, ProxyError> {
     Ok(Proxy::try_from_env())
 }
 
+/// Whether a request for a URL has to use the proxy: `NO_PROXY` does not name the host.
+pub fn applies(proxy: &Proxy, url: &Url) -> bool {
+    !url.as_str().parse::<http::Uri>().is_ok_and(|uri| proxy.is_no_proxy(&uri))
+}
+
+/// The URL of the proxy, with its user and password.
+pub fn url(proxy: &Proxy) -> Result<Url, url::ParseError> {
+    Url::parse(&proxy.uri().to_string())
+}
+
 /// Checks each variable that is set. An empty one counts as unset.
 fn check(value_of: impl Fn(&str) -> Option<OsString>) -> Result<(), ProxyError> {
     for variable in VARIABLES {
         let Some(value) = value_of(variable).filter(|value| !value.is_empty()) else { continue };
         let found = match value.to_str().map(Proxy::new) {
+            // The HTTP library of object stores ignores a proxy whose URL it cannot parse.
+            Some(Ok(proxy)) if url(&proxy).is_err() => "text that is not the URL of a proxy".into(),
             Some(Ok(proxy)) => match proxy.protocol() {
                 ProxyProtocol::Http | ProxyProtocol::Https => continue,
                 other => format!("a {other} proxy, which is not supported"),
@@ -75,6 +88,7 @@ mod tests {
             ("http://[bad", "not the url"),
             ("http://user:secret@[bad", "not the url"),
             ("ftp://localhost:21", "not the url"),
+            ("http://user:secret@xn--:80", "not the url"),
         ] {
             let message = checked("all_proxy", value).unwrap_err().to_string();
             assert!(message.contains("all_proxy") && message.to_lowercase().contains(says), "{message}");

@@ -107,7 +107,10 @@ impl Endpoint {
     }
 
     fn prepare(&self, mut command: Command, args: &[&str]) -> Command {
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("AZURE_")) {
+        let is_setting = |name: &str| {
+            name.starts_with("AWS_") || name.starts_with("AZURE_") || name.to_ascii_lowercase().ends_with("_proxy")
+        };
+        for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
         command.args(args).envs(self.environment.iter().cloned());

@@ -376,3 +376,36 @@ fn a_proxy_that_cannot_be_used_is_not_gone_around() {
     }
     assert_eq!(proxy.seen(), 0);
 }
+
+/// A request is signed. Without the proxy, it would show the user and the place to whoever watches the network.
+#[test]
+fn a_proxy_is_never_bypassed_whichever_variable_names_it() {
+    // Given: a proxy that reaches a store, and a server at the address of the store that is reached without it.
+    let directory = TempDir::new().unwrap();
+    let (_s3fs, proxy, _) = site_behind_a_proxy(&directory, &["app"]);
+    let elsewhere = Elsewhere::start();
+    let url = format!("http://{}", proxy.address);
+    let with = |variables: &[(&str, &str)]| {
+        let endpoint = Endpoint::s3(&format!("http://{}", elsewhere.address));
+        variables.iter().fold(endpoint, |endpoint, (name, value)| endpoint.with(name, value))
+    };
+    for variables in [
+        &[("HTTP_PROXY", ""), ("http_proxy", &*url)][..],
+        &[("ALL_PROXY", ""), ("all_proxy", &url)],
+        &[("HTTPS_PROXY", &url)],
+        &[("HTTP_PROXY", &url), ("REQUEST_METHOD", "GET")],
+        &[("ALL_PROXY", &url), ("HTTP_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "example.com")],
+    ] {
+        proxy.take_seen();
+        // When: the bucket is read, then all requests go to the proxy.
+        let list = with(variables).run(&["list", "--json", "s3://site"]).success();
+        assert!(list.to_string().contains("example.com/app"), "{variables:?}: {list}");
+        assert!(proxy.seen() > 0, "{variables:?}");
+        elsewhere.assert_untouched();
+    }
+    // When: NO_PROXY has the store, then none does.
+    proxy.take_seen();
+    with(&[("HTTP_PROXY", &url), ("NO_PROXY", "127.0.0.1")]).run(&["list", "s3://site"]).failure(&["s3://site"]);
+    assert_eq!(proxy.seen(), 0);
+    assert!(!elsewhere.heard.lock().unwrap().is_empty());
+}
