@@ -2,9 +2,10 @@
 //! request one.
 //!
 //! A document is written to an unnamed temporary file and then sent like any other file, so ranges, `HEAD` and 304
-//! work. The latest documents are kept. A computation has its own thread, and continues while a client waits for it:
-//! the clients hold the job (`Arc`), and the thread does not (`Weak`). A client that has closed its side of the
-//! connection counts as gone: the server cannot detect whether it still reads.
+//! work. The latest documents are kept. A computation has a thread with buffers, so only a few run at a time, and the
+//! others wait. It continues while a client waits for it: the clients hold the job (`Arc`), and the thread does not
+//! (`Weak`). A client that has closed its side of the connection counts as gone: the server cannot detect whether it
+//! still reads.
 
 #![allow(clippy::disallowed_methods, reason = "its temporary files have no name, and are of no site")]
 
@@ -12,13 +13,14 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::has_left;
+use super::connections::network;
 use super::file_reader::{self, FileReader};
 use oci_discovery::digest::{Algorithm, Hasher};
 use oci_discovery::json::MAX_INDEX_BYTES;
@@ -27,6 +29,12 @@ use oci_discovery::seen::Key;
 
 /// The number of kept documents. Each has an open file.
 pub const MAX_KEPT: usize = 32;
+/// The most computations at a time.
+const MAX_COMPUTING: usize = 4;
+/// The most peers whose latest turns are known: as many as there are connections.
+const MAX_PEERS: usize = 256;
+/// The time that a client waits for a computation to begin.
+const WAIT: Duration = Duration::from_secs(30);
 /// The time between two checks of a waiting client.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -50,6 +58,8 @@ pub enum ComputeError {
     Failed(String),
     #[error("the client left while the document was computed")]
     ClientLeft,
+    #[error("too many documents are being computed: try again later")]
+    Busy,
 }
 
 impl From<io::Error> for ComputeError {
@@ -58,13 +68,20 @@ impl From<io::Error> for ComputeError {
     }
 }
 
-#[derive(Default)]
 pub struct Computations {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// The time that a client waits for a computation to begin.
+    wait: Duration,
 }
 
 #[derive(Default)]
 struct State {
+    /// The computations that have not begun, in the order of their requests.
+    queue: Vec<Task>,
+    /// The number of threads that compute.
+    computing: usize,
+    /// The peers for which a computation began, the latest last.
+    served: Vec<Peer>,
     /// The jobs in progress, the kept ones, and some that have ended.
     jobs: HashMap<(Version, Key), Weak<Job>>,
     /// The kept documents, the latest last.
@@ -73,9 +90,28 @@ struct State {
 
 #[derive(Default)]
 struct Job {
-    outcome: Mutex<Option<Result<Computed, ComputeError>>>,
+    progress: Mutex<Progress>,
     finished: Condvar,
 }
+
+#[derive(Default)]
+enum Progress {
+    #[default]
+    Queued,
+    Computing,
+    Ended(Result<Computed, ComputeError>),
+}
+
+/// A computation that has not begun.
+struct Task {
+    job: Weak<Job>,
+    /// The peers of the clients that wait for it.
+    peers: Vec<Peer>,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+/// A peer, as [`network`] tells peers apart. None: the address is unknown.
+type Peer = Option<IpAddr>;
 
 /// The version of a file: its device and number, its size, and the times of its last changes.
 #[derive(PartialEq, Eq, Hash)]
@@ -84,6 +120,12 @@ struct Version([u64; 3], [i64; 4]);
 impl fmt::Debug for Computations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Computations").field("kept", &lock(&self.state).kept.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Computations {
+    fn default() -> Computations {
+        Computations { state: Arc::default(), wait: WAIT }
     }
 }
 
@@ -96,22 +138,45 @@ impl Computations {
         client: Option<&TcpStream>,
         write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
     ) -> Result<Computed, ComputeError> {
+        let peer = client.and_then(|client| Some(network(client.peer_addr().ok()?.ip())));
         let job = {
             let mut state = lock(&self.state);
             let key = (Version::of(file)?, what);
             match state.jobs.get(&key).and_then(Weak::upgrade) {
-                Some(job) => job,
+                Some(job) => {
+                    state.join(&job, peer);
+                    job
+                }
                 None => {
-                    let job = Job::begin(file, write)?;
+                    let job = Arc::new(Job::default());
                     state.jobs.retain(|_, job| job.strong_count() > 0);
                     state.jobs.insert(key, Arc::downgrade(&job));
+                    state.enter(Task::new(&job, peer, file, write));
+                    self.work(&mut state)?;
                     job
                 }
             }
         };
-        let computed = job.wait(client)?;
+        let computed = job.wait(client, self.wait)?;
         self.keep(job);
         Ok(computed)
+    }
+
+    /// Begins a thread for the queue, unless there are enough.
+    fn work(&self, state: &mut State) -> io::Result<()> {
+        if state.computing == MAX_COMPUTING {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.state);
+        std::thread::Builder::new().spawn(move || {
+            // The lock is held only here.
+            let next = || lock(&shared).next();
+            while let Some(task) = next() {
+                (task.run)();
+            }
+        })?;
+        state.computing += 1;
+        Ok(())
     }
 
     fn keep(&self, job: Arc<Job>) {
@@ -132,15 +197,51 @@ impl Version {
     }
 }
 
-impl Job {
-    fn begin(
+impl State {
+    /// Adds a computation to the queue, without those for which no client waits any more.
+    fn enter(&mut self, task: Task) {
+        self.queue.retain(|task| task.job.strong_count() > 0);
+        self.queue.push(task);
+    }
+
+    /// Records that a client of this peer waits, too.
+    fn join(&mut self, job: &Arc<Job>, peer: Peer) {
+        let queued = self.queue.iter_mut().find(|task| task.job.as_ptr() == Arc::as_ptr(job));
+        if let Some(task) = queued.filter(|task| !task.peers.contains(&peer)) {
+            task.peers.push(peer);
+        }
+    }
+
+    /// Takes the next computation: the first one of the peer for which none has begun for the longest time. So a peer
+    /// that requests many documents delays mostly itself. None: the thread ends.
+    fn next(&mut self) -> Option<Task> {
+        self.queue.retain(|task| task.job.strong_count() > 0);
+        let turn = |peer: &Peer| self.served.iter().position(|served| served == peer);
+        let turn = |task: &Task| task.peers.iter().map(turn).min();
+        let Some(number) = (0..self.queue.len()).min_by_key(|number| turn(&self.queue[*number])) else {
+            self.computing -= 1;
+            return None;
+        };
+        let task = self.queue.remove(number);
+        self.served.retain(|peer| !task.peers.contains(peer));
+        self.served.extend(&task.peers);
+        self.served.drain(..self.served.len().saturating_sub(MAX_PEERS));
+        Some(task)
+    }
+}
+
+impl Task {
+    fn new(
+        job: &Arc<Job>,
+        peer: Peer,
         file: &Arc<File>,
         write: impl FnOnce(Source, &mut Output) -> io::Result<String> + Send + 'static,
-    ) -> io::Result<Arc<Job>> {
-        let job = Arc::new(Job::default());
-        let waited_for = Arc::downgrade(&job);
+    ) -> Task {
+        let waited_for = Arc::downgrade(job);
         let source = Source { reader: FileReader::new(Arc::clone(file), 0), job: Weak::clone(&waited_for) };
-        std::thread::Builder::new().spawn(move || {
+        let run = move || {
+            let advance = |progress| waited_for.upgrade().map(|job| job.advance(progress));
+            advance(Progress::Computing);
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let mut out = Output::new(MAX_INDEX_BYTES);
                 let note = write(source, &mut out)?;
@@ -148,23 +249,31 @@ impl Job {
             }));
             // After a panic, the clients must not wait for ever.
             let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("the program panicked")));
-            if let Some(job) = waited_for.upgrade() {
-                *lock(&job.outcome) = Some(outcome.map_err(ComputeError::from));
-                job.finished.notify_all();
-            }
-        })?;
-        Ok(job)
+            advance(Progress::Ended(outcome.map_err(ComputeError::from)));
+        };
+        Task { job: Arc::downgrade(job), peers: vec![peer], run: Box::new(run) }
+    }
+}
+
+impl Job {
+    fn advance(&self, progress: Progress) {
+        *lock(&self.progress) = progress;
+        self.finished.notify_all();
     }
 
-    fn wait(&self, client: Option<&TcpStream>) -> Result<Computed, ComputeError> {
-        let mut outcome = lock(&self.outcome);
+    /// Waits for the end, and at most `limit` for the beginning.
+    fn wait(&self, client: Option<&TcpStream>, limit: Duration) -> Result<Computed, ComputeError> {
+        let begin = Instant::now();
+        let mut progress = lock(&self.progress);
         loop {
-            let waited = self.finished.wait_timeout_while(outcome, LOOK, |outcome| outcome.is_none());
-            outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
-            match &*outcome {
-                Some(outcome) => return outcome.clone(),
-                None if client.is_some_and(has_left) => return Err(ComputeError::ClientLeft),
-                None => {}
+            let goes_on = |progress: &mut Progress| !matches!(progress, Progress::Ended(_));
+            let waited = self.finished.wait_timeout_while(progress, LOOK, goes_on);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+            match &*progress {
+                Progress::Ended(outcome) => return outcome.clone(),
+                _ if client.is_some_and(has_left) => return Err(ComputeError::ClientLeft),
+                Progress::Queued if begin.elapsed() > limit => return Err(ComputeError::Busy),
+                Progress::Queued | Progress::Computing => {}
             }
         }
     }
@@ -283,6 +392,54 @@ mod tests {
         let failed = compute(&computations, None, |_, _| Err(io::Error::other("damaged"))).unwrap_err();
         assert!(failed.to_string().contains("damaged"), "{failed}");
         assert_eq!(lock(&computations.state).kept.len(), 0);
+    }
+
+    #[test]
+    fn a_few_documents_are_computed_at_a_time_and_the_others_wait_for_a_limited_time() {
+        let computations = Computations { wait: Duration::ZERO, ..Computations::default() };
+        let (begun, begin) = channel();
+        std::thread::scope(|scope| {
+            // Given: as many computations as there may be at a time. They end when they can receive nothing any more.
+            let ends: Vec<_> = (0..MAX_COMPUTING)
+                .map(|_| {
+                    let (end, wait) = channel::<()>();
+                    let (computations, begun) = (&computations, begun.clone());
+                    scope.spawn(move || {
+                        compute(computations, None, move |_, _| {
+                            begun.send(()).unwrap();
+                            Ok(wait.recv().map_or(String::new(), |()| String::new()))
+                        })
+                    });
+                    begin.recv().unwrap();
+                    end
+                })
+                .collect();
+            // Then: another one does not begin.
+            let refused = compute(&computations, None, |_, _| Ok(String::new())).unwrap_err();
+            assert!(matches!(refused, ComputeError::Busy), "{refused}");
+            // When: they have ended, then others begin.
+            drop(ends);
+        });
+        let patient = Computations { state: Arc::clone(&computations.state), wait: WAIT };
+        assert!(compute(&patient, None, |_, _| Ok(String::new())).is_ok());
+    }
+
+    #[test]
+    fn peers_take_turns() {
+        // Given: five computations of one peer, then two of another, the first of which a third one wants, too.
+        let job = Arc::new(Job::default());
+        let shared = Arc::new(Job::default());
+        let [first, second, third] = [1, 2, 3].map(|last| Some(IpAddr::from([192, 0, 2, last])));
+        let mut state = State { computing: 1, ..State::default() };
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        for (job, peer) in [(&job, first); 5].into_iter().chain([(&shared, second), (&job, second)]) {
+            state.enter(Task::new(job, peer, &file, |_, _| Ok(String::new())));
+        }
+        state.join(&shared, third);
+        // Then: they take turns.
+        let order: Vec<_> = std::iter::from_fn(|| state.next()).map(|task| task.peers[0]).collect();
+        assert_eq!(order, [first, second, first, second, first, first, first]);
+        assert_eq!((state.computing, state.served.len()), (0, 3));
     }
 
     #[test]

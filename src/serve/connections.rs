@@ -179,7 +179,7 @@ impl Drop for Place {
 }
 
 /// A peer: an IPv4 address, or an IPv6 /64, within which a client can choose any address.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
         address => address,

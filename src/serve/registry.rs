@@ -15,6 +15,9 @@ use oci_discovery::json;
 
 /// The most tags in a page. The distribution-spec lets a page have fewer tags than a client asked for.
 const MAX_TAGS: usize = 10_000;
+/// The most characters of a value of a query that are kept, more than a tag or a media type has: what follows never decides.
+/// Many clients wait with their query.
+const MAX_VALUE: usize = 300;
 /// How much of a manifest is read and hashed at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -49,10 +52,11 @@ impl Query {
     fn parse(text: &str) -> Query {
         let mut query = Query::default();
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            let kept = || Some(value.chars().take(MAX_VALUE).collect());
             match &*key {
                 "n" => query.n = value.parse().ok(),
-                "last" => query.last = Some(value.into_owned()),
-                "artifactType" => query.artifact_type = Some(value.into_owned()),
+                "last" => query.last = kept(),
+                "artifactType" => query.artifact_type = kept(),
                 _ => {}
             }
         }

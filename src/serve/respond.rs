@@ -123,6 +123,7 @@ pub fn respond(preview: &Preview, request: &PreviewRequest) -> Response {
         Err(refusal @ (Refusal::Malformed(_) | Refusal::Unsafe(_))) => error(400, "PATH_INVALID", &refusal.to_string()),
         Err(refusal @ Refusal::NotFound) => error(404, "NOT_FOUND", &refusal.to_string()),
         Err(refusal @ Refusal::Compute(ComputeError::ClientLeft)) => error(503, "CLIENT_LEFT", &refusal.to_string()),
+        Err(refusal @ Refusal::Compute(ComputeError::Busy)) => error(503, "TOOMANYREQUESTS", &refusal.to_string()),
         Err(refusal @ (Refusal::Read(_) | Refusal::Compute(_))) => error(500, "UNREADABLE", &refusal.to_string()),
     }
 }

@@ -45,8 +45,9 @@ fn assert_unharmed(server: &Preview) {
 
 /// A connection from one of this machine's loopback addresses.
 fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    // Not for the previews that other tests start, which have few files.
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     bind(&socket, &SocketAddr::from((from, 0))).unwrap();
     connect(&socket, &to).unwrap();
     let stream = TcpStream::from(socket);
@@ -328,6 +329,38 @@ fn many_clients_that_wait_for_a_computation_give_way_to_another() {
         assert_unharmed(&server);
     }
     drop(waiting);
+}
+
+#[test]
+fn many_different_documents_are_computed_a_few_at_a_time() {
+    // Given: a large list of tags.
+    let site = Site::of_fixtures(&["--registry"]);
+    let server = Preview::start_with_few_files(&site.root(), 1024);
+    let tags: Vec<String> = (0..20_000).map(|number| format!("tag-of-this-image-{number:06}")).collect();
+    let list = serde_json::json!({"name": "app", "tags": tags});
+    std::fs::write(site.root().join("v2/app/tags/list"), list.to_string()).unwrap();
+    // When: as many clients as the preview takes, of several addresses, each ask for a part of their own, which is
+    // computed with a long text.
+    let clients: Vec<TcpStream> = (0..=255u8)
+        .map(|number| {
+            let mut client = connect_from(Ipv4Addr::new(127, 0, 0, 3 + number / 64), server.address);
+            let last = format!("{number:05}{}", "!".repeat(15_800));
+            let head = format!("GET /v2/app/tags/list?last={last}&n=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    // Then: clients of another address are answered, whose document is computed, too.
+    for _ in 0..3 {
+        assert_unharmed(&server);
+    }
+    // Then: so are they, one after the other.
+    for mut client in clients.iter().take(8) {
+        let mut status = [0; 13];
+        client.read_exact(&mut status).unwrap();
+        assert_eq!(status, *b"HTTP/1.1 200 ");
+    }
+    assert_unharmed(&server);
 }
 
 #[test]
