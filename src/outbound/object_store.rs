@@ -10,8 +10,8 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, LOCATION};
@@ -23,6 +23,7 @@ use object_store::client::{
 use object_store::path::Path as Key;
 use quick_xml::events::Event;
 
+use super::pace::{Meter, Pace, TooSlow};
 use super::proxy;
 use oci_discovery::parallel::lock;
 
@@ -40,7 +41,7 @@ const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
 /// Marks the requests of one read of an object, including the library's retries. Limits the bytes of all their bodies,
 /// and each body to its Content-Length. Responses to other requests have at most `MAX_MESSAGE` bytes.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Mutex<Result<u64, Oversized>>>);
+pub struct Budget(Arc<Mutex<Result<u64, Refused>>>);
 
 impl Budget {
     /// A budget for one read of at most `limit` bytes.
@@ -51,12 +52,12 @@ impl Budget {
     /// The bytes that are left.
     ///
     /// # Errors
-    /// A body was too large, so nothing more is requested.
-    fn left(&self) -> Result<u64, Oversized> {
+    /// A body was refused, so nothing more is requested.
+    fn left(&self) -> Result<u64, Refused> {
         *lock(&self.0)
     }
 
-    fn set_left(&self, left: Result<u64, Oversized>) {
+    fn set_left(&self, left: Result<u64, Refused>) {
         *lock(&self.0) = left;
     }
 }
@@ -123,14 +124,19 @@ pub struct Redirected {
     pub host: String,
 }
 
-/// A response whose body exceeds its Content-Length or its limit.
+/// Why the body of a response ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a response of more than {limit} bytes")]
-pub struct Oversized {
-    pub limit: u64,
+pub enum Refused {
+    #[error("a response of more than {limit} bytes")]
+    Oversized {
+        /// The Content-Length of the body, or its limit.
+        limit: u64,
+    },
+    #[error(transparent)]
+    TooSlow(#[from] TooSlow),
 }
 
-impl Oversized {
+impl Refused {
     fn error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Decode, self)
     }
@@ -147,8 +153,8 @@ impl HttpService for Service {
         let is_listing = request.extensions().get::<Listing>().is_some();
         let budget = request.extensions().get::<Budget>().cloned().unwrap_or_else(|| Budget::of(MAX_MESSAGE));
         // The library repeats a read after any failure of its body.
-        budget.left().map_err(Oversized::error)?;
-        let response = bounded(self.client.call(request).await?, &budget)?;
+        budget.left().map_err(Refused::error)?;
+        let response = bounded(self.client.call(request).await?, &budget, Pace::default())?;
         let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
         if let Some(location) = location {
             let url = location.to_str().ok().and_then(|location| url::Url::parse(location).ok());
@@ -162,23 +168,50 @@ impl HttpService for Service {
     }
 }
 
-/// A response whose body fails when it is too large.
-fn bounded(response: HttpResponse, budget: &Budget) -> Result<HttpResponse, HttpError> {
+/// A response whose body fails when it is too large or too slow.
+fn bounded(response: HttpResponse, budget: &Budget, pace: Pace) -> Result<HttpResponse, HttpError> {
     let (parts, body) = response.into_parts();
     // The text of an error is not a part of an object.
     let budget = if parts.status.is_success() { budget.clone() } else { Budget::of(MAX_MESSAGE) };
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let limit = budget.left().map_err(Oversized::error)?.min(declared.unwrap_or(MAX_MESSAGE));
-    Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Bounded { body, limit, left: limit, budget })))
+    let limit = budget.left().map_err(Refused::error)?.min(declared.unwrap_or(MAX_MESSAGE));
+    let bounded = Bounded { body, limit, left: limit, budget, speed: Speed::new(pace) };
+    Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(bounded)))
 }
 
-/// A body with a limit. It has no size hint, because the library would reserve memory for a declared size.
+/// A body with limits. It has no size hint, because the library would reserve memory for a declared size.
 struct Bounded {
     body: HttpResponseBody,
     /// The limit of the body, and the bytes that remain.
     limit: u64,
     left: u64,
     budget: Budget,
+    speed: Speed,
+}
+
+/// The speed at which a store sends a body. Only the time in which the program waits for the store counts, because the program
+/// may take longer to write a part than the store to send the part.
+struct Speed {
+    meter: Meter,
+    /// The beginning, moved forward by the time in which the program did not wait.
+    now: Instant,
+    waits_since: Option<Instant>,
+}
+
+impl Speed {
+    fn new(pace: Pace) -> Speed {
+        let now = Instant::now();
+        Speed { meter: Meter::new(pace, now), now, waits_since: None }
+    }
+
+    fn wait(&mut self) {
+        self.waits_since.get_or_insert_with(Instant::now);
+    }
+
+    fn advance(&mut self, bytes: u64) -> Result<(), TooSlow> {
+        self.now += self.waits_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.meter.advance(bytes, self.now)
+    }
 }
 
 impl http_body::Body for Bounded {
@@ -189,17 +222,28 @@ impl http_body::Body for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        let length = data.map_or(0, Bytes::len) as u64;
-        let Some(left) = self.left.checked_sub(length) else {
-            let error = Oversized { limit: self.limit };
-            self.budget.set_left(Err(error));
-            return Poll::Ready(Some(Err(error.error())));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            self.speed.wait();
+            return Poll::Pending;
         };
-        self.left = left;
-        self.budget.set_left(self.budget.left().map(|budget| budget.saturating_sub(length)));
-        Poll::Ready(frame)
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        match self.count(data.map_or(0, Bytes::len) as u64) {
+            Ok(()) => Poll::Ready(frame),
+            Err(refused) => {
+                self.budget.set_left(Err(refused));
+                Poll::Ready(Some(Err(refused.error())))
+            }
+        }
+    }
+}
+
+impl Bounded {
+    /// Counts received bytes.
+    fn count(&mut self, bytes: u64) -> Result<(), Refused> {
+        self.left = self.left.checked_sub(bytes).ok_or(Refused::Oversized { limit: self.limit })?;
+        self.speed.advance(bytes)?;
+        self.budget.set_left(self.budget.left().map(|budget| budget.saturating_sub(bytes)));
+        Ok(())
     }
 }
 
@@ -256,6 +300,32 @@ fn check(escaped: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The end of a response whose body has a piece of so many bytes each 20 ms, and is read with pauses of this time.
+    fn read(piece: usize, pieces: usize, pause: Duration) -> Result<(), Option<Refused>> {
+        let pace = Pace { time: Duration::from_millis(200), speed: 10_000 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let drip = futures_util::stream::unfold(pieces, move |left| async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (left > 0).then(|| (Ok::<_, HttpError>(http_body::Frame::data(Bytes::from(vec![b' '; piece]))), left - 1))
+        });
+        let body = HttpResponseBody::new(http_body_util::StreamBody::new(drip));
+        let budget = Budget::of(u64::MAX);
+        let mut body = bounded(HttpResponse::new(body), &budget, pace).unwrap().into_body();
+        while let Some(frame) = runtime.block_on(http_body_util::BodyExt::frame(&mut body)) {
+            frame.map_err(|_| budget.left().err())?;
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_body_that_drips_ends_and_one_that_is_read_slowly_does_not() {
+        let refused = read(1, 1000, Duration::ZERO).unwrap_err();
+        assert!(matches!(refused, Some(Refused::TooSlow(_))), "{refused:?}");
+        // Its speed is 500,000 bytes a second, and its reader takes less than 10,000 a second for longer than the window.
+        assert_eq!(read(10_000, 2, Duration::from_millis(1100)), Ok(()));
+    }
 
     fn page(keys: &[&str]) -> String {
         let objects: String =

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::layout::{Blob, LayoutError, content_error};
+use crate::outbound::pace::TooSlow;
 use crate::root::{FileError, Root};
 use crate::site::path::DESCRIPTION;
 use crate::site::{Kind, SitePath};
@@ -611,6 +612,8 @@ pub enum BucketProblem {
         /// The most bytes that were expected.
         limit: u64,
     },
+    #[error("{endpoint} sends its response too slowly: {slow}; check the network, or try again later")]
+    TooSlow { endpoint: String, slow: TooSlow },
     /// No answer came, after retries.
     #[error("no answer from {endpoint} ({cause}); check the endpoint and the network")]
     Unreachable {

@@ -10,7 +10,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use regex::Regex;
 
 use super::endpoint::Endpoint;
-use crate::outbound::object_store::{Oversized, Redirected};
+use crate::outbound::object_store::{Redirected, Refused};
 use crate::store::{BucketProblem, Provider};
 
 #[expect(clippy::unwrap_used, reason = "constants of this program, compiled by its tests")]
@@ -29,8 +29,8 @@ pub(super) struct Failure {
     /// Whether the search for credentials failed.
     is_credentials: bool,
     redirect: Option<String>,
-    /// The size limit that a response exceeded.
-    oversized: Option<u64>,
+    /// Why the body of a response ended early.
+    refused: Option<Refused>,
     /// Whether the response was a redirect without a location, as S3 sends for a bucket in another region.
     is_bare_redirect: bool,
 }
@@ -52,9 +52,7 @@ impl Failure {
             if let Some(Redirected { host }) = error.downcast_ref() {
                 failure.redirect = Some(host.clone());
             }
-            if let Some(Oversized { limit }) = error.downcast_ref() {
-                failure.oversized = Some(*limit);
-            }
+            failure.refused = failure.refused.or(error.downcast_ref().copied());
             if let Some(http) = error.downcast_ref::<HttpError>() {
                 failure.transport = Some(transport(http));
             }
@@ -65,7 +63,7 @@ impl Failure {
 
     /// Whether there was no complete response, so that the request may have been carried out or not.
     pub(super) fn is_transport(&self) -> bool {
-        self.transport.is_some() && self.status.is_none() && self.redirect.is_none() && self.oversized.is_none()
+        self.transport.is_some() && self.status.is_none() && self.redirect.is_none() && self.refused.is_none()
     }
 
     /// The store's error code, or the status.
@@ -84,8 +82,10 @@ impl Failure {
         if let Some(host) = &self.redirect {
             return BucketProblem::Redirect { host: host.clone() };
         }
-        if let Some(limit) = self.oversized {
-            return BucketProblem::Oversized { limit };
+        match self.refused {
+            Some(Refused::Oversized { limit }) => return BucketProblem::Oversized { limit },
+            Some(Refused::TooSlow(slow)) => return BucketProblem::TooSlow { endpoint: endpoint.host.clone(), slow },
+            None => {}
         }
         if self.is_credentials && !endpoint.has_credentials {
             return BucketProblem::NoCredentials { hint: where_credentials_are(endpoint.provider) };

@@ -3,8 +3,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -289,6 +291,43 @@ fn no_response_is_read_beyond_its_limit() {
             assert!(sent < FLOOD_BYTES, "{args:?} took {sent} bytes");
         }
     }
+}
+
+/// A store that sends a byte of each response a second, so that it is never silent for long.
+fn start_drip() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let lines = BufReader::new(&connection).lines().map_while(Result::ok);
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: \"x\"\r\n\
+                             Last-Modified: Tue, 15 Nov 1994 12:45:26 GMT\r\n\r\n";
+                let mut part = &head[..];
+                while connection.write_all(part).is_ok() {
+                    part = b" ";
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_response_that_drips_ends() {
+    let endpoint = Endpoint::s3(&format!("http://{}", start_drip()));
+    let begun = Instant::now();
+    // When: the description is read, then the program stops after the window of the speed limit, and does not read it again.
+    let mut command = endpoint.command(&["list", "s3://site"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(40) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = child.kill();
+    let run = Run::of(child.wait_with_output().unwrap());
+    run.failure(&["s3://site", "too slowly", "fewer than 16384 bytes per second arrived over 30 seconds"]);
 }
 
 #[test]
