@@ -135,12 +135,11 @@ impl<'a> Socket<'a> {
         Ok(())
     }
 
-    /// Whether an address belongs to both. Servers disagree on which of two overlapping sockets answers there.
+    /// Whether an address can belong to both. Servers disagree on which of two overlapping sockets answers there, and on whether
+    /// all addresses of one IP version include those of the other: Apache writes either as `*`.
     fn overlaps(&self, other: &Socket) -> bool {
         let is_any = |socket: &Socket| matches!(socket.address, "0.0.0.0" | "[::]");
-        let is_version_6 = |socket: &Socket| socket.address.starts_with('[');
-        let is_same_address = self.address == other.address || is_any(self) || is_any(other);
-        self.port == other.port && is_version_6(self) == is_version_6(other) && is_same_address
+        self.port == other.port && (self.address == other.address || is_any(self) || is_any(other))
     }
 
     fn text(&self) -> String {

@@ -142,6 +142,12 @@ fn two_meanings_of_one_address_are_refused() {
         (&[&tls[..], &["--listen", "[::1]:81", "--listen-http", "[::1]:81"]].concat(), ["[::1]:81", "--listen-http"]),
         (&[&tls[..], &["--listen", "0.0.0.0:80"]].concat(), ["0.0.0.0:80", "--listen-http"]),
         (&[&tls[..], &["--listen", "127.0.0.1:80"]].concat(), ["0.0.0.0:80", "--listen-http"]),
+        // Apache writes all addresses of either IP version as `*`.
+        (&[&tls[..], &["--listen", "81", "--listen-http", "[::]:81"]].concat(), ["[::]:81", "--listen-http"]),
+        (
+            &[&tls[..], &["--listen", "[::]:81", "--listen-http", "127.0.0.1:81"]].concat(),
+            ["127.0.0.1:81", "--listen-http"],
+        ),
         (&["--listen", "[fe80::1%3]:80"], ["[fe80::1%3]:80", "scope"]),
     ] {
         for kind in KINDS {
