@@ -37,7 +37,8 @@ pub enum Listen {
 pub struct Port {
     /// From 1.
     pub port: u16,
-    /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all addresses of a version.
+    /// IP addresses, version 6 in brackets, each once; `0.0.0.0` and `[::]` are all addresses of a version, and stand for the
+    /// others of that version: most servers cannot listen on both.
     pub addresses: Vec<String>,
     /// Whether the addresses include all of a version.
     pub is_any: bool,
@@ -58,6 +59,13 @@ impl Port {
             port.is_any |= ip.is_unspecified();
             if !port.addresses.contains(&address) {
                 port.addresses.push(address);
+            }
+        }
+        for port in &mut ports {
+            for (all, is_version_6) in [("0.0.0.0", false), ("[::]", true)] {
+                if port.addresses.iter().any(|address| address == all) {
+                    port.addresses.retain(|address| address == all || address.starts_with('[') != is_version_6);
+                }
             }
         }
         ports
@@ -206,7 +214,8 @@ mod tests {
 
     #[test]
     fn addresses_of_one_port_come_together() {
-        let listen = ["80", "[::]:80", "127.0.0.1:8080", "80"].map(|text| text.parse().unwrap());
+        let listen =
+            ["127.0.0.1:80", "80", "[::]:80", "127.0.0.1:8080", "80", "[::1]:80"].map(|text| text.parse().unwrap());
         let group = |port, addresses: &[&str], is_any| {
             let addresses = addresses.iter().map(|address| address.to_string()).collect();
             Port { port, addresses, is_any }

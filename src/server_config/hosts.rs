@@ -76,6 +76,11 @@ pub enum HostError {
     SameName { name: ServerName, address: String, roots: [String; 2] },
     #[error("{address} has HTTPS and the redirect from plain HTTP: give another address with --listen-http")]
     SameAddress { address: String },
+    #[error(
+        "[::]:{port} means all addresses of IP version 6, and Apache would listen on all addresses of version 4, too: add {port} \
+         for both, or list the addresses"
+    )]
+    BothVersions { port: u16 },
 }
 
 /// An address and port to listen on.
@@ -107,6 +112,15 @@ pub(super) fn sockets<'a>(
         sockets.push(redirect);
     }
     Ok(sockets)
+}
+
+/// Refuses what Apache cannot do: where it listens on all addresses of IP version 6, it listens on those of version 4.
+pub(super) fn refuse_version_6_alone<'a>(ports: impl IntoIterator<Item = &'a Port>) -> Result<(), HostError> {
+    let has = |port: &Port, all: &str| port.addresses.iter().any(|address| address == all);
+    match ports.into_iter().find(|port| has(port, "[::]") && !has(port, "0.0.0.0")) {
+        Some(port) => Err(HostError::BothVersions { port: port.port }),
+        None => Ok(()),
+    }
 }
 
 fn addresses(ports: &[Port]) -> impl Iterator<Item = (&str, u16)> {

@@ -182,12 +182,17 @@ pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Resu
     // An exact name precedes a wildcard that covers it. Only the site's names may be wildcards.
     hosts.sort_by_key(|host| host.names.iter().any(ServerName::is_wildcard));
     let redirect = tls.map(|_| redirect(options, &hosts));
+    let sockets = hosts::sockets(&hosts, redirect.as_ref())?;
+    if server == WebServer::Apache {
+        let ports = hosts.iter().map(|host| &host.ports).chain(redirect.iter().map(|redirect| &redirect.ports));
+        hosts::refuse_version_6_alone(ports.flatten())?;
+    }
     let standalone = options.standalone.as_deref().map(|path| absolute("--standalone", path)).transpose()?;
     let script = absolute("--script", &options.script)?;
     let context = Context {
         standalone,
         script,
-        sockets: hosts::sockets(&hosts, redirect.as_ref())?,
+        sockets,
         hosts: &hosts,
         redirect: redirect.as_ref(),
         max_ranges: MAX_RANGES,

@@ -1,14 +1,16 @@
 //! Virtual hosts: each request gets the root that its host name, address and port belong to, and no other. Servers that listen
 //! on all addresses do so in a network of the test's own.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use super::configurations::{KINDS, certificate, https_get};
 use crate::client::network::in_network;
 use crate::support::fixtures::{PROGRAM, Site, readable_directory};
-use crate::support::http::Base;
-use crate::support::web_server::{LIGHTTPD, WebServer, free_port, write_config};
+use crate::support::http::{Base, PATIENCE};
+use crate::support::web_server::{CADDY, LIGHTTPD, NGINX, WebServer, free_port, write_config};
 
 /// A site whose blobs are in the store of another origin, `cdn` beside it.
 struct Split {
@@ -131,6 +133,51 @@ fn plain_http_leads_each_name_to_the_port_of_its_https() {
 /// A free port whose digits a replacement of the default port leaves alone.
 fn port_without_443() -> u16 {
     std::iter::repeat_with(free_port).find(|port| !port.to_string().contains("443")).unwrap()
+}
+
+#[test]
+fn a_server_listens_on_the_given_addresses_and_no_other() {
+    in_network(module_path!(), "a_server_listens_on_the_given_addresses_and_no_other", |network| {
+        // Given: a machine with an address of each IP version besides loopback.
+        let site = Site::of_fixtures(&[]);
+        let addresses = ["127.0.0.1", "10.9.9.9", "::1", "fd09::9"];
+        network.add(addresses[1]);
+        network.add(addresses[3]);
+        for (kinds, listen, expected) in [
+            // Apache refuses these.
+            (&[&NGINX, &CADDY, &LIGHTTPD][..], ["127.0.0.1:PORT", "[::]:PORT"].as_slice(), [true, false, true, true]),
+            (&KINDS, &["127.0.0.1:PORT", "[::1]:PORT"], [true, false, true, false]),
+            (&KINDS, &["PORT"], [true, true, false, false]),
+            (&KINDS, &["PORT", "127.0.0.1:PORT", "[::1]:PORT"], [true, true, true, false]),
+            (&KINDS, &["PORT", "[::]:PORT", "[::1]:PORT"], [true; 4]),
+        ] {
+            for kind in kinds {
+                // When: the server runs.
+                let server = WebServer::start_with(kind, &site.root(), |state, port| {
+                    let listen =
+                        listen.iter().flat_map(|one| ["--listen".into(), one.replace("PORT", &port.to_string())]);
+                    let listen: Vec<String> = listen.collect();
+                    write_config(kind, &site.root(), state, &listen.iter().map(String::as_str).collect::<Vec<_>>())
+                });
+                // Then: it accepts connections at the given addresses. It opens one after the other.
+                let port = server.address.port();
+                let accepts = || addresses.map(|ip| TcpStream::connect((ip, port)).is_ok());
+                let start = Instant::now();
+                while accepts() != expected && start.elapsed() < PATIENCE {
+                    std::thread::yield_now();
+                }
+                assert_eq!(accepts(), expected, "{} {listen:?}", kind.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn apache_that_would_listen_on_more_addresses_is_refused() {
+    let site = Site::of_fixtures(&[]);
+    let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];
+    refused("apache", &site, &["--listen", "127.0.0.1:81", "--listen", "[::]:81"], &["[::]:81", "add 81 for both"]);
+    refused("apache", &site, &[&tls[..], &["--listen-http", "[::]:81"]].concat(), &["[::]:81", "add 81 for both"]);
 }
 
 #[test]
