@@ -150,7 +150,8 @@ struct SiteArgs {
     /// The directory of the site.
     #[arg(long, value_name = "DIR")]
     site: PathBuf,
-    /// A host name of the site [default: the hosts of the site's image names].
+    /// A host name of the site [default: the hosts of the site's image names]. `*.example.com` stands for all names below
+    /// example.com, but in Caddy only for those with one more label: name a.b.example.com itself, or `*.b.example.com`.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     server_name: Vec<ServerName>,
     /// The site's directory on the server [default: that of --site]. For lighttpd, the path must not contain symbolic links.

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::outbound::address::canonical;
+
 /// The default port of plain HTTP.
 pub(super) const HTTP: u16 = 80;
 /// The default port of HTTPS.
@@ -19,8 +21,9 @@ const MAX_NAME: usize = 253;
 /// The longest label of a host name, in bytes.
 const MAX_LABEL: usize = 63;
 
-/// A host name, `*.` and a host name, or an IP address (version 6 in brackets), in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A host name, `*.` and a host name, or an IP address (version 6 in brackets), as URLs have them: in lower case, and an IPv6 address
+/// in its canonical form.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerName(String);
 
 /// A port on all addresses or on one.
@@ -91,7 +94,7 @@ impl ServerName {
         let name = text.to_ascii_lowercase();
         if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             return match address.parse::<Ipv6Addr>() {
-                Ok(_) => Ok(ServerName(name)),
+                Ok(_) => Ok(ServerName(canonical(&name))),
                 Err(_) => refuse("there is no IPv6 address between the brackets"),
             };
         }
@@ -202,6 +205,7 @@ mod tests {
             assert_eq!(ServerName::parse(name).unwrap().to_string(), name);
         }
         assert_eq!(ServerName::parse("Example.COM").unwrap().to_string(), "example.com");
+        assert_eq!(ServerName::parse("[0:0:0:0:0:0:0:1]").unwrap().to_string(), "[::1]");
         for name in
             ["", "~^.*$", ".example.com", "example.com.", "a..b", "*", "*.*.a", "$host", "a b", "a;b", "a{b", "a\nb"]
         {

@@ -15,6 +15,7 @@ pub mod nginx;
 pub mod registry;
 pub mod rules;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
@@ -168,7 +169,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Resu
     let tls = options.tls.as_ref().map(tls_files).transpose()?;
     let own_listen = listen(options, None);
     let mut hosts = vec![VirtualHost {
-        names: options.server_names.clone(),
+        names: distinct(&options.server_names),
         ports: Port::group(&own_listen),
         listen: own_listen,
         tls,
@@ -199,6 +200,12 @@ pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Resu
         cors: options.cors.then_some(Cors { headers: CORS, preflight: PREFLIGHT }),
     };
     render_template(server.dialect(), &context)
+}
+
+/// Each name once: two spellings of an IPv6 address are one name, and Caddy refuses a name that is given twice.
+fn distinct(names: &[ServerName]) -> Vec<ServerName> {
+    let mut seen = HashSet::new();
+    names.iter().filter(|name| seen.insert(*name)).cloned().collect()
 }
 
 fn tls_files(tls: &Tls) -> Result<TlsFiles<'_>, ServerConfigError> {

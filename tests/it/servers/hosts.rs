@@ -181,6 +181,21 @@ fn apache_that_would_listen_on_more_addresses_is_refused() {
 }
 
 #[test]
+fn each_spelling_of_an_ipv6_name_is_one_name() {
+    const LONG: &str = "[0:0:0:0:0:0:0:1]";
+    let Split { site, store, .. } = split("http://[::1]:8081");
+    for kind in KINDS {
+        // A client writes the short spelling in its requests.
+        let server = WebServer::start(kind, &site.root(), &["--server-name", LONG, "[::1]"]);
+        let response = server.request_to("[::1]", "GET", "/ocisite.json", &[]);
+        assert_eq!(response.status, 200, "{}", kind.name);
+        assert_eq!(response.body, std::fs::read(site.root().join("ocisite.json")).unwrap(), "{}", kind.name);
+        let args = ["--server-name", LONG, "--listen", "80", "--store", &store];
+        refused(kind.name, &site, &args, &["[::1] at 0.0.0.0:80"]);
+    }
+}
+
+#[test]
 fn two_meanings_of_one_address_are_refused() {
     let Split { site, store, .. } = split("http://example.com:8081");
     let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];
