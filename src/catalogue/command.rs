@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::document::{ImageDocument, Ref};
-use crate::shell;
+use crate::shell::CommandLine;
 use crate::site::registry;
 use oci_discovery::name;
 
@@ -26,15 +26,15 @@ pub fn commands(document: &ImageDocument, reference: &Ref, has_registry: bool) -
         Some(reference) => name::is_fragment(reference).then(|| format!("{name}#{reference}")),
     };
     if let Some(ours) = ours {
-        commands.push(command("ocisite", &["ocisite", "pull", &ours, "--to", directory]));
+        commands.push(command("ocisite", CommandLine::new(["ocisite", "pull"]).name(&ours).words(["--to", directory])));
     }
     if let Some(theirs) = repository(document).filter(|_| has_registry)
         && let Some(image) = registry_reference(theirs, reference)
     {
-        commands.push(command("docker", &["docker", "pull", &image]));
-        commands.push(command("podman", &["podman", "pull", &image]));
+        commands.push(command("docker", CommandLine::new(["docker", "pull"]).name(&image)));
+        commands.push(command("podman", CommandLine::new(["podman", "pull"]).name(&image)));
         let (from, to) = (format!("docker://{image}"), format!("oci:{directory}"));
-        commands.push(command("skopeo", &["skopeo", "copy", &from, &to]));
+        commands.push(command("skopeo", CommandLine::new(["skopeo", "copy", &from, &to])));
     }
     commands
 }
@@ -44,7 +44,7 @@ pub fn commands(document: &ImageDocument, reference: &Ref, has_registry: bool) -
 fn repository(document: &ImageDocument) -> Option<String> {
     let (host, path) = (document.name.host(), document.name.path());
     let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-    let is_host = is_plain && (host.contains('.') || host == "localhost");
+    let is_host = is_plain && !host.starts_with('-') && (host.contains('.') || host == "localhost");
     (is_host && registry::is_name(path)).then(|| format!("{host}/{path}"))
 }
 
@@ -68,8 +68,8 @@ fn directory(path: &str) -> &str {
     }
 }
 
-fn command(tool: &'static str, words: &[&str]) -> Command {
-    Command { tool, text: shell::command(words) }
+fn command(tool: &'static str, line: CommandLine) -> Command {
+    Command { tool, text: line.to_string() }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::command::{Command, commands};
 use super::document::{ImageDocument, ListDocument, MAX_DETAILED_REFS, PageContent, Ref, Referrer};
 use super::facts::{ArtifactFacts, Facts, ImageFacts, Layer};
 use super::templates::{self, Templates, TemplatesError};
-use crate::shell;
+use crate::shell::CommandLine;
 use crate::site::object::PAGE_POLICY;
 use crate::site::path::PathError;
 use crate::site::{SitePath, catalogue};
@@ -438,7 +438,7 @@ fn settings(facts: &ImageFacts) -> Vec<Setting> {
     let Some(config) = &facts.config else { return vec![] };
     let line = |words: &[String]| match words {
         [] => vec![],
-        words => vec![shell::command(words)],
+        words => vec![CommandLine::new(words).to_string()],
     };
     let one = |text: &String| if text.is_empty() { vec![] } else { vec![text.clone()] };
     let all = [

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::origin::parse_store;
 use super::{COULD_NOT_RUN, size};
-use crate::shell;
+use crate::shell::CommandLine;
 use crate::store::site::SitePlace;
 use crate::store::{DEFAULT_PART_SIZE, Interrupt, Location, MAX_PART_SIZE, MIN_PART_SIZE, StoreOptions};
 
@@ -55,7 +55,7 @@ pub fn site_directory(site: &Path) -> anyhow::Result<PathBuf> {
     match site.to_str().map(Location::parse).transpose()? {
         Some(Location::Bucket(bucket)) => {
             let bucket = Location::Bucket(bucket).to_string();
-            let copy = shell::command(["ocisite", "copy", &bucket, "DIR"]);
+            let copy = CommandLine::new(["ocisite", "copy", &bucket, "DIR"]);
             bail!("{bucket} is a bucket: expected a directory; copy the site to a directory with `{copy}`")
         }
         Some(Location::Directory(path)) => Ok(path),

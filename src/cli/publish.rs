@@ -16,12 +16,13 @@ use super::size::parse_jobs;
 use crate::publish::collect::MissingBlob;
 use crate::publish::input::Skipped;
 use crate::publish::{self, Input, PublishRequest, Summary};
+use crate::shell::CommandLine;
 use crate::site::Preset;
 use crate::site::index::Merge;
 use crate::store::directory::LinkMode;
 use crate::store::write_log::Count;
 use crate::store::{self, Location};
-use crate::{shell, terminal};
+use crate::terminal;
 use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
 
@@ -319,8 +320,8 @@ fn next(request: &PublishRequest, summary: &Summary) -> Option<String> {
     // The preview serves directories only.
     let Location::Directory(site) = &request.site else { return None };
     let root = if request.root_per_host { site.join(host) } else { site.clone() };
-    let root = shell::path(root.to_str()?);
-    (!summary.is_nothing_written()).then(|| shell::command(["ocisite", "serve", &root]))
+    let root = root.to_str()?;
+    (!summary.is_nothing_written()).then(|| CommandLine::new(["ocisite", "serve"]).path(root).to_string())
 }
 
 /// The summary as JSON.

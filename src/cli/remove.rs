@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::bucket::{BucketArgs, site_place};
 use super::output::{Verbosity, count};
 use crate::maintenance::remove;
-use crate::{shell, terminal};
+use crate::shell::CommandLine;
+use crate::terminal;
 use oci_discovery::name::ImageName;
 
 /// Remove images, or refs of images, from a site.
@@ -52,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let mut lines =
             vec![format!("Removed {} from {}:", count(removed.entries as u64, "entry", "entries"), args.site)];
         lines.extend(removed.images.iter().chain(&removed.refs).map(|name| format!("  {name}")));
-        lines.push(format!("Next: {}", shell::command(["ocisite", "gc", &shell::path(&args.site)])));
+        lines.push(format!("Next: {}", CommandLine::new(["ocisite", "gc"]).path(&args.site)));
         terminal::print(lines)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -10,12 +10,13 @@ use signal_hook::iterator::Signals;
 use super::bucket::site_directory;
 use super::output::Verbosity;
 use crate::serve::Server;
+use crate::shell::CommandLine;
 use crate::site::SiteMap;
 use crate::site::index::Index;
 use crate::store::Store;
 use crate::store::directory::{DirectoryStore, LinkMode};
 use crate::store::site;
-use crate::{shell, terminal};
+use crate::terminal;
 use oci_discovery::name::{self, ImageName};
 
 /// The number of names shown at the start; a site may have thousands.
@@ -82,8 +83,8 @@ fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
         }
         for image in description.images.iter().take(SHOWN) {
             let (port, name) = (address.port().to_string(), example(&store, &map, image));
-            let words = ["ocisite", "resolve", "--protocol", "http", "--port", &port, &name];
-            lines.push(format!("  {}", shell::command(words)));
+            let command = CommandLine::new(["ocisite", "resolve", "--protocol", "http", "--port", &port]).name(&name);
+            lines.push(format!("  {command}"));
         }
         let more = description.images.len().saturating_sub(SHOWN);
         if more > 0 {

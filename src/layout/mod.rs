@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use self::archive::{ArchiveError, Found, MemberBudget, Members};
 use crate::root::{FileError, Root};
-use crate::shell;
+use crate::shell::{self, CommandLine};
 use oci_discovery::digest::{ContentError, Digest};
 use oci_discovery::error::chain;
 use oci_discovery::json::{self, JsonError, MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, ValueText};
@@ -93,7 +93,7 @@ pub enum LayoutError {
     /// A Docker archive by skopeo's transport.
     #[error(
         "docker-archive: is not supported, only oci: and oci-archive:; make a layout of the archive with \
-         `{}`, and publish that", shell::command(["skopeo", "copy", .argument, "oci:DIR:TAG"])
+         `{}`, and publish that", CommandLine::new(["skopeo", "copy", .argument, "oci:DIR:TAG"])
     )]
     DockerArchive { argument: String },
     #[error(
@@ -489,6 +489,6 @@ fn unpack_command(program: &'static str, path: &Path) -> String {
             let unpacked = path.with_extension("unpacked.tar").display().to_string();
             format!("{program} -dc < {} > {}", shell::quote(&text), shell::quote(&unpacked))
         }
-        false => shell::command([program, "-d", &shell::path(&text)]),
+        false => CommandLine::new([program, "-d"]).path(&text).to_string(),
     }
 }

@@ -73,7 +73,7 @@ enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{host} has {}, an address of a private network: a site must not send requests to private networks; to permit \
-     it, add `--allow-private {}`", list(.addresses), shell::quote(.host)
+     it, add `{}`", list(.addresses), shell::option("--allow-private", .host)
 )]
 pub struct OutOfReach {
     /// As the URL has it.

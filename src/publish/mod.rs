@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalogue::page::Pages;
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::shell;
+use crate::shell::{self, CommandLine};
 use crate::site::SitePath;
 use crate::site::map::MapError;
 use crate::site::path::DESCRIPTION;
@@ -136,7 +136,7 @@ fn view_warning(site: &Site, root: &Location) -> Option<String> {
     let Location::Directory(root) = root else { return None };
     let is_new = site.map.settings().views.registry && !site.views_before().registry;
     (is_new && site.description.is_some()).then(|| {
-        let command = shell::command(["ocisite", "server-config", "nginx", "--site", &root.display().to_string()]);
+        let command = CommandLine::new(["ocisite", "server-config", "nginx", "--site"]).path(&root.display().to_string());
         format!(
             "the registry view is new to this site: render the configuration of its web server again (for nginx: `{command}`), \
              unless it was rendered with --registry"

@@ -172,6 +172,30 @@ fn the_next_command_is_one_command_wherever_the_site_is() {
 }
 
 #[test]
+fn a_word_of_a_command_is_no_option() {
+    // Given: a site and an image whose names begin with a hyphen.
+    let Scene { directory, layout, .. } = Scene::of_image("x");
+    let input = format!("-foo.example/app={}", layout.arg());
+    let publish = |view: &str| {
+        let args = ["publish", "--site=-v", view, "--", &input];
+        ocisite().current_dir(directory.path()).args(args).output().unwrap().stderr
+    };
+    // When: the site gets a catalogue, and then the registry view.
+    publish("--catalogue");
+    let warning = String::from_utf8(publish("--registry")).unwrap();
+    // Then: the shown commands get the names as names.
+    let configure = pasted(directory.path(), warning.split('`').nth(1).unwrap());
+    assert_eq!(configure, ["ocisite", "server-config", "nginx", "--site", "./-v"]);
+    let page = directory.path().join("-v/catalogue/images/-foo.example/app.html");
+    let page = std::fs::read_to_string(&page).unwrap();
+    let (_, command) = page.split_once("ocisite pull ").unwrap();
+    let command = command.split_once('<').unwrap().0.replace("&#39;", "'");
+    let pull = pasted(directory.path(), &format!("ocisite pull {command}"));
+    assert_eq!(pull, ["ocisite", "pull", "--to", "app", "--", "-foo.example/app#1.0"]);
+    assert!(!page.contains("docker pull"), "a registry client accepts no such host");
+}
+
+#[test]
 fn a_command_in_a_message_is_one_command() {
     let Scene { directory, site, .. } = Scene::new();
     let layout = Layout::of_image(directory.path().join("a;touch$IFS'x'"), "x");
