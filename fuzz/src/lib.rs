@@ -155,7 +155,7 @@ pub fn manifest(bytes: &[u8]) {
     for descriptor in links.children.iter().chain(&links.subject).chain([&links.referrer_descriptor(&referrer)]) {
         let again = Descriptor::from_value(descriptor.to_value()).unwrap();
         assert_eq!(&again, descriptor);
-        assert_eq!(json::parse(descriptor.to_json().as_bytes()).unwrap(), descriptor.to_value());
+        assert_eq!(json::parse(descriptor.json().as_bytes()).unwrap(), descriptor.to_value());
     }
 }
 

@@ -70,16 +70,23 @@ pub enum IndexError {
 impl Entry {
     /// The entry of a descriptor.
     pub fn new(descriptor: &Descriptor) -> Entry {
-        Entry::sharing(descriptor, &mut Pool::default())
+        Entry::sharing(descriptor, descriptor.platform(), &mut Pool::default())
     }
 
-    /// The entry of a descriptor, sharing equal platforms with other entries.
-    fn sharing(descriptor: &Descriptor, platforms: &mut Pool<Platform>) -> Entry {
+    /// Reads an entry. The platform is taken from the value, because there may be a great many entries.
+    fn parse(text: &str, platforms: &mut Pool<Platform>) -> Result<Entry, EntryError> {
+        let value = json::parse(text.as_bytes())?;
+        let platform = value.get("platform").and_then(Platform::from_value);
+        Ok(Entry::sharing(&Descriptor::from_value(value)?, platform, platforms))
+    }
+
+    /// The entry of a descriptor and its platform, sharing equal platforms with other entries.
+    fn sharing(descriptor: &Descriptor, platform: Option<Platform>, platforms: &mut Pool<Platform>) -> Entry {
         Entry {
             reference: descriptor.ref_name().map(Into::into),
-            platform: descriptor.platform().map(|platform| platforms.share(platform)),
+            platform: platform.map(|platform| platforms.share(platform)),
             digest: descriptor.digest.clone(),
-            json: descriptor.to_json().into(),
+            json: descriptor.json().clone(),
             is_manifest: may_hold_descriptors(&descriptor.media_type),
         }
     }
@@ -113,9 +120,9 @@ impl Index {
     pub fn parse(bytes: &[u8]) -> Result<Index, IndexError> {
         let parsed = IndexText::parse(bytes)?;
         let (mut entries, mut platforms) = (Vec::new(), Pool::default());
-        for (position, descriptor) in parsed.descriptors().enumerate() {
-            let descriptor = descriptor.map_err(|source| IndexError::Entry { position, source })?;
-            entries.push(Entry::sharing(&descriptor, &mut platforms));
+        for (position, text) in parsed.entries().enumerate() {
+            let entry = Entry::parse(text.get(), &mut platforms);
+            entries.push(entry.map_err(|source| IndexError::Entry { position, source })?);
         }
         let mut others = BTreeMap::new();
         for (key, text) in parsed.properties {

@@ -708,7 +708,7 @@ impl Node {
 }
 
 fn entry_key(entry: &Descriptor) -> Key {
-    key(&[&entry.to_json()])
+    key(&[entry.json()])
 }
 
 fn version(document: &SourceDocument) -> Key {

@@ -13,7 +13,9 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
+use memchr::memchr2;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter};
@@ -39,6 +41,8 @@ const PROPERTY_BYTES: u64 = 128;
 const VALUE_BYTES: u64 = 64;
 /// The bytes of a string besides its text.
 const STRING_BYTES: u64 = 32;
+/// The bytes of most descriptors as text.
+const TEXT_BYTES: usize = 512;
 
 /// Why bytes are not the expected JSON document.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +93,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 /// Values can take a hundred times the memory of their text, as a repeated `{"":0},` does. Their memory is therefore
 /// estimated before they are made.
 pub fn parse_as<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: u64) -> Result<T, JsonError> {
-    if value_bytes(bytes) > limit {
+    if (bytes.len() as u64).saturating_mul(OBJECT_BYTES) > limit && value_bytes(bytes) > limit {
         return Err(JsonError::TooManyValues { limit });
     }
     serde_json::from_slice(bytes).map_err(JsonError::Syntax)
@@ -102,34 +106,45 @@ pub fn parse_string(json: &[u8]) -> Option<String> {
 
 /// The most bytes of memory that the values of a text take, the text of strings aside.
 fn value_bytes(text: &[u8]) -> u64 {
-    let (mut in_string, mut is_escaped, mut bytes) = (false, false, 0);
-    for byte in text {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
+    let (mut rest, mut bytes) = (text.iter(), 0);
+    while let Some(byte) = rest.next() {
+        bytes += match byte {
             b'"' => {
-                in_string = !in_string;
-                bytes += if in_string { STRING_BYTES } else { 0 };
+                rest = after_string(rest.as_slice()).iter();
+                STRING_BYTES
             }
-            _ if in_string => {}
-            b'{' => bytes += OBJECT_BYTES,
-            b':' => bytes += PROPERTY_BYTES,
-            b'[' | b',' => bytes += VALUE_BYTES,
-            _ => {}
-        }
+            b'{' => OBJECT_BYTES,
+            b':' => PROPERTY_BYTES,
+            b'[' | b',' => VALUE_BYTES,
+            _ => 0,
+        };
     }
     bytes
 }
 
-/// `<` in canonical JSON, so that JSON can be part of HTML.
-const ESCAPED_LESS_THAN: &str = r"\u003c";
+/// What comes after a string, given what comes after its first quotation mark.
+fn after_string(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let Some(position) = memchr2(b'"', b'\\', rest) {
+        // A backslash escapes the next character.
+        let (is_end, taken) = match rest.get(position) {
+            Some(b'"') => (true, 1),
+            _ => (false, 2),
+        };
+        rest = rest.get(position + taken..).unwrap_or_default();
+        if is_end {
+            return rest;
+        }
+    }
+    &[]
+}
 
-/// A value as compact text, whose objects have sorted keys.
+/// A value as canonical text.
 ///
 /// Values take many times the memory of their text. Therefore parts of documents from outside are kept as text, which
 /// takes a small multiple of the bytes read, and values are made one at a time, when they are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueText(Box<str>);
+pub struct ValueText(Arc<str>);
 
 impl ValueText {
     /// The value.
@@ -144,21 +159,18 @@ impl ValueText {
     }
 
     /// Canonical JSON.
-    pub fn canonical(&self) -> String {
-        // A `<` is in strings only.
-        self.0.replace('<', ESCAPED_LESS_THAN)
-    }
-
-    /// The length of [`ValueText::canonical`] in bytes.
-    pub fn canonical_bytes(&self) -> u64 {
-        let escaped = self.0.bytes().filter(|byte| *byte == b'<').count();
-        (self.0.len() + escaped * (ESCAPED_LESS_THAN.len() - 1)) as u64
+    pub fn canonical(&self) -> &Arc<str> {
+        &self.0
     }
 }
 
 impl From<&Value> for ValueText {
     fn from(value: &Value) -> ValueText {
-        ValueText(value.to_string().into())
+        // The objects of values have sorted keys.
+        let mut serializer = serde_json::Serializer::with_formatter(Vec::with_capacity(TEXT_BYTES), EscapeMarkup);
+        let is_written = value.serialize(&mut serializer).is_ok();
+        let text = String::from_utf8(serializer.into_inner()).ok().filter(|_| is_written);
+        ValueText(text.unwrap_or_default().into())
     }
 }
 
@@ -252,6 +264,21 @@ impl Write for Shared<'_> {
     }
 }
 
+/// Writes a `<` as `\u003c`, so that JSON is no markup.
+struct EscapeMarkup;
+
+impl Formatter for EscapeMarkup {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for (position, text) in fragment.split('<').enumerate() {
+            if position > 0 {
+                writer.write_all(br"\u003c")?;
+            }
+            writer.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
 /// Sorts the members of each object by key, when the object ends. Sorted members, as most are, stay where they are.
 struct SortKeys<'a> {
     bytes: &'a RefCell<Vec<u8>>,
@@ -300,13 +327,7 @@ fn key(json: &[u8]) -> Cow<'_, [u8]> {
 
 impl Formatter for SortKeys<'_> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        for (position, text) in fragment.split('<').enumerate() {
-            if position > 0 {
-                writer.write_all(br"\u003c")?;
-            }
-            writer.write_all(text.as_bytes())?;
-        }
-        Ok(())
+        EscapeMarkup.write_string_fragment(writer, fragment)
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -465,11 +486,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_strings_has_no_weight() {
+        let around = VALUE_BYTES + OBJECT_BYTES + STRING_BYTES;
+        assert_eq!(value_bytes(br#"[{"\\\"{,:["}]"#), around);
+        assert_eq!(value_bytes(br#"[{"\\"{"#), around + OBJECT_BYTES);
+        for unfinished in [&br#"[{""#[..], br#"[{"\"#, br#"[{"a"#] {
+            assert_eq!(value_bytes(unfinished), around);
+        }
+    }
+
+    #[test]
     fn the_text_of_a_value_gives_it_back() {
         let value = parse(br#"{"b": [1, {"<": "\u003c\ud83d\ude00"}], "a\"": null, "n": -1.5e300}"#).unwrap();
         let text = ValueText::from(&value);
         assert_eq!(text.value(), value);
-        assert_eq!(text.canonical(), canonical_text(&value));
+        assert_eq!(**text.canonical(), canonical_text(&value));
         assert_eq!(text.get("a\""), Some(Value::Null));
         assert_eq!(text.get("b").as_ref(), value.get("b"));
         assert_eq!(text.get("c"), None);

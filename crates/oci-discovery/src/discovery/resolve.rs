@@ -195,7 +195,7 @@ impl Resolver<'_> {
             selection.entries.push(entry.to_owned());
         }
         if is_meant(self.name, &descriptor) {
-            if self.seen.insert(key(&[&selection.origin, &descriptor.to_json()])) {
+            if self.seen.insert(key(&[&selection.origin, descriptor.json()])) {
                 let (uri, cas_engines) = (selection.url.clone(), selection.cas_engines.clone());
                 self.resolution.roots.push(Root { descriptor, uri, cas_engines });
             }

@@ -8,6 +8,8 @@
 //! | the platform of an image config | image-spec, config, "Properties" | [`Platform::from_config`] |
 //! | layers that a layout may lack | image-spec, layer, "Non-Distributable Layers" | [`Descriptor::is_foreign`] |
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -207,7 +209,7 @@ impl Descriptor {
     }
 
     /// The descriptor as canonical JSON.
-    pub fn to_json(&self) -> String {
+    pub fn json(&self) -> &Arc<str> {
         self.properties.canonical()
     }
 

@@ -15,7 +15,7 @@
 //! use oci_discovery::oci::{Descriptor, Verified, manifest, media_type};
 //!
 //! let config = Descriptor::new(media_type::CONFIG, Digest::of(Algorithm::Sha256, b"{}"), 2);
-//! let bytes = format!(r#"{{"schemaVersion": 2, "config": {}, "layers": []}}"#, config.to_json());
+//! let bytes = format!(r#"{{"schemaVersion": 2, "config": {}, "layers": []}}"#, config.json());
 //! let image = Descriptor::new(media_type::MANIFEST, Digest::of(Algorithm::Sha256, bytes.as_bytes()), bytes.len() as u64);
 //!
 //! // Only bytes that match their descriptor are parsed.

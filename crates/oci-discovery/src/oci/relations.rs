@@ -87,7 +87,7 @@ impl Relation {
 
 /// The bytes of a descriptor in a list.
 fn listed_bytes(descriptor: &Descriptor) -> u64 {
-    descriptor.text().canonical_bytes().max(MIN_REFERRER_BYTES)
+    (descriptor.json().len() as u64).max(MIN_REFERRER_BYTES)
 }
 
 fn shared<S: Serializer>(descriptor: &Option<Arc<Descriptor>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -129,7 +129,7 @@ impl Relations {
         let is_kept =
             relation.descriptor.as_ref().is_some_and(|known| match (relation.subject.is_some(), subject.is_some()) {
                 (own, other) if own != other => own,
-                _ => known.to_json() >= descriptor.to_json(),
+                _ => known.json() >= descriptor.json(),
             });
         if is_kept {
             return;
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn a_document_that_contradicts_itself_is_refused() {
         let [one, other] = ["one", "other"].map(|content| manifest(content).digest);
-        let descriptor = manifest("one").to_json();
+        let descriptor = manifest("one").json().to_string();
         for relation in [
             format!(r#"{{"{one}":{{"children":["{other}"]}}}}"#),
             format!(r#"{{"{other}":{{"descriptor":{descriptor}}}}}"#),
