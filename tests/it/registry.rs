@@ -480,7 +480,7 @@ fn files_opened(scene: &Scene, args: &[&str]) -> usize {
 
 #[test]
 fn a_publish_of_one_tag_opens_no_more_files_for_a_great_many_refs() {
-    let opened = [200, 20_000].map(|refs| {
+    let opened = [200, 50_000].map(|refs| {
         // Given an image with many refs and referrers, and a site without their manifests.
         let scene = Scene::of_image("content");
         let app = format!("example.com/app={}", scene.layout.arg());
