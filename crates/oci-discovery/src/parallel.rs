@@ -105,13 +105,23 @@ pub struct Queue<T> {
 struct State<T> {
     stack: Vec<T>,
     working: usize,
+    /// The threads that wait for a change. Most often there is none, and waking nobody costs a system call, too.
+    waiting: usize,
 }
 
 impl<T> Queue<T> {
     /// Adds an item for the next idle thread.
     pub fn push(&self, item: T) {
-        self.lock().stack.push(item);
-        self.changed.notify_one();
+        self.change(|state| state.stack.push(item));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State<T>)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if state.waiting > 0 {
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -131,7 +141,9 @@ impl<T> Queue<T> {
             if state.working == 0 {
                 return None;
             }
+            state.waiting += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 }
@@ -141,8 +153,7 @@ struct Working<'a, T>(&'a Queue<T>);
 
 impl<T> Drop for Working<'_, T> {
     fn drop(&mut self) {
-        self.0.lock().working -= 1;
-        self.0.changed.notify_all();
+        self.0.change(|state| state.working -= 1);
     }
 }
 
@@ -161,7 +172,8 @@ impl<T> Drop for Working<'_, T> {
 /// assert_eq!(sum.into_inner(), 3 + 2 + 1);
 /// ```
 pub fn work<T: Send>(first: impl Iterator<Item = T> + Send, jobs: NonZeroUsize, work: impl Fn(T, &Queue<T>) + Sync) {
-    let queue = Queue { state: Mutex::new(State { stack: Vec::new(), working: 0 }), changed: Condvar::new() };
+    let queue =
+        Queue { state: Mutex::new(State { stack: Vec::new(), working: 0, waiting: 0 }), changed: Condvar::new() };
     let first = Mutex::new(first.fuse());
     let run = || {
         while let Some(item) = queue.next(&first) {
