@@ -526,11 +526,12 @@ impl Copy<'_> {
         let (mut expected, mut is_same) = (found.expected.clone(), found.is_same);
         let (mut retries, kind) = (Retries::new(self.options.wait), self.kind_of(document));
         loop {
-            if is_same {
-                return Ok(None);
-            }
             if self.options.dry_run {
-                return Ok(Some(bytes.len() as u64));
+                return Ok((!is_same).then_some(bytes.len() as u64));
+            }
+            if is_same {
+                self.to.keep_document(&kind)?;
+                return Ok(None);
             }
             match self.to.write_document(path, &kind, bytes, &expected) {
                 Ok(()) => return Ok(Some(bytes.len() as u64)),

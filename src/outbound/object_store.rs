@@ -71,6 +71,15 @@ pub struct Listing;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unusable(pub Vec<String>);
 
+/// The library's settings that [`Connector`] reads.
+pub const SETTINGS: [ClientConfigKey; 5] = [
+    ClientConfigKey::AllowHttp,
+    ClientConfigKey::AllowInvalidCertificates,
+    ClientConfigKey::ConnectTimeout,
+    ClientConfigKey::ProxyUrl,
+    ClientConfigKey::ProxyExcludes,
+];
+
 /// Makes the clients of object stores.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connector;
@@ -104,7 +113,7 @@ impl HttpConnector for Connector {
 }
 
 /// The library's settings are text.
-fn is_true(value: &str) -> bool {
+pub fn is_true(value: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str())
 }
 

@@ -36,9 +36,6 @@ use oci_discovery::pool::Pool;
 /// So many tags that lead to one manifest are written together, so that it is read once, and several threads share the rest.
 const TAGS_AT_ONCE: usize = 64;
 
-/// The document that answers at `/v2/`.
-const PING: &[u8] = b"{}";
-
 /// What is written for the registry view besides blobs.
 #[derive(Debug, Default)]
 pub struct RegistryPlan {
@@ -259,7 +256,7 @@ impl<'a> Planner<'a> {
             self.add_images_from_before()?;
         }
         let own = |path| Place { origin: None, path };
-        let ping = self.site.planned(own(registry::ping_path()?), Kind::RegistryPing, PING.to_vec())?;
+        let ping = self.site.planned(own(registry::ping_path()?), Kind::RegistryPing, registry::PING.to_vec())?;
         let empty = registry::referrers_list([]);
         let no_referrers = self.site.planned(own(registry::no_referrers_path()?), Kind::Referrers, empty)?;
         self.plan.lists.extend([ping, no_referrers]);

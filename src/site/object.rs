@@ -147,6 +147,15 @@ impl Kind {
         }
     }
 
+    /// The path, with a slash at its end, at which clients request the object, too. A web server rewrites it, because no file has
+    /// such a name; in a bucket it is a second key of the object.
+    pub fn slash_path(&self) -> Option<&'static str> {
+        match self {
+            Kind::RegistryPing => Some("v2/"),
+            _ => None,
+        }
+    }
+
     /// Whether a server may compress the object. Objects with a digest, or with lengths and ranges, are sent
     /// unchanged.
     pub fn may_be_compressed(&self) -> bool {

@@ -65,8 +65,11 @@ pub fn is_tag(reference: &str) -> bool {
     TAG.is_match(reference)
 }
 
+/// The content of the document at `/v2/`, which has no meaning.
+pub const PING: &[u8] = b"{}";
+
 /// The document at `/v2/`, by which clients detect the API. A file cannot have the name `v2/`, so servers serve this
-/// one.
+/// one; a bucket has it under both names ([`Kind::slash_path`]).
 pub fn ping_path() -> Result<SitePath, PathError> {
     SitePath::new("v2/_ping.json")
 }

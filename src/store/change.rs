@@ -56,7 +56,10 @@ impl PlannedDocument {
     /// [`StoreError::Conflict`]: another writer changed it since the plan was made.
     pub fn write(&self, store: &dyn Store) -> Result<bool, StoreError> {
         let (bytes, expected) = match &self.change {
-            Change::Keep(_) => return Ok(false),
+            Change::Keep(_) => {
+                store.keep_document(&self.kind)?;
+                return Ok(false);
+            }
             Change::Create(bytes) => (bytes, Expected::Absent),
             Change::Replace(bytes, version) => (bytes, Expected::Version(version.clone())),
         };

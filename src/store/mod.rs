@@ -126,6 +126,13 @@ pub trait Store: Send + Sync {
     fn write_document(&self, path: &SitePath, kind: &Kind, bytes: &[u8], expected: &Expected)
     -> Result<(), StoreError>;
 
+    /// Confirms that a document of this kind stays unchanged. A bucket adds the document's second key, if that is missing
+    /// ([`Kind::slash_path`]).
+    fn keep_document(&self, kind: &Kind) -> Result<(), StoreError> {
+        let _ = kind;
+        Ok(())
+    }
+
     /// Writes a blob under its final name, after its digest and size were verified.
     fn write_blob(&self, path: &SitePath, kind: &Kind, blob: &dyn BlobSource) -> Result<Written, StoreError>;
 

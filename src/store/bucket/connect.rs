@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::HttpConnector;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::list::PaginatedListStore;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 
 use super::endpoint::Endpoint;
 use super::problem::Failure;
-use crate::outbound::object_store::Connector;
+use super::signed::S3;
+use crate::outbound::object_store::{Connector, SETTINGS, is_true};
 use crate::outbound::proxy;
 use crate::store::{BucketLocation, BucketProblem, Provider, StoreError};
 
@@ -27,8 +29,8 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) struct Client {
     pub objects: Arc<dyn ObjectStore>,
     pub pages: Arc<dyn PaginatedListStore>,
-    /// Lists unfinished uploads. Only S3 has this.
-    pub s3: Option<AmazonS3>,
+    /// Further requests. None: not S3, or requests are not signed.
+    pub s3: Option<S3>,
     /// Whether listings are sorted by key and can begin at any key.
     pub has_offsets: bool,
     /// The server and bucket in messages.
@@ -93,11 +95,18 @@ fn s3(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreE
     for (key, value) in client_settings(given.as_deref()) {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
-    let store = builder.build().map_err(|error| settings(location, &endpoint, &error))?;
+    let of_client = |key| value(&builder, AmazonS3ConfigKey::Client(key)).map(|value| (key, value));
+    let options = SETTINGS.into_iter().filter_map(of_client);
+    let options = options.fold(ClientOptions::new(), |options, (key, value)| options.with_config(key, value));
+    let is_signed = value(&builder, AmazonS3ConfigKey::SkipSignature).is_none_or(|value| !is_true(&value));
+    let wrong = |error: object_store::Error| settings(location, &endpoint, &error);
+    let http = Connector.connect(&options).map_err(wrong)?;
+    let store = builder.build().map_err(wrong)?;
+    let s3 = S3 { objects: store.clone(), http, region: endpoint.region.clone() };
     // S3 Express directory buckets do not sort listings.
     let has_offsets = !location.bucket.ends_with("--x-s3");
-    let objects = Arc::new(store.clone());
-    Ok(Client { pages: objects.clone(), objects, s3: Some(store), has_offsets, endpoint })
+    let objects = Arc::new(store);
+    Ok(Client { pages: objects.clone(), objects, s3: is_signed.then_some(s3), has_offsets, endpoint })
 }
 
 fn gcs(location: &BucketLocation, variables: &Variables) -> Result<Client, StoreError> {

@@ -14,6 +14,8 @@ mod gc_mark;
 mod pages;
 mod presence;
 mod problem;
+mod signed;
+mod slash_key;
 mod upload;
 mod uploads;
 
@@ -418,11 +420,19 @@ impl Store for BucketStore {
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
+        self.put_slash_key(kind)?;
         if !self.conditional {
             return self.put_without_condition(path, kind, bytes, expected);
         }
         self.check_condition(expected)?;
         self.put_conditionally(path, kind, bytes, expected)
+    }
+
+    fn keep_document(&self, kind: &Kind) -> Result<(), StoreError> {
+        match self.lacks_slash_key(kind)? {
+            true => self.put_slash_key(kind),
+            false => Ok(()),
+        }
     }
 
     fn write_blob(&self, path: &SitePath, kind: &Kind, source: &dyn BlobSource) -> Result<Written, StoreError> {
@@ -451,6 +461,7 @@ impl Store for BucketStore {
     }
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
+        self.delete_slash_key(path)?;
         let key = self.key(path.as_str())?;
         match self.run(async || self.client.objects.delete(&key).await) {
             Ok(()) => Ok(()),

@@ -1,27 +1,18 @@
 //! Uploads in parts that were neither completed nor aborted.
 //!
 //! Listings of objects omit their parts, which take space until the upload is aborted. S3 can list such uploads; the
-//! client library has no call for that, but it signs requests, so the two requests are made here. Azure discards
+//! client library has no call for that ([`super::signed`]). Azure discards
 //! unfinished blocks after a week. Google's store needs a lifecycle rule of the bucket.
 
 use std::time::{Duration, SystemTime};
 
-use http::Method;
-use object_store::ClientOptions;
-use object_store::aws::AmazonS3;
-use object_store::client::{HttpClient, HttpConnector, HttpRequestBody};
 use object_store::multipart::MultipartStore;
-use object_store::path::Path as Key;
-use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
 
+use super::BucketStore;
 use super::pages::Pages;
-use super::{BucketStore, Stop};
-use crate::outbound::object_store::Connector;
+use super::signed::{S3, generic};
 use crate::store::{Provider, StoreError, Upload};
-
-/// The validity of a signature.
-const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
 
 /// A response to ListMultipartUploads.
 #[derive(Debug, Default, Deserialize)]
@@ -49,13 +40,11 @@ impl BucketStore {
             return Ok((self.client.endpoint.provider == Provider::Azure).then(Vec::new));
         };
         let stopped = |stop| self.stopped("list the unfinished uploads of", "", stop);
-        let options = ClientOptions::new().with_allow_http(true);
-        let http = Connector.connect(&options).map_err(|error| stopped(Stop::Failed(error)))?;
         let mut uploads = Vec::new();
         let mut markers = (String::new(), String::new());
         let mut pages = Pages::default();
         loop {
-            let Some(page) = self.run(async || self.uploads_page(s3, &http, &markers).await).map_err(stopped)? else {
+            let Some(page) = self.run(async || self.uploads_page(s3, &markers).await).map_err(stopped)? else {
                 return Ok(None);
             };
             let entries: Vec<String> =
@@ -81,8 +70,7 @@ impl BucketStore {
     /// One page. None: the store has no such request.
     async fn uploads_page(
         &self,
-        s3: &AmazonS3,
-        http: &HttpClient,
+        s3: &S3,
         (key_marker, upload_id_marker): &(String, String),
     ) -> object_store::Result<Option<Page>> {
         let prefix = self.location.prefix.as_ref().map(|prefix| format!("{prefix}/"));
@@ -93,38 +81,23 @@ impl BucketStore {
             ("upload-id-marker", upload_id_marker),
         ];
         let query = query.into_iter().filter(|(name, value)| *name == "uploads" || !value.is_empty());
-        let options = SignedUrlOptions::new().with_query(query);
-        let url = s3.signed_url_opts(Method::GET, &Key::default(), SIGNATURE_LIFE, &options).await?;
-        let request = http::Request::get(url.as_str()).body(HttpRequestBody::empty()).map_err(|_| generic("a URL"))?;
-        let response = http
-            .execute(request)
-            .await
-            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
-        let status = response.status();
-        let body = response
-            .into_body()
-            .bytes()
-            .await
-            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
-        let body = String::from_utf8_lossy(&body);
-        match status.as_u16() {
-            200 => quick_xml::de::from_str(&body).map(Some).map_err(|_| generic("a response that is not a listing")),
+        let answer = s3.query(query).await?;
+        match answer.status {
+            200 => {
+                quick_xml::de::from_str(&answer.body).map(Some).map_err(|_| generic("a response that is not a listing"))
+            }
             405 | 501 => Ok(None),
-            status => Err(generic(&format!("status code: {status}: {body}"))),
+            _ => Err(answer.error()),
         }
     }
 
     pub(super) fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let Some(s3) = &self.client.s3 else { return Ok(()) };
         let key = self.key(upload.path.as_str())?;
-        match self.run(async || s3.abort_multipart(&key, &upload.id).await) {
+        match self.run(async || s3.objects.abort_multipart(&key, &upload.id).await) {
             Ok(()) => Ok(()),
             Err(stop) if self.is_absent(&stop) => Ok(()),
             Err(stop) => Err(self.stopped("abort the upload of", upload.path.as_str(), stop)),
         }
     }
-}
-
-fn generic(text: &str) -> object_store::Error {
-    object_store::Error::Generic { store: "S3", source: text.to_string().into() }
 }

@@ -9,5 +9,6 @@ mod maintenance;
 mod proxy;
 mod publish;
 mod s3fs;
+mod slash_key;
 mod store;
 mod tools;

@@ -107,7 +107,7 @@ impl Locks {
 
 type Request = hyper::Request<hyper::body::Incoming>;
 
-/// The one rule that a CDN before a bucket needs, for clients of the registry view alone: no object is called `v2/`.
+/// The rule that a CDN needs before a store that does not serve the key `v2/`: to this one, the key is a directory.
 fn rewrite_ping(request: &mut Request) {
     if request.uri().path() == "/v2/" {
         *request.uri_mut() = hyper::Uri::from_static("/v2/_ping.json");

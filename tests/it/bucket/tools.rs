@@ -31,13 +31,13 @@ impl Drop for Server {
     }
 }
 
-/// Starts moto and makes the bucket. It believes any credentials.
+/// Starts moto and makes the bucket, which everybody may read. It believes any credentials.
 pub fn moto() -> (Server, Endpoint) {
     let server = start(Command::new(tools::path("python/bin/moto_server")), |address, _| {
         vec!["-H".into(), address.ip().to_string(), "-p".into(), address.port().to_string()]
     });
     let url = format!("http://{}", server.address);
-    ureq::put(format!("{url}/{BUCKET}")).send_empty().unwrap();
+    ureq::put(format!("{url}/{BUCKET}")).header("x-amz-acl", "public-read").send_empty().unwrap();
     (server, Endpoint::s3(&url))
 }
 
