@@ -5,7 +5,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::endpoint::BUCKET;
 use super::s3fs::S3Fs;
+use super::tools;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts");
 
@@ -32,26 +34,43 @@ fn skopeo_and_podman_pull_from_the_bucket() {
         let images: Vec<&str> = images.iter().map(String::as_str).collect();
         s3fs.endpoint().publish(&[&["--preset", preset, "--registry"], &images[..]].concat());
         // (The server takes a host that is an address for its own, and not for a bucket's.)
-        let registry = format!("docker://localhost:{}", s3fs.web().port());
-
-        // when an index of several platforms is copied, then skopeo has compared every digest;
-        let directory = TempDir::new().unwrap();
-        let policy = policy(directory.path());
-        let target = format!("dir:{}", directory.path().join("copied").display());
-        let copy = ["copy", "--all", "--preserve-digests", "--src-tls-verify=false"];
-        run(Command::new("skopeo")
-            .args(["--policy", &policy])
-            .args(copy)
-            .args([&format!("{registry}/docker:list"), &target]));
-        let tags = run(Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("{registry}/app")]));
-        let tags: serde_json::Value = serde_json::from_str(&tags).unwrap();
-        assert_eq!(tags["Tags"], serde_json::json!(["1.0", "1.1"]));
-
-        // and podman pulls into a store of its own.
-        let mut podman = Command::new("podman");
-        podman.arg("--root").arg(directory.path().join("root")).arg("--runroot").arg(directory.path().join("run"));
-        podman.args(["--storage-driver=vfs", "pull", "--quiet", "--tls-verify=false", "--signature-policy", &policy]);
-        let id = run(podman.args(["--os=linux", "--arch=amd64", &format!("{registry}/app:1.0")]));
-        assert_eq!(id.trim().len(), 64, "{id}");
+        assert_is_pulled(&format!("docker://localhost:{}", s3fs.web().port()), Command::new);
     }
+}
+
+#[test]
+fn skopeo_and_podman_pull_from_the_host_of_a_bucket_without_any_rule() {
+    // Given a site in a bucket that the store serves as a host,
+    let (moto, endpoint) = tools::moto();
+    let images = ["app", "docker"].map(|image| format!("example.com/{image}={FIXTURES}/{image}"));
+    endpoint.publish(&["--registry", &images[0], &images[1]]);
+    // (No name service here knows hosts below localhost, so the server is the clients' proxy, too.)
+    let proxy = format!("http://{}", moto.address);
+    let through = |program: &'static str| {
+        let mut command = Command::new(program);
+        command.env("http_proxy", &proxy).env("https_proxy", &proxy).env_remove("no_proxy").env_remove("NO_PROXY");
+        command
+    };
+    // then clients pull.
+    assert_is_pulled(&format!("docker://{BUCKET}.localhost:{}", moto.address.port()), through);
+}
+
+/// Pulls `docker:list` and `app:1.0` from a registry.
+fn assert_is_pulled(registry: &str, command: impl Fn(&'static str) -> Command) {
+    // When an index of several platforms is copied, then skopeo has compared every digest;
+    let directory = TempDir::new().unwrap();
+    let policy = policy(directory.path());
+    let target = format!("dir:{}", directory.path().join("copied").display());
+    let copy = ["copy", "--all", "--preserve-digests", "--src-tls-verify=false"];
+    run(command("skopeo").args(["--policy", &policy]).args(copy).args([&format!("{registry}/docker:list"), &target]));
+    let tags = run(command("skopeo").args(["list-tags", "--tls-verify=false", &format!("{registry}/app")]));
+    let tags: serde_json::Value = serde_json::from_str(&tags).unwrap();
+    assert_eq!(tags["Tags"], serde_json::json!(["1.0", "1.1"]));
+
+    // and podman pulls into a store of its own.
+    let mut podman = command("podman");
+    podman.arg("--root").arg(directory.path().join("root")).arg("--runroot").arg(directory.path().join("run"));
+    podman.args(["--storage-driver=vfs", "pull", "--quiet", "--tls-verify=false", "--signature-policy", &policy]);
+    let id = run(podman.args(["--os=linux", "--arch=amd64", &format!("{registry}/app:1.0")]));
+    assert_eq!(id.trim().len(), 64, "{id}");
 }
