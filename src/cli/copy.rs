@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::bucket::BucketArgs;
+use super::list_changed::ListChanged;
 use super::output::{Verbosity, bytes, seconds};
 use super::progress;
 use super::size::parse_jobs;
 use crate::maintenance::copy::{self, Copied, CopyOptions};
-use crate::store::Location;
 use crate::store::site::SitePlace;
+use crate::store::{Location, StoreOptions};
 use crate::terminal;
 use oci_discovery::parallel;
 
@@ -57,6 +58,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    list_changed: ListChanged,
+    #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
     bucket: BucketArgs,
@@ -65,7 +68,9 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let [source, destination] = [Location::parse(&args.source)?, Location::parse(&args.destination)?];
-    let store_options = args.bucket.options([&source, &destination])?;
+    let recording = args.list_changed.begin()?;
+    let store_options =
+        StoreOptions { changes: recording.changes.clone(), ..args.bucket.options([&source, &destination])? };
     let place = |root| SitePlace {
         root,
         stores: vec![],
@@ -81,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let start = Instant::now();
     let progress = progress::for_terminal(args.verbosity);
-    let copied = copy::copy(&place(source), &place(destination), &options, &*progress)?;
+    let copied = recording.end(copy::copy(&place(source), &place(destination), &options, &*progress))?;
     if !copied.missing.is_empty() {
         terminal::list(
             format!("warning: {} objects are missing in {}", copied.missing.len(), args.source),

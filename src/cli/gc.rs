@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
+use super::list_changed::ListChanged;
 use super::output::{Verbosity, bytes, count};
 use super::size::parse_jobs;
 use crate::maintenance::gc::{self, Freed, GcOptions};
@@ -39,6 +40,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    list_changed: ListChanged,
+    #[command(flatten)]
     verbosity: Verbosity,
 }
 
@@ -71,8 +74,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
     };
-    let place = site_place(&args.site, &args.store, &BucketArgs::default())?;
-    let freed = gc::gc(&place, &options)?;
+    let mut place = site_place(&args.site, &args.store, &BucketArgs::default())?;
+    let recording = args.list_changed.begin()?;
+    place.options.changes = recording.changes.clone();
+    let freed = recording.end(gc::gc(&place, &options))?;
     if args.json {
         terminal::print_json(&freed)?;
     } else if !args.verbosity.quiet {

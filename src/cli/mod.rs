@@ -9,6 +9,7 @@ pub mod copy;
 pub mod discovery;
 pub mod gc;
 pub mod list;
+pub mod list_changed;
 pub mod man;
 pub mod origin;
 pub mod outbound;

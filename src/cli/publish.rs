@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::bucket::BucketArgs;
 use super::config::{Config, DEFAULT_FILE};
+use super::list_changed::ListChanged;
 use super::origin::parse_store;
 use super::output::{Verbosity, bytes, count, seconds};
 use super::progress;
@@ -122,6 +123,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    list_changed: ListChanged,
+    #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
     bucket: BucketArgs,
@@ -129,13 +132,15 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let request = request(&args)?;
+    let mut request = request(&args)?;
+    let recording = args.list_changed.begin()?;
+    request.options.changes = recording.changes.clone();
     if args.dry_run {
-        return dry_run(&request, &args);
+        return recording.end(dry_run(&request, &args));
     }
     let start = Instant::now();
     let progress = progress::for_terminal(args.verbosity);
-    let summary = publish::publish(&request, &*progress)?;
+    let summary = recording.end(publish::publish(&request, &*progress))?;
     warn(&summary.warnings);
     if args.json {
         let (seconds, next) = (start.elapsed().as_secs_f64(), next(&request, &summary));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::bucket::{BucketArgs, site_place};
+use super::list_changed::ListChanged;
 use super::output::{Verbosity, count};
 use crate::maintenance::remove;
 use crate::shell::CommandLine;
@@ -37,6 +38,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    list_changed: ListChanged,
+    #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
     bucket: BucketArgs,
@@ -46,7 +49,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut place = site_place(&args.site, &args.store, &args.bucket)?;
     place.template_dir.clone_from(&args.template_dir);
-    let removed = remove::remove(&place, &args.names, Duration::from_secs(args.wait))?;
+    let recording = args.list_changed.begin()?;
+    place.options.changes = recording.changes.clone();
+    let removed = recording.end(remove::remove(&place, &args.names, Duration::from_secs(args.wait)))?;
     if args.json {
         terminal::print_json(&removed)?;
     } else if !args.verbosity.quiet {

@@ -431,7 +431,12 @@ impl Copy<'_> {
         for (blob, there) in listing.iter().zip(there) {
             match there.is_some_and(|there| there.size == blob.size) {
                 true => unchanged.add(blob.size),
-                false => missing.push(blob),
+                false => {
+                    if there.is_some() && !self.options.dry_run {
+                        self.to.changes().add(&blob.path);
+                    }
+                    missing.push(blob);
+                }
             }
         }
         let (cas, others): (Vec<&Blob>, Vec<&Blob>) =
@@ -530,7 +535,7 @@ impl Copy<'_> {
                 return Ok((!is_same).then_some(bytes.len() as u64));
             }
             if is_same {
-                self.to.keep_document(&kind)?;
+                self.to.keep_document(path, &kind)?;
                 return Ok(None);
             }
             match self.to.write_document(path, &kind, bytes, &expected) {

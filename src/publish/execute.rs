@@ -274,6 +274,7 @@ fn write_blobs(
     // What replaces a damaged blob stays when the publish fails: existing indexes may lead to the blob.
     let replacing = damaged.iter().chain(&wrong_size);
     let kept: HashSet<Place> = replacing.map(|blob| plan.blobs.place(blob)).collect::<Result<_, _>>()?;
+    kept.iter().for_each(|place| site.store(place.origin).changes().add(&place.path));
     let remember = |place: Place| {
         if !kept.contains(&place) {
             site.remember(place);

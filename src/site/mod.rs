@@ -12,6 +12,7 @@ pub mod object;
 pub mod path;
 pub mod pattern;
 pub mod registry;
+pub mod requests;
 pub mod settings;
 
 pub use map::{Place, SiteMap};

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 /// The directory for locks and temporary files. No server serves it, and verification ignores it.
 pub const PRIVATE_DIRECTORY: &str = ".ocisite";
 /// The description of a site.
@@ -20,6 +22,26 @@ const MAX_PATH: usize = 1024;
 /// File name endings for which a host without media types makes a browser run the content: pages and scripts.
 const RUN_BY_BROWSERS: [&str; 14] =
     ["htm", "html", "js", "mht", "mhtml", "mjs", "shtml", "svg", "svgz", "xht", "xhtml", "xml", "xsl", "xslt"];
+
+/// Characters that are encoded in a segment: all but RFC 3986's `pchar`.
+const NOT_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
 
 /// A relative path of one or more safe segments, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +109,12 @@ impl SitePath {
             decoded.push_str(&segment);
         }
         SitePath::new(&decoded)
+    }
+
+    /// The path in a URL, without a leading slash: what [`SitePath::from_uri_path`] reads.
+    pub fn to_uri_path(&self) -> String {
+        let segments = self.0.split('/').map(|segment| utf8_percent_encode(segment, NOT_PCHAR).to_string());
+        segments.collect::<Vec<_>>().join("/")
     }
 
     /// The path as text, without a leading slash.
@@ -162,6 +190,7 @@ mod tests {
         fn a_path_never_leaves_the_root(text in "[a./%2eEfF0\\\\-]{0,20}") {
             if let Ok(path) = SitePath::from_uri_path(&text) {
                 prop_assert!(path.as_str().split('/').all(|segment| !matches!(segment, "" | "." | "..")));
+                prop_assert_eq!(SitePath::from_uri_path(&path.to_uri_path()), Ok(path));
             }
         }
     }

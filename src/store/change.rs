@@ -57,7 +57,7 @@ impl PlannedDocument {
     pub fn write(&self, store: &dyn Store) -> Result<bool, StoreError> {
         let (bytes, expected) = match &self.change {
             Change::Keep(_) => {
-                store.keep_document(&self.kind)?;
+                store.keep_document(&self.place.path, &self.kind)?;
                 return Ok(false);
             }
             Change::Create(bytes) => (bytes, Expected::Absent),

@@ -22,8 +22,8 @@ use rustix::process::geteuid;
 
 use super::private_state::{self, LOCK, RESERVE, TEMPORARY, Temporary};
 use super::{
-    BlobSource, Conflict, Content, Expected, Link, Lock, Origin, Stat, Store, StoreError, StoredDocument, Version,
-    Written,
+    BlobSource, Changes, Conflict, Content, Expected, Link, Lock, Origin, Stat, Store, StoreError, StoredDocument,
+    Version, Written,
 };
 use crate::layout::Blob;
 use crate::root::{DIRECTORY, FileError, MadeDirectory, Root};
@@ -65,6 +65,7 @@ pub struct DirectoryStore {
     handles: Mutex<Handles>,
     known_directories: Mutex<HashSet<PathBuf>>,
     journal: Mutex<Journal>,
+    changes: Changes,
 }
 
 #[derive(Debug, Default)]
@@ -103,9 +104,15 @@ impl DirectoryStore {
             handles: Mutex::default(),
             known_directories: Mutex::default(),
             journal: Mutex::default(),
+            changes: Changes::default(),
         };
         store.check_root()?;
         Ok(store)
+    }
+
+    /// The same store, with its changes in a record.
+    pub fn recorded_in(self, changes: Changes) -> DirectoryStore {
+        DirectoryStore { changes, ..self }
     }
 
     fn check_root(&self) -> Result<(), StoreError> {
@@ -358,6 +365,10 @@ impl Store for DirectoryStore {
         self.path.display().to_string()
     }
 
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError> {
         let found = self.found(path, |root, name| root.file_status(name))?;
         Ok(found.map(|status| Stat { size: status.size(), modified: status.modified() }))
@@ -400,6 +411,7 @@ impl Store for DirectoryStore {
             Some(_) => self.keep_version(path)?,
             None => None,
         };
+        self.changes.add(path);
         self.rename(&file, &mut temporary, path)?;
         self.note(path, before);
         Ok(())
@@ -414,6 +426,7 @@ impl Store for DirectoryStore {
             return Ok(());
         }
         let before = self.keep_version(path)?;
+        self.changes.add(path);
         self.made_root()?.remove_file(path.as_str())?;
         if before.is_some() {
             self.note(path, before);
@@ -453,6 +466,7 @@ impl Store for DirectoryStore {
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
         let Some(root) = self.root()? else { return Ok(()) };
+        self.changes.add(path);
         // Also for a missing object: a process that removed it may have been killed before it removed the directories.
         root.remove_file(path.as_str())?;
         // The first directory that is not empty ends the walk upwards.

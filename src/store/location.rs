@@ -10,7 +10,7 @@ use crate::site::SitePath;
 use crate::site::path::PathError;
 
 /// A site's location, as `--site` takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A directory: a path, or a `file://` URL.
     Directory(PathBuf),
@@ -19,7 +19,7 @@ pub enum Location {
 }
 
 /// A bucket, and the prefix of the site's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BucketLocation {
     /// The protocol of the store.
     pub provider: Provider,
@@ -30,7 +30,7 @@ pub struct BucketLocation {
 }
 
 /// The protocols of object stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
     /// S3, of Amazon or compatible.
     S3,

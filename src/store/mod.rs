@@ -9,6 +9,7 @@ pub mod blob_plan;
 #[cfg(feature = "bucket")]
 pub mod bucket;
 pub mod change;
+pub mod changes;
 pub mod directory;
 pub mod gc_mark;
 pub mod location;
@@ -38,6 +39,7 @@ use oci_discovery::json::MAX_MANIFEST_BYTES;
 use oci_discovery::oci::manifest;
 use oci_discovery::parallel;
 
+pub use changes::Changes;
 pub use location::{BucketLocation, Location, LocationError, Provider};
 
 /// By default, blobs larger than this are sent to a bucket in parts of this size, in bytes.
@@ -61,6 +63,8 @@ pub struct StoreOptions {
     pub conditional: bool,
     /// Aborts work on a bucket.
     pub interrupt: Interrupt,
+    /// Records the changes of stores.
+    pub changes: Changes,
 }
 
 impl Default for StoreOptions {
@@ -71,6 +75,7 @@ impl Default for StoreOptions {
             part_size: DEFAULT_PART_SIZE,
             conditional: true,
             interrupt: Interrupt::default(),
+            changes: Changes::default(),
         }
     }
 }
@@ -92,7 +97,10 @@ impl Interrupt {
 /// The location cannot hold a site, or its credentials are incomplete.
 pub fn open(location: &Location, options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
     match location {
-        Location::Directory(path) => Ok(Box::new(directory::DirectoryStore::new(path, options.link, options.adopt)?)),
+        Location::Directory(path) => {
+            let store = directory::DirectoryStore::new(path, options.link, options.adopt)?;
+            Ok(Box::new(store.recorded_in(options.changes.of_store(location))))
+        }
         #[cfg(feature = "bucket")]
         Location::Bucket(location) => Ok(Box::new(bucket::BucketStore::open(location, options)?)),
         #[cfg(not(feature = "bucket"))]
@@ -104,6 +112,9 @@ pub fn open(location: &Location, options: &StoreOptions) -> Result<Box<dyn Store
 pub trait Store: Send + Sync {
     /// The name of the store in messages: a directory, or a URL without secrets.
     fn name(&self) -> String;
+
+    /// The record of what changes here. The store records documents and removals; who replaces a blob records the blob.
+    fn changes(&self) -> &Changes;
 
     /// The size and age of an object. None: it is missing.
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError>;
@@ -126,10 +137,10 @@ pub trait Store: Send + Sync {
     fn write_document(&self, path: &SitePath, kind: &Kind, bytes: &[u8], expected: &Expected)
     -> Result<(), StoreError>;
 
-    /// Confirms that a document of this kind stays unchanged. A bucket adds the document's second key, if that is missing
+    /// Confirms that a document stays unchanged. A bucket adds the document's second key, if that is missing
     /// ([`Kind::slash_path`]).
-    fn keep_document(&self, kind: &Kind) -> Result<(), StoreError> {
-        let _ = kind;
+    fn keep_document(&self, path: &SitePath, kind: &Kind) -> Result<(), StoreError> {
+        let _ = (path, kind);
         Ok(())
     }
 

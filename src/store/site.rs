@@ -220,6 +220,7 @@ pub fn open_others(
         let Some((_, location)) = stores.iter().find(|(known, _)| known == origin) else {
             return Err(SiteError::StoreNeeded { site: own.name(), origin: origin.clone() });
         };
+        let options = StoreOptions { changes: options.changes.of_origin(origin), ..options.clone() };
         Ok(super::open(location, &options)?)
     };
     settings.origins.iter().map(open).collect()

@@ -45,8 +45,8 @@ use self::pages::Pages;
 use self::problem::Failure;
 use super::gc_mark::GcMark;
 use super::{
-    BlobSource, BucketLocation, BucketProblem, Conflict, Expected, Interrupt, Link, Lock, MIN_PART_SIZE, Stat, Store,
-    StoreError, StoreOptions, StoredDocument, Upload, Version, Written,
+    BlobSource, BucketLocation, BucketProblem, Changes, Conflict, Expected, Interrupt, Link, Location, Lock,
+    MIN_PART_SIZE, Stat, Store, StoreError, StoreOptions, StoredDocument, Upload, Version, Written,
 };
 use crate::outbound::object_store::{Budget, Unusable};
 use crate::root::FileError;
@@ -78,6 +78,7 @@ pub struct BucketStore {
     part_size: u64,
     conditional: bool,
     interrupt: Interrupt,
+    changes: Changes,
     /// Limits the memory of the parts of uploads.
     parts_in_flight: Arc<Semaphore>,
     /// The conditions that the store has proved to honour.
@@ -133,6 +134,7 @@ impl BucketStore {
             part_size: options.part_size.max(MIN_PART_SIZE),
             conditional: options.conditional,
             interrupt: options.interrupt.clone(),
+            changes: options.changes.of_store(&Location::Bucket(location.clone())),
             parts_in_flight: Arc::new(Semaphore::new(upload::PARTS_IN_FLIGHT)),
             honoured: Mutex::default(),
             own_gc: Mutex::default(),
@@ -382,6 +384,10 @@ impl Store for BucketStore {
         self.location.to_string()
     }
 
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     fn stat(&self, path: &SitePath) -> Result<Option<Stat>, StoreError> {
         Ok(self.head(path)?.map(|(meta, _)| stat(&meta)))
     }
@@ -420,6 +426,7 @@ impl Store for BucketStore {
         bytes: &[u8],
         expected: &Expected,
     ) -> Result<(), StoreError> {
+        self.changes.add(path);
         self.put_slash_key(kind)?;
         if !self.conditional {
             return self.put_without_condition(path, kind, bytes, expected);
@@ -428,9 +435,12 @@ impl Store for BucketStore {
         self.put_conditionally(path, kind, bytes, expected)
     }
 
-    fn keep_document(&self, kind: &Kind) -> Result<(), StoreError> {
+    fn keep_document(&self, path: &SitePath, kind: &Kind) -> Result<(), StoreError> {
         match self.lacks_slash_key(kind)? {
-            true => self.put_slash_key(kind),
+            true => {
+                self.changes.add(path);
+                self.put_slash_key(kind)
+            }
             false => Ok(()),
         }
     }
@@ -461,6 +471,7 @@ impl Store for BucketStore {
     }
 
     fn delete(&self, path: &SitePath) -> Result<(), StoreError> {
+        self.changes.add(path);
         self.delete_slash_key(path)?;
         let key = self.key(path.as_str())?;
         match self.run(async || self.client.objects.delete(&key).await) {

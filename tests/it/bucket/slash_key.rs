@@ -73,9 +73,12 @@ fn a_site_without_the_key_gets_it() {
     assert!(run.stdout.contains("registry-ping"), "{run:?}");
 
     // and the next publish, or copy, adds it, though nothing else changes.
-    let published = endpoint.publish(&["--registry", APP]);
+    let list = directory.path().join("changed");
+    let published = endpoint.publish(&["--registry", "--list-changed", list.to_str().unwrap(), APP]);
     assert_eq!(published["documentsWritten"]["objects"], 0, "{published}");
     assert_answers(moto.address, "v2/");
+    let changed = "https://site.localhost/v2/\nhttps://site.localhost/v2/_ping.json\n";
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), changed);
     let run = endpoint.run(&verify);
     assert!(!run.stdout.contains("registry-ping"), "{run:?}");
     without();

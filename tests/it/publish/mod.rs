@@ -7,6 +7,7 @@ mod bad_paths;
 mod bad_sites;
 mod faults;
 mod graph;
+mod list_changed;
 mod memory;
 mod merge;
 mod planted;
