@@ -13,7 +13,7 @@ use super::rules;
 use crate::site::object::CORS;
 use crate::site::path::{DESCRIPTION, SitePath, WELL_KNOWN};
 use crate::site::registry::{self, Endpoint};
-use crate::site::{Kind, Phase, SiteMap, catalogue};
+use crate::site::{Kind, Phase, SiteMap, catalogue, requests};
 
 /// The headers of a path, by name.
 pub type Headers = BTreeMap<&'static str, String>;
@@ -111,10 +111,10 @@ fn headers(path: &SitePath, kind: &Kind) -> Headers {
 
 /// Two files have another path, if a rule of the host gives it: `/` and `/v2/`.
 fn add_other_names(list: &mut HeaderList) {
-    let ping = registry::ping_path().map(|path| format!("/{path}")).unwrap_or_default();
-    for (file, name) in [(format!("/{}", catalogue::LIST_PAGE), "/"), (ping, "/v2/")] {
-        if let Some(headers) = list.get(&file).cloned() {
-            list.insert(name.into(), headers);
+    for file in [SitePath::new(catalogue::LIST_PAGE), registry::ping_path()].into_iter().flatten() {
+        if let Some(headers) = list.get(&format!("/{file}")).cloned() {
+            let others = requests::paths(&file).into_iter().skip(1);
+            list.extend(others.map(|other| (format!("/{other}"), headers.clone())));
         }
     }
 }
