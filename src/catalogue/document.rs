@@ -4,7 +4,7 @@
 //! of a digest never change, so only manifests that are new to the image are read. Refs are many in images that live long,
 //! so all are summed up, and the newest are told in full.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -383,7 +383,7 @@ pub fn build<M: Manifests<Node = Descriptor>>(
         manifests: BTreeMap::new(),
         referrers: BTreeMap::new(),
     });
-    let manifests = FactsReader::new(old.manifests, manifests);
+    let manifests = FactsReader::new(old.manifests, entries, manifests);
     let mut former_refs: BTreeMap<Option<String>, Ref> =
         old.refs.into_iter().map(|former| (former.reference.clone(), former)).collect();
     let mut referrers = Referrers::new(old.referrers);
@@ -425,17 +425,23 @@ fn newest_first(one: &Ref, other: &Ref) -> std::cmp::Ordering {
 struct FactsReader<'a, M> {
     former: BTreeMap<Digest, Facts>,
     found: Mutex<BTreeMap<Digest, Facts>>,
-    /// The facts that sums need, of every manifest that was read, so that none is read again for another ref.
+    /// The facts that sums need, of every manifest that several refs may lead to, so that none is read again for another ref.
     briefs: Mutex<HashMap<Key, Option<Arc<Facts>>>>,
+    /// The digests that several entries of the index have.
+    shared: HashSet<Digest>,
     /// What is left of [`MAX_LISTED_BYTES`].
     room: AtomicU64,
     manifests: &'a M,
 }
 
 impl<'a, M: Manifests<Node = Descriptor>> FactsReader<'a, M> {
-    fn new(former: BTreeMap<Digest, Facts>, manifests: &'a M) -> FactsReader<'a, M> {
+    fn new(former: BTreeMap<Digest, Facts>, entries: &[Entry], manifests: &'a M) -> FactsReader<'a, M> {
         let (found, briefs) = Default::default();
-        FactsReader { former, found, briefs, room: AtomicU64::new(MAX_LISTED_BYTES), manifests }
+        let mut digests: Vec<&Digest> = entries.iter().map(|entry| &entry.digest).collect();
+        digests.sort_unstable();
+        let several = digests.chunk_by(|one, next| one == next).filter(|equal| equal.len() > 1);
+        let shared = several.filter_map(|equal| equal.first()).map(|digest| Digest::clone(digest)).collect();
+        FactsReader { former, found, briefs, shared, room: AtomicU64::new(MAX_LISTED_BYTES), manifests }
     }
 
     fn facts(&self, descriptor: &Descriptor) -> Result<Option<Facts>, M::Error> {
@@ -497,7 +503,11 @@ impl<'a, M: Manifests<Node = Descriptor>> FactsReader<'a, M> {
             incomplete: false,
         };
         let roots = entries.iter().filter_map(|entry| Some((entry.descriptor().ok()?, ref_entry(entry).platform)));
+        // The facts of a manifest that only this ref leads to would take memory for nothing.
+        let own: HashSet<&Digest> =
+            entries.iter().map(|entry| &entry.digest).filter(|digest| !self.shared.contains(*digest)).collect();
         let read = |(descriptor, platform): &Node| match self.take_room(platform.as_deref().unwrap_or_default()) {
+            true if own.contains(&descriptor.digest) => Ok(self.facts(descriptor)?.map(Arc::new)),
             true => self.brief(descriptor),
             false => Ok(None),
         };
@@ -902,8 +912,10 @@ mod tests {
         let images = [1, 2].map(|n| image(&mut blobs, "", n)[0].descriptor().unwrap().to_value());
         let entries = refs_that_share(&mut blobs, 2, &images);
         let manifests = Counting { blobs: &blobs, reads: AtomicUsize::new(0) };
-        let facts =
-            FactsReader { room: AtomicU64::new(3 * LISTED_BYTES), ..FactsReader::new(BTreeMap::new(), &manifests) };
+        let facts = FactsReader {
+            room: AtomicU64::new(3 * LISTED_BYTES),
+            ..FactsReader::new(BTreeMap::new(), &[], &manifests)
+        };
         // When both are summed up, then the second one lacks what there is no room for, whether the first one was known or not.
         let first = facts.sum_up(Some("1.0"), &[&entries[0]], None).unwrap();
         let second = facts.sum_up(Some("1.1"), &[&entries[1]], None).unwrap();
