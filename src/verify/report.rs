@@ -1,5 +1,6 @@
 //! The report of a verification: as text, as JSON, and as JUnit XML for CI systems.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -106,14 +107,17 @@ impl Report {
             Severity::Note => false,
         };
         let failures = self.findings.iter().filter(fails).count();
-        let tests = 1 + self.images.len() + failures;
+        // There may be findings of images that the site does not list.
+        let mut subjects: BTreeSet<Option<&str>> = self.images.iter().map(|image| Some(image.as_str())).collect();
+        subjects.insert(None);
+        subjects.extend(self.findings.iter().map(|finding| finding.image.as_deref()));
+        let tests = subjects.len() + failures;
         writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>")?;
         let site = xml(&self.site);
         writeln!(
             out,
             "  <testsuite name=\"ocisite verify {site}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">"
         )?;
-        let subjects = std::iter::once(None).chain(self.images.iter().map(|image| Some(image.as_str())));
         let mut rest = self.findings.iter().peekable();
         for subject in subjects {
             let mut output = String::new();
@@ -209,6 +213,16 @@ mod tests {
         assert!(text.contains("found nothing\\u{1}"), "{text}");
         assert!(text.contains("<system-out>note subject-missing: c:"), "{text}");
         assert!(junit(true).contains("failures=\"2\""));
+    }
+
+    #[test]
+    fn junit_has_the_findings_of_images_that_are_not_listed() {
+        // Given findings of example.com/b, which the site does not list, after the last image that it lists.
+        let mut bytes = Vec::new();
+        report(&["example.com/a"]).write_junit(false, &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("tests=\"4\" failures=\"1\""), "{text}");
+        assert_eq!(text.matches("<failure ").count(), 1, "{text}");
     }
 
     #[test]
