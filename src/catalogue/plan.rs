@@ -205,7 +205,8 @@ impl<'a> Planner<'a> {
         let row = document.row()?;
         let place = Place { origin: None, path };
         // Its bytes are kept, and not what they say, which takes several times the memory: there may be thousands.
-        let document = PlannedDocument::new(place, Kind::CatalogueDocument, document.to_bytes(), found);
+        let bytes = document.to_bytes(found.as_ref().map_or(&[], |found| &found.bytes));
+        let document = PlannedDocument::new(place, Kind::CatalogueDocument, bytes, found);
         Ok(Some(ChangedImage { row, layers, objects: ImageObjects { page, document } }))
     }
 

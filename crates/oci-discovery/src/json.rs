@@ -236,7 +236,12 @@ pub fn read_bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, JsonError>
 /// assert_eq!(canonical(&Entry { size: 7, title: "<b>" }), br#"{"size":7,"title":"\u003cb>"}"#);
 /// ```
 pub fn canonical(document: &impl Serialize) -> Vec<u8> {
-    let bytes = RefCell::new(Vec::new());
+    canonical_of_about(0, document)
+}
+
+/// [`canonical`] for a document that will have about so many bytes. Without that, a growing document has room for twice its bytes.
+pub fn canonical_of_about(bytes: usize, document: &impl Serialize) -> Vec<u8> {
+    let bytes = RefCell::new(Vec::with_capacity(bytes));
     let sorting = SortKeys { bytes: &bytes, members: vec![], objects: vec![] };
     let mut serializer = serde_json::Serializer::with_formatter(Shared(&bytes), sorting);
     // Writing to memory cannot fail, and all documents have strings as keys.
