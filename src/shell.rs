@@ -69,7 +69,8 @@ pub fn option(name: &str, value: &str) -> String {
 /// bash, zsh and ksh know).
 pub fn quote(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
+    // To zsh, `=NAME` is the path of a program.
+    if !word.is_empty() && !word.starts_with('=') && word.bytes().all(is_plain) {
         word.into()
     } else if word.chars().all(is_pasted) {
         format!("'{}'", word.replace('\'', r"'\''"))
@@ -102,6 +103,12 @@ mod tests {
     fn a_path_is_no_option() {
         let command = CommandLine::new(["ocisite", "serve"]).path("-v").path("my site");
         assert_eq!(command.to_string(), "ocisite serve ./-v 'my site'");
+    }
+
+    #[test]
+    fn a_word_is_no_path_of_a_program() {
+        assert_eq!(CommandLine::new(["ocisite", "gc"]).path("=web").to_string(), "ocisite gc '=web'");
+        assert_eq!(quote("a=b"), "a=b");
     }
 
     #[test]
