@@ -73,6 +73,12 @@ impl Port {
         }
         ports
     }
+
+    /// Whether the port of this address is among these.
+    pub fn has(&self, address: &str) -> bool {
+        let all = if address.starts_with('[') { "[::]" } else { "0.0.0.0" };
+        self.addresses.iter().any(|own| own == address || own == all)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

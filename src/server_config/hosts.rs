@@ -45,11 +45,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The targets of all names of `hosts`. A name that several hosts have leads to the first.
-    pub(super) fn of(hosts: &[VirtualHost]) -> Vec<Target> {
+    /// The targets of all names of `hosts` for a redirect at `from`. A name that several hosts have leads to the first.
+    pub(super) fn of(hosts: &[VirtualHost], from: &[Port]) -> Result<Vec<Target>, HostError> {
         let mut targets: Vec<Target> = Vec::new();
         for host in hosts {
-            let port = host.ports.first().map(|group| group.port).filter(|port| *port != HTTPS);
+            let port = https_port(host, from)?.filter(|port| *port != HTTPS);
             let is_known = |name: &&ServerName| targets.iter().any(|target| target.names.contains(name));
             let names: Vec<ServerName> = host.names.iter().filter(|name| !is_known(name)).cloned().collect();
             match targets.last_mut() {
@@ -58,7 +58,22 @@ impl Target {
                 _ => targets.push(Target { names, port }),
             }
         }
-        targets
+        Ok(targets)
+    }
+}
+
+/// The port of a host to which a redirect at `from` leads: the one that most addresses of the redirect have, the default one of
+/// several.
+fn https_port(host: &VirtualHost, from: &[Port]) -> Result<Option<u16>, HostError> {
+    let addresses: Vec<&String> = from.iter().flat_map(|group| &group.addresses).collect();
+    let lacks = |port: &&Port| addresses.iter().filter(|address| !port.has(address)).count();
+    let Some(port) = host.ports.iter().min_by_key(|port| (lacks(port), port.port != HTTPS)) else { return Ok(None) };
+    let is_elsewhere = |address: &&&String| !port.has(address) && host.ports.iter().any(|other| other.has(address));
+    match addresses.iter().find(is_elsewhere) {
+        Some(address) => {
+            Err(HostError::NoPort { root: host.root.into(), address: address.to_string(), port: port.port })
+        }
+        None => Ok(Some(port.port)),
     }
 }
 
@@ -76,6 +91,11 @@ pub enum HostError {
     SameName { name: ServerName, address: String, roots: [String; 2] },
     #[error("{address} has HTTPS and the redirect from plain HTTP: give another address with --listen-http")]
     SameAddress { address: String },
+    #[error(
+        "plain HTTP would lead to port {port}, and {address} has the root {root} at another port: give one port to all addresses \
+         of --listen-http, or fewer addresses"
+    )]
+    NoPort { root: String, address: String, port: u16 },
     #[error(
         "[::]:{port} means all addresses of IP version 6, and Apache would listen on all addresses of version 4, too: add {port} \
          for both, or list the addresses"

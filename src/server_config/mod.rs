@@ -182,7 +182,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Resu
     }
     // An exact name precedes a wildcard that covers it. Only the site's names may be wildcards.
     hosts.sort_by_key(|host| host.names.iter().any(ServerName::is_wildcard));
-    let redirect = tls.map(|_| redirect(options, &hosts));
+    let redirect = tls.map(|_| redirect(options, &hosts)).transpose()?;
     let sockets = hosts::sockets(&hosts, redirect.as_ref())?;
     if server == WebServer::Apache {
         let ports = hosts.iter().map(|host| &host.ports).chain(redirect.iter().map(|redirect| &redirect.ports));
@@ -228,12 +228,13 @@ fn listen(options: &ServerOptions, port: Option<u16>) -> Vec<Listen> {
     Listen::on_all(port.unwrap_or(if options.tls.is_some() { HTTPS } else { HTTP }))
 }
 
-fn redirect(options: &ServerOptions, hosts: &[VirtualHost]) -> Redirect {
+fn redirect(options: &ServerOptions, hosts: &[VirtualHost]) -> Result<Redirect, HostError> {
     let listen = match options.listen_http.is_empty() {
         true => Listen::on_all(HTTP),
         false => options.listen_http.clone(),
     };
-    Redirect { ports: Port::group(&listen), listen, targets: Target::of(hosts) }
+    let ports = Port::group(&listen);
+    Ok(Redirect { targets: Target::of(hosts, &ports)?, ports, listen })
 }
 
 /// The virtual host of another origin of the site.

@@ -196,6 +196,34 @@ fn each_spelling_of_an_ipv6_name_is_one_name() {
 }
 
 #[test]
+fn a_root_that_has_an_address_for_a_name_takes_no_other_name() {
+    let Split { site, store, blob } = split("http://localhost");
+    for kind in KINDS {
+        let server = WebServer::start(kind, &site.root(), &["--server-name", "[::1]", "--store", &store]);
+        assert_eq!(statuses(&server, "localhost", &blob), STORE, "{}", kind.name);
+    }
+}
+
+#[test]
+fn plain_http_leads_to_a_port_that_its_address_has() {
+    // Given: HTTPS on one port of loopback, and on another of all addresses; plain HTTP on all addresses.
+    let site = Site::of_fixtures(&[]);
+    let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];
+    for kind in KINDS {
+        let args = [&tls[..], &["--listen", "127.0.0.1:8443", "--listen", "443"]].concat();
+        let directory = readable_directory();
+        let text = std::fs::read_to_string(write_config(kind, &site.root(), directory.path(), &args)).unwrap();
+        let redirects: Vec<&str> =
+            text.lines().filter(|line| line.contains("https://") && !line.ends_with('{')).collect();
+        assert!(!redirects.is_empty() && redirects.iter().all(|line| !line.contains(":8443")), "{redirects:?}");
+        let addresses = ["127.0.0.1:8443", "127.0.0.2:9443"].iter().flat_map(|listen| ["--listen", *listen]);
+        let plain = ["127.0.0.1:80", "127.0.0.2:80"].iter().flat_map(|listen| ["--listen-http", *listen]);
+        let args: Vec<&str> = tls.into_iter().chain(addresses).chain(plain).collect();
+        refused(kind.name, &site, &args, &["port 8443", "127.0.0.2", "--listen-http"]);
+    }
+}
+
+#[test]
 fn two_meanings_of_one_address_are_refused() {
     let Split { site, store, .. } = split("http://example.com:8081");
     let tls = ["--tls-certificate", "/a", "--tls-key", "/b"];
