@@ -29,7 +29,9 @@ const SHOWN: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ocisite serve site --listen 127.0.0.1:8000")]
 pub struct Args {
-    /// The directory of the site.
+    /// The directory of the site, or a directory with a site for each host (`publish --root-per-host`). The preview then chooses
+    /// the site by the host of the request or, for registry clients that use the preview as a mirror, by the registry that
+    /// they name (?ns=docker.io).
     #[arg(value_name = "DIR")]
     site: PathBuf,
     /// The address to listen on. Port 0 chooses a free port.
@@ -75,6 +77,11 @@ pub fn run(mut args: Args) -> anyhow::Result<ExitCode> {
 fn greeting(args: &Args, server: &Server) -> anyhow::Result<Vec<String>> {
     let address = server.address();
     let mut lines = vec![format!("Serving {} at http://{address}/ (Ctrl-C ends it)", args.site.display())];
+    if let Some(hosts) = server.hosts() {
+        lines.push("Hosts, each with a site:".into());
+        lines.extend(hosts.iter().take(SHOWN).map(|host| format!("  {host}")));
+        return Ok(lines);
+    }
     let store = DirectoryStore::new(&args.site, LinkMode::Copy, true)?;
     if let Some(description) = site::description(&store)? {
         let map = SiteMap::new(description.settings)?;

@@ -9,10 +9,10 @@ use clap::Subcommand;
 use super::bucket::site_directory;
 use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
-use crate::server_config::{self, ServerOptions, Tls, WebServer, headers};
+use crate::server_config::{self, ServedRoot, ServerOptions, Tls, WebServer, headers};
 use crate::site::{Settings, SiteMap};
 use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::site::{self, NoSite};
+use crate::store::site::{self, NoSite, ServedRoots};
 use crate::store::{Location, Store};
 use crate::terminal;
 
@@ -147,11 +147,14 @@ enum HeadersFormat {
 /// The options that all servers share.
 #[derive(Debug, clap::Args)]
 struct SiteArgs {
-    /// The directory of the site.
+    /// The directory of the site, or a directory with a site for each host (`publish --root-per-host`). The server then
+    /// chooses the site by the host of the request or, for registry clients that use the server as a mirror, by the registry
+    /// that they name (?ns=docker.io).
     #[arg(long, value_name = "DIR")]
     site: PathBuf,
     /// A host name of the site [default: the hosts of the site's image names]. `*.example.com` stands for all names below
-    /// example.com, but in Caddy only for those with one more label: name a.b.example.com itself, or `*.b.example.com`.
+    /// example.com, but in Caddy only for those with one more label: name a.b.example.com itself, or `*.b.example.com`. With
+    /// several sites, an additional name, where clients find the sites only by the registry that they name.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     server_name: Vec<ServerName>,
     /// The site's directory on the server [default: that of --site]. For lighttpd, the path must not contain symbolic links.
@@ -201,14 +204,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Server::Headers(args) => return print_headers(&args),
     };
     site.site = site_directory(&site.site)?;
-    let mut settings = settings(&site.site)?;
-    settings.views.registry |= site.registry;
-    let map = SiteMap::new(settings)?;
-    let mut options = options(server, site, map.settings())?;
+    let roots = roots(server, &site)?;
+    let mut options = options(site);
     let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
-    terminal::print(server_config::render(server, &map, &options)?.lines())?;
+    terminal::print(server_config::render(server, &roots, &options)?.lines())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -233,27 +234,58 @@ fn settings(site: &Path) -> anyhow::Result<Settings> {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the user names the site's directory")]
-fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Result<ServerOptions> {
-    let server_names = match args.server_name.is_empty() {
-        false => args.server_name,
-        true => {
-            let names = settings.hosts.iter().map(|host| ServerName::parse(host));
-            names.collect::<Result<_, _>>().context(
-                "a host of the site cannot be a server name; give the host name of the site with --server-name",
-            )?
+/// The directories to serve: the site, or the sites below the directory.
+fn roots(server: WebServer, args: &SiteArgs) -> anyhow::Result<Vec<ServedRoot>> {
+    let sites = ServedRoots::of(&args.site)?;
+    let root = directory_on_server(server, args)?;
+    let with_view = |path: &Path| -> anyhow::Result<Settings> {
+        let mut settings = settings(path)?;
+        settings.views.registry |= args.registry;
+        Ok(settings)
+    };
+    let sites = match sites {
+        ServedRoots::PerHost(sites) => sites,
+        ServedRoots::One(site) => {
+            let settings = with_view(&site)?;
+            let names = args.server_name.clone();
+            let server_names = if names.is_empty() { server_names(&settings.hosts)? } else { names };
+            let map = Some(SiteMap::new(settings)?);
+            return Ok(vec![ServedRoot { server_names, root, map, namespaces: vec![] }]);
         }
     };
-    let root = match (args.root, server) {
-        (Some(root), _) => Ok(root),
+    let mut roots = Vec::new();
+    for site in sites {
+        let settings = with_view(&site)?;
+        let namespaces = if settings.views.registry { settings.hosts.clone() } else { vec![] };
+        let (server_names, root) = (server_names(&settings.hosts)?, root.join(site.file_name().unwrap_or_default()));
+        roots.push(ServedRoot { server_names, root, map: Some(SiteMap::new(settings)?), namespaces });
+    }
+    if !args.server_name.is_empty() {
+        roots.push(ServedRoot { server_names: args.server_name.clone(), root, map: None, namespaces: vec![] });
+    }
+    Ok(roots)
+}
+
+fn server_names(hosts: &[String]) -> anyhow::Result<Vec<ServerName>> {
+    let names = hosts.iter().map(|host| ServerName::parse(host));
+    names
+        .collect::<Result<_, _>>()
+        .context("a host of the site cannot be a server name; give the host name of the site with --server-name")
+}
+
+#[allow(clippy::disallowed_methods, reason = "the user names the site's directory")]
+fn directory_on_server(server: WebServer, args: &SiteArgs) -> anyhow::Result<PathBuf> {
+    let root = match (&args.root, server) {
+        (Some(root), _) => Ok(root.clone()),
         // Only lighttpd refuses links in the path of the root itself.
         (None, WebServer::Lighttpd) => args.site.canonicalize(),
         (None, _) => std::path::absolute(&args.site),
     };
-    let root = root.with_context(|| format!("cannot find {}", args.site.display()))?;
-    Ok(ServerOptions {
-        server_names,
-        root,
+    root.with_context(|| format!("cannot find {}", args.site.display()))
+}
+
+fn options(args: SiteArgs) -> ServerOptions {
+    ServerOptions {
         listen: args.listen,
         tls: args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| Tls { certificate, key }),
         listen_http: args.listen_http,
@@ -261,5 +293,5 @@ fn options(server: WebServer, args: SiteArgs, settings: &Settings) -> anyhow::Re
         standalone: None,
         cors: !args.no_cors,
         script: PathBuf::new(),
-    })
+    }
 }

@@ -10,11 +10,21 @@ use crate::outbound::address::{canonical, is_localhost};
 
 /// Whether an authority (`localhost:8000`) names this machine or a host of the site, on any port.
 pub fn is_served(authority: &str, site_hosts: &[String]) -> bool {
-    let host = without_port(authority).to_ascii_lowercase();
-    let host = host.strip_suffix('.').unwrap_or(&host);
+    is_loopback(&normal(authority)) || is_one_of(authority, site_hosts)
+}
+
+/// Whether an authority names a host of the site, on any port.
+pub fn is_one_of(authority: &str, site_hosts: &[String]) -> bool {
+    let host = normal(authority);
     // A name may have an address in another form than the one that clients send.
-    let is_same = |known: &String| known == host || (known.starts_with('[') && canonical(known) == canonical(host));
-    is_loopback(host) || site_hosts.iter().any(is_same)
+    let is_same = |known: &String| *known == host || (known.starts_with('[') && canonical(known) == canonical(&host));
+    site_hosts.iter().any(is_same)
+}
+
+/// The host of an authority in lower case, without a dot at its end.
+fn normal(authority: &str) -> String {
+    let host = without_port(authority).to_ascii_lowercase();
+    host.strip_suffix('.').map(str::to_string).unwrap_or(host)
 }
 
 /// The host of an authority. An IPv6 address keeps its brackets, as in the names of images.

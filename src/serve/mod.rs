@@ -23,26 +23,21 @@ pub mod range;
 pub mod registry;
 pub mod request_path;
 pub mod respond;
+mod sites;
 mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use crate::root::Root;
-use crate::site::SiteMap;
-use crate::site::map::MapError;
-use crate::site::path::DESCRIPTION;
-use crate::store::directory::{DirectoryStore, LinkMode};
-use crate::store::site::{self, NoSite, SiteError};
-use crate::store::{Location, StoreError};
 use client::Client;
 use computed::Computations;
 use gate::Gate;
-use preview::{Preview, SharedMap};
+use preview::Preview;
 use respond::{PreviewRequest, Response};
+use sites::{Current, Sites, SitesError};
 use workers::Workers;
 
 /// The time that a stopping server has to complete responses.
@@ -53,13 +48,7 @@ const MAX_NAMED_HOSTS: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
-    NoSite(#[from] NoSite),
-    #[error(transparent)]
-    Description(#[from] SiteError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Map(#[from] MapError),
+    Sites(#[from] SitesError),
     #[error("cannot listen on {address}: {reason}; choose another with --listen, or port 0 for a free one")]
     Listen { address: String, reason: String },
     #[error(
@@ -80,7 +69,7 @@ pub struct Server {
     http: tiny_http::Server,
     gate: Arc<Gate>,
     address: SocketAddr,
-    site: Arc<ServedSite>,
+    sites: Sites,
     stopping: Arc<AtomicBool>,
     log: bool,
     cors: bool,
@@ -103,101 +92,54 @@ impl Handle {
     }
 }
 
-/// The site's directory, and its map for the current description.
-struct ServedSite {
-    path: PathBuf,
-    current: Mutex<Current>,
+/// What the requests to a server have in common.
+struct Answers {
+    sites: Sites,
     computations: Computations,
-}
-
-/// The current state, as far as it could be read.
-#[derive(Clone)]
-struct Current {
-    root: Arc<Root>,
-    map: SharedMap,
-    /// The modification time of the description of the map.
-    modified: Option<SystemTime>,
-}
-
-impl ServedSite {
-    fn open(path: &Path) -> Result<ServedSite, ServeError> {
-        let root = Root::open(path).map_err(|_| no_site(path))?;
-        let current = Current { modified: modified(&root), map: read_map(path)?, root: Arc::new(root) };
-        Ok(ServedSite { path: path.into(), current: Mutex::new(current), computations: Computations::default() })
-    }
-
-    /// The directory, opened again because it may have been replaced, and the map, made again when the description
-    /// changes. If reading fails, the former state is used.
-    fn current(&self) -> Current {
-        let mut current = self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Ok(root) = Root::open(&self.path) {
-            current.root = Arc::new(root);
-        }
-        let now = modified(&current.root);
-        if now != current.modified
-            && let Ok(map) = read_map(&self.path)
-        {
-            (current.modified, current.map) = (now, map);
-        }
-        current.clone()
-    }
-
-    /// Answers a request. On loopback, only for hosts that [`host`] accepts.
-    fn answer(&self, request: &PreviewRequest, client: &Client, options: Options) -> Response {
-        let Current { root, map, .. } = self.current();
-        let hosts = &map.settings().hosts;
-        let Options { is_local, cors } = options;
-        match &request.host {
-            Some(host) if is_local && !host::is_served(host, hosts) => {
-                let hosts = &hosts[..hosts.len().min(MAX_NAMED_HOSTS)];
-                let message = format!(
-                    "this preview serves localhost and {}, not {host:?}: open it under one of these names (a reverse \
-                     proxy has to send one of them as Host)",
-                    hosts.join(", ")
-                );
-                respond::error(421, "HOST_UNKNOWN", &message)
-            }
-            _ => {
-                let (computations, client) = (&self.computations, Some(&*client.stream));
-                let preview = Preview { root: &root, map: &map, computations, client };
-                let preflight = cors::preflight(request).filter(|_| cors);
-                let mut response = preflight.unwrap_or_else(|| respond::respond(&preview, request));
-                if cors {
-                    cors::allow(request, is_local.then_some(hosts), &mut response);
-                }
-                response
-            }
-        }
-    }
-}
-
-/// How a server answers.
-#[derive(Clone, Copy)]
-struct Options {
-    /// Whether it listens on loopback.
+    /// Whether the server listens on loopback.
     is_local: bool,
     /// Whether pages of other origins may read the site.
     cors: bool,
 }
 
-fn modified(root: &Root) -> Option<SystemTime> {
-    Some(root.file_status(DESCRIPTION).ok()??.modified())
+impl Answers {
+    /// Answers a request. On loopback, only for hosts that [`host`] accepts.
+    fn answer(&self, request: &PreviewRequest, client: &Client) -> Response {
+        let Some(site) = self.sites.of(request) else {
+            return unknown_host(request, "", self.sites.hosts().unwrap_or_default());
+        };
+        let Current { root, map, .. } = site.current();
+        let hosts = self.sites.hosts().unwrap_or(&map.settings().hosts);
+        let is_served = |host: &String| !self.is_local || host::is_served(host, hosts);
+        if !request.host.as_ref().is_none_or(is_served) {
+            let local = if self.sites.hosts().is_some() { "" } else { "localhost and " };
+            return unknown_host(request, local, hosts);
+        }
+        let (computations, client) = (&self.computations, Some(&*client.stream));
+        let preview = Preview { root: &root, map: &map, computations, client };
+        let preflight = cors::preflight(request).filter(|_| self.cors);
+        let mut response = preflight.unwrap_or_else(|| respond::respond(&preview, request));
+        if self.cors {
+            cors::allow(request, self.is_local.then_some(hosts), &mut response);
+        }
+        response
+    }
 }
 
-fn no_site(path: &Path) -> NoSite {
-    NoSite::at(&Location::Directory(path.into()))
-}
-
-fn read_map(root: &Path) -> Result<SharedMap, ServeError> {
-    let store = DirectoryStore::new(root, LinkMode::Copy, true)?;
-    let settings = site::settings(&store)?.ok_or_else(|| no_site(root))?;
-    Ok(SharedMap::new(SiteMap::new(settings)?))
+fn unknown_host(request: &PreviewRequest, local: &str, hosts: &[String]) -> Response {
+    let hosts = hosts[..hosts.len().min(MAX_NAMED_HOSTS)].join(", ");
+    let host = request.host.as_deref().unwrap_or_default();
+    let message = format!(
+        "this preview serves {local}{hosts}, not {host:?}: open it under one of these names (a reverse proxy has to send one of them \
+         as Host)"
+    );
+    respond::error(421, "HOST_UNKNOWN", &message)
 }
 
 impl Server {
     /// Binds to an address (`127.0.0.1:8000`; port 0 selects a free one). No request is answered yet.
     pub fn bind(root: &Path, address: &str, log: bool) -> Result<Server, ServeError> {
-        let site = Arc::new(ServedSite::open(root)?);
+        let sites = Sites::open(root)?;
         let failed = |reason: String| ServeError::Listen { address: address.into(), reason };
         let listener = TcpListener::bind(address).map_err(|error| failed(error.to_string()))?;
         let bound = listener.local_addr().map_err(|error| failed(error.to_string()))?;
@@ -205,7 +147,7 @@ impl Server {
         let (gate, inner) = Gate::new(listener, log).map_err(socket)?;
         let http =
             tiny_http::Server::from_listener(inner, None).map_err(|error| socket(std::io::Error::other(error)))?;
-        Ok(Server { http, gate: Arc::new(gate), address: bound, site, stopping: Arc::default(), log, cors: true })
+        Ok(Server { http, gate: Arc::new(gate), address: bound, sites, stopping: Arc::default(), log, cors: true })
     }
 
     /// The same server without CORS headers.
@@ -219,6 +161,11 @@ impl Server {
         self.address
     }
 
+    /// The hosts, if there are several sites.
+    pub fn hosts(&self) -> Option<&[String]> {
+        self.sites.hosts()
+    }
+
     /// Stops the server.
     pub fn handle(&self) -> Handle {
         Handle { address: self.address, stopping: Arc::clone(&self.stopping) }
@@ -230,12 +177,13 @@ impl Server {
     /// The system accepts no more connections.
     pub fn run(self) -> Result<(), ServeError> {
         let handle = self.handle();
-        let Server { http, gate, address, site, stopping, log, cors } = self;
-        let options = Options { is_local: address.ip().to_canonical().is_loopback(), cors };
+        let Server { http, gate, address, sites, stopping, log, cors } = self;
+        let is_local = address.ip().to_canonical().is_loopback();
+        let answers = Answers { sites, computations: Computations::default(), is_local, cors };
         let entered = Arc::clone(&gate);
         let answer = move |http| {
             if let Some(client) = entered.client_of(&http) {
-                http::exchange(http, client, log, |request, client| site.answer(request, client, options));
+                http::exchange(http, client, log, |request, client| answers.answer(request, client));
             }
         };
         let (failed, failure) = mpsc::channel();

@@ -5,6 +5,8 @@
 //! the whole line, quoted or not, and cannot be escaped, so it is refused. So is `%{`, which begins an expression in
 //! some directives.
 
+use minijinja::Value;
+
 use super::{Dialect, QuoteError, is_text};
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -50,6 +52,16 @@ pub(super) fn directory(path: &str) -> Result<String, QuoteError> {
         }
     }
     Ok(pattern)
+}
+
+/// A path as a part of the substitution or the flags of a RewriteRule, in which mod_rewrite expands variables. Flags end at a comma,
+/// and substitutions at a question mark. The caller adds the quotes.
+pub(super) fn flag(path: &str) -> Result<Value, QuoteError> {
+    check(path)?;
+    if path.contains([',', '?', '"', '\\', '$', '%']) {
+        return Err(refuse(path, "a RewriteRule would give a comma, ?, a quote, a backslash, $ and % a meaning"));
+    }
+    Ok(Value::from_safe_string(path.into()))
 }
 
 /// A regular expression as one argument. Its backslashes stand before escaped characters, never last.
@@ -115,6 +127,14 @@ mod tests {
         assert_eq!(directory(r"/srv/a\b]").unwrap(), r"/srv/a\b]");
         assert_eq!(directory(r"/srv/[a]*\b").unwrap(), r"/srv/[[]a][*]\\b");
         assert!(directory("/srv/a?b").is_err());
+    }
+
+    #[test]
+    fn a_flag_is_a_plain_text() {
+        assert_eq!(flag("/srv/a 'b' é]").unwrap().as_str(), Some("/srv/a 'b' é]"));
+        for path in ["/a,b", "/a?b", "/a\"b", "/a\\b", "/a$1", "/a%1", "/a\nb"] {
+            assert!(flag(path).is_err(), "{path}");
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ pub mod caddy;
 pub mod headers;
 mod hosts;
 pub mod lighttpd;
+mod namespaces;
 pub mod nginx;
 pub mod registry;
 pub mod rules;
@@ -31,6 +32,9 @@ use crate::terminal;
 use address::{AddressError, HTTP, HTTPS, Listen, Port, ServerName};
 pub use hosts::HostError;
 use hosts::{Redirect, Socket, Target, TlsFiles, VirtualHost};
+use namespaces::Namespace;
+use registry::RegistryView;
+use rules::Rule;
 
 /// The supported web servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +49,22 @@ pub enum WebServer {
     Lighttpd,
 }
 
-/// The parts of a configuration that do not come from the site.
+/// A directory that the server serves.
+#[derive(Clone, Debug)]
+pub struct ServedRoot {
+    /// The host names of the directory, at least one.
+    pub server_names: Vec<ServerName>,
+    /// The directory on the server, absolute.
+    pub root: PathBuf,
+    /// The site. None: these names serve other sites only, by [`Self::namespaces`].
+    pub map: Option<SiteMap>,
+    /// The registries of which clients can ask any host for the names, with the site's registry view.
+    pub namespaces: Vec<String>,
+}
+
+/// The parts of a configuration that do not come from the sites.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The names of the site's server, at least one.
-    pub server_names: Vec<ServerName>,
-    /// The directory of the site on the server, absolute.
-    pub root: PathBuf,
     /// The addresses to listen on. Empty: the default port of HTTP, or of HTTPS with a certificate.
     pub listen: Vec<Listen>,
     /// The certificate. None: plain HTTP.
@@ -149,6 +162,8 @@ struct Context<'a> {
     sockets: Vec<Socket<'a>>,
     /// Sorted so that the first host with a matching name is the right one.
     hosts: &'a [VirtualHost<'a>],
+    /// The registries that each host with the registry view serves. Empty: its own.
+    namespaces: &'a [Namespace<'a>],
     redirect: Option<&'a Redirect>,
     /// The most ranges of one request that are answered one by one.
     max_ranges: usize,
@@ -164,21 +179,21 @@ struct Cors {
     preflight: [(&'static str, &'static str); 3],
 }
 
-/// Renders the configuration with which `server` serves the site.
-pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Result<String, ServerConfigError> {
+/// Renders the configuration with which `server` serves one or several sites.
+pub fn render(server: WebServer, roots: &[ServedRoot], options: &ServerOptions) -> Result<String, ServerConfigError> {
     let tls = options.tls.as_ref().map(tls_files).transpose()?;
-    let own_listen = listen(options, None);
-    let mut hosts = vec![VirtualHost {
-        names: distinct(&options.server_names),
-        ports: Port::group(&own_listen),
-        listen: own_listen,
-        tls,
-        root: absolute("--root", &options.root)?,
-        rules: rules::rules(map, None),
-        registry: registry::registry_view(map)?,
-    }];
+    let maps: Vec<&SiteMap> = roots.iter().filter_map(|root| root.map.as_ref()).collect();
+    let has_view = maps.iter().any(|map| map.settings().views.registry);
+    let mut hosts = Vec::new();
+    let mut namespaces = Vec::new();
+    for root in roots {
+        let registry = if has_view { Some(registry::registry_view()?) } else { None };
+        let host = site_host(root, options, tls, registry)?;
+        namespaces.extend(root.namespaces.iter().map(|namespace| Namespace::new(namespace, host.root)));
+        hosts.push(host);
+    }
     for (origin, directory) in &options.stores {
-        hosts.push(origin_host(map, options, tls, origin, directory)?);
+        hosts.push(origin_host(&maps, options, tls, origin, directory)?);
     }
     // An exact name precedes a wildcard that covers it. Only the site's names may be wildcards.
     hosts.sort_by_key(|host| host.names.iter().any(ServerName::is_wildcard));
@@ -195,6 +210,7 @@ pub fn render(server: WebServer, map: &SiteMap, options: &ServerOptions) -> Resu
         script,
         sockets,
         hosts: &hosts,
+        namespaces: &namespaces,
         redirect: redirect.as_ref(),
         max_ranges: MAX_RANGES,
         cors: options.cors.then_some(Cors { headers: CORS, preflight: PREFLIGHT }),
@@ -237,19 +253,42 @@ fn redirect(options: &ServerOptions, hosts: &[VirtualHost]) -> Result<Redirect, 
     Ok(Redirect { targets: Target::of(hosts, &ports)?, ports, listen })
 }
 
-/// The virtual host of another origin of the site.
+/// The virtual host of a site.
+fn site_host<'a>(
+    root: &'a ServedRoot,
+    options: &ServerOptions,
+    tls: Option<TlsFiles<'a>>,
+    registry: Option<RegistryView>,
+) -> Result<VirtualHost<'a>, ServerConfigError> {
+    let listen = listen(options, None);
+    Ok(VirtualHost {
+        names: distinct(&root.server_names),
+        ports: Port::group(&listen),
+        listen,
+        tls,
+        root: absolute("--root", &root.root)?,
+        rules: root.map.as_ref().map(|map| rules::rules(map, None)).unwrap_or_default(),
+        registry,
+    })
+}
+
+/// The virtual host of another origin of the sites.
 fn origin_host<'a>(
-    map: &SiteMap,
+    maps: &[&SiteMap],
     options: &ServerOptions,
     tls: Option<TlsFiles<'a>>,
     origin: &str,
     directory: &'a Path,
 ) -> Result<VirtualHost<'a>, ServerConfigError> {
-    let origins = &map.settings().origins;
-    let position = origins.iter().position(|other| other == origin);
-    let url = Url::parse(origin).ok();
-    let (Some(position), Some(url)) = (position, url) else {
-        return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known: origins.clone() });
+    let mut rules: Vec<Rule> = Vec::new();
+    for map in maps {
+        let position = map.settings().origins.iter().position(|other| other == origin);
+        let more = position.map(|position| rules::rules(map, Some(position))).unwrap_or_default();
+        rules.extend(more.into_iter().filter(|rule| !rules.contains(rule)).collect::<Vec<_>>());
+    }
+    let (false, Ok(url)) = (rules.is_empty(), Url::parse(origin)) else {
+        let known = maps.iter().flat_map(|map| map.settings().origins.clone()).collect();
+        return Err(ServerConfigError::UnknownOrigin { origin: origin.into(), known });
     };
     let name = ServerName::parse(url.host_str().unwrap_or_default())?;
     if name.is_wildcard() {
@@ -262,7 +301,7 @@ fn origin_host<'a>(
         listen,
         tls,
         root: absolute("--store", directory)?,
-        rules: rules::rules(map, Some(position)),
+        rules,
         registry: None,
     })
 }
@@ -290,6 +329,7 @@ fn render_template(dialect: &'static Dialect, context: &Context) -> Result<Strin
     environment.add_filter("regex", |text: String| {
         (dialect.quote_regex)(&text).map(Value::from_safe_string).map_err(unquotable)
     });
+    environment.add_filter("flag", |path: &str| apache::flag(path).map_err(unquotable));
     environment.add_filter("directory", |path: &str| apache::directory(path).map_err(unquotable));
     environment.add_template(dialect.template_name, dialect.template).map_err(failed)?;
     let template = environment.get_template(dialect.template_name).map_err(failed)?;

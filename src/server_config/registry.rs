@@ -7,9 +7,9 @@
 use serde::Serialize;
 
 use super::rules::Headers;
+use crate::site::Kind;
 use crate::site::path::PathError;
 use crate::site::registry::{self as view, DIGEST_PATTERN, NAME_PATTERN, TAG_PATTERN, TYPED_ENDINGS};
-use crate::site::{Kind, SiteMap};
 
 /// The variables of a template that serves the view.
 #[derive(Debug, Serialize)]
@@ -35,12 +35,9 @@ struct TypedEnding {
     media_type: &'static str,
 }
 
-/// The variables of a template. None: the site does not have the view.
-pub fn registry_view(map: &SiteMap) -> Result<Option<RegistryView>, PathError> {
-    if !map.settings().views.registry {
-        return Ok(None);
-    }
-    Ok(Some(RegistryView {
+/// The variables of a template, the same for every site with the view.
+pub fn registry_view() -> Result<RegistryView, PathError> {
+    Ok(RegistryView {
         name: NAME_PATTERN,
         tag: TAG_PATTERN,
         digest: DIGEST_PATTERN,
@@ -53,5 +50,5 @@ pub fn registry_view(map: &SiteMap) -> Result<Option<RegistryView>, PathError> {
         blob_headers: Headers::of(&Kind::Blob(None)),
         tags_headers: Headers::of(&Kind::TagsList),
         referrers_headers: Headers::of(&Kind::Referrers),
-    }))
+    })
 }

@@ -21,7 +21,7 @@ pub mod site_image;
 pub mod unfinished;
 pub mod write_log;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -415,11 +415,17 @@ pub enum Written {
 /// The most sites that a message lists.
 const LISTED_SITES: usize = 3;
 
-/// The sites directly below a directory, as a message lists them. None: there are none.
-pub fn sites_below(root: &Root) -> Option<String> {
-    let mut names = root.names().ok()?;
+/// The names of the sites directly below a directory, sorted. Empty also for a directory that cannot be read.
+pub fn site_names(root: &Root) -> Vec<OsString> {
+    let mut names = root.names().unwrap_or_default();
     names.retain(|name| root.file_status(Path::new(name).join(DESCRIPTION)).is_ok_and(|file| file.is_some()));
     names.sort();
+    names
+}
+
+/// The sites directly below a directory, as a message lists them. None: there are none.
+pub fn sites_below(root: &Root) -> Option<String> {
+    let names = site_names(root);
     let shown = names.iter().take(LISTED_SITES).map(|name| root.path().join(name).display().to_string());
     let shown = shown.collect::<Vec<_>>().join(", ");
     match names.len() {

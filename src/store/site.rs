@@ -1,7 +1,7 @@
 //! An opened site: its stores and its description.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::root::Root;
 use crate::shell;
 use crate::site::description::{self, Description, DescriptionError};
 use crate::site::map::{MapError, SiteMap};
-use crate::site::path::PathError;
+use crate::site::path::{DESCRIPTION, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, Settings, SitePath};
 use oci_discovery::error::chain;
@@ -42,6 +42,29 @@ impl NoSite {
             Some(sites) => NoSite::Below { place: place.clone(), sites },
             None => NoSite::Missing(place.clone()),
         }
+    }
+}
+
+/// The directories that a server serves.
+#[derive(Clone, Debug)]
+pub enum ServedRoots {
+    /// A site.
+    One(PathBuf),
+    /// The sites below a directory, as `publish --root-per-host` fills it.
+    PerHost(Vec<PathBuf>),
+}
+
+impl ServedRoots {
+    /// The sites of a directory: itself, if it is one, or those below it.
+    pub fn of(path: &Path) -> Result<ServedRoots, NoSite> {
+        let missing = || NoSite::Missing(Location::Directory(path.into()));
+        let root = Root::open(path).map_err(|_| missing())?;
+        // A description that cannot be read is a problem of this site.
+        if !matches!(root.file_status(DESCRIPTION), Ok(None)) {
+            return Ok(ServedRoots::One(path.into()));
+        }
+        let sites: Vec<PathBuf> = super::site_names(&root).iter().map(|name| path.join(name)).collect();
+        if sites.is_empty() { Err(missing()) } else { Ok(ServedRoots::PerHost(sites)) }
     }
 }
 

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use super::containerd::Containerd;
+use crate::servers::configurations::KINDS;
+use crate::servers::namespaces;
 use crate::support::fixtures::{self, PROGRAM, Site, readable_directory, run};
 use crate::support::preview::Preview;
 use crate::support::program::{fails, ocisite};
+use crate::support::web_server::{Kind, WebServer};
 
 /// A site with an image of its own, and one that mirrors `docker.io/library/app`.
 fn mirror() -> (Site, Preview) {
@@ -61,6 +64,32 @@ fn containerd_pulls_the_sites_names_and_those_that_it_mirrors() {
     let containerd = Containerd::start();
     for image in [format!("{}/app:1.0", server.address), "docker.io/library/app:1.0".into()] {
         run(&mut containerd.pull_with_hosts(directory.path(), &image));
+    }
+}
+
+#[test]
+fn containerd_pulls_names_of_several_registries_from_one_server() {
+    // Given a site for each of two registries, behind one server.
+    let site = namespaces::registries();
+    let serve = |kind: &Kind| WebServer::start_at_its_address(kind, &site.root());
+    let servers: Vec<WebServer> = KINDS.into_iter().map(serve).collect();
+    let preview = Preview::start(&site.root());
+    for server in servers.iter().map(|server| &**server).chain([&*preview]) {
+        // When a node uses the server as a mirror of both,
+        let directory = readable_directory();
+        for registry in ["docker.io", "example.com"] {
+            let origin = format!("http://{}", server.address);
+            let mut config = Command::new(PROGRAM);
+            config.args(["client-config", "containerd", "--server", &origin, "--mirror-for", &format!("{registry}=")]);
+            let hosts = run(config.arg("--site").arg(site.root().join(registry)));
+            write(directory.path(), &format!("{registry}/hosts.toml"), &hosts);
+        }
+        // then each name leads to the image of its registry.
+        let containerd = Containerd::start();
+        run(&mut containerd.pull_with_hosts(directory.path(), "docker.io/library/app:1.0"));
+        run(&mut containerd.pull_with_hosts(directory.path(), "example.com/app:1.1"));
+        let other = containerd.pull_with_hosts(directory.path(), "docker.io/library/missing:1.0").output().unwrap();
+        assert!(!other.status.success(), "docker.io has no such image");
     }
 }
 

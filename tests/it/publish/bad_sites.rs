@@ -72,8 +72,7 @@ fn a_directory_of_sites_is_no_site_and_its_sites_are_named() {
     let site = text(&scene.site);
     for command in [
         &["list", site][..],
-        &["serve", site],
-        &["server-config", "nginx", "--site", site],
+        &["server-config", "headers", "--format", "json", "--site", site],
         &["client-config", "xdg", "--site", site],
     ] {
         fails(scene.ocisite().args(command), &[&sites, "give one of them"]);

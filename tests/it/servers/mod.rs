@@ -1,12 +1,13 @@
 //! What web servers do with a site: one set of HTTP checks for all of them, and a consumer that walks the site from each.
 
 mod checks;
-mod configurations;
+pub mod configurations;
 mod conformity;
 mod headers;
 mod hosts;
 mod lighttpd;
 mod links;
+pub mod namespaces;
 mod nginx;
 mod planted;
 mod preview;

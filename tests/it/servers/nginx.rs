@@ -4,7 +4,7 @@ use std::process::Command;
 
 use oci_discovery::template::Template;
 use ocisite::server_config::address::ServerName;
-use ocisite::server_config::{ServerOptions, WebServer, render};
+use ocisite::server_config::{ServedRoot, ServerOptions, WebServer, render};
 use ocisite::site::{Preset, Settings, SiteMap};
 use proptest::prelude::*;
 
@@ -129,18 +129,19 @@ fn map(index_template: &str) -> Option<SiteMap> {
     SiteMap::new(settings).ok()
 }
 
-fn options(name: &str, root: &str) -> Option<ServerOptions> {
-    Some(ServerOptions {
+fn rendered(map: SiteMap, name: &str, root: &str) -> Option<String> {
+    let server_names = vec![ServerName::parse(name).ok()?];
+    let root = ServedRoot { server_names, root: root.into(), map: Some(map), namespaces: vec![] };
+    let options = ServerOptions {
         cors: true,
-        server_names: vec![ServerName::parse(name).ok()?],
-        root: root.into(),
         listen: vec![],
         tls: None,
         listen_http: vec![],
         stores: vec![],
         standalone: None,
         script: "/etc/lighttpd/ocisite.lua".into(),
-    })
+    };
+    render(WebServer::Nginx, &[root], &options).ok()
 }
 
 /// The directives of two configurations that differ, as pairs; they must not differ in their number.
@@ -156,10 +157,9 @@ proptest! {
         name in "[a-z0-9.*_~$;{}\"' \n-]{1,12}",
         root in "/[a-z$;{}#\"'\\\\ \n/]{0,16}",
     ) {
-        let map = map(Preset::Cas.index_template()).unwrap();
-        let plain = render(WebServer::Nginx, &map, &options("plain.example", "/plain").unwrap()).unwrap();
-        for options in [options(&name, "/plain"), options("plain.example", &root)].into_iter().flatten() {
-            let Ok(rendered) = render(WebServer::Nginx, &map, &options) else { continue };
+        let rendered = |name, root| rendered(map(Preset::Cas.index_template()).unwrap(), name, root);
+        let plain = rendered("plain.example", "/plain").unwrap();
+        for rendered in [rendered(&name, "/plain"), rendered("plain.example", &root)].into_iter().flatten() {
             for (before, after) in differences(&plain, &rendered) {
                 match before[0].as_str() {
                     "server_name" => prop_assert_eq!(after, ["server_name", &name]),
@@ -172,10 +172,9 @@ proptest! {
 
     #[test]
     fn a_template_changes_its_own_location_only(text in "(%22|%27|%7B|%7D|%20|%23|%5C|%0A|%3F%3C|[a-z;$'().*+]){0,12}") {
-        let options = options("example.com", "/srv").unwrap();
-        let plain = render(WebServer::Nginx, &map("https://{host}/i/{+path}").unwrap(), &options).unwrap();
+        let plain = rendered(map("https://{host}/i/{+path}").unwrap(), "example.com", "/srv").unwrap();
         if let Some(map) = map(&format!("https://{{host}}/i/{text}{{+path}}"))
-            && let Ok(rendered) = render(WebServer::Nginx, &map, &options)
+            && let Some(rendered) = rendered(map, "example.com", "/srv")
         {
             for (before, after) in differences(&plain, &rendered) {
                 prop_assert_eq!(&before[..2], ["location", "~"]);

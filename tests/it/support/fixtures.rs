@@ -74,10 +74,15 @@ pub struct Site {
 impl Site {
     /// All fixtures, published for example.com with these arguments.
     pub fn of_fixtures(args: &[&str]) -> Site {
-        let site = Site { directory: readable_directory() };
+        let site = Site::empty();
         let layouts = layouts();
         site.publish(&[args, &["--host", "example.com", layouts.to_str().unwrap()]].concat());
         site
+    }
+
+    /// A place for sites, where nothing is published.
+    pub fn empty() -> Site {
+        Site { directory: readable_directory() }
     }
 
     /// The web root.

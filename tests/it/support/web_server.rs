@@ -74,6 +74,14 @@ impl WebServer {
         })
     }
 
+    /// Serves a site, or the sites below a directory, under the server's address.
+    pub fn start_at_its_address(kind: &Kind, root: &Path) -> WebServer {
+        WebServer::start_with(kind, root, |state, port| {
+            let listen = format!("127.0.0.1:{port}");
+            write_config(kind, root, state, &["--listen", &listen, "--server-name", "127.0.0.1"])
+        })
+    }
+
     /// Starts with the configuration that `write` writes, given a directory for the server's state and a free port.
     pub fn start_with(kind: &Kind, root: &Path, write: impl Fn(&Path, u16) -> PathBuf) -> WebServer {
         let mut problem = String::new();
