@@ -1,5 +1,6 @@
 //! Real clients pull from real servers: what they get is what the layouts have.
 
+mod chunked;
 mod containerd;
 mod disk;
 mod mirrors;

@@ -132,6 +132,11 @@ impl WebServer {
         Ok(())
     }
 
+    /// What nginx wrote to its log of requests. It writes before it ends the response.
+    pub fn access_log(&self) -> String {
+        std::fs::read_to_string(self.state.path().join("access.log")).unwrap()
+    }
+
     /// What it wrote to its error log.
     pub fn error_log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("error.log")).unwrap_or_default()
