@@ -9,7 +9,8 @@ use clap::Subcommand;
 use super::bucket::site_directory;
 use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
-use crate::server_config::{self, ServedRoot, ServerOptions, Tls, WebServer, headers};
+use crate::server_config::static_host::{StaticHost, Usage};
+use crate::server_config::{self, ServedRoot, ServerOptions, Tls, WebServer, headers, host_files};
 use crate::site::{Settings, SiteMap};
 use crate::store::directory::{DirectoryStore, LinkMode};
 use crate::store::site::{self, NoSite, ServedRoots};
@@ -110,17 +111,25 @@ struct LighttpdArgs {
 
 const HEADERS_EXAMPLES: &str = "Examples:
   ocisite server-config headers --site site --format netlify > site/_headers
-  ocisite server-config headers --site site --format json | jq '.\"/oci-index/*\"'";
+  ocisite server-config headers --site site --format netlify --redirects > site/_redirects
+  ocisite server-config headers --site site --format azure-static-web-apps > site/staticwebapp.config.json
+  ocisite server-config headers --site site --format firebase > site/firebase.json
+  ocisite server-config headers --site site --format vercel > site/vercel.json
+  ocisite server-config headers --site site --format json | jq '.[] | select(.path == \"/oci-index/**\")'";
 
 /// For static hosts that accept only a list of headers for each path.
 ///
-/// The list is made from the published files. A path that ends in `/*` stands for all paths below it, and no two entries of the
-/// list apply to the same path. One entry is enough for all blobs, and one for all indexes. Each manifest of the registry view
-/// has its own entry, so print the list of a site with that view again after each publish. The entries of the catalogue have no
-/// media types, because hosts know them from the file names.
+/// The list has a rule for each kind of path. The paths of the registry view do not show the media types of manifests, so manifests
+/// have the most frequent type, and each manifest of another type has a rule of its own: print the list of a site with that view
+/// again after each publish. The rules of the catalogue have no media types, because hosts know them from the file names. A site
+/// above the limits of the host is refused.
+///
+/// Azure Static Web Apps takes media types from the endings of file names only. There, each manifest has a rule that leads to its
+/// typed name, and indexes and the ref-engines object have no media type of their own.
 ///
 /// A host that cannot rewrite paths does not answer three requests of registry clients: /v2/ (the file is /v2/_ping.json), an empty
-/// list of referrers (/v2/_no-referrers.json), and a list of tags that begins after a given tag.
+/// list of referrers (/v2/_no-referrers.json), and a list of tags that begins after a given tag. Firebase and Vercel rewrite the
+/// first two, Netlify with --redirects; Azure Static Web Apps the first, Cloudflare Pages with --redirects.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HEADERS_EXAMPLES)]
 struct HeadersArgs {
@@ -130,6 +139,9 @@ struct HeadersArgs {
     /// The format of the list.
     #[arg(long, value_enum)]
     format: HeadersFormat,
+    /// Print the file `_redirects`, with the paths that have no file of their own. For Cloudflare Pages and Netlify.
+    #[arg(long)]
+    redirects: bool,
     /// List no CORS headers, for a site that web pages of other origins are not to read.
     #[arg(long)]
     no_cors: bool,
@@ -138,10 +150,32 @@ struct HeadersArgs {
 /// The format of a list of headers.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum HeadersFormat {
-    /// A JSON object: headers by path.
+    /// A JSON array of paths with their headers. `*` stands for a part of a segment, `**` for any characters. The last entry that
+    /// matches a path applies, alone. Manifests and blobs have no `Docker-Content-Digest`.
     Json,
-    /// The file `_headers` of Netlify and compatible hosts.
+    /// The file `_headers` of Cloudflare Pages.
+    CloudflarePages,
+    /// The file `_headers` of Netlify.
     Netlify,
+    /// The file `staticwebapp.config.json` of Azure Static Web Apps.
+    AzureStaticWebApps,
+    /// The file `firebase.json` of Firebase Hosting.
+    Firebase,
+    /// The file `vercel.json` of Vercel.
+    Vercel,
+}
+
+impl HeadersFormat {
+    fn host(self) -> Option<StaticHost> {
+        match self {
+            HeadersFormat::Json => None,
+            HeadersFormat::CloudflarePages => Some(StaticHost::CloudflarePages),
+            HeadersFormat::Netlify => Some(StaticHost::Netlify),
+            HeadersFormat::AzureStaticWebApps => Some(StaticHost::AzureStaticWebApps),
+            HeadersFormat::Firebase => Some(StaticHost::Firebase),
+            HeadersFormat::Vercel => Some(StaticHost::Vercel),
+        }
+    }
 }
 
 /// The options that all servers share.
@@ -216,13 +250,26 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn print_headers(args: &HeadersArgs) -> anyhow::Result<ExitCode> {
     let site = site_directory(&args.site)?;
     let map = SiteMap::new(settings(&site)?)?;
-    let mut paths = Vec::new();
-    DirectoryStore::new(&site, LinkMode::Copy, true)?.list("", &mut |listed| paths.push(listed.path))?;
-    let list = headers::header_list(&map, &paths, !args.no_cors);
-    match args.format {
-        HeadersFormat::Json => terminal::print_json(&list)?,
-        HeadersFormat::Netlify => terminal::print(headers::to_netlify(&list).lines())?,
+    let (mut paths, mut usage) = (Vec::new(), Usage::default());
+    DirectoryStore::new(&site, LinkMode::Copy, true)?.list("", &mut |listed| {
+        usage.add(&listed);
+        paths.push(listed.path);
+    })?;
+    let list = headers::header_list(&map, &paths, !args.no_cors)?;
+    let host = args.format.host();
+    if let Some(exceeded) = host.and_then(|host| host.check_files(&usage).into_iter().next()) {
+        return Err(exceeded.into());
     }
+    let text = match host {
+        None if !args.redirects => {
+            terminal::print_json(&list.to_json())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(host) if !args.redirects => host_files::headers_file(host, &list, &paths)?,
+        _ => host.and_then(|host| host_files::redirects_file(host, &list, &paths)),
+    };
+    let expected = "--redirects is for Cloudflare Pages and Netlify: expected --format cloudflare-pages or netlify";
+    terminal::print(text.context(expected)?.lines())?;
     Ok(ExitCode::SUCCESS)
 }
 

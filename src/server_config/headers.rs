@@ -1,176 +1,215 @@
 //! A list of headers by path, for hosts that accept only such a list.
 //!
-//! Such hosts combine the values of all matching rules, so at most one rule may match a path. Therefore the list is
-//! made from the existing objects: a directory whose objects all have the same headers becomes one rule,
-//! `DIRECTORY/*`, and other objects have a line each. These are the manifests of the registry view, whose paths do not
-//! give their media types; the CAS and the indexes take one line each for any number of images.
+//! The list has a rule for each kind of path, and its size does not depend on the number of images. The path of a manifest of the
+//! registry view does not give its media type; so the rule of manifests has the most frequent type, and each manifest of another
+//! type has a rule of its own. The rules are in the order of their precedence: the last one that matches a path applies, alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
 
+use super::glob::Glob;
 use super::rules;
 use crate::site::object::CORS;
-use crate::site::path::{DESCRIPTION, SitePath, WELL_KNOWN};
-use crate::site::registry::{self, Endpoint};
-use crate::site::{Kind, Phase, SiteMap, catalogue, requests};
+use crate::site::path::{DESCRIPTION, PathError, SitePath};
+use crate::site::registry::{self, Endpoint, is_tag};
+use crate::site::{Kind, Phase, SiteMap, catalogue};
+use oci_discovery::discovery::WELL_KNOWN_PATH;
+use oci_discovery::oci::media_type;
 
 /// The headers of a path, by name.
 pub type Headers = BTreeMap<&'static str, String>;
 
-/// Headers by path: a single path, or all paths below one that ends in `/*`. No two rules match the same path.
-pub type HeaderList = BTreeMap<String, Headers>;
-
-/// Characters that a path of a URL cannot have unencoded, and `*`, which is a pattern. Clients send colons unencoded:
-/// `sha256:…`.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'*')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-/// The objects of a directory.
-#[derive(Debug, Default)]
-struct Directory {
-    files: BTreeMap<String, Headers>,
-    directories: BTreeMap<String, Directory>,
+/// A rule for some paths.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub paths: Glob,
+    pub headers: Headers,
+    /// Whether the last segment of the path is a digest of the response, for `Docker-Content-Digest`.
+    pub has_digest: bool,
 }
 
-/// The list for the objects with these paths in a site's own root. Paths of other files are omitted. With `cors`, pages of
-/// other origins may read it.
-pub fn header_list(map: &SiteMap, paths: &[SitePath], cors: bool) -> HeaderList {
-    let media_types: BTreeMap<String, &str> = paths.iter().filter_map(|path| manifest_type(map, path)).collect();
-    let mut root = Directory::default();
-    for path in paths {
-        // Clients do not request typed names, which are for servers.
-        if map.settings().views.registry && manifest_type(map, path).is_some() {
-            continue;
-        }
-        if let Some(kind) = map.kind_of(path) {
-            let kind = match media_types.get(path.as_str()) {
-                Some(media_type) => kind.with_media_type(media_type),
-                None => kind,
-            };
-            let mut headers = headers(path, &kind);
-            headers.extend(CORS.iter().filter(|_| cors).map(|(name, value)| (*name, value.to_string())));
-            root.insert(path.as_str(), headers);
-        }
+/// The rules of a site.
+#[derive(Clone, Debug)]
+pub struct HeaderList {
+    /// A rule for each kind of path.
+    pub defaults: Vec<Rule>,
+    /// A rule for each manifest whose media type is not that of its default.
+    pub exceptions: Vec<Rule>,
+    /// What a host that can rewrite serves instead of nothing: the path of the request, and that of the file.
+    pub rewrites: Vec<(Glob, SitePath)>,
+    /// The manifests of the registry view that have a typed name.
+    pub manifests: Vec<Manifest>,
+}
+
+/// A manifest of the registry view.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The path by which clients ask for it.
+    pub path: SitePath,
+    /// The name whose ending gives the media type.
+    pub typed_path: SitePath,
+    pub media_type: &'static str,
+}
+
+impl Manifest {
+    fn is_by_digest(&self) -> bool {
+        self.path.as_str().rsplit('/').next().is_some_and(|reference| !is_tag(reference))
     }
-    let mut list = HeaderList::new();
-    root.write("", &mut list);
-    add_other_names(&mut list);
-    list
 }
 
-/// The plain path of a manifest, and its media type, from its typed name.
-fn manifest_type(map: &SiteMap, path: &SitePath) -> Option<(String, &'static str)> {
-    match Endpoint::parse(path.as_str())? {
-        Endpoint::TypedManifest { name, reference, media_type } if map.settings().views.registry => {
-            Some((registry::manifest_path(name, reference).ok()?.as_str().into(), media_type))
+/// The list for a site's own root, in which these paths exist. With `cors`, pages of other origins may read the site.
+pub fn header_list(map: &SiteMap, paths: &[SitePath], cors: bool) -> Result<HeaderList, PathError> {
+    let mut list =
+        HeaderList { defaults: templates(map, cors), exceptions: vec![], rewrites: vec![], manifests: vec![] };
+    if map.settings().views.catalogue {
+        let page = |paths| rule(paths, &Kind::CataloguePage, cors);
+        let paths = [Glob::exact(""), Glob::exact(catalogue::LIST_PAGE), Glob::exact(catalogue::LIST)];
+        list.defaults.extend(paths.map(page));
+        list.defaults.push(page(Glob::below(&format!("{}/", catalogue::ROOT))));
+    }
+    if map.settings().views.registry {
+        list.manifests = manifests(paths);
+        list.add_registry(paths, cors)?;
+    }
+    list.defaults.push(rule(Glob::exact(WELL_KNOWN_PATH), &Kind::RefEngines, cors));
+    list.defaults.push(rule(Glob::exact(DESCRIPTION), &Kind::Description, cors));
+    Ok(list)
+}
+
+/// The rules of what the site's templates name, in the order opposite to that of [`SiteMap::kind_in`].
+fn templates(map: &SiteMap, cors: bool) -> Vec<Rule> {
+    let views = map.settings().views;
+    let all = [
+        (map.layout_marker_pattern(), Kind::LayoutMarker),
+        (Some(map.index_pattern()), Kind::Index),
+        (Some(map.blob_pattern()), Kind::Blob(None)),
+    ];
+    let own = || all.iter().filter_map(|(pattern, _)| *pattern).filter(|pattern| pattern.origin.is_none());
+    let is_alone = |prefix: &str| {
+        let overlapping = own().filter(|other| meet(prefix, other.static_prefix())).count();
+        let is_of_view = views.registry && meet(prefix, "v2/") || views.catalogue && meet(prefix, "catalogue/");
+        overlapping == 1 && !is_of_view
+    };
+    let mut rules = Vec::new();
+    for (pattern, kind) in &all {
+        let Some(pattern) = pattern.filter(|pattern| pattern.origin.is_none()) else { continue };
+        let prefix = pattern.static_prefix();
+        let paths = if is_alone(prefix) { Glob::below(prefix) } else { Glob::of(pattern) };
+        rules.push(rule(paths, kind, cors));
+    }
+    rules
+}
+
+/// Whether paths with one prefix can have the other.
+fn meet(one: &str, other: &str) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+/// The manifests with a typed name, by their paths.
+fn manifests(paths: &[SitePath]) -> Vec<Manifest> {
+    let manifests = paths.iter().filter_map(|typed_path| match Endpoint::parse(typed_path.as_str())? {
+        Endpoint::TypedManifest { name, reference, media_type } => {
+            let path = registry::manifest_path(name, reference).ok()?;
+            Some(Manifest { path, typed_path: typed_path.clone(), media_type })
         }
         _ => None,
+    });
+    manifests.collect()
+}
+
+/// The kind of the manifest at the path by which clients ask for it.
+fn kind_of_manifest(path: &SitePath) -> Option<Kind> {
+    let endpoint = Endpoint::parse(path.as_str())?;
+    matches!(endpoint, Endpoint::Manifest { .. }).then(|| endpoint.kind())
+}
+
+/// The most frequent type; of several, the first by name.
+fn most_frequent(types: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    types.for_each(|media_type| *counts.entry(media_type).or_default() += 1);
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(media_type, _)| media_type)
+}
+
+impl HeaderList {
+    fn add_registry(&mut self, paths: &[SitePath], cors: bool) -> Result<(), PathError> {
+        let (ping, no_referrers) = (registry::ping_path()?, registry::no_referrers_path()?);
+        let at = |paths: &str, kind: Kind| rule(Glob::parse(paths), &kind, cors);
+        self.defaults.extend([
+            at("/v2/**/blobs/*", Kind::Blob(None)),
+            at("/v2/**/tags/list", Kind::TagsList),
+            at("/v2/**/referrers/*", Kind::Referrers),
+            at("/v2/", Kind::RegistryPing),
+            at(&format!("/{ping}"), Kind::RegistryPing),
+            at(&format!("/{no_referrers}"), Kind::Referrers),
+        ]);
+        self.rewrites = vec![(Glob::parse("/v2/"), ping), (Glob::parse("/v2/**/referrers/*"), no_referrers)];
+        for (pattern, kind) in
+            [("/v2/**/manifests/*", Kind::RegistryTag(None)), ("/v2/**/manifests/*:*", Kind::RegistryManifest(None))]
+        {
+            let has_digest = kind == Kind::RegistryManifest(None);
+            let of = |paths, media_type: &str| Rule {
+                has_digest,
+                ..rule(paths, &kind.clone().with_media_type(media_type), cors)
+            };
+            let typed: Vec<&Manifest> = self.manifests.iter().filter(|one| one.is_by_digest() == has_digest).collect();
+            let default = most_frequent(typed.iter().map(|one| one.media_type)).unwrap_or(media_type::MANIFEST);
+            self.defaults.push(of(Glob::parse(pattern), default));
+            let others = typed.iter().filter(|one| one.media_type != default);
+            self.exceptions.extend(others.map(|one| of(Glob::exact(one.path.as_str()), one.media_type)));
+            let typed: BTreeSet<&SitePath> = typed.iter().map(|one| &one.path).collect();
+            let untyped = paths.iter().filter(|path| kind_of_manifest(path).as_ref() == Some(&kind));
+            let untyped = untyped.filter(|path| !typed.contains(path));
+            self.exceptions.extend(untyped.map(|path| of(Glob::exact(path.as_str()), media_type::OCTET_STREAM)));
+        }
+        Ok(())
+    }
+
+    /// All rules, each after those that it overrides.
+    pub fn rules(&self) -> impl DoubleEndedIterator<Item = &Rule> {
+        self.defaults.iter().chain(&self.exceptions)
+    }
+
+    /// The headers of a rule that differ from those that the default rule for its paths sets.
+    pub fn changes<'r>(&self, exception: &'r Rule) -> impl Iterator<Item = (&'static str, &'r str)> {
+        let default = self.defaults.iter().rev().find(|default| default.paths.matches(exception.paths.prefix()));
+        let is_same =
+            move |name: &str, value: &String| default.is_some_and(|rule| rule.headers.get(name) == Some(value));
+        exception
+            .headers
+            .iter()
+            .filter(move |(name, value)| !is_same(name, value))
+            .map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The rules for programs, which compute `Docker-Content-Digest` themselves.
+    pub fn to_json(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Entry {
+            path: String,
+            headers: Headers,
+        }
+        self.rules()
+            .map(|rule| Entry { path: rule.paths.to_string(), headers: rule.headers.clone() })
+            .collect::<Vec<_>>()
     }
 }
 
-/// The headers of an object. Every host knows the media types of the catalogue's files by their endings; so all of
-/// them have the same headers here, including the pages' policy, which does nothing in the others.
-fn headers(path: &SitePath, kind: &Kind) -> Headers {
-    let is_of_catalogue = kind.phase() == Phase::Catalogue;
+/// The rule of a kind. Every host knows the media types of the catalogue's files by their endings; so all of them have the same
+/// headers here, including the pages' policy, which does nothing in the others.
+fn rule(paths: Glob, kind: &Kind, cors: bool) -> Rule {
     let served = rules::Headers::of(kind);
     let mut headers =
         Headers::from([("Cache-Control", served.cache_control), ("X-Content-Type-Options", "nosniff".into())]);
-    if !is_of_catalogue {
+    if kind.phase() != Phase::Catalogue {
         headers.insert("Content-Type", served.content_type);
     }
-    let others = if is_of_catalogue { Kind::CataloguePage.headers() } else { served.others };
-    headers.extend(others.iter().map(|(name, value)| (*name, value.to_string())));
-    match kind {
-        Kind::RegistryManifest(_) => {
-            let digest = path.as_str().rsplit('/').next().unwrap_or_default();
-            headers.insert("Docker-Content-Digest", digest.into());
-        }
-        Kind::RegistryPing => {
-            headers.insert("Docker-Distribution-Api-Version", "registry/2.0".into());
-        }
-        _ => {}
+    if *kind == Kind::RegistryPing {
+        headers.insert("Docker-Distribution-Api-Version", "registry/2.0".into());
     }
-    headers
-}
-
-/// Two files have another path, if a rule of the host gives it: `/` and `/v2/`.
-fn add_other_names(list: &mut HeaderList) {
-    for file in [SitePath::new(catalogue::LIST_PAGE), registry::ping_path()].into_iter().flatten() {
-        if let Some(headers) = list.get(&format!("/{file}")).cloned() {
-            let others = requests::paths(&file).into_iter().skip(1);
-            list.extend(others.map(|other| (format!("/{other}"), headers.clone())));
-        }
-    }
-}
-
-impl Directory {
-    fn insert(&mut self, path: &str, headers: Headers) {
-        match path.split_once('/') {
-            Some((directory, rest)) => self.directories.entry(directory.into()).or_default().insert(rest, headers),
-            None => drop(self.files.insert(path.into(), headers)),
-        }
-    }
-
-    /// The headers of all objects below. None: they differ.
-    fn common(&self) -> Option<&Headers> {
-        let mut all = self.files.values().map(Some).chain(self.directories.values().map(Directory::common));
-        let first = all.next()??;
-        all.all(|other| other == Some(first)).then_some(first)
-    }
-
-    /// Adds the rules for all objects below `path`, which has no slash at its end. The root and the well-known
-    /// resources also hold other files, so no rule covers all of them.
-    fn write(&self, path: &str, list: &mut HeaderList) {
-        let is_shared = path.is_empty() || path == format!("/{WELL_KNOWN}");
-        if let Some(headers) = self.common().filter(|_| !is_shared) {
-            list.insert(format!("{path}/*"), headers.clone());
-            return;
-        }
-        for (name, headers) in &self.files {
-            list.insert(format!("{path}/{}", encode(name)), headers.clone());
-        }
-        for (name, directory) in &self.directories {
-            directory.write(&format!("{path}/{}", encode(name)), list);
-        }
-    }
-}
-
-/// A segment in a URL. A colon at its beginning would begin a placeholder.
-fn encode(segment: &str) -> String {
-    let encoded = utf8_percent_encode(segment, PATH).to_string();
-    match encoded.strip_prefix(':') {
-        Some(rest) => format!("%3A{rest}"),
-        None => encoded,
-    }
-}
-
-/// The list in Netlify's format, for a file `_headers`: a path on its own line, followed by its indented headers.
-pub fn to_netlify(list: &HeaderList) -> String {
-    let mut text =
-        format!("# Made by `ocisite server-config headers` from the site whose {DESCRIPTION} is beside this file.\n");
-    for (path, headers) in list {
-        text += &format!("{path}\n");
-        for (name, value) in headers {
-            text += &format!("  {name}: {value}\n");
-        }
-    }
-    text
+    let others = served.others.iter().chain(CORS.iter().filter(|_| cors));
+    headers.extend(others.map(|(name, value)| (*name, value.to_string())));
+    Rule { paths, headers, has_digest: false }
 }
 
 #[cfg(test)]
@@ -180,50 +219,46 @@ mod tests {
     use crate::site::{Preset, Settings};
     use oci_discovery::template::Template;
 
-    fn list(paths: &[&str]) -> HeaderList {
+    fn list(preset: Preset, paths: &[&str]) -> HeaderList {
         let settings = Settings {
             hosts: vec!["example.com".into()],
-            index_template: Template::parse(Preset::Cas.index_template()).unwrap(),
-            cas_template: Template::parse(Preset::Cas.cas_template()).unwrap(),
+            index_template: Template::parse(preset.index_template()).unwrap(),
+            cas_template: Template::parse(preset.cas_template()).unwrap(),
             origins: vec![],
-            views: Views { catalogue: true, registry: true },
+            views: Views { catalogue: false, registry: true },
         };
         let paths: Vec<SitePath> = paths.iter().map(|path| SitePath::new(path).unwrap()).collect();
-        header_list(&SiteMap::new(settings).unwrap(), &paths, true)
+        header_list(&SiteMap::new(settings).unwrap(), &paths, true).unwrap()
+    }
+
+    fn paths(rules: &[Rule]) -> Vec<String> {
+        rules.iter().map(|rule| rule.paths.to_string()).collect()
     }
 
     #[test]
-    fn neighbours_with_the_same_headers_are_one_rule() {
-        let digest = "a".repeat(64);
-        let blob = format!("oci-cas/sha256/aa/{digest}");
-        let list = list(&["oci-index/app", "oci-index/team/tool", &blob, "ocisite.json", "other.txt"]);
-        assert_eq!(list.keys().collect::<Vec<_>>(), ["/oci-cas/*", "/oci-index/*", "/ocisite.json"]);
-        assert_eq!(list["/oci-index/*"]["Cache-Control"], "public, max-age=60");
+    fn each_kind_of_path_has_one_rule() {
+        let templates = |preset| paths(&list(preset, &[]).defaults[..2]);
+        assert_eq!(templates(Preset::Cas), ["/oci-index/**", "/oci-cas/**"]);
+        let layout = paths(&list(Preset::Layout, &[]).defaults[..3]);
+        assert_eq!(layout, ["/oci-image/**/oci-layout", "/oci-image/**/index.json", "/oci-image/**/blobs/*/*"]);
+        let view = paths(&list(Preset::Cas, &[]).defaults[2..]);
+        assert_eq!(view[..3], ["/v2/**/blobs/*", "/v2/**/tags/list", "/v2/**/referrers/*"]);
+        assert_eq!(view[6..8], ["/v2/**/manifests/*", "/v2/**/manifests/*:*"]);
     }
 
     #[test]
-    fn what_is_shared_with_others_gets_no_rule_as_a_whole() {
-        let list = list(&[".well-known/oci-host-ref-engines", "index.html"]);
-        assert_eq!(list.keys().collect::<Vec<_>>(), ["/", "/.well-known/oci-host-ref-engines", "/index.html"]);
-    }
-
-    #[test]
-    fn a_manifest_has_the_type_that_its_other_name_tells() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        let (manifests, typed) = ("v2/app/manifests/", "v2/app/_manifests/");
-        let list = list(&[
-            &format!("{manifests}1.0"),
-            &format!("{typed}1.0.oci-index"),
-            &format!("{manifests}{digest}"),
-            &format!("{typed}{digest}.oci-index"),
-        ]);
-        assert_eq!(list.len(), 2);
-        assert_eq!(list["/v2/app/manifests/1.0"]["Content-Type"], oci_discovery::oci::media_type::INDEX);
-        assert_eq!(list[&format!("/v2/app/manifests/{digest}")]["Docker-Content-Digest"], digest);
-    }
-
-    #[test]
-    fn no_segment_is_a_pattern() {
-        assert_eq!([":a", "a:b", "*", "a b"].map(encode), ["%3Aa", "a:b", "%2A", "a%20b"]);
+    fn a_manifest_has_a_rule_if_its_type_is_not_the_most_frequent() {
+        // Given the tags of two images and of one list of platforms.
+        let mut files = Vec::new();
+        for (tag, ending) in [("1.0", "oci-manifest"), ("1.1", "oci-manifest"), ("list", "oci-index")] {
+            files.extend([format!("v2/app/manifests/{tag}"), format!("v2/app/_manifests/{tag}.{ending}")]);
+        }
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        // When the list is made, then the list of platforms has the only rule of its own.
+        let list = list(Preset::Cas, &files);
+        assert_eq!(paths(&list.exceptions), ["/v2/app/manifests/list"]);
+        assert_eq!(list.exceptions[0].headers["Content-Type"], media_type::INDEX);
+        let tags = list.defaults.iter().find(|rule| rule.paths.to_string() == "/v2/**/manifests/*").unwrap();
+        assert_eq!(tags.headers["Content-Type"], media_type::MANIFEST);
     }
 }

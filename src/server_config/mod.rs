@@ -8,13 +8,16 @@
 pub mod address;
 pub mod apache;
 pub mod caddy;
+pub mod glob;
 pub mod headers;
+pub mod host_files;
 mod hosts;
 pub mod lighttpd;
 mod namespaces;
 pub mod nginx;
 pub mod registry;
 pub mod rules;
+pub mod static_host;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -185,6 +185,14 @@ impl PathPattern {
         })
     }
 
+    /// The pieces: a literal text or, as `None`, a value, with whether it can contain slashes.
+    pub fn outline(&self) -> impl Iterator<Item = (Option<&str>, bool)> {
+        self.pieces.iter().map(|piece| match piece {
+            Piece::Literal(literal) => (Some(literal.as_str()), false),
+            Piece::Value(used) => (None, used.variable == "path" || OF_REFS.contains(&used.variable.as_str())),
+        })
+    }
+
     /// The longest common prefix of all paths, including its last slash: `oci-cas/`.
     pub fn static_prefix(&self) -> &str {
         let Some(Piece::Literal(first)) = self.pieces.first() else { return "" };
