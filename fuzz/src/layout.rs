@@ -43,7 +43,7 @@ pub fn layout(bytes: &[u8]) {
         SitePlace { root: request.site, stores: vec![], template_dir: None, options: store::StoreOptions::default() };
     assert_eq!(list(&place, NonZeroUsize::MIN).unwrap().len(), 1);
     let options = verify::VerifyOptions { names: vec![], deep: true, jobs: NonZeroUsize::MIN };
-    verify_directory(&Directory { place, host: None }, &options, &Silent).unwrap();
+    verify_directory(&Directory { place, host: None, host_kind: None }, &options, &Silent).unwrap();
     pull_from_preview(&site, &directory.path().join("pulled"));
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use url::Url;
 
 use super::bucket::{BucketArgs, site_place};
@@ -13,6 +13,7 @@ use super::outbound::{OutboundArgs, Protocol};
 use super::output::{Verbosity, bytes};
 use super::size::parse_jobs;
 use super::{FOUND_PROBLEMS, progress};
+use crate::server_config::static_host::StaticHost;
 use crate::terminal;
 use crate::verify::report::Report;
 use crate::verify::{self, Directory, VerifyOptions, rule};
@@ -22,6 +23,7 @@ use oci_discovery::parallel;
 const EXAMPLES: &str = "Examples:
   ocisite verify site
   ocisite verify site --deep --strict
+  ocisite verify site --host-kind cloudflare-pages
   ocisite verify https://example.com
   ocisite verify https://example.com example.com/app#1.0 --connect-to staging.example.com:443
   ocisite verify https://example.com --connect-to 127.0.0.1:8080 --protocol http";
@@ -53,6 +55,9 @@ pub struct Args {
     /// The host that the site serves. For a directory without `ocisite.json`.
     #[arg(long)]
     host: Option<String>,
+    /// The static host to which the directory will be uploaded: also check the limits of this host, and what it sends.
+    #[arg(long, value_enum, value_name = "KIND")]
+    host_kind: Option<StaticHost>,
     /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
@@ -106,8 +111,13 @@ fn verify(args: &Args, site: &str) -> anyhow::Result<Report> {
     let progress = progress::for_terminal(args.verbosity);
     if !site.starts_with("http://") && !site.starts_with("https://") {
         let place = site_place(site, &args.store, &BucketArgs::default())?;
-        let directory = Directory { place, host: args.host.clone() };
+        let directory = Directory { place, host: args.host.clone(), host_kind: args.host_kind };
         return Ok(verify::verify_directory(&directory, &options, &*progress)?);
+    }
+    if args.host_kind.is_some() {
+        bail!(
+            "--host-kind checks files before an upload: expected a directory, found {site}; a live site is checked without it"
+        );
     }
     let url: Url = site.parse().with_context(|| format!("{site} is not a valid URL"))?;
     let client = args.outbound.options(args.protocol == Some(Protocol::Http), args.verbosity);

@@ -110,6 +110,11 @@ impl StaticHost {
         !matches!(self, StaticHost::GithubPages | StaticHost::GitlabPages)
     }
 
+    /// Whether the ending of a file's name alone decides its media type.
+    pub fn types_by_ending(self) -> bool {
+        !self.has_headers() || self == StaticHost::AzureStaticWebApps
+    }
+
     /// The limits that these files exceed.
     pub fn check_files(self, usage: &Usage) -> Vec<LimitExceeded> {
         let limits = self.limits();

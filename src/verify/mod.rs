@@ -19,6 +19,7 @@ pub mod discovery;
 pub mod error;
 pub mod files;
 pub mod finding;
+pub mod host;
 pub mod index;
 pub mod manifest;
 pub mod probes;
@@ -105,6 +106,9 @@ pub fn verify_directory(
     if let Some(root) = &files.own.directory {
         tree::look_at_files(root, map.as_ref().filter(|_| knows_cas), &findings).map_err(StoreError::from)?;
         tree::look_for_leftovers(root, &findings);
+    }
+    if let Some(kind) = directory.host_kind {
+        host::look_at_host(kind, &files.own, map.as_ref(), &findings)?;
     }
     let mut wrong = Collected::default();
     let discovery = Discovery::read(&files, &images, &mut wrong);

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use crate::server_config::static_host::StaticHost;
 use crate::store::site::SitePlace;
 use oci_discovery::name::ImageName;
 
@@ -19,4 +20,6 @@ pub struct Directory {
     pub place: SitePlace,
     /// The host of a site without `ocisite.json`.
     pub host: Option<String>,
+    /// The static host that the files are for.
+    pub host_kind: Option<StaticHost>,
 }

@@ -314,6 +314,27 @@ rules! {
          image will do",
         "`catalogue.json`: expected the content of the indexes, found other content";
 
+    // The static host of --host-kind.
+    HOST_LIMIT = "host-limit", Error, Directory,
+        "The host of `--host-kind` does not accept a file, so many files, or the list of headers.",
+        "publish fewer or smaller images to the site, keep the blobs at another origin (--cas-template), or use another host",
+        "`large`: expected at most 26214400 bytes for Cloudflare Pages, found 26214401 bytes";
+    HOST_HIDDEN = "host-hidden", Error, Directory,
+        "The host of `--host-kind` omits files whose names begin with a dot or an underscore.",
+        "create an empty file .nojekyll in the root of the site; a workflow that uploads the site has to include hidden files",
+        "`.nojekyll`: expected an empty file, found none, so names that begin with a dot or an underscore are omitted";
+    HOST_MEDIA_TYPE = "host-media-type", Warning, Directory,
+        "The host of `--host-kind` chooses media types by the endings of names: ocisite accepts the documents, with warnings, and \
+         stricter consumers refuse them.",
+        "use an index template that ends in .json, such as that of --preset layout; for the other documents, use another host",
+        "`the indexes`: expected names that end in .json, found names like https://{host}/oci-index/{+path}, with \
+         application/octet-stream from GitHub Pages";
+    HOST_REGISTRY = "host-registry", Error, Directory,
+        "The host of `--host-kind` cannot send the media types of manifests, so registry clients (docker, podman, skopeo) cannot \
+         pull from the registry view.",
+        "use a host that accepts a list of headers, or a bucket, for registry clients; no layout of the files helps",
+        "`v2`: expected the media types of manifests, found application/octet-stream from GitHub Pages";
+
     // The registry view.
     REGISTRY_PING = "registry-ping", Error, Site,
         "The site does not answer `/v2/`, the first request of registry clients.",

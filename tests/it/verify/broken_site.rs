@@ -395,6 +395,7 @@ fn every_rule_has_a_test() {
     ]
     .map(String::from);
     let mut tested: Vec<String> = IN_TABLE.iter().map(|name| name.replace('_', "-")).chain(elsewhere).collect();
+    tested.extend(super::host_kind::RULES.map(String::from));
     tested.extend(OF_REGISTRY.iter().map(|name| name.replace('_', "-")));
     tested.extend(super::broken_server::TESTED.iter().map(|name| name.replace('_', "-")));
     let mut rules: Vec<&str> = rule::ALL.iter().map(|rule| rule.id).collect();

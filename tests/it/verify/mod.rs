@@ -6,6 +6,7 @@ mod copies;
 mod faults;
 mod full_disk;
 mod good_site;
+mod host_kind;
 mod hostile;
 mod killed;
 mod live;
