@@ -57,7 +57,8 @@ struct NginxArgs {
 
 const APACHE_EXAMPLES: &str = "Examples:
   ocisite server-config apache --site site > /etc/apache2/sites-enabled/site.conf
-  ocisite server-config apache --site site --listen 127.0.0.1:8080 --standalone /tmp/apache > apache.conf";
+  ocisite server-config apache --site site --listen 127.0.0.1:8080 --standalone /tmp/apache > apache.conf
+  ocisite server-config apache --site site --htaccess > site/.htaccess";
 
 /// For Apache httpd 2.4: virtual hosts to include, or a complete configuration with --standalone.
 ///
@@ -70,6 +71,9 @@ struct ApacheArgs {
     /// Print a complete configuration that needs no privileges and keeps its logs and state in this directory.
     #[arg(long, value_name = "DIR")]
     standalone: Option<PathBuf>,
+    /// Print a `.htaccess` file for the directory of the site, which is the document root. For shared hosting.
+    #[arg(long, conflicts_with_all = ["standalone", "server_name", "root", "tls_certificate", "listen", "listen_http", "store"])]
+    htaccess: bool,
 }
 
 const CADDY_EXAMPLES: &str = "Examples:
@@ -226,6 +230,7 @@ fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let htaccess = matches!(&args.server, Server::Apache(apache) if apache.htaccess);
     let (server, mut site, standalone, script) = match args.server {
         Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone, None),
         Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone, None),
@@ -243,6 +248,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
     options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
     options.standalone = standalone;
+    options.htaccess = htaccess;
     terminal::print(server_config::render(server, &roots, &options)?.lines())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -338,6 +344,7 @@ fn options(args: SiteArgs) -> ServerOptions {
         listen_http: args.listen_http,
         stores: args.store,
         standalone: None,
+        htaccess: false,
         cors: !args.no_cors,
         script: PathBuf::new(),
     }

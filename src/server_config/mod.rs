@@ -81,6 +81,8 @@ pub struct ServerOptions {
     pub standalone: Option<PathBuf>,
     /// Whether pages of other origins may read the site.
     pub cors: bool,
+    /// Whether Apache's configuration is a `.htaccess` file in the root, for a server that others configure.
+    pub htaccess: bool,
     /// Where lighttpd's script lies on the machine that serves, absolute. The other servers have none.
     pub script: PathBuf,
 }
@@ -160,6 +162,7 @@ impl WebServer {
 #[derive(Debug, Serialize)]
 struct Context<'a> {
     standalone: Option<&'a str>,
+    htaccess: bool,
     script: &'a str,
     /// Each address and port, with its hosts.
     sockets: Vec<Socket<'a>>,
@@ -210,6 +213,7 @@ pub fn render(server: WebServer, roots: &[ServedRoot], options: &ServerOptions) 
     let script = absolute("--script", &options.script)?;
     let context = Context {
         standalone,
+        htaccess: options.htaccess,
         script,
         sockets,
         hosts: &hosts,

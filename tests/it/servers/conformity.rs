@@ -7,7 +7,7 @@ use crate::support::preview::Preview;
 use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, NGINX, WebServer};
 
 /// All checks, in this order on one site: those that add to the site come last.
-const CHECKS: Checks = checks_of!(
+pub const CHECKS: Checks = checks_of!(
     checks::documents_have_their_media_types_and_may_be_cached_for_a_minute,
     checks::blobs_may_be_cached_for_ever,
     checks::head_says_what_get_says,

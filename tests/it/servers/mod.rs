@@ -5,6 +5,7 @@ pub mod configurations;
 mod conformity;
 mod headers;
 mod hosts;
+mod htaccess;
 mod lighttpd;
 mod links;
 pub mod namespaces;

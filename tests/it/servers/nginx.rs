@@ -139,6 +139,7 @@ fn rendered(map: SiteMap, name: &str, root: &str) -> Option<String> {
         listen_http: vec![],
         stores: vec![],
         standalone: None,
+        htaccess: false,
         script: "/etc/lighttpd/ocisite.lua".into(),
     };
     render(WebServer::Nginx, &[root], &options).ok()

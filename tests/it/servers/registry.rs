@@ -304,7 +304,7 @@ fn the_readme_has_the_table() {
 }
 
 /// All checks, in this order on one site.
-const CHECKS: Checks = checks_of!(
+pub const CHECKS: Checks = checks_of!(
     the_api_says_that_it_is_here,
     manifests_have_their_media_types_by_tag_and_by_digest,
     blobs_are_the_layouts,

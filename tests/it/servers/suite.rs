@@ -14,7 +14,7 @@ macro_rules! checks_of {
 pub(super) use checks_of;
 
 /// Runs each check, also those after one that fails.
-pub fn run(server: &str, checks: Checks, base: &Base) {
+pub fn run(server: &str, checks: &[(&str, fn(&Base))], base: &Base) {
     let fails = |(name, check): &&(&str, fn(&Base))| {
         eprintln!("{server}: {name}");
         catch_unwind(AssertUnwindSafe(|| check(base))).is_err()
