@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use super::bucket::site_directory;
 use super::origin::parse_origin;
 use crate::server_config::address::{Listen, ServerName};
+use crate::server_config::kubernetes::{self, ObjectName};
 use crate::server_config::static_host::{StaticHost, Usage};
 use crate::server_config::{self, ServedRoot, ServerOptions, Tls, WebServer, headers, host_files};
 use crate::site::{Settings, SiteMap};
@@ -36,6 +37,7 @@ enum Server {
     #[command(after_help = "Example:\n  ocisite server-config lighttpd-script > /etc/lighttpd/ocisite.lua")]
     LighttpdScript,
     Headers(HeadersArgs),
+    Kubernetes(KubernetesArgs),
 }
 
 const NGINX_EXAMPLES: &str = "Examples:
@@ -182,6 +184,37 @@ impl HeadersFormat {
     }
 }
 
+const KUBERNETES_EXAMPLES: &str = "Examples:
+  ocisite server-config kubernetes --site site --claim images | kubectl apply -f -
+  ocisite server-config kubernetes --site site --claim images --name registry --registry > registry.yaml";
+
+/// For Kubernetes: a manifest in which nginx serves the site from a volume.
+///
+/// It has a ConfigMap with the configuration of nginx, a Deployment with the image nginx:stable, and a Service. The pods run without
+/// privileges, and read the volume only. TLS is the part of an ingress or a load balancer before the Service.
+#[derive(Debug, clap::Args)]
+#[command(after_help = KUBERNETES_EXAMPLES)]
+struct KubernetesArgs {
+    /// The directory of the site.
+    #[arg(long, value_name = "DIR")]
+    site: PathBuf,
+    /// The PersistentVolumeClaim with the site in its root.
+    #[arg(long, value_name = "NAME")]
+    claim: ObjectName,
+    /// The name of the ConfigMap, the Deployment and the Service.
+    #[arg(long, value_name = "NAME", default_value = "ocisite")]
+    name: ObjectName,
+    /// A host name of the site [default: the hosts of the site's image names].
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    server_name: Vec<ServerName>,
+    /// Include the rules of the registry view, also for a site without the view.
+    #[arg(long)]
+    registry: bool,
+    /// Send no CORS headers, for a site that web pages of other origins are not to read.
+    #[arg(long)]
+    no_cors: bool,
+}
+
 /// The options that all servers share.
 #[derive(Debug, clap::Args)]
 struct SiteArgs {
@@ -231,7 +264,7 @@ fn parse_store(text: &str) -> Result<(String, PathBuf), String> {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let htaccess = matches!(&args.server, Server::Apache(apache) if apache.htaccess);
-    let (server, mut site, standalone, script) = match args.server {
+    let (server, site, standalone, script) = match args.server {
         Server::Nginx(nginx) => (WebServer::Nginx, nginx.site, nginx.standalone, None),
         Server::Apache(apache) => (WebServer::Apache, apache.site, apache.standalone, None),
         Server::Caddy(caddy) => (WebServer::Caddy, caddy.site, caddy.standalone, None),
@@ -241,15 +274,49 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Server::Headers(args) => return print_headers(&args),
+        Server::Kubernetes(args) => return print_kubernetes(args),
     };
+    let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
+    let script = script.unwrap_or_else(|| state.join("ocisite.lua"));
+    let configuration = render(server, site, |options| ServerOptions { script, standalone, htaccess, ..options })?;
+    terminal::print(configuration.lines())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration of a server, with options that only this server has.
+fn render(
+    server: WebServer,
+    mut site: SiteArgs,
+    complete: impl FnOnce(ServerOptions) -> ServerOptions,
+) -> anyhow::Result<String> {
     site.site = site_directory(&site.site)?;
     let roots = roots(server, &site)?;
-    let mut options = options(site);
-    let state = standalone.as_deref().unwrap_or(Path::new("/etc/lighttpd"));
-    options.script = script.unwrap_or_else(|| state.join("ocisite.lua"));
-    options.standalone = standalone;
-    options.htaccess = htaccess;
-    terminal::print(server_config::render(server, &roots, &options)?.lines())?;
+    let options = complete(options(site));
+    if options.htaccess && roots.len() > 1 {
+        bail!(
+            "a .htaccess file is for one site: expected the directory of one with --site, found a directory of several"
+        );
+    }
+    Ok(server_config::render(server, &roots, &options)?)
+}
+
+fn print_kubernetes(args: KubernetesArgs) -> anyhow::Result<ExitCode> {
+    let site = SiteArgs {
+        site: args.site,
+        server_name: args.server_name,
+        root: Some(kubernetes::ROOT.into()),
+        tls_certificate: None,
+        tls_key: None,
+        listen: vec![kubernetes::LISTEN.parse()?],
+        listen_http: vec![],
+        store: vec![],
+        registry: args.registry,
+        no_cors: args.no_cors,
+    };
+    let state = Some(kubernetes::STATE.into());
+    let complete = |options| ServerOptions { standalone: state, script: "/".into(), ..options };
+    let configuration = render(WebServer::Nginx, site, complete)?;
+    terminal::print(kubernetes::manifest(&configuration, &args.name, &args.claim).lines())?;
     Ok(ExitCode::SUCCESS)
 }
 

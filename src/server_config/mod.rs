@@ -12,6 +12,7 @@ pub mod glob;
 pub mod headers;
 pub mod host_files;
 mod hosts;
+pub mod kubernetes;
 pub mod lighttpd;
 mod namespaces;
 pub mod nginx;

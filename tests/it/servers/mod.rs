@@ -6,6 +6,7 @@ mod conformity;
 mod headers;
 mod hosts;
 mod htaccess;
+mod kubernetes;
 mod lighttpd;
 mod links;
 pub mod namespaces;
