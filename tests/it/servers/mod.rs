@@ -18,4 +18,5 @@ mod registry;
 mod round_trip;
 mod seed;
 mod suite;
+mod typed_by_ending;
 mod walk;
