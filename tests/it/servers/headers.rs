@@ -1,6 +1,7 @@
 //! The lists of headers of static hosts. A model of each host reads the list as its documentation describes it, and sends what the
 //! preview does.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -35,8 +36,11 @@ fn print(site: &Site, format: &str, more: &[&str]) -> String {
     fixtures::run(command.args(["server-config", "headers", "--format", format, "--site"]).arg(site.root()).args(more))
 }
 
+/// A pattern for a whole path. Each is compiled once: every model reads its list again for every path.
 fn regex(pattern: &str) -> Regex {
-    Regex::new(&format!("^{pattern}$")).unwrap()
+    thread_local!(static COMPILED: RefCell<BTreeMap<String, Regex>> = RefCell::default());
+    let compile = || Regex::new(&format!("^{pattern}$")).unwrap();
+    COMPILED.with_borrow_mut(|compiled| compiled.entry(pattern.into()).or_insert_with(compile).clone())
 }
 
 /// The blocks of a file `_headers`: a path begins with a slash at the beginning of a line, its headers are the indented lines that
@@ -147,7 +151,7 @@ fn last_of_each(rules: &Value, value: impl Fn(&Value) -> Option<Box<dyn Fn(&str)
 fn firebase(text: &str, path: &str) -> Headers {
     let configuration: Value = serde_json::from_str(text).unwrap();
     last_of_each(&configuration["hosting"]["headers"], |rule| {
-        let is_about = Regex::new(rule["regex"].as_str().unwrap()).unwrap().is_match(path);
+        let is_about = regex(rule["regex"].as_str().unwrap()).is_match(path);
         is_about.then(|| Box::new(str::to_string) as Box<dyn Fn(&str) -> String>)
     })
 }
