@@ -1,4 +1,4 @@
-//! skopeo and podman against a bucket's own endpoint: the registry view needs no server that knows anything of it.
+//! Clients against a bucket's own endpoint: the registry view needs no server that knows anything of it.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::endpoint::BUCKET;
 use super::s3fs::S3Fs;
 use super::tools;
+use crate::clients::containerd::Containerd;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts");
 
@@ -26,7 +27,7 @@ fn policy(directory: &Path) -> String {
 }
 
 #[test]
-fn skopeo_and_podman_pull_from_the_bucket() {
+fn clients_pull_from_the_bucket() {
     for preset in ["cas", "registry"] {
         // Given a site with the registry view in a bucket,
         let s3fs = S3Fs::start();
@@ -39,7 +40,7 @@ fn skopeo_and_podman_pull_from_the_bucket() {
 }
 
 #[test]
-fn skopeo_and_podman_pull_from_the_host_of_a_bucket_without_any_rule() {
+fn clients_pull_from_the_host_of_a_bucket_without_any_rule() {
     // Given a site in a bucket that the store serves as a host,
     let (moto, endpoint) = tools::moto();
     let images = ["app", "docker"].map(|image| format!("example.com/{image}={FIXTURES}/{image}"));
@@ -51,8 +52,21 @@ fn skopeo_and_podman_pull_from_the_host_of_a_bucket_without_any_rule() {
         command.env("http_proxy", &proxy).env("https_proxy", &proxy).env_remove("no_proxy").env_remove("NO_PROXY");
         command
     };
-    // then clients pull.
-    assert_is_pulled(&format!("docker://{BUCKET}.localhost:{}", moto.address.port()), through);
+    // then clients pull: those that first ask for `/v2/`,
+    let registry = format!("{BUCKET}.localhost:{}", moto.address.port());
+    assert_is_pulled(&format!("docker://{registry}"), through);
+    // and containerd,
+    let containerd = Containerd::start();
+    for image in ["app:1.0", "docker:list"] {
+        run(containerd.pull(&format!("{registry}/{image}")).env("http_proxy", &proxy).env("https_proxy", &proxy));
+    }
+    // and ocisite, which finds the image by its name.
+    let directory = TempDir::new().unwrap();
+    let address = moto.address.to_string();
+    let mut pull = Command::new(env!("CARGO_BIN_EXE_ocisite"));
+    pull.args(["pull", "--no-xdg", "--protocol", "http", "--connect-to", &address, "--to"])
+        .arg(directory.path().join("layout"));
+    run(pull.arg(format!("{BUCKET}.localhost/app#1.0")));
 }
 
 /// Pulls `docker:list` and `app:1.0` from a registry.
@@ -67,10 +81,12 @@ fn assert_is_pulled(registry: &str, command: impl Fn(&'static str) -> Command) {
     let tags: serde_json::Value = serde_json::from_str(&tags).unwrap();
     assert_eq!(tags["Tags"], serde_json::json!(["1.0", "1.1"]));
 
-    // and podman pulls into a store of its own.
-    let mut podman = command("podman");
-    podman.arg("--root").arg(directory.path().join("root")).arg("--runroot").arg(directory.path().join("run"));
-    podman.args(["--storage-driver=vfs", "pull", "--quiet", "--tls-verify=false", "--signature-policy", &policy]);
-    let id = run(podman.args(["--os=linux", "--arch=amd64", &format!("{registry}/app:1.0")]));
-    assert_eq!(id.trim().len(), 64, "{id}");
+    // and podman and buildah pull into stores of their own.
+    for engine in ["podman", "buildah"] {
+        let mut engine = command(engine);
+        engine.arg("--root").arg(directory.path().join("root")).arg("--runroot").arg(directory.path().join("run"));
+        engine.args(["--storage-driver=vfs", "pull", "--quiet", "--tls-verify=false", "--signature-policy", &policy]);
+        let id = run(engine.args(["--os=linux", "--arch=amd64", &format!("{registry}/app:1.0")]));
+        assert_eq!(id.trim().len(), 64, "{id}");
+    }
 }

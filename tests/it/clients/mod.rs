@@ -1,7 +1,7 @@
 //! Real clients pull from real servers: what they get is what the layouts have.
 
 mod chunked;
-mod containerd;
+pub mod containerd;
 mod disk;
 mod mirrors;
 mod pull;

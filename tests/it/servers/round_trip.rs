@@ -10,6 +10,7 @@ use crate::support::fixtures::{self, IMAGES, PROGRAM, Site, run};
 use crate::support::http::Base;
 use crate::support::nginx::{self, Nginx};
 use crate::support::preview::Preview;
+use crate::support::web_server::{APACHE, CADDY, LIGHTTPD, WebServer};
 
 /// An index template that needs no TLS, where the server does not make it local.
 const OVER_HTTP: [&str; 2] = ["--index-template", "http://{host}/oci-index/{+path}"];
@@ -78,6 +79,16 @@ fn through_the_preview() {
 fn through_nginx() {
     let site = Site::of_fixtures(&OVER_HTTP);
     assert_round_trip(&Nginx::start(&site.root(), &[]), &site.root(), "example.com");
+}
+
+/// Requests for https, which documents have by default, go to the server, too.
+#[test]
+fn through_every_other_web_server() {
+    let site = Site::of_fixtures(&[]);
+    for kind in [&APACHE, &CADDY, &LIGHTTPD] {
+        eprintln!("{}", kind.name);
+        assert_round_trip(&WebServer::start(kind, &site.root(), &[]), &site.root(), "example.com");
+    }
 }
 
 #[test]
