@@ -1,11 +1,12 @@
 //! Several registries behind one server (`publish --root-per-host`): a client that uses the server as a mirror names the registry,
 //! `?ns=REGISTRY`, and any other gets the site of its host.
 
-use super::configurations::KINDS;
-use crate::support::fixtures::{Site, layouts};
+use super::configurations::{KINDS, certificate, https_get};
+use crate::support::fixtures::{Site, layouts, readable_directory};
 use crate::support::http::Base;
 use crate::support::preview::Preview;
-use crate::support::web_server::WebServer;
+use crate::support::program::{fails, ocisite};
+use crate::support::web_server::{WebServer, free_port, write_config};
 
 /// Sites for two hosts, each with an image `app` of its own.
 pub fn registries() -> Site {
@@ -74,6 +75,34 @@ fn web_servers_choose_the_site_by_the_registry_that_a_client_names() {
         eprintln!("{}", kind.name);
         check(&WebServer::start_at_its_address(kind, &site.root()), "127.0.0.1");
     }
+}
+
+#[test]
+fn web_servers_take_several_sites_with_tls_and_a_directory_with_spaces() {
+    let site = registries();
+    let directory = readable_directory();
+    let tls = certificate(directory.path());
+    let root = site.beside("several sites");
+    std::fs::rename(site.root(), &root).unwrap();
+    for kind in KINDS {
+        eprintln!("{}", kind.name);
+        let plain = format!("127.0.0.1:{}", free_port());
+        let server = WebServer::start_with(kind, &root, |state, port| {
+            let listen = format!("127.0.0.1:{port}");
+            let args = ["--listen", &listen, "--listen-http", &plain, "--server-name", "localhost"];
+            write_config(kind, &root, state, &[&tls.each_ref().map(String::as_str)[..], &args].concat())
+        });
+        let tags = format!("https://localhost:{}/v2/library/app/tags/list?ns=docker.io", server.address.port());
+        assert_eq!(https_get(&tags), std::fs::read(root.join("docker.io/v2/library/app/tags/list")).unwrap());
+    }
+}
+
+#[test]
+fn a_directory_of_sites_that_apache_cannot_name_is_refused() {
+    let site = registries();
+    let mut command = ocisite();
+    command.args(["server-config", "apache", "--root", "/srv/a,b", "--site"]).arg(site.root());
+    fails(&mut command, &["/srv/a,b", "Apache", "choose another name or path"]);
 }
 
 #[test]
