@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:
 /// Copy a site to another directory or bucket, safely while both are in use.
 ///
 /// Only objects that differ are copied, and every blob is verified. An image of the source replaces the image of the same name
-/// in the destination. The destination keeps its other images; --delete removes them.
+/// in the destination, with its tags and lists. The destination keeps its other images; --delete removes them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -113,7 +113,7 @@ fn report(args: &Args, copied: &Copied, took: Duration) -> Vec<String> {
         lines.push(format!("  {what:<9}  {} ({})", count.objects, bytes(count.bytes)));
     }
     lines.push(format!("  unchanged  {} ({})", copied.unchanged.objects, bytes(copied.unchanged.bytes)));
-    if args.delete {
+    if args.delete || copied.removed.objects > 0 {
         lines.push(format!("  removed    {} ({})", copied.removed.objects, bytes(copied.removed.bytes)));
     }
     lines

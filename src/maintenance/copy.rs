@@ -2,8 +2,11 @@
 //!
 //! Both may be in use. What keeps a reader safe is the same as in a publish: the documents of the source are read first, and
 //! read again until every blob they lead to is in the listing that follows; the blobs are copied before the documents, and the
-//! documents in the order in which a publish writes them. What the destination has and the source does not goes last, when nothing
-//! leads to it any more.
+//! documents in the order in which a publish writes them. What goes from the destination ([`Victims`]) goes when nothing leads to it
+//! any more.
+//!
+//! An image of the source replaces the destination's image of its name, with all its documents, so that the destination becomes what
+//! a publish of its images makes. A copy that cannot do so is refused.
 //!
 //! Only what differs is moved. Blobs are compared by place and size, because their places carry their digests, and are
 //! checked against them on the way; documents are compared whole.
@@ -11,6 +14,7 @@
 //! The catalogue tells of the whole site. Where the destination keeps images that the source does not have, neither site's
 //! catalogue is right, and it is made again from the indexes.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -26,19 +30,21 @@ use crate::progress::Progress;
 use crate::registry::view::tags;
 use crate::site::collision;
 use crate::site::description::Description;
-use crate::site::index::Index;
+use crate::site::index::{Index, by_ref};
 use crate::site::path::DESCRIPTION;
 use crate::site::registry::{self, Endpoint};
-use crate::site::{Kind, Phase, SitePath};
+use crate::site::settings::Views;
+use crate::site::{Kind, Phase, Settings, SiteMap, SitePath};
 use crate::store::gc_mark::{GcActivity, Watch};
 use crate::store::retry::Retries;
 use crate::store::site::{self, MAX_DESCRIPTION_BYTES, Site, SiteError, SitePlace, each_object};
 use crate::store::write_log::Count;
 use crate::store::{
-    self, BlobSource, Conflict, Content, Expected, Link, Store, StoreError, StoredDocument, unfinished,
+    self, BlobSource, Conflict, Content, Expected, Link, ListedObject, Store, StoreError, StoredDocument, unfinished,
 };
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::MAX_INDEX_BYTES;
+use oci_discovery::name::ImageName;
 use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use oci_discovery::pool::Pool;
@@ -100,18 +106,26 @@ pub fn copy(
     }
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
-    refuse_unlike(&from, &*to, !options.delete)?;
+    let there = site::description(&*to)?;
+    let views_before = there.as_ref().map(|there| there.settings.views).unwrap_or_default();
+    refuse_unlike(&from, &*to, there, !options.delete)?;
     let (from, Survey { documents, listing, reached }) = survey(source, &*to, options)?;
     let missing = refuse_missing(&from, reached.missing, options.allow_missing)?;
     let copy = Copy { from: &from, to: &*to, options, media_types: reached.media_types };
+    let mut victims = copy.victims(views_before, &documents, &listing, &reached.paths)?;
     let mut copied = Copied { dry_run: options.dry_run, missing, ..Copied::default() };
     let mut gcs = Watch::begin(std::iter::once(&*to))?;
     copied.unchanged = copy.copy_blobs(&listing, progress, &mut copied)?;
     if !options.dry_run {
         unfinished::begin(&*to, [])?;
     }
-    let (first, catalogue) = documents.split_at(documents.partition_point(|it| it.kind.phase() < Phase::Catalogue));
-    copy.write_documents(first, &mut copied)?;
+    copy.remove(&mut victims, When::BeforeIndexes, &mut copied)?;
+    let before = |phase| documents.partition_point(|it| it.kind.phase() < phase);
+    let (discovery, catalogue) = (before(Phase::Discovery), before(Phase::Catalogue));
+    copy.write_documents(&documents[..discovery], &mut copied)?;
+    copy.remove(&mut victims, When::BeforeDescription, &mut copied)?;
+    copy.write_documents(&documents[discovery..catalogue], &mut copied)?;
+    let catalogue = &documents[catalogue..];
     match copy.becomes_the_source()? {
         true => copy.write_documents(catalogue, &mut copied)?,
         false if options.dry_run => {}
@@ -121,9 +135,7 @@ pub fn copy(
         copy.send_what_a_gc_removed(&mut gcs, &listing, progress, &mut copied)?;
         unfinished::end(&*to)?;
     }
-    if options.delete {
-        copy.delete(&documents, &listing, &reached.paths, &mut copied)?;
-    }
+    copy.remove(&mut victims, When::Last, &mut copied)?;
     Ok(copied)
 }
 
@@ -155,9 +167,14 @@ fn refuse_missing(from: &Site, missing: Vec<Missing>, is_allowed: bool) -> Resul
 
 /// Refuses a destination that cannot have the source's images: its templates differ, so that all objects have other paths, or its
 /// own images stay and cannot be in one site with those of the source.
-fn refuse_unlike(from: &Site, to: &dyn Store, is_merged: bool) -> Result<(), MaintenanceError> {
-    let Some(there) = site::description(to)? else { return Ok(()) };
-    let (ours, theirs) = (from.map.settings(), there.settings);
+fn refuse_unlike(
+    from: &Site,
+    to: &dyn Store,
+    there: Option<Description>,
+    is_merged: bool,
+) -> Result<(), MaintenanceError> {
+    let Some(there) = there else { return Ok(()) };
+    let (ours, theirs) = (from.map.settings(), &there.settings);
     for (what, theirs, ours) in [
         ("index template", &theirs.index_template, &ours.index_template),
         ("CAS template", &theirs.cas_template, &ours.cas_template),
@@ -168,12 +185,41 @@ fn refuse_unlike(from: &Site, to: &dyn Store, is_merged: bool) -> Result<(), Mai
         }
     }
     if is_merged {
-        let hosts: BTreeSet<String> = ours.hosts.iter().cloned().chain(theirs.hosts).collect();
+        let hosts: BTreeSet<String> = ours.hosts.iter().chain(&theirs.hosts).cloned().collect();
         let hosts: Vec<String> = hosts.into_iter().collect();
         collision::refuse_images(&from.map, &hosts, &there.images, &from.images.iter().collect::<Vec<_>>())?;
+        refuse_other_view(from, to, &there)?;
     }
     Ok(())
 }
+
+/// Refuses to turn the registry view on or off for images that stay: a copy makes no documents of the view, and those of a view that
+/// is off are no objects of the site, so that a gc does not keep what they lead to.
+fn refuse_other_view(from: &Site, to: &dyn Store, there: &Description) -> Result<(), MaintenanceError> {
+    let is_here = from.map.settings().views.registry;
+    let has_others = there.images.iter().any(|image| from.images.binary_search(image).is_err());
+    let (with, without, turned) = match (is_here, there.settings.views.registry) {
+        (true, false) if has_others => (from.own.name(), to.name(), "on"),
+        (false, true) => (to.name(), from.own.name(), "off"),
+        _ => return Ok(()),
+    };
+    Err(MaintenanceError::OtherView { with, without, turned, from: from.own.name(), to: to.name() })
+}
+
+/// When an object of the destination is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    /// Before the index of its image, from which it is known: the index of a ref.
+    BeforeIndexes,
+    /// After the lists and tags of the source, before the description turns off a view: while the view is on, a gc keeps what its
+    /// documents lead to.
+    BeforeDescription,
+    /// When nothing of the source leads to it.
+    Last,
+}
+
+/// The sizes of what goes from the destination, in the order of removal: what leads to something before what it leads to.
+type Victims = BTreeMap<(When, Reverse<Rank>, SitePath), u64>;
 
 struct Copy<'a> {
     from: &'a Site,
@@ -621,32 +667,81 @@ impl Copy<'_> {
         Ok(self.to.flush()?)
     }
 
-    /// Removes what the source does not have and its documents do not lead to, what leads to something before what it leads to.
-    fn delete(
+    /// What goes from the destination, which had these views. With `--delete`, all that the source does not have and its documents
+    /// do not lead to. Otherwise, the documents of images that are replaced; their blobs are left to the gc.
+    fn victims(
         &self,
+        views_before: Views,
         documents: &[Compared],
         listing: &[Blob],
         reached: &Seen,
-        copied: &mut Copied,
-    ) -> Result<(), MaintenanceError> {
-        let kept: BTreeSet<&SitePath> =
+    ) -> Result<Victims, MaintenanceError> {
+        let kept: HashSet<&SitePath> =
             documents.iter().map(|document| &document.path).chain(listing.iter().map(|blob| &blob.path)).collect();
-        let mut victims: BTreeMap<(std::cmp::Reverse<Rank>, SitePath), u64> = BTreeMap::new();
-        each_object(self.to, &self.from.map, None, &mut |kind, object| {
-            if !kept.contains(&object.path) && !reached.contains(path_key(&object.path)) {
-                victims.insert((std::cmp::Reverse(rank(&kind)), object.path), object.stat.size);
+        let goes = |path: &SitePath| !kept.contains(path) && !reached.contains(path_key(path));
+        let mut victims = Victims::new();
+        if !self.options.delete {
+            for (path, size) in self.ref_indexes_before()?.into_iter().filter(|(path, _)| goes(path)) {
+                victims.insert((When::BeforeIndexes, Reverse(rank(&Kind::Index)), path), size);
             }
+        }
+        if !self.options.delete && !views_before.registry {
+            return Ok(victims);
+        }
+        let (here, images) = (&self.from.map, &self.from.images);
+        let map =
+            SiteMap::new(Settings { views: here.settings().views.union(views_before), ..here.settings().clone() })?;
+        let replaced: HashSet<&str> = images.iter().map(ImageName::path).collect();
+        let is_replaced = |kind: &Kind, path: &SitePath| {
+            let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
+            !kind.is_immutable() && repository.is_some_and(|name| replaced.contains(name))
+        };
+        each_object(self.to, &map, None, &mut |kind, ListedObject { path, stat }| {
+            if !goes(&path) || !(self.options.delete || is_replaced(&kind, &path)) {
+                return;
+            }
+            let is_of_lost_view = here.kind_of(&path).as_ref() != Some(&kind);
+            let when = if is_of_lost_view || !self.options.delete { When::BeforeDescription } else { When::Last };
+            victims.insert((when, Reverse(rank(&kind)), path), stat.size);
         })?;
-        let victims: Vec<((_, SitePath), u64)> = victims.into_iter().collect();
-        for ((_, path), size) in &victims {
+        Ok(victims)
+    }
+
+    /// The indexes of refs that the destination has of images of the source, with their sizes.
+    fn ref_indexes_before(&self) -> Result<Vec<(SitePath, u64)>, MaintenanceError> {
+        let map = &self.from.map;
+        if !map.has_ref_indexes() {
+            return Ok(vec![]);
+        }
+        let read = |image: &ImageName| -> Result<Vec<SitePath>, MaintenanceError> {
+            let Some(found) = self.to.read_document(&map.index_place(image)?.path, MAX_INDEX_BYTES)? else {
+                return Ok(vec![]);
+            };
+            // A document that is no index has no refs, and a name without a place has no index.
+            let index = Index::parse(&found.bytes).unwrap_or_default();
+            let names =
+                by_ref(index.entries()).into_keys().filter_map(|reference| map.ref_index_name(image, reference));
+            Ok(names.filter_map(|name| Some(map.index_place(&name).ok()?.path)).collect())
+        };
+        let paths = parallel::map(&self.from.images, self.options.jobs, read)?;
+        let paths: Vec<SitePath> = paths.into_iter().flatten().collect();
+        let found = self.to.stats(&paths, self.options.jobs)?;
+        Ok(paths.into_iter().zip(found).filter_map(|(path, found)| Some((path, found?.size))).collect())
+    }
+
+    /// Removes what goes at this time.
+    fn remove(&self, victims: &mut Victims, when: When, copied: &mut Copied) -> Result<(), MaintenanceError> {
+        let now: Vec<((When, Reverse<Rank>, SitePath), u64)> =
+            victims.extract_if(.., |(other, ..), _| *other == when).collect();
+        for ((.., path), size) in &now {
             copied.removed.add(*size);
             copied.removed_paths.push(path.to_string());
         }
-        if self.options.dry_run {
+        if self.options.dry_run || now.is_empty() {
             return Ok(());
         }
-        for phase in victims.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
-            parallel::map(phase, self.options.jobs, |((_, path), _)| self.to.delete(path))?;
+        for phase in now.chunk_by(|((_, a, _), _), ((_, b, _), _)| a == b) {
+            parallel::map(phase, self.options.jobs, |((.., path), _)| self.to.delete(path))?;
         }
         Ok(self.to.flush()?)
     }

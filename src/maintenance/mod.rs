@@ -42,6 +42,20 @@ pub enum MaintenanceError {
         ours: String,
         theirs: String,
     },
+    /// A merging copy between sites of which one has the registry view.
+    #[error(
+        "{with} has the registry view, and {without} does not: the copy would turn the view {turned} for images that stay; publish \
+         an image to {without} with --registry, which creates the view for all its images, or copy with --delete if {to} may lose \
+         the images that {from} does not have"
+    )]
+    OtherView {
+        with: String,
+        without: String,
+        /// `on` or `off`.
+        turned: &'static str,
+        from: String,
+        to: String,
+    },
     /// A site in several roots.
     #[error(
         "{place} has files at another origin, {origin}: expected a site with all of its files in one root; publish \

@@ -186,7 +186,9 @@ impl<'a> Reaching<'a> {
     /// Records paths of one object, and the first of them that is missing.
     fn note(&self, image: &ImageName, paths: &[SitePath], is_foreign: bool) {
         if let Some(path) = paths.iter().find(|path| !self.had.contains(path_key(path))) {
-            self.found().missing.push(Missing { image: image.clone(), path: path.clone(), is_foreign });
+            let mut found = self.found();
+            found.paths.insert(path_key(path));
+            found.missing.push(Missing { image: image.clone(), path: path.clone(), is_foreign });
         }
     }
 

@@ -36,6 +36,11 @@ impl Views {
     pub fn is_none(&self) -> bool {
         *self == Views::default()
     }
+
+    /// The views of either.
+    pub fn union(self, other: Views) -> Views {
+        Views { registry: self.registry || other.registry, catalogue: self.catalogue || other.catalogue }
+    }
 }
 
 /// A pair of templates.

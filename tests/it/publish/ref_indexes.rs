@@ -236,3 +236,18 @@ fn refs_of_a_site_from_before_can_be_removed() {
     scene.ocisite().args(["remove", "site", "example.com/app#1.0"]).succeeds();
     fails(scene.ocisite().args(["remove", "site", "example.com/app#1.0"]), &["example.com/app"]);
 }
+
+#[test]
+fn a_copy_that_replaces_an_image_replaces_the_indexes_of_its_refs() {
+    // Given two sites with other refs of one image.
+    let scene = with_refs(&["1.0", "1.1"]);
+    for (site, image) in [("site", "example.com/app=layout:1.0"), ("to", "example.com/app=layout:1.1")] {
+        scene.ocisite().args(["publish", "--index-template", OF_DOCUMENTS, "--site", site, image]).succeeds();
+    }
+    // When one is copied into the other, then the destination has the refs of the source alone.
+    let planned = scene.ocisite().args(["copy", "--dry-run", "--json", "site", "to"]).json();
+    let copied = scene.ocisite().args(["copy", "--json", "site", "to"]).json();
+    assert_eq!(indexes(&scene.path("to")), indexes(&scene.site));
+    assert_eq!(copied["removedPaths"], serde_json::json!(["ref/example.com/app#1.1"]));
+    assert_eq!(planned["removedPaths"], copied["removedPaths"]);
+}

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::program::verify;
-use crate::support::layout::{CONFIG, Layout, MANIFEST};
+use crate::support::layout::{CONFIG, INDEX, Layout, MANIFEST};
 use crate::support::memory::{MIB, ocisite_within};
 use crate::support::program::{PATIENCE, PROGRAM, Succeeds, fails, text};
 use crate::support::scene::Scene;
@@ -292,5 +292,103 @@ fn a_copy_holds_a_manifest_that_many_tags_share_once() {
         copy.current_dir(&scene.directory).args(["copy", "--jobs", "1", "site", "to"]).succeeds();
     }
     // Then: the copy is whole.
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+}
+
+/// A scene with sites of one image each: `site` and `to`, published with these arguments.
+fn two_sites(site: &[&str], to: &[&str]) -> Scene {
+    let scene = Scene::of_image("app");
+    Layout::of_image(scene.path("other"), "other");
+    scene.publish().args(site).arg("example.com/other=other").succeeds();
+    scene.ocisite().args(["publish", "--site", "to"]).args(to).arg("example.com/app=layout").succeeds();
+    scene
+}
+
+#[test]
+fn a_copy_that_would_turn_the_registry_view_on_or_off_for_images_that_stay_is_refused() {
+    let (with, without) = (&["--preset", "registry", "--registry"][..], &["--preset", "registry"][..]);
+    for (site, to, words) in [
+        (without, with, ["to has the registry view, and site does not", "--delete"]),
+        (with, without, ["site has the registry view, and to does not", "--delete"]),
+    ] {
+        // Given: two sites with an image each, of which one has the registry view.
+        let scene = two_sites(site, to);
+        let before = Snapshot::public(scene.directory.path());
+        // When: one is copied into the other, then: the copy says what to do, and nothing changes.
+        fails(scene.ocisite().args(["copy", "site", "to"]), &words);
+        before.assert_same(&Snapshot::public(scene.directory.path()));
+        // When: the destination's image may go, then: the destination is the source, with nothing of the view that goes.
+        scene.ocisite().args(["copy", "--delete", "site", "to"]).succeeds();
+        Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+    }
+}
+
+#[test]
+fn a_view_that_the_source_got_is_copied_with_the_images_that_it_has() {
+    // Given: a site, its copy, and then the registry view in the site alone.
+    let scene = Scene::of_image("app");
+    scene.publish().arg("example.com/app=layout").succeeds();
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
+    scene.publish().args(["--registry", "example.com/app=layout"]).succeeds();
+    // When: the site is copied again, then: the copy has the view.
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+}
+
+#[test]
+fn a_copy_that_deletes_takes_away_the_views_that_the_source_lacks() {
+    // Given: a site without views, and one with both.
+    let scene = two_sites(&["--no-catalogue"], &["--registry"]);
+    // When: the first is copied in place of the second.
+    let planned = scene.ocisite().args(["copy", "--delete", "--dry-run", "--json", "site", "to"]).json();
+    let copied = scene.ocisite().args(["copy", "--delete", "--json", "site", "to"]).json();
+    // Then: nothing of the views stays.
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+    assert_eq!(planned["removedPaths"], copied["removedPaths"]);
+}
+
+/// A scene with two sites with the registry view: `site` has the image `app` under two tags, `to` another one under three.
+fn two_sites_of_tags() -> Scene {
+    let scene = Scene::of_image("app");
+    Layout::of_image(scene.path("other"), "other");
+    for (site, layout, tags) in [("site", "layout", &["1.0", "3.0"][..]), ("to", "other", &["0.9", "1.0", "2.0"])] {
+        for tag in tags {
+            let image = format!("example.com/app#{tag}={layout}:1.0");
+            let args = ["publish", "--registry", "--no-catalogue", "--site", site, &image];
+            scene.ocisite().args(args).succeeds();
+        }
+    }
+    scene
+}
+
+/// The files of a directory, sorted.
+fn files(directory: &Path) -> Vec<String> {
+    let mut files: Vec<String> =
+        directory.read_dir().unwrap().map(|entry| text(&entry.unwrap().file_name()).to_string()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_copy_that_replaces_an_image_replaces_its_documents_of_the_registry_view() {
+    // Given: two sites with other tags of one image, and in the destination a list of referrers.
+    let scene = two_sites_of_tags();
+    let list = scene.path(format!("to/v2/app/referrers/sha256:{}", "0".repeat(64)));
+    std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+    std::fs::write(&list, json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).to_string()).unwrap();
+    // When: one is copied into the other.
+    let planned = scene.ocisite().args(["copy", "--dry-run", "--json", "site", "to"]).json();
+    let copied = scene.ocisite().args(["copy", "--json", "site", "to"]).json();
+    // Then: the destination has the documents of the source, and no other tags, pages or lists.
+    assert_eq!(planned["removedPaths"], copied["removedPaths"]);
+    for directory in ["tags", "tags/_last"] {
+        let [site, to] = [&scene.site, &scene.path("to")].map(|site| files(&site.join("v2/app").join(directory)));
+        assert_eq!(site, to);
+    }
+    let tags = files(&scene.path("to/v2/app/manifests"));
+    assert_eq!(tags.iter().filter(|tag| !tag.contains(':')).collect::<Vec<_>>(), ["1.0", "3.0"]);
+    assert!(!list.exists());
+    // And: nothing but blobs that no document leads to is left for a gc.
+    scene.ocisite().args(["gc", "--grace", "0", "to"]).succeeds();
     Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
 }
