@@ -401,7 +401,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans the lists of tags, and removes the tags that the image had, or that the former list has, and that are gone.
+    /// Plans the lists of tags, and removes the tags that the image had, or that the former list has, and that are gone. All pages go
+    /// that are not of a tag: a copy that was interrupted leaves pages of tags that neither the index nor the list has, and a page
+    /// must not name a tag that goes.
     fn add_tags_lists(&mut self, change: &RepositoryChange<'_>) -> Result<(), RegistryError> {
         let (site, name) = (self.site, change.image.name.path());
         let mut lists = change.after.tags_lists()?.into_iter();
@@ -415,14 +417,19 @@ impl<'a> Planner<'a> {
             self.plan.removals.push(registry::manifest_path(name, &tag)?);
             let typed = registry::typed_manifest_paths(name, &tag);
             self.plan.removals.extend(typed.into_iter().map(|(path, _)| path));
-            self.plan.removals.push(registry::tags_after_path(name, &tag)?);
         }
         self.plan.lists.push(PlannedDocument::new(Place { origin: None, path }, kind, bytes, found));
-        if lists.len() == 0 && !change.after.refs().is_empty() {
-            let prefix = format!("{}/{name}/tags/_last/", registry::ROOT);
-            site.own.list(&prefix, &mut |listed| self.plan.removals.push(listed.path))?;
-        }
-        lists.try_for_each(|list| self.plan_list(list))
+        let lists: Vec<Object> = lists.collect();
+        let pages: HashSet<&SitePath> = lists.iter().map(|page| &page.path).collect();
+        let removals = &mut self.plan.removals;
+        let before = removals.len();
+        site.own.list(&format!("{}/{name}/tags/_last/", registry::ROOT), &mut |listed| {
+            if !pages.contains(&listed.path) {
+                removals.push(listed.path);
+            }
+        })?;
+        self.plan.takes_away |= removals.len() > before;
+        lists.into_iter().try_for_each(|list| self.plan_list(list))
     }
 
     fn plan_list(&mut self, Object { path, kind, bytes }: Object) -> Result<(), RegistryError> {

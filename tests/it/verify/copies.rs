@@ -392,3 +392,14 @@ fn a_copy_that_replaces_an_image_replaces_its_documents_of_the_registry_view() {
     scene.ocisite().args(["gc", "--grace", "0", "to"]).succeeds();
     Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
 }
+
+#[test]
+fn a_removal_takes_away_pages_of_tags_that_no_list_names() {
+    // Given: a site with a page of tags that is not of its tags, as an interrupted copy leaves one.
+    let scene = two_sites_of_tags();
+    let page = scene.site.join("v2/app/tags/_last/0.9");
+    std::fs::write(&page, json!({"name": "app", "tags": ["1.0", "3.0"]}).to_string()).unwrap();
+    // When: a tag is removed that the page names, then: the page goes.
+    scene.ocisite().args(["remove", "site", "example.com/app#1.0"]).succeeds();
+    assert_eq!(files(page.parent().unwrap()), ["3.0"]);
+}
