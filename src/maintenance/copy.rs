@@ -447,19 +447,9 @@ impl Copy<'_> {
         let all = documents.iter().enumerate();
         let tags: Vec<_> = all.filter(|(_, document)| matches!(document.kind, Kind::RegistryTag(_))).collect();
         parallel::map(tags, jobs, |(position, tag)| reaching.tag(position, &tag.path, &tag.bytes))?;
-        // A referrer may itself be referred to, so this ends when nothing new was found.
-        let mut left = of(Kind::Referrers);
-        loop {
-            let (needed, rest): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, list)| reaching.needs_referrers(&list.path));
-            let is_last = needed.is_empty();
-            left = rest;
-            let lists = if is_last { std::mem::take(&mut left) } else { needed };
-            parallel::map(lists, jobs, |(position, list)| reaching.referrers(position, &list.path, &list.bytes))?;
-            if is_last {
-                break;
-            }
-        }
+        parallel::map(of(Kind::Referrers), jobs, |(position, list)| {
+            reaching.referrers(position, &list.path, &list.bytes)
+        })?;
         parallel::map(of(Kind::TagsList), jobs, |(_, list)| reaching.tags_list(&list.path, &list.bytes))?;
         Ok(reaching.finish())
     }

@@ -96,8 +96,9 @@ pub enum MaintenanceError {
     },
     /// An object that the source of a copy lacks.
     #[error(
-        "{place}/{path} is missing, and {image} needs it; publish {image} to {place} again, which restores it, or \
-         copy with --allow-missing if the image was published with --allow-missing"
+        "{place}/{path} is missing, and {image} needs it; publish {image} to {place} again with --recheck, which \
+         restores it or removes a list of referrers that leads to it; or copy with --allow-missing if the image was published \
+         with --allow-missing"
     )]
     Missing {
         /// The source.

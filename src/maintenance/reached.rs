@@ -145,8 +145,6 @@ struct Places<'a> {
     blobs: BlobPlaces,
     /// The repository of the registry view. None: the view omits the image.
     repository: Option<&'a str>,
-    /// Whether what is missing is recorded.
-    is_needed: bool,
 }
 
 impl Places<'_> {
@@ -215,7 +213,7 @@ impl<'a> Reaching<'a> {
                 }
             }
         }
-        self.graph(self.places(&image, position, true)?, roots)
+        self.graph(self.places(&image, position)?, roots)
     }
 
     /// Goes through what a tag leads to, unless an index was found to lead there. The tags of a publish into a directory come before
@@ -238,7 +236,7 @@ impl<'a> Reaching<'a> {
             let is_there = paths.iter().any(|path| self.had.contains(path_key(path)));
             original = original.or(is_there.then_some(digest));
         }
-        let places = self.places(&image, position, true)?;
+        let places = self.places(&image, position)?;
         let [first, ..] = &digests;
         if original.is_none()
             && let Some(mut referrers) = fallback_list(reference, bytes)
@@ -262,19 +260,11 @@ impl<'a> Reaching<'a> {
         self.graph(places, vec![Descriptor::new(media_type, own.digest, own.size)])
     }
 
-    /// Whether a list of referrers is of something that was reached. Others are leftovers, which a gc removes.
-    pub(super) fn needs_referrers(&self, path: &SitePath) -> bool {
-        matches!(Endpoint::parse(path.as_str()), Some(Endpoint::Referrers { name, digest })
-            if self.digests.contains(key(&[name, digest.as_str()])))
-    }
-
-    /// Goes through what a list of referrers leads to.
+    /// Goes through what a list of referrers leads to. The subject may be missing: a client may ask for its referrers all the same.
     pub(super) fn referrers(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
         match (image_of(&self.site.map, name), index::descriptors(bytes)) {
-            (Some(image), Ok(referrers)) => {
-                self.graph(self.places(&image, position, self.needs_referrers(path))?, referrers)
-            }
+            (Some(image), Ok(referrers)) => self.graph(self.places(&image, position)?, referrers),
             _ => Ok(()),
         }
     }
@@ -292,9 +282,9 @@ impl<'a> Reaching<'a> {
         Ok(())
     }
 
-    fn places<'n>(&self, image: &'n ImageName, position: usize, is_needed: bool) -> Result<Places<'n>, MapError> {
+    fn places<'n>(&self, image: &'n ImageName, position: usize) -> Result<Places<'n>, MapError> {
         let (blobs, repository) = (self.site.map.blob_places(image)?, self.repository(image));
-        Ok(Places { image, position, blobs, repository, is_needed })
+        Ok(Places { image, position, blobs, repository })
     }
 
     /// Visits what descriptors reach, themselves included. Only manifests are read: the listing tells of layers.
@@ -309,15 +299,13 @@ impl<'a> Reaching<'a> {
 
     fn blob(&self, places: &Places<'_>, descriptor: &Descriptor) -> Result<(), MaintenanceError> {
         let paths = places.of(descriptor)?;
-        if let Some(name) = places.repository.filter(|_| places.is_needed) {
+        if let Some(name) = places.repository {
             self.digests.insert(key(&[name, descriptor.digest.as_str()]));
         }
         if self.keeps_media_types {
             self.found().media_types.add(places, &descriptor.digest, &descriptor.media_type);
         }
-        if places.is_needed {
-            self.note(places.image, &paths, descriptor.is_foreign());
-        }
+        self.note(places.image, &paths, descriptor.is_foreign());
         let found = self.found();
         for path in &paths {
             found.paths.insert(path_key(path));

@@ -403,3 +403,26 @@ fn a_removal_takes_away_pages_of_tags_that_no_list_names() {
     scene.ocisite().args(["remove", "site", "example.com/app#1.0"]).succeeds();
     assert_eq!(files(page.parent().unwrap()), ["3.0"]);
 }
+
+#[test]
+fn a_list_of_referrers_of_a_missing_subject_leads_to_nothing_missing() {
+    // Given: a site with a list of referrers of a subject that the site lacks, which leads to a manifest that it lacks.
+    let scene = scene();
+    let [subject, referrer] = ["1", "2"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let referrers = scene.site.join("v2/app/referrers");
+    std::fs::create_dir_all(&referrers).unwrap();
+    let entry = json!({"mediaType": MANIFEST, "digest": referrer, "size": 500});
+    let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    std::fs::write(referrers.join(&subject), list.to_string()).unwrap();
+    let before = Snapshot::of(scene.directory.path());
+    // When: the site is copied, then: the manifest is named, and nothing changes.
+    let message =
+        fails(scene.ocisite().args(["copy", "site", "to"]), &["example.com/app", &referrer[7..], "--recheck"]);
+    before.assert_unchanged(scene.directory.path());
+    assert!(message.contains("missing"), "{message}");
+    // When: the advice is followed, then: the site can be copied.
+    scene.publish().args(["--recheck", "example.com/app=layout"]).succeeds();
+    assert!(files(&referrers).is_empty());
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
+    verify(&[text(&scene.path("to"))]).assert_clean();
+}
