@@ -28,7 +28,7 @@ use crate::catalogue::page::Pages;
 use crate::catalogue::plan::{self as catalogue, Catalogue};
 use crate::progress::Progress;
 use crate::registry::view::tags;
-use crate::site::collision;
+use crate::site::collision::{self, RefCollisions};
 use crate::site::description::Description;
 use crate::site::index::{Index, by_ref};
 use crate::site::path::DESCRIPTION;
@@ -108,8 +108,11 @@ pub fn copy(
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
     let there = site::description(&*to)?;
     let views_before = there.as_ref().map(|there| there.settings.views).unwrap_or_default();
-    refuse_unlike(&from, &*to, there, !options.delete)?;
+    refuse_unlike(&from, &*to, there.as_ref(), !options.delete)?;
     let (from, Survey { documents, listing, reached }) = survey(source, &*to, options)?;
+    if let Some(there) = there.filter(|_| !options.delete) {
+        refuse_refs(&from, &there.images, &documents)?;
+    }
     let missing = refuse_missing(&from, reached.missing, options.allow_missing)?;
     let copy = Copy { from: &from, to: &*to, options, media_types: reached.media_types };
     let mut victims = copy.victims(views_before, &documents, &listing, &reached.paths)?;
@@ -170,7 +173,7 @@ fn refuse_missing(from: &Site, missing: Vec<Missing>, is_allowed: bool) -> Resul
 fn refuse_unlike(
     from: &Site,
     to: &dyn Store,
-    there: Option<Description>,
+    there: Option<&Description>,
     is_merged: bool,
 ) -> Result<(), MaintenanceError> {
     let Some(there) = there else { return Ok(()) };
@@ -188,7 +191,22 @@ fn refuse_unlike(
         let hosts: BTreeSet<String> = ours.hosts.iter().chain(&theirs.hosts).cloned().collect();
         let hosts: Vec<String> = hosts.into_iter().collect();
         collision::refuse_images(&from.map, &hosts, &there.images, &from.images.iter().collect::<Vec<_>>())?;
-        refuse_other_view(from, to, &there)?;
+        refuse_other_view(from, to, there)?;
+    }
+    Ok(())
+}
+
+/// Refuses images of the source whose indexes of refs cannot be beside those of the images that the destination keeps.
+fn refuse_refs(from: &Site, there: &[ImageName], documents: &[Compared]) -> Result<(), MaintenanceError> {
+    if !from.map.has_ref_indexes() {
+        return Ok(());
+    }
+    let kept = there.iter().filter(|image| from.images.binary_search(image).is_err());
+    let (collisions, images) = (RefCollisions::with(&from.map, kept), Images::of(from)?);
+    for Compared { path, bytes, .. } in documents {
+        if let (Some(image), Ok(index)) = (images.listed_at(path), Index::parse(bytes)) {
+            collisions.refuse(image, &index)?;
+        }
     }
     Ok(())
 }

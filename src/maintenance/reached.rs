@@ -51,12 +51,14 @@ impl<'a> Images<'a> {
         Ok(Images { map: &site.map, listed: site.images.iter().map(place).collect::<Result<_, MapError>>()? })
     }
 
+    /// The image that the site lists and whose index has this path.
+    pub(super) fn listed_at(&self, path: &SitePath) -> Option<&'a ImageName> {
+        self.listed.get(path).copied()
+    }
+
     /// The image whose index has this path.
     pub(super) fn at(&self, path: &SitePath) -> Option<ImageName> {
-        self.listed
-            .get(path)
-            .map(|image| ImageName::clone(image))
-            .or_else(|| self.map.name_at(path).map(|name| name.image()))
+        self.listed_at(path).cloned().or_else(|| self.map.name_at(path).map(|name| name.image()))
     }
 }
 

@@ -10,10 +10,10 @@ use crate::catalogue::plan::{Catalogue, CatalogueError, CataloguePlan, ChangedIm
 use crate::layout::LAYOUT_MARKER;
 use crate::registry::RegistryError;
 use crate::registry::plan::{EarlierPlans, Planner as RegistryPlanner, PublishedImage, RegistryPlan};
-use crate::site::collision::{self, Collision};
+use crate::site::collision::{self, Collision, RefCollisions};
 use crate::site::description::Description;
 use crate::site::index::{Entry, Index, IndexChange, PublishedEntries, by_ref};
-use crate::site::map::{BlobPlaces, MapError, RefPlaces, SiteMap};
+use crate::site::map::{BlobPlaces, MapError, SiteMap};
 use crate::site::path::{self, PathError};
 use crate::site::settings::Views;
 use crate::site::{Kind, Place, SitePath, registry as view};
@@ -155,11 +155,13 @@ pub fn plan(
     let mut plan = Plan { blobs: plan_blobs(site, &images)?, recheck: request.recheck, ..Plan::default() };
     let Views { registry: has_registry, catalogue: has_catalogue } = site.map.settings().views;
     let mut planner = has_catalogue.then(|| Planner::new(Catalogue { site, pages }, request.recheck)).transpose()?;
-    let ref_places = ref_places(site, &plan.blobs.images);
+    let known: BTreeSet<&ImageName> = site.images.iter().chain(&plan.blobs.images).collect();
+    let collisions = RefCollisions::with(&site.map, known);
     let work = |(image, blob_places): (Image, &Arc<BlobPlaces>)| -> Result<PlannedImage, PlanError> {
         let planned = plan_image(site, publication, image, blob_places, planner.as_ref())?;
-        if let Some((image, change)) = planned.changed.as_ref().filter(|_| site.map.has_ref_indexes()) {
-            refuse_refs_without_place(site, &ref_places, &image.name, &change.after)?;
+        if let Some((image, change)) = &planned.changed {
+            refuse_unserved_refs(&site.map, &image.name, &change.after)?;
+            collisions.refuse(&image.name, &change.after)?;
         }
         Ok(planned)
     };
@@ -202,6 +204,15 @@ pub fn plan(
         parallel::map(sources, jobs, |document| site.refuse_change(document))?;
     }
     Ok(plan)
+}
+
+/// Refuses refs whose indexes no rendered server configuration serves.
+fn refuse_unserved_refs(map: &SiteMap, image: &ImageName, index: &Index) -> Result<(), MapError> {
+    if !map.has_ref_indexes() {
+        return Ok(());
+    }
+    let mut names = by_ref(index.entries()).into_keys().filter_map(|reference| map.ref_index_name(image, reference));
+    names.try_for_each(|name| map.refuse_unserved(&name))
 }
 
 /// What is planned for one image alone.
@@ -436,32 +447,4 @@ fn plan_discovery(site: &Site, images: &[&ImageName]) -> Result<Vec<PlannedDocum
         return Err(PlanError::ForeignDocument { path: ref_engines.place.path });
     }
     Ok(vec![description, ref_engines])
-}
-
-/// Where the indexes of refs can be mistaken for another image's: the places of all images, each worked out once.
-fn ref_places<'a>(site: &'a Site, published: &'a [ImageName]) -> Vec<(&'a ImageName, RefPlaces)> {
-    let images: BTreeSet<&ImageName> = site.images.iter().chain(published).collect();
-    images.into_iter().filter_map(|image| Some((image, site.map.ref_places(image)?))).collect()
-}
-
-/// Refuses refs whose indexes have no place, or one that could be of another image's.
-fn refuse_refs_without_place(
-    site: &Site,
-    ref_places: &[(&ImageName, RefPlaces)],
-    image: &ImageName,
-    index: &Index,
-) -> Result<(), PlanError> {
-    let names = by_ref(index.entries()).into_keys().filter_map(|reference| site.map.ref_index_name(image, reference));
-    let mut places = vec![(image.clone(), site.map.index_place(image)?)];
-    for name in names {
-        site.map.refuse_unserved(&name)?;
-        let place = site.map.index_place(&name)?;
-        let mut others = ref_places.iter().filter(|(other, _)| *other != image);
-        if let Some((other, _)) = others.find(|(_, places)| places.may_have(&place)) {
-            let (first, second, path) = (ImageName::clone(other), name, place.path);
-            return Err(Collision::SamePath { first, second, path, only_case: false }.into());
-        }
-        places.push((name, place));
-    }
-    Ok(collision::refuse_meeting(places)?)
 }

@@ -39,15 +39,4 @@ pub enum RegistryError {
         #[source]
         source: TooManyReferrers,
     },
-    /// Two hosts cannot share one `v2/`.
-    #[error(
-        "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \
-         a site of its own with --root-per-host"
-    )]
-    Hosts {
-        /// One host.
-        first: String,
-        /// The other.
-        second: String,
-    },
 }

@@ -249,9 +249,6 @@ impl<'a> Planner<'a> {
 
     /// Plans what all repositories share, now that the images are known.
     pub fn finish(mut self) -> Result<RegistryPlan, RegistryError> {
-        if let [first, second, ..] = self.site.map.settings().hosts.as_slice() {
-            return Err(RegistryError::Hosts { first: first.clone(), second: second.clone() });
-        }
         if !self.site.views_before().registry {
             self.add_images_from_before()?;
         }

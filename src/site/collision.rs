@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::map::{MapError, SiteMap};
+use super::index::{Index, by_ref};
+use super::map::{MapError, RefPlaces, SiteMap};
 use super::{Place, SitePath};
 use oci_discovery::name::ImageName;
 
@@ -57,6 +58,17 @@ pub enum Collision {
         /// The template.
         template: String,
     },
+    /// Two hosts cannot share one `v2/`.
+    #[error(
+        "a site with the registry view has images of one host only, found {first} and {second}: publish each host to \
+         a site of its own with --root-per-host"
+    )]
+    HostsOfRegistry {
+        /// One host.
+        first: String,
+        /// The other.
+        second: String,
+    },
 }
 
 /// Refuses images that cannot be in one site: `new` beside `known`, which are sorted, with all `hosts` of the site.
@@ -83,10 +95,12 @@ fn refuse_several_hosts<'a>(
     hosts: &[String],
     names: impl Iterator<Item = &'a ImageName> + Clone,
 ) -> Result<(), Collision> {
-    if map.index_pattern().has("host") {
-        return Ok(());
-    }
     let [first, second, ..] = hosts else { return Ok(()) };
+    if map.index_pattern().has("host") {
+        let (first, second) = (first.clone(), second.clone());
+        let is_refused = map.settings().views.registry;
+        return if is_refused { Err(Collision::HostsOfRegistry { first, second }) } else { Ok(()) };
+    }
     let example =
         |host: &str| names.clone().find(|name| name.host() == host).map_or(host.to_string(), ToString::to_string);
     Err(Collision::SeveralHosts {
@@ -96,8 +110,47 @@ fn refuse_several_hosts<'a>(
     })
 }
 
+/// The places that indexes of the refs of images can have, where one can be mistaken for another image's.
+pub struct RefCollisions<'a> {
+    map: &'a SiteMap,
+    known: Vec<(&'a ImageName, RefPlaces)>,
+}
+
+impl<'a> RefCollisions<'a> {
+    /// Those of these images.
+    pub fn with(map: &'a SiteMap, images: impl IntoIterator<Item = &'a ImageName>) -> RefCollisions<'a> {
+        let known = images.into_iter().filter_map(|image| Some((image, map.ref_places(image)?)));
+        RefCollisions { map, known: known.collect() }
+    }
+
+    /// Refuses an image if its index or that of one of its refs has no place, or one that the index of a ref of another image could
+    /// have, whichever refs that has.
+    ///
+    /// # Errors
+    /// The first collision.
+    pub fn refuse(&self, image: &ImageName, index: &Index) -> Result<(), Collision> {
+        if !self.map.has_ref_indexes() {
+            return Ok(());
+        }
+        let mut places = Vec::new();
+        let refs = by_ref(index.entries()).into_keys();
+        for name in refs.filter_map(|reference| self.map.ref_index_name(image, reference)).chain([image.clone()]) {
+            let place = self.map.index_place(&name)?;
+            let mut others = self.known.iter().filter(|(other, _)| *other != image);
+            if let Some((other, _)) = others.find(|(_, places)| places.may_have(&place)) {
+                let (first, second, path) = (ImageName::clone(other), name, place.path);
+                return Err(Collision::SamePath { first, second, path, only_case: false });
+            }
+            places.push((name, place));
+        }
+        // The image comes first, as the one that has the others.
+        places.rotate_right(1);
+        refuse_meeting(places)
+    }
+}
+
 /// Refuses indexes that would meet: at one path, at paths that differ in case, or one above the other.
-pub fn refuse_meeting(names: Vec<(ImageName, Place)>) -> Result<(), Collision> {
+fn refuse_meeting(names: Vec<(ImageName, Place)>) -> Result<(), Collision> {
     type FoldedPlace = (Option<usize>, Vec<String>);
     let mut places: BTreeMap<FoldedPlace, (ImageName, SitePath)> = BTreeMap::new();
     for (name, place) in names {

@@ -237,6 +237,28 @@ fn refs_of_a_site_from_before_can_be_removed() {
     fails(scene.ocisite().args(["remove", "site", "example.com/app#1.0"]), &["example.com/app"]);
 }
 
+/// Publishes an image to a site of its own, with an index for each ref at the image's path, a separator and the ref.
+fn publish_apart(scene: &Scene, site: &str, separator: &str, image: &str) {
+    let template = format!("https://{{host}}/ref/{{+path}}{separator}{{fragment}}");
+    scene.ocisite().args(["publish", "--index-template", &template, "--site", site, image]).succeeds();
+}
+
+#[test]
+fn a_copy_refuses_images_whose_indexes_of_refs_would_meet() {
+    // Given two sites with an image each, whose indexes of refs would have one path.
+    let scene = with_refs(&["1.0"]);
+    publish_apart(&scene, "to", "-", "example.com/app#x-1.0=layout:1.0");
+    publish_apart(&scene, "site", "-", "example.com/app-x=layout");
+    let before = Snapshot::public(&scene.path("to"));
+    // When one is copied into the other, then it is refused, as a publish of both is.
+    let words = ["example.com/app and example.com/app-x#1.0", "would share the index ref/app-x-1.0"];
+    fails(scene.ocisite().args(["copy", "site", "to"]), &words);
+    before.assert_same(&Snapshot::public(&scene.path("to")));
+    // When the destination's image goes, then the source's comes.
+    scene.ocisite().args(["copy", "--delete", "site", "to"]).succeeds();
+    Snapshot::public(&scene.site).assert_same(&Snapshot::public(&scene.path("to")));
+}
+
 #[test]
 fn a_copy_that_replaces_an_image_replaces_the_indexes_of_its_refs() {
     // Given two sites with other refs of one image.
@@ -250,4 +272,20 @@ fn a_copy_that_replaces_an_image_replaces_the_indexes_of_its_refs() {
     assert_eq!(indexes(&scene.path("to")), indexes(&scene.site));
     assert_eq!(copied["removedPaths"], serde_json::json!(["ref/example.com/app#1.1"]));
     assert_eq!(planned["removedPaths"], copied["removedPaths"]);
+}
+
+#[test]
+fn the_index_of_a_ref_never_replaces_that_of_an_image() {
+    // Given two images, of which one, without refs, has its index where the other has that of a ref.
+    let template = ["--index-template", "https://{host}/ref/{+path}.{fragment}"];
+    let scene = with_refs(&["1.0"]);
+    let mut untagged = Layout::new(scene.path("untagged"));
+    untagged.add_untagged(untagged.image("without a ref"));
+    let inputs = ["example.com/app.x=untagged", "example.com/app#x.=layout:1.0"];
+    for [first, second] in [inputs, [inputs[1], inputs[0]]] {
+        // When both are published, in either order, then the second is refused.
+        scene.publish().args(template).arg(first).succeeds();
+        scene.refused(&[second], &["example.com/app.x", "would share the index ref/app.x."]);
+        std::fs::remove_dir_all(&scene.site).unwrap();
+    }
 }

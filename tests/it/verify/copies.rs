@@ -426,3 +426,18 @@ fn a_list_of_referrers_of_a_missing_subject_leads_to_nothing_missing() {
     scene.ocisite().args(["copy", "site", "to"]).succeeds();
     verify(&[text(&scene.path("to"))]).assert_clean();
 }
+
+#[test]
+fn a_copy_never_gives_one_repository_to_images_of_two_hosts() {
+    // Given: two sites with the registry view, of other hosts, whose indexes would be apart.
+    let scene = Scene::of_image("app");
+    let template = "https://{host}/i/{host}/{+path}";
+    for (site, image) in [("site", "a.example/app=layout"), ("to", "b.example/app=layout")] {
+        let args = ["publish", "--registry", "--index-template", template, "--site", site, image];
+        scene.ocisite().args(args).succeeds();
+    }
+    let before = Snapshot::public(&scene.path("to"));
+    // When: one is copied into the other, then: both hosts are named, and nothing changes.
+    fails(scene.ocisite().args(["copy", "site", "to"]), &["one host only", "a.example", "b.example"]);
+    before.assert_same(&Snapshot::public(&scene.path("to")));
+}
