@@ -74,7 +74,7 @@ pub fn name(bytes: &[u8]) {
         if let Ok(place) = map.index_place(&name) {
             assert_inside(&place.path);
             assert!(!place.path.as_str().starts_with(".ocisite"), "{place:?}");
-            if let Some(found) = map.name_at(&place.path) {
+            for found in map.names_at(&place.path) {
                 assert_eq!(map.index_place(&found).unwrap(), place, "{found}");
             }
         }

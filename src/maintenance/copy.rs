@@ -407,9 +407,8 @@ impl Copy<'_> {
         }
         let images = Images::of(self.from)?;
         for Compared { path, bytes, .. } in documents.iter().filter(|document| document.kind == Kind::Index) {
-            if let (Some(image), Ok(index)) = (images.at(path), Index::parse(bytes)) {
-                refs.add(image.path(), path, &index);
-            }
+            let Ok(index) = Index::parse(bytes) else { continue };
+            images.of_index(path, &index)?.iter().for_each(|image| refs.add(image.path(), path, &index));
         }
         Ok(refs)
     }

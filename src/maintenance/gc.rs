@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{MaintenanceError, Rank, rank};
+use super::{MaintenanceError, Rank, owner, rank};
 use crate::site::description::Description;
 use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
@@ -138,7 +138,7 @@ struct Marks {
 
 /// What a gc walks over, from the indexes down.
 enum Node {
-    /// An index, and whose it is, where that is known.
+    /// An index, and the listed image whose whole index it is. None: one of a ref, or of an image that is not listed.
     Index(Place, Option<ImageName>),
     /// A blob that an image reaches.
     Blob(Arc<ImageName>, Descriptor),
@@ -170,7 +170,7 @@ impl Graph for Marking<'_> {
 
     fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), MaintenanceError> {
         match node {
-            Node::Index(place, image) => self.gc.mark_index(&place, image, self.marks, next),
+            Node::Index(place, listed) => self.gc.mark_index(&place, listed, self.marks, next),
             Node::Blob(image, descriptor) => {
                 self.gc.mark_blob(&image, &descriptor.digest, self.marks)?;
                 if manifest::may_hold_descriptors(&descriptor.media_type) {
@@ -253,10 +253,7 @@ impl Gc<'_> {
         }
         let own: HashSet<&Place> = roots.iter().map(|(place, _)| place).collect();
         let unlisted: Vec<_> = listed.into_iter().filter(|place| !own.contains(place)).collect();
-        roots.extend(unlisted.into_iter().map(|place| {
-            let image = self.image_of_index(&place);
-            (place, image)
-        }));
+        roots.extend(unlisted.into_iter().map(|place| (place, None)));
         let roots = roots.into_iter().map(|(place, image)| Node::Index(place, image));
         walk(&Marking { gc: self, marks: &marks }, roots, self.options.jobs)?;
         if self.site.map.settings().views.registry {
@@ -265,40 +262,40 @@ impl Gc<'_> {
         Ok(marks)
     }
 
-    /// The image of an index that is not the whole index of a listed image: an unlisted image, or the image of a ref.
-    fn image_of_index(&self, place: &Place) -> Option<ImageName> {
-        let map = &self.site.map;
-        let may_have = |image: &&ImageName| map.ref_places(image).is_some_and(|places| places.may_have(place));
-        let named = map.name_at(&place.path).map(|name| name.image());
-        named.or_else(|| self.site.images.iter().find(may_have).cloned())
-    }
-
     /// Marks what an index reaches. One that is no index at all reaches nothing.
     fn mark_index(
         &self,
         place: &Place,
-        image: Option<ImageName>,
+        listed: Option<ImageName>,
         marks: &Marks,
         next: &mut Next<Node>,
     ) -> Result<(), MaintenanceError> {
         let document = self.site.store(place.origin).read_document(&place.path, MAX_INDEX_BYTES)?;
-        let is_listed = image.as_ref().is_some_and(|image| self.site.images.binary_search(image).is_ok());
-        let Some(document) = document else { return self.refuse_missing(place, image.filter(|_| is_listed)) };
-        let index = match (Index::parse(&document.bytes), image.clone()) {
-            (Ok(index), _) => index,
-            (Err(source), Some(image)) if is_listed => {
+        let Some(document) = document else { return self.refuse_missing(place, listed) };
+        let index = match Index::parse(&document.bytes) {
+            Ok(index) => index,
+            // A template may be so wide that any file stands where an index could; one that is no index reaches nothing.
+            Err(source) => {
+                let Some(image) = listed.or_else(|| owner::listed_image_at(self.site, place)) else { return Ok(()) };
                 return Err(SiteImageError::Index { path: place.path.clone(), image, source }.into());
             }
-            // A template may be so wide that any file stands where an index could; one that is no index reaches nothing.
-            (Err(_), _) => return Ok(()),
         };
-        let image = match image {
-            Some(image) => image,
-            // One pool serves all images, so any will do.
-            None if self.site.map.cas_is_shared() => self.any_image()?,
-            None => return Err(MaintenanceError::UnknownImage { object: format!("the index {}", place.path) }),
+        let images = match listed {
+            Some(image) => vec![image],
+            None => owner::images_of_index(self.site, place, &index)?,
         };
-        let (published, image) = (SiteImage { site: self.site, image: &image }, Arc::new(image.clone()));
+        images.into_iter().try_for_each(|image| self.mark_entries(image, &index, marks, next))
+    }
+
+    fn mark_entries(
+        &self,
+        image: ImageName,
+        index: &Index,
+        marks: &Marks,
+        next: &mut Next<Node>,
+    ) -> Result<(), MaintenanceError> {
+        let image = Arc::new(image);
+        let published = SiteImage { site: self.site, image: &image };
         for entry in index.entries() {
             if let Some(reference) = &entry.reference {
                 marks.tags.insert(key(&[image.path(), reference]));
@@ -322,12 +319,6 @@ impl Gc<'_> {
             true => Err(SiteImageError::NoIndex { path: place.path.clone(), image }.into()),
             false => Ok(()),
         }
-    }
-
-    fn any_image(&self) -> Result<ImageName, MaintenanceError> {
-        let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
-        ImageName::new(host, "any", None)
-            .map_err(|_| MaintenanceError::UnknownImage { object: format!("an index of the host {host}") })
     }
 
     /// What tells a blob from others. Where images share their blobs and nothing else tells them apart, each graph is walked once

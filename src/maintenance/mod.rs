@@ -8,6 +8,7 @@
 pub mod copy;
 pub mod gc;
 pub mod list;
+mod owner;
 mod reached;
 pub mod remove;
 

@@ -7,12 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::MaintenanceError;
+use super::{MaintenanceError, owner};
 use crate::registry::view::{Tag, tags};
 use crate::site::index::Index;
 use crate::site::map::{BlobPlaces, MapError};
 use crate::site::registry::{self, Endpoint};
-use crate::site::{SiteMap, SitePath};
+use crate::site::{Place, SiteMap, SitePath};
 use crate::store::site::Site;
 use crate::store::site_image::{SiteImage, SiteImageError};
 use oci_discovery::digest::{Algorithm, Digest};
@@ -40,7 +40,7 @@ pub(super) fn fallback_list(reference: &str, bytes: &[u8]) -> Option<Vec<Descrip
 
 /// The images of a site, by the paths of their indexes.
 pub(super) struct Images<'a> {
-    map: &'a SiteMap,
+    site: &'a Site,
     listed: HashMap<SitePath, &'a ImageName>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Images<'a> {
     /// Those that the site lists; others are found by the template.
     pub(super) fn of(site: &'a Site) -> Result<Images<'a>, MapError> {
         let place = |image| Ok((site.map.index_place(image)?.path, image));
-        Ok(Images { map: &site.map, listed: site.images.iter().map(place).collect::<Result<_, MapError>>()? })
+        Ok(Images { site, listed: site.images.iter().map(place).collect::<Result<_, MapError>>()? })
     }
 
     /// The image that the site lists and whose index has this path.
@@ -56,9 +56,19 @@ impl<'a> Images<'a> {
         self.listed.get(path).copied()
     }
 
-    /// The image whose index has this path.
-    pub(super) fn at(&self, path: &SitePath) -> Option<ImageName> {
-        self.listed_at(path).cloned().or_else(|| self.map.name_at(path).map(|name| name.image()))
+    /// The images whose index this is.
+    pub(super) fn of_index(&self, path: &SitePath, index: &Index) -> Result<Vec<ImageName>, MaintenanceError> {
+        if let Some(image) = self.listed_at(path) {
+            return Ok(vec![image.clone()]);
+        }
+        let place = Place { origin: None, path: path.clone() };
+        owner::images_of_index(self.site, &place, index)
+    }
+
+    /// The listed image whose index, or whose index of a ref, should be at a path.
+    fn expected_at(&self, path: &SitePath) -> Option<ImageName> {
+        let place = Place { origin: None, path: path.clone() };
+        self.listed_at(path).cloned().or_else(|| owner::listed_image_at(self.site, &place))
     }
 }
 
@@ -198,24 +208,27 @@ impl<'a> Reaching<'a> {
 
     /// Goes through what an index leads to.
     pub(super) fn index(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
-        let Some(image) = self.images.at(path) else { return Ok(()) };
         let index = match Index::parse(bytes) {
             Ok(index) => index,
-            Err(source) if self.images.listed.contains_key(path) => {
+            // A template may be so wide that any file stands where an index could; one that is no index leads to nothing.
+            Err(source) => {
+                let Some(image) = self.images.expected_at(path) else { return Ok(()) };
                 return Err(SiteImageError::Index { path: path.clone(), image, source }.into());
             }
-            // A template may be so wide that any file stands where an index could; one that is no index leads to nothing.
-            Err(_) => return Ok(()),
         };
-        let mut roots: Vec<Descriptor> = index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect();
-        if let Some(name) = self.repository(&image) {
-            for (reference, Tag { digest, size, media_type, index }) in tags(index.entries()) {
-                if index.is_some() && self.had.contains(path_key(&registry::manifest_path(name, &reference)?)) {
-                    roots.push(Descriptor::new(&media_type, digest, size));
+        let entries: Vec<Descriptor> = index.entries().iter().filter_map(|entry| entry.descriptor().ok()).collect();
+        for image in self.images.of_index(path, &index)? {
+            let mut roots = entries.clone();
+            if let Some(name) = self.repository(&image) {
+                for (reference, Tag { digest, size, media_type, index }) in tags(index.entries()) {
+                    if index.is_some() && self.had.contains(path_key(&registry::manifest_path(name, &reference)?)) {
+                        roots.push(Descriptor::new(&media_type, digest, size));
+                    }
                 }
             }
+            self.graph(self.places(&image, position)?, roots)?;
         }
-        self.graph(self.places(&image, position)?, roots)
+        Ok(())
     }
 
     /// Goes through what a tag leads to, unless an index was found to lead there. The tags of a publish into a directory come before

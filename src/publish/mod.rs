@@ -112,8 +112,14 @@ fn unlisted_warning(site: &Site, plan: &Plan) -> Result<Option<String>, PublishE
     }
     let mut images = BTreeSet::new();
     site.own.scan(pattern.static_prefix(), &mut |path, found| {
-        let image = found.ok().and_then(|_| site.map.name_at(&path)).map(|name| name.image());
-        images.extend(image.filter(|image| plan.blobs.images.binary_search(image).is_err()));
+        let names = found.map_or(vec![], |_| site.map.names_at(&path));
+        if names.iter().all(|name| plan.blobs.images.binary_search(&name.image()).is_err()) {
+            images.extend(match names.as_slice() {
+                [] => None,
+                [name] => Some(name.image().to_string()),
+                _ => Some(format!("that of {path}")),
+            });
+        }
         // The first ones, and one that says that there are more.
         if images.len() > LISTED_IMAGES + 1 {
             images.pop_last();
@@ -122,7 +128,7 @@ fn unlisted_warning(site: &Site, plan: &Plan) -> Result<Option<String>, PublishE
     if images.is_empty() {
         return Ok(None);
     }
-    let listed = images.iter().take(LISTED_IMAGES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listed = images.iter().take(LISTED_IMAGES).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if images.len() > LISTED_IMAGES { " and others" } else { "" };
     Ok(Some(format!(
         "{} has no {DESCRIPTION}, but has indexes of other images, which the site does not list now: {listed}{more}; publish these \

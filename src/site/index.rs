@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use oci_discovery::digest::Digest;
 use oci_discovery::json::{self, JsonError};
+use oci_discovery::name::ImageName;
 use oci_discovery::oci::index::{self, EntryError, IndexText};
 use oci_discovery::oci::manifest::may_hold_descriptors;
 use oci_discovery::oci::referrers::{fallback_stem, fallback_subject};
@@ -135,6 +136,12 @@ impl Index {
     /// The entries, sorted by ref, platform and digest after a merge.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether this can be the index of a name: that of a ref has entries of this ref only.
+    pub fn may_be_of(&self, name: &ImageName) -> bool {
+        let reference = name.fragment();
+        reference.is_none() || self.entries.iter().all(|entry| entry.reference.as_deref() == reference)
     }
 
     /// Merges the entries of a publish.

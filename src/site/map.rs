@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::catalogue;
+use super::index::Index;
 use super::object::Kind;
 use super::path::{self, PathError, SitePath};
-use super::pattern::{Marks, Names, PathParser, PathPattern};
+use super::pattern::{Marks, Names, PathParser, PathPattern, Values};
 use super::registry::{self, Endpoint};
 use super::settings::Settings;
 use crate::layout;
@@ -471,19 +472,43 @@ impl SiteMap {
         DIGEST_VARIABLES.iter().all(agrees).then_some(digest)
     }
 
-    /// The name whose index lives at a path of the site's own root, where the template tells; with a fragment where the index is
-    /// that of a ref.
-    pub fn name_at(&self, path: &SitePath) -> Option<ImageName> {
-        let values = self.index.parser.parse(path.as_str())?;
-        let host = values.get("host").or(self.settings.hosts.first().map(String::as_str))?;
-        let name = ImageName::new(host, values.get("path")?, values.reference()).ok()?;
-        (self.index_place(&name).ok()?.path == *path).then_some(name)
+    /// The names whose index can be at a path of the site's own root: of images or, where refs have indexes of their own, of refs.
+    /// Several, if the path can be read in several ways: only the document says which is right ([`SiteMap::names_of`]). None, if the
+    /// template does not tell.
+    pub fn names_at(&self, path: &SitePath) -> Vec<ImageName> {
+        self.readings(path, |_| true)
+    }
+
+    /// Those of [`SiteMap::names_at`] that the index at the path agrees with; all, if it agrees with none.
+    pub fn names_of(&self, path: &SitePath, index: &Index) -> Vec<ImageName> {
+        let mut names = self.names_at(path);
+        if names.iter().any(|name| index.may_be_of(name)) {
+            names.retain(|name| index.may_be_of(name));
+        }
+        names
+    }
+
+    fn readings(&self, path: &SitePath, is_possible: impl Fn(&ImageName) -> bool) -> Vec<ImageName> {
+        let only_host = self.settings.hosts.first().map(String::as_str);
+        let name = |values: &Values<'_>| {
+            let host = values.get("host").or(only_host)?;
+            ImageName::new(host, values.get("path")?, values.reference()).ok()
+        };
+        let has_place = |name: &ImageName| self.index_place(name).is_ok_and(|place| place.path == *path);
+        let readings = self.index.parser.readings(path.as_str()).unwrap_or_default();
+        let mut names: Vec<ImageName> =
+            readings.iter().filter_map(name).filter(|name| is_possible(name) && has_place(name)).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The same index under the site's host, where the site has only one and a path has another host. None: it is as it should be.
     pub fn index_of_only_host(&self, path: &SitePath, is_other: impl Fn(&str) -> bool) -> Option<SitePath> {
         let [host] = self.settings.hosts.as_slice() else { return None };
-        let name = self.name_at(path).filter(|name| name.host() != host && is_other(name.host()))?;
+        let names = self.readings(path, |name| name.host() != host && is_other(name.host()));
+        // All readings with one host have the same path under another.
+        let name = names.first()?;
         let name = ImageName::new(host, name.path(), name.fragment()).ok()?;
         Some(self.index_place(&name).ok()?.path)
     }
@@ -712,6 +737,14 @@ mod tests {
         ImageName::parse(text).unwrap()
     }
 
+    /// An index with one entry.
+    fn index_with(reference: &str) -> Index {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let annotations = format!(r#"{{"org.opencontainers.image.ref.name":"{reference}"}}"#);
+        let entry = format!(r#"{{"mediaType":"a/b","size":0,"digest":"{digest}","annotations":{annotations}}}"#);
+        Index::parse(format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).as_bytes()).unwrap()
+    }
+
     const INDEX: &str = "https://{host}/oci-index/{+path}";
     const CAS: &str = "/oci-cas/{algorithm}/{encoded:2}/{encoded}";
 
@@ -741,7 +774,7 @@ mod tests {
             let image = name("example.com/team/app");
             let index_path = map.index_place(&image).unwrap().path;
             assert_eq!(map.kind_of(&index_path), Some(Kind::Index), "{index} {index_path}");
-            assert_eq!(map.name_at(&index_path), Some(image.clone()), "{index} {index_path}");
+            assert_eq!(map.names_at(&index_path), [image.clone()], "{index} {index_path}");
             let blob_path = map.blob_place(&image, &digest).unwrap().path;
             assert_eq!(map.kind_of(&blob_path), Some(Kind::Blob(None)), "{cas} {blob_path}");
             assert_eq!(map.digest_at(&blob_path), Some(digest.clone()), "{cas} {blob_path}");
@@ -762,12 +795,36 @@ mod tests {
             for name in [image, name.clone()] {
                 let place = map.index_place(&name).unwrap();
                 assert_eq!(map.kind_of(&place.path), Some(Kind::Index), "{index} {}", place.path);
-                assert_eq!(map.name_at(&place.path), Some(name), "{index} {}", place.path);
+                assert_eq!(map.names_of(&place.path, &index_with("1.0")), [name], "{index} {}", place.path);
             }
             assert_eq!(map.index_place(&name).unwrap().path.as_str(), path);
         }
         // By default an index has all refs of its image.
         assert_eq!(map(INDEX, CAS).unwrap().ref_index_name(&name("example.com/app"), "1.0"), None);
+    }
+
+    #[test]
+    fn a_path_with_several_readings_is_of_the_name_that_its_document_agrees_with() {
+        for (template, path, names) in [
+            ("https://{host}/i/{+path}-{fragment}", "i/a-b-c", ["a#b-c", "a-b#c"].as_slice()),
+            ("https://{host}/i/{+path}-{fragment}", "i/a-b-", &["a#b-", "a-b"]),
+            ("https://{host}/i/{+path}{fragment}", "i/abc", &["a#bc", "ab#c", "abc"]),
+            ("https://{host}/i/{fragment}{+path}", "i/abc", &["abc", "bc#a", "c#ab"]),
+            ("https://{host}/i/{+path}/{fragment}", "i/a/b/c", &["a#b/c", "a/b#c"]),
+            ("https://{host}/i/{+path}-{fragment}/{+path}", "i/a-b-c/a-b", &["a-b#c"]),
+        ] {
+            let (map, path) = (map(template, CAS).unwrap(), SitePath::new(path).unwrap());
+            let names: Vec<ImageName> = names.iter().map(|text| name(&format!("example.com/{text}"))).collect();
+            assert_eq!(map.names_at(&path), names, "{template} {path}");
+            for reference in names.iter().filter_map(ImageName::fragment) {
+                let found = map.names_of(&path, &index_with(reference));
+                let agrees = |name: &&ImageName| name.fragment().is_none_or(|other| other == reference);
+                assert_eq!(found, names.iter().filter(agrees).cloned().collect::<Vec<_>>(), "{template} {path}");
+            }
+        }
+        // Beyond a number of attempts nothing is known.
+        let map = map("https://{host}/i/{+path}{fragment}{host}", CAS).unwrap();
+        assert_eq!(map.names_at(&SitePath::new(&format!("i/{}", "a".repeat(200))).unwrap()), []);
     }
 
     #[test]

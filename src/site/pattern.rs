@@ -231,7 +231,20 @@ impl PathPattern {
 
     /// The parser of these paths.
     pub fn parser(&self) -> Result<PathParser, regex::Error> {
-        Ok(PathParser { regex: Regex::new(&self.regex())?, uses: self.uses().cloned().collect() })
+        let regex = Regex::new(&self.regex())?;
+        let names = if self.depends_on_ref() { Names::Refs } else { Names::Images };
+        let (mut before, mut parts) = (String::new(), Vec::<Part>::new());
+        for piece in &self.pieces {
+            match (piece, parts.last_mut()) {
+                (Piece::Literal(literal), Some(part)) => part.after.push_str(literal),
+                (Piece::Literal(literal), None) => before.push_str(literal),
+                (Piece::Value(used), _) => {
+                    let value = Regex::new(&format!("^{}$", value_pattern(&used.variable, used.prefix, names)))?;
+                    parts.push(Part { used: used.clone(), value, after: String::new() });
+                }
+            }
+        }
+        Ok(PathParser { regex, before, parts })
     }
 }
 
@@ -262,12 +275,25 @@ fn value_pattern(variable: &str, prefix: Option<u16>, names: Names) -> String {
     }
 }
 
+/// The most values that a search for the readings of one path tries.
+const MAX_TRIED: usize = 4096;
+
 /// Parses paths.
 #[derive(Clone, Debug)]
 pub struct PathParser {
     regex: Regex,
-    /// The use of each group.
-    uses: Vec<Use>,
+    /// The literal before the first value.
+    before: String,
+    /// One for each group of the regular expression.
+    parts: Vec<Part>,
+}
+
+/// A value, and the literal after it.
+#[derive(Clone, Debug)]
+struct Part {
+    used: Use,
+    value: Regex,
+    after: String,
 }
 
 impl PathParser {
@@ -276,11 +302,67 @@ impl PathParser {
         self.regex.is_match(path)
     }
 
-    /// The values in a path. None: the path does not match.
+    /// The values in a path. None: the path does not match. Where a path has several readings, these are the values of one.
     pub fn parse<'p>(&'p self, path: &'p str) -> Option<Values<'p>> {
         let captures = self.regex.captures(path)?;
         let values = captures.iter().skip(1).map(|group| group.map_or("", |group| group.as_str()));
-        Some(Values(zip(&self.uses, values).collect()))
+        Some(Values(zip(self.parts.iter().map(|part| &part.used), values).collect()))
+    }
+
+    /// The values of each reading of a path: `a-b-c` is `{path}-{fragment}` in two ways. None: too many to try.
+    pub fn readings<'p>(&'p self, path: &'p str) -> Option<Vec<Values<'p>>> {
+        let mut search = Search { parts: &self.parts, left: MAX_TRIED, values: vec![], found: vec![] };
+        path.strip_prefix(self.before.as_str()).is_none_or(|rest| search.read(rest)).then_some(search.found)
+    }
+}
+
+/// A search for all readings of a path.
+struct Search<'p> {
+    parts: &'p [Part],
+    /// How many values may still be tried.
+    left: usize,
+    /// The values of the parts before.
+    values: Vec<(&'p Use, &'p str)>,
+    found: Vec<Values<'p>>,
+}
+
+impl<'p> Search<'p> {
+    /// Reads the next part at the beginning of `rest` in each way, and returns whether the search was completed.
+    fn read(&mut self, rest: &'p str) -> bool {
+        let parts = self.parts;
+        let Some(part) = parts.get(self.values.len()) else {
+            self.found.extend(rest.is_empty().then(|| Values(self.values.clone())));
+            return true;
+        };
+        let is_last = self.values.len() + 1 == parts.len();
+        for (end, _) in rest.char_indices().chain([(rest.len(), ' ')]) {
+            let (value, after) = rest.split_at(end);
+            let Some(after) = after.strip_prefix(part.after.as_str()) else { continue };
+            if is_last && !after.is_empty() {
+                continue;
+            }
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                return false;
+            }
+            if !self.agrees(&part.used, value) || !part.value.is_match(value) {
+                continue;
+            }
+            self.values.push((&part.used, value));
+            let is_complete = self.read(after);
+            self.values.pop();
+            if !is_complete {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a value is that of earlier uses of the variable.
+    fn agrees(&self, used: &Use, value: &str) -> bool {
+        let is_whole = |known: &Use| known.variable == used.variable && known.prefix.is_none();
+        let known = self.values.iter().find(|(known, _)| is_whole(known));
+        known.is_none_or(|(_, known)| cut(known, used.prefix) == value)
     }
 }
 

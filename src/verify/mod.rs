@@ -153,9 +153,11 @@ fn add_unlisted(
     findings: &Findings,
 ) -> Result<bool, VerifyError> {
     let (mut unlisted, mut has_all) = (BTreeSet::new(), true);
-    tree::each_index(&files.own, map, &mut |name, path| {
+    tree::each_index(&files.own, map, &mut |names, path| {
+        let [name, ..] = names else { return };
         let image = name.image();
-        if images.binary_search(&image).is_ok() || unlisted.contains(&image) {
+        let is_known = |image: &ImageName| images.binary_search(image).is_ok() || unlisted.contains(image);
+        if names.iter().any(|name| is_known(&name.image())) {
             return;
         }
         let expected = format!("{image} in {DESCRIPTION}");

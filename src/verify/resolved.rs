@@ -160,10 +160,10 @@ fn literal_host(template: &Template) -> Option<&str> {
 /// The images that have an index.
 fn derive_images(files: &Files, map: &SiteMap) -> Result<Vec<ImageName>, VerifyError> {
     let (mut images, mut bytes) = (Vec::new(), 0);
-    tree::each_index(&files.own, map, &mut |image, path| {
-        bytes += path.as_str().len().max(NAME_BYTES);
+    tree::each_index(&files.own, map, &mut |names, path| {
+        bytes += path.as_str().len().max(NAME_BYTES) * names.len();
         if bytes <= MAX_NAMES * NAME_BYTES {
-            images.push(image);
+            images.extend_from_slice(names);
         }
     })?;
     if bytes > MAX_NAMES * NAME_BYTES {

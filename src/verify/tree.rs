@@ -9,6 +9,7 @@ use super::files::{Files, Tree, place_key};
 use super::finding::{Finding, Findings};
 use super::rule;
 use crate::root::{Entry, FileError, Root};
+use crate::site::index::Index;
 use crate::site::path::PRIVATE_DIRECTORY;
 use crate::site::registry::{self, Endpoint, is_tag};
 use crate::site::{Kind, SiteMap, SitePath};
@@ -16,7 +17,7 @@ use crate::store::StoreError;
 use crate::store::private_state::{TEMPORARY, is_temporary};
 use oci_discovery::digest::Digest;
 use oci_discovery::error::chain;
-use oci_discovery::json::MAX_MANIFEST_BYTES;
+use oci_discovery::json::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES};
 use oci_discovery::name::ImageName;
 use oci_discovery::seen::Seen;
 
@@ -90,13 +91,26 @@ pub fn look_for_leftovers(root: &Root, findings: &Findings) {
     }
 }
 
-/// Calls `visit` for each index, with its name: an image, or a ref of one.
-pub fn each_index(root: &Tree, map: &SiteMap, visit: &mut dyn FnMut(ImageName, &SitePath)) -> Result<(), StoreError> {
+/// Calls `visit` for each index, with its name: an image, or a ref of one. Several names, if neither the path nor the document tells
+/// which it is.
+pub fn each_index(
+    root: &Tree,
+    map: &SiteMap,
+    visit: &mut dyn FnMut(&[ImageName], &SitePath),
+) -> Result<(), StoreError> {
     root.list(map.index_pattern().static_prefix(), &mut |object| {
-        if map.kind_of(&object.path) == Some(Kind::Index)
-            && let Some(name) = map.name_at(&object.path)
-        {
-            visit(name, &object.path);
+        if map.kind_of(&object.path) != Some(Kind::Index) {
+            return;
+        }
+        let mut names = map.names_at(&object.path);
+        if names.len() > 1 {
+            // What cannot be read is reported where it is reached.
+            let document = root.store.read_document(&object.path, MAX_INDEX_BYTES).ok().flatten();
+            let index = document.and_then(|document| Index::parse(&document.bytes).ok());
+            names = index.map_or(names, |index| map.names_of(&object.path, &index));
+        }
+        if !names.is_empty() {
+            visit(&names, &object.path);
         }
     })
 }
@@ -111,8 +125,9 @@ pub fn look_for_unlisted_refs(
     if !map.has_ref_indexes() || map.index_pattern().origin.is_some() {
         return Ok(());
     }
-    each_index(root, map, &mut |name, path| {
-        if let Some(reference) = name.fragment()
+    each_index(root, map, &mut |names, path| {
+        if let [name, ..] = names
+            && let Some(reference) = name.fragment()
             && !reached.contains(place_key(root, path))
         {
             let expected = format!("{reference:?} in the index of {}", name.image());

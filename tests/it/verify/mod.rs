@@ -1,5 +1,6 @@
 //! `ocisite verify`, `list`, `remove` and `gc`, driven from outside.
 
+mod ambiguous;
 mod broken_server;
 mod broken_site;
 mod copies;
