@@ -18,9 +18,9 @@ use oci_discovery::parallel;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ocisite gc site --dry-run\n  ocisite gc site --grace 7d")]
 pub struct Args {
-    /// The directory of the site, or the URL of its bucket.
-    #[arg(value_name = "SITE")]
-    site: String,
+    /// The directory of the site, or the URL of its bucket. Give several sites that share a --store together.
+    #[arg(value_name = "SITE", required = true)]
+    sites: Vec<String>,
     /// Keep blobs that are younger than this: a number with the unit s, m, h or d.
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
     grace: Age,
@@ -30,6 +30,10 @@ pub struct Args {
     /// The directory or bucket of another origin that the site's templates name. Repeat for several origins.
     #[arg(long, value_name = "ORIGIN=DIR|URL")]
     store: Vec<String>,
+    /// Also remove blobs from the stores of --store: no other site than those given uses these stores. Without this option, their blobs
+    /// stay.
+    #[arg(long)]
+    all_sites: bool,
     /// How many objects to process at once [default: one per core].
     #[arg(long, short, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
@@ -71,13 +75,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = GcOptions {
         grace: args.grace.duration,
         dry_run: args.dry_run,
+        all_sites: args.all_sites,
         jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
         wait: Duration::from_secs(args.wait),
     };
-    let mut place = site_place(&args.site, &args.store, &BucketArgs::default())?;
+    let place = |site: &String| site_place(site, &args.store, &BucketArgs::default());
+    let mut places = args.sites.iter().map(place).collect::<anyhow::Result<Vec<_>>>()?;
     let recording = args.list_changed.begin()?;
-    place.options.changes = recording.changes.clone();
-    let freed = recording.end(gc::gc(&place, &options))?;
+    places.iter_mut().for_each(|place| place.options.changes = recording.changes.clone());
+    let freed = recording.end(gc::gc(&places, &options))?;
     if args.json {
         terminal::print_json(&freed)?;
     } else if !args.verbosity.quiet {
@@ -93,13 +99,21 @@ fn report(args: &Args, freed: &Freed) -> Vec<String> {
     }
     let verb = if freed.dry_run { "Would remove" } else { "Removed" };
     let blobs = count(freed.blobs.objects, "blob", "blobs");
-    let mut total = format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.site);
+    let mut total = format!("{verb} {blobs} ({}) from {}", bytes(freed.blobs.bytes), args.sites.join(", "));
     if freed.registry > 0 {
         total += &format!(", and {} of the registry view", count(freed.registry, "file", "files"));
     }
     if freed.young.objects > 0 {
         let young = count(freed.young.objects, "blob", "blobs");
         total += &format!("; kept {young} ({}) younger than {}", bytes(freed.young.bytes), args.grace.text);
+    }
+    if freed.elsewhere.objects > 0 {
+        let blobs = count(freed.elsewhere.objects, "blob", "blobs");
+        total += &format!(
+            "; kept {blobs} ({}) in other stores, because other sites may need them: give all sites that use these stores, and \
+             --all-sites",
+            bytes(freed.elsewhere.bytes)
+        );
     }
     lines.push(total + ".");
     match &freed.uploads {

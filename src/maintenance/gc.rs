@@ -12,11 +12,16 @@
 //! written indexes that a reader who knows their names finds. Where something cannot be read, nobody knows what it needs,
 //! and nothing is removed at all.
 //!
+//! The store of another origin may have blobs of several sites. Nothing in the store tells which sites these are, so a gc removes
+//! blobs from it only if the user gives all of them ([`GcOptions::all_sites`]). All are listed before the first index of any is
+//! read, and a blob stays if one of them needs it.
+//!
 //! In the registry view, a publish that was killed leaves documents that no index leads to: a directory gets its tags before its
 //! index. A reader finds such a document, so each one that this gc does not remove is a root like an index, whatever the reason for
 //! keeping it: an index or another such document leads to it, or it is too young to go.
 
 use std::collections::{BTreeSet, HashSet};
+use std::iter::zip;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +34,7 @@ use crate::site::index::Index;
 use crate::site::registry::{self, Endpoint};
 use crate::site::{Kind, Place, SitePath};
 use crate::store::gc_mark::LONGEST_GC;
-use crate::store::site::{self, Site, SitePlace, each_object};
+use crate::store::site::{self, Site, SitePlace, each_object, lock_all};
 use crate::store::site_image::{SiteImage, SiteImageError};
 use crate::store::write_log::Count;
 use crate::store::{ListedObject, Store, StoreError};
@@ -50,6 +55,8 @@ pub struct GcOptions {
     pub grace: Duration,
     /// Whether nothing is removed.
     pub dry_run: bool,
+    /// Whether the given sites are all that have blobs in their stores of other origins. Otherwise the blobs there stay.
+    pub all_sites: bool,
     /// How many things are worked on at once.
     pub jobs: NonZeroUsize,
     /// How long to wait for a publisher.
@@ -68,6 +75,8 @@ pub struct Freed {
     pub registry: u64,
     /// Blobs of the CAS that nothing needs and that are too young to go.
     pub young: Count,
+    /// Blobs in stores of other origins that none of the given sites needs, and that stay because another site may need them.
+    pub elsewhere: Count,
     /// Unfinished uploads that were given up; None: the store cannot tell which there are.
     pub uploads: Option<u64>,
     /// What went.
@@ -83,36 +92,83 @@ pub struct FreedObject {
     pub size: u64,
 }
 
-/// Removes what no index reaches and is older than the grace.
-pub fn gc(place: &SitePlace, options: &GcOptions) -> Result<Freed, MaintenanceError> {
-    let _locks = match options.dry_run {
-        true => vec![],
-        false => super::open(place)?.lock(options.wait)?,
-    };
-    // Opened after the locks are ours: another publisher may have written before.
-    let site = super::open(place)?;
-    let gc = Gc { site: &site, options, now: SystemTime::now(), begun: Instant::now() };
-    if options.dry_run {
-        return gc.run();
+/// Removes what no index of these sites reaches and is older than the grace.
+pub fn gc(places: &[SitePlace], options: &GcOptions) -> Result<Freed, MaintenanceError> {
+    let open = || places.iter().map(super::open).collect::<Result<Vec<Site>, _>>();
+    let mut locks = Vec::new();
+    if !options.dry_run {
+        lock_all(&open()?, options.wait, &mut locks)?;
     }
-    let freed = site.stores().try_for_each(Store::begin_gc).map_err(Into::into).and_then(|()| gc.run());
+    // Opened after the locks are ours: another publisher may have written before.
+    let sites = open()?;
+    let stores = distinct_stores(&sites);
+    let run = Run::new(options);
+    let gcs: Vec<Gc<'_>> = sites.iter().map(|site| Gc::new(site, &run)).collect();
+    if options.dry_run {
+        return collect(&gcs, &run, &stores);
+    }
+    let begun = stores.iter().try_for_each(|(_, store)| store.begin_gc()).map_err(Into::into);
+    let freed = begun.and_then(|()| collect(&gcs, &run, &stores));
     // Whether it went well or not, it has ended. Where that cannot be said, the mark is believed for an hour at most.
-    site.stores().for_each(|store| drop(store.end_gc()));
+    stores.iter().for_each(|(_, store)| drop(store.end_gc()));
     freed
 }
 
-struct Gc<'a> {
-    site: &'a Site,
+/// The stores of the sites, each once, with whether it is a site's own root.
+fn distinct_stores(sites: &[Site]) -> Vec<(bool, &dyn Store)> {
+    let mut known = HashSet::new();
+    let own = sites.iter().map(|site| (true, &*site.own));
+    let others = sites.iter().flat_map(|site| site.others.iter().map(|store| (false, &**store)));
+    own.chain(others).filter(|(_, store)| known.insert(store.identity())).collect()
+}
+
+fn collect(gcs: &[Gc<'_>], run: &Run<'_>, stores: &[(bool, &dyn Store)]) -> Result<Freed, MaintenanceError> {
+    let listings = gcs.iter().map(Gc::list).collect::<Result<Vec<_>, _>>()?;
+    let marks = zip(gcs, &listings).map(|(gc, listing)| gc.mark(listing)).collect::<Result<Vec<_>, _>>()?;
+    let (mut victims, mut freed) = (Vec::new(), Freed { dry_run: run.options.dry_run, ..Freed::default() });
+    for (gc, marks) in zip(gcs, &marks) {
+        gc.choose(marks, &mut victims, &mut freed)?;
+    }
+    freed.objects.sort();
+    if !run.options.dry_run {
+        remove(victims, run)?;
+    }
+    freed.uploads = abort_uploads(run, stores)?;
+    Ok(freed)
+}
+
+/// What a gc of several sites has in common.
+struct Run<'a> {
     options: &'a GcOptions,
     now: SystemTime,
     begun: Instant,
+    /// What is old enough to go, by store and path.
+    old: Seen,
+    /// The blobs in a CAS that a site needs, by store and path.
+    blobs: Seen,
+    /// What was found to be unneeded, by store and path: two sites may list one store.
+    unneeded: Seen,
+}
+
+impl Run<'_> {
+    fn new(options: &GcOptions) -> Run<'_> {
+        let (old, blobs, unneeded) = (Seen::new(), Seen::new(), Seen::new());
+        Run { options, now: SystemTime::now(), begun: Instant::now(), old, blobs, unneeded }
+    }
+}
+
+/// The gc of one site.
+struct Gc<'a> {
+    site: &'a Site,
+    run: &'a Run<'a>,
+    options: &'a GcOptions,
+    /// Of the site's own store, and of the others in their order.
+    identities: Vec<String>,
 }
 
 /// What was there when the gc began.
 #[derive(Default)]
 struct Listing {
-    /// What is old enough to go, by place.
-    old: Seen,
     /// The indexes.
     indexes: Vec<Place>,
     /// The documents of the registry view that lead to others: tags, under all their names, and lists of tags and of referrers.
@@ -124,8 +180,6 @@ struct Listing {
 struct Marks {
     /// Visited nodes of graphs.
     visited: Seen,
-    /// Blobs in the CAS, by place.
-    blobs: Seen,
     /// In the registry view: digests, by repository.
     digests: Seen,
     /// In the registry view: the digests that manifests refer to, by repository. The manifests of some may be gone.
@@ -195,22 +249,20 @@ impl Graph for Marking<'_> {
 }
 
 /// Something that can go.
-struct Victim {
+struct Victim<'a> {
+    site: &'a Site,
     rank: Rank,
     place: Place,
 }
 
-impl Gc<'_> {
-    fn run(&self) -> Result<Freed, MaintenanceError> {
-        let listing = self.list()?;
-        let marks = self.mark(&listing)?;
-        let (victims, mut freed) = self.choose(&listing, &marks)?;
-        freed.dry_run = self.options.dry_run;
-        if !self.options.dry_run {
-            self.remove(victims)?;
-        }
-        freed.uploads = self.abort_uploads()?;
-        Ok(freed)
+impl<'a> Gc<'a> {
+    fn new(site: &'a Site, run: &'a Run<'a>) -> Gc<'a> {
+        Gc { site, run, options: run.options, identities: site.stores().map(Store::identity).collect() }
+    }
+
+    fn place_key(&self, Place { origin, path }: &Place) -> Key {
+        let identity = self.identities.get(origin.map_or(0, |position| position + 1));
+        key(&[identity.map_or("", String::as_str), path.as_str()])
     }
 
     /// Calls `visit` for each object of each root.
@@ -226,14 +278,14 @@ impl Gc<'_> {
 
     fn is_old(&self, object: &ListedObject) -> bool {
         // A time in the future is a clock that was set; such a thing is not old.
-        self.now.duration_since(object.stat.modified).is_ok_and(|age| age >= self.options.grace)
+        self.run.now.duration_since(object.stat.modified).is_ok_and(|age| age >= self.options.grace)
     }
 
     fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
         self.each(&mut |place, kind, object| {
             if self.is_old(&object) {
-                listing.old.insert(place_key(&place));
+                self.run.old.insert(self.place_key(&place));
             }
             match kind {
                 Kind::Index => listing.indexes.push(place),
@@ -332,7 +384,7 @@ impl Gc<'_> {
     }
 
     fn mark_blob(&self, image: &ImageName, digest: &Digest, marks: &Marks) -> Result<(), MaintenanceError> {
-        marks.blobs.insert(place_key(&self.site.map.blob_place(image, digest)?));
+        self.run.blobs.insert(self.place_key(&self.site.map.blob_place(image, digest)?));
         if self.site.map.settings().views.registry {
             marks.digests.insert(key(&[image.path(), digest.as_str()]));
         }
@@ -344,7 +396,7 @@ impl Gc<'_> {
     fn mark_view(&self, listing: &Listing, marks: &Marks) -> Result<(), MaintenanceError> {
         let stays = |place: &&Place| {
             let is_needed = Endpoint::parse(place.path.as_str()).is_some_and(|document| marks.needs(&document));
-            is_needed || !listing.old.contains(place_key(place))
+            is_needed || !self.run.old.contains(self.place_key(place))
         };
         let (mut staying, mut left): (Vec<&Place>, Vec<&Place>) = listing.view.iter().partition(stays);
         // A list of tags is read only if a tag of its repository may go.
@@ -417,73 +469,66 @@ impl Gc<'_> {
         })
     }
 
-    /// What was listed, is old enough and was not marked; and what of that is too young.
-    fn choose(&self, listing: &Listing, marks: &Marks) -> Result<(Vec<Victim>, Freed), MaintenanceError> {
-        let (mut victims, mut freed) = (Vec::new(), Freed::default());
+    /// Chooses what was listed, is old enough and was not marked, and counts what of that stays.
+    fn choose(&self, marks: &Marks, victims: &mut Vec<Victim<'a>>, freed: &mut Freed) -> Result<(), MaintenanceError> {
         self.each(&mut |place, kind, object| {
-            let place_key = place_key(&place);
+            let place_key = self.place_key(&place);
             let is_in_cas = matches!(self.site.map.kind_in(place.origin, &place.path), Some(Kind::Blob(_)));
             let is_needed = match (is_in_cas, Endpoint::parse(place.path.as_str())) {
-                (true, _) => marks.blobs.contains(place_key),
+                (true, _) => self.run.blobs.contains(place_key),
                 (false, Some(endpoint)) if place.origin.is_none() => marks.needs(&endpoint),
                 // Documents of discovery: they go with `remove`.
                 _ => true,
             };
-            if is_needed {
+            if is_needed || !self.run.unneeded.insert(place_key) {
                 return;
             }
-            if !listing.old.contains(place_key) {
-                if is_in_cas {
-                    freed.young.add(object.stat.size);
-                }
-                return;
+            let size = object.stat.size;
+            match (self.run.old.contains(place_key), is_in_cas) {
+                (true, true) if place.origin.is_some() && !self.options.all_sites => return freed.elsewhere.add(size),
+                (true, true) => freed.blobs.add(size),
+                (true, false) => freed.registry += 1,
+                (false, true) => return freed.young.add(size),
+                (false, false) => return,
             }
-            match is_in_cas {
-                true => freed.blobs.add(object.stat.size),
-                false => freed.registry += 1,
-            }
-            freed.objects.push(FreedObject { path: place.path.to_string(), size: object.stat.size });
-            victims.push(Victim { rank: rank(&kind), place });
+            freed.objects.push(FreedObject { path: place.path.to_string(), size });
+            victims.push(Victim { site: self.site, rank: rank(&kind), place });
         })?;
-        freed.objects.sort();
-        Ok((victims, freed))
-    }
-
-    /// Removes, what is written last first.
-    fn remove(&self, mut victims: Vec<Victim>) -> Result<(), MaintenanceError> {
-        victims.sort_by(|a, b| (b.rank, &a.place).cmp(&(a.rank, &b.place)));
-        for same in victims.chunk_by(|a, b| a.rank == b.rank) {
-            parallel::map(same, self.options.jobs, |victim| self.remove_one(&victim.place))?;
-        }
-        if !victims.is_empty() {
-            self.site.flush()?;
-        }
         Ok(())
     }
 }
 
-impl Gc<'_> {
-    fn remove_one(&self, place: &Place) -> Result<(), MaintenanceError> {
-        let store = self.site.store(place.origin);
-        if !store.has_lock() && self.begun.elapsed() > LONGEST_GC {
+/// Removes, what is written last first.
+fn remove(mut victims: Vec<Victim<'_>>, run: &Run<'_>) -> Result<(), MaintenanceError> {
+    victims.sort_by(|a, b| (b.rank, &a.place).cmp(&(a.rank, &b.place)));
+    let remove = |victim: &Victim<'_>| -> Result<(), MaintenanceError> {
+        let store = victim.site.store(victim.place.origin);
+        if !store.has_lock() && run.begun.elapsed() > LONGEST_GC {
             return Err(MaintenanceError::GcTooLong { minutes: LONGEST_GC.as_secs() / 60 });
         }
-        Ok(store.delete(&place.path)?)
+        Ok(store.delete(&victim.place.path)?)
+    };
+    for same in victims.chunk_by(|a, b| a.rank == b.rank) {
+        parallel::map(same, run.options.jobs, remove)?;
     }
+    let mut flushed = HashSet::new();
+    let sites = victims.iter().map(|victim| victim.site);
+    Ok(sites.filter(|site| flushed.insert(std::ptr::from_ref(*site))).try_for_each(Site::flush)?)
+}
 
-    /// Gives up uploads that are older than the grace, and says how many. None: a store cannot tell.
-    fn abort_uploads(&self) -> Result<Option<u64>, StoreError> {
-        let before = self.now.checked_sub(self.options.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut count = 0;
-        for store in self.site.stores() {
-            let Some(uploads) = store.abandoned_uploads(before)? else { return Ok(None) };
-            if !self.options.dry_run {
-                uploads.iter().try_for_each(|upload| store.abort_upload(upload))?;
-            }
-            count += uploads.len() as u64;
+/// Gives up uploads that are older than the grace, and says how many. None: a store cannot tell.
+fn abort_uploads(run: &Run<'_>, stores: &[(bool, &dyn Store)]) -> Result<Option<u64>, StoreError> {
+    let before = run.now.checked_sub(run.options.grace).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut count = 0;
+    // Those in a store of another origin may be of another site.
+    for (_, store) in stores.iter().filter(|(is_own, _)| *is_own || run.options.all_sites) {
+        let Some(uploads) = store.abandoned_uploads(before)? else { return Ok(None) };
+        if !run.options.dry_run {
+            uploads.iter().try_for_each(|upload| store.abort_upload(upload))?;
         }
-        Ok(Some(count))
+        count += uploads.len() as u64;
     }
+    Ok(Some(count))
 }
 
 impl Marks {
@@ -518,9 +563,4 @@ fn tagged_repository(place: &Place) -> Option<&str> {
 fn listing_of_tags(place: &Place) -> Option<&str> {
     let endpoint = Endpoint::parse(place.path.as_str())?;
     endpoint.name().filter(|_| endpoint.kind() == Kind::TagsList)
-}
-
-fn place_key(place: &Place) -> Key {
-    let origin = place.origin.map_or(String::new(), |origin| origin.to_string());
-    key(&[&origin, place.path.as_str()])
 }

@@ -18,4 +18,5 @@ pub mod program;
 mod races;
 mod reports;
 mod seed;
+mod shared_store;
 mod vanishing;
