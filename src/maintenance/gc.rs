@@ -41,9 +41,10 @@ use crate::store::{ListedObject, Store, StoreError};
 use oci_discovery::digest::{Algorithm, Digest};
 use oci_discovery::json::MAX_INDEX_BYTES;
 use oci_discovery::name::ImageName;
+use oci_discovery::oci::index::IndexText;
 use oci_discovery::oci::referrers::{fallback_tag, subject_of_list};
 use oci_discovery::oci::walk::{self, Graph, Limit, Next, TooLarge, walk};
-use oci_discovery::oci::{Descriptor, Verified, index, manifest};
+use oci_discovery::oci::{Descriptor, Verified, manifest};
 use oci_discovery::parallel;
 use oci_discovery::parallel::lock;
 use oci_discovery::seen::{Key, Seen, key};
@@ -194,6 +195,8 @@ struct Marks {
 enum Node {
     /// An index, and the listed image whose whole index it is. None: one of a ref, or of an image that is not listed.
     Index(Place, Option<ImageName>),
+    /// A document of the registry view that stays.
+    Document(SitePath),
     /// A blob that an image reaches.
     Blob(Arc<ImageName>, Descriptor),
 }
@@ -210,14 +213,14 @@ impl Graph for Marking<'_> {
 
     fn identity<'n>(&'n self, node: &'n Node) -> Option<(&'n Seen, Key)> {
         match node {
-            Node::Index(..) => None,
+            Node::Index(..) | Node::Document(_) => None,
             Node::Blob(image, descriptor) => Some((&self.marks.visited, self.gc.node_key(image, descriptor))),
         }
     }
 
     fn bytes(&self, node: &Node) -> u64 {
         match node {
-            Node::Index(..) => 0,
+            Node::Index(..) | Node::Document(_) => 0,
             Node::Blob(_, descriptor) => walk::manifest_bytes(descriptor),
         }
     }
@@ -225,6 +228,7 @@ impl Graph for Marking<'_> {
     fn visit(&self, node: Node, next: &mut Next<Node>) -> Result<(), MaintenanceError> {
         match node {
             Node::Index(place, listed) => self.gc.mark_index(&place, listed, self.marks, next),
+            Node::Document(path) => self.gc.mark_document(&path, self.marks, next),
             Node::Blob(image, descriptor) => {
                 self.gc.mark_blob(&image, &descriptor.digest, self.marks)?;
                 if manifest::may_hold_descriptors(&descriptor.media_type) {
@@ -241,8 +245,8 @@ impl Graph for Marking<'_> {
 
     fn refuse(&self, node: Node, limit: Limit, _next: &mut Next<Node>) -> Result<(), MaintenanceError> {
         match node {
-            // An index is a root, which is beyond no limit.
-            Node::Index(..) => Ok(()),
+            // A document is a root, which is beyond no limit.
+            Node::Index(..) | Node::Document(_) => Ok(()),
             Node::Blob(_, Descriptor { digest, .. }) => Err(TooLarge { digest, limit }.into()),
         }
     }
@@ -405,38 +409,47 @@ impl<'a> Gc<'a> {
         staying.retain(|place| !is_idle(place));
         left.retain(|place| !is_idle(place));
         while !staying.is_empty() {
-            let roots = parallel::map(staying, self.options.jobs, |place| self.mark_document(&place.path, marks))?;
-            walk(&Marking { gc: self, marks }, roots.into_iter().flatten(), self.options.jobs)?;
+            // What a document leads to is walked before the next document is read.
+            let roots = staying.into_iter().map(|place| Node::Document(place.path.clone()));
+            walk(&Marking { gc: self, marks }, roots, self.options.jobs)?;
             (staying, left) = left.into_iter().partition(stays);
         }
         Ok(())
     }
 
-    /// Marks what a document of the registry view leads to. Gives the blobs that are still to be walked.
-    fn mark_document(&self, path: &SitePath, marks: &Marks) -> Result<Vec<Node>, MaintenanceError> {
-        let Some(endpoint) = Endpoint::parse(path.as_str()) else { return Ok(vec![]) };
-        let Some(name) = endpoint.name() else { return Ok(vec![]) };
-        let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(vec![]) };
-        let image = self.image_of(name)?;
-        let descriptors = match endpoint {
+    /// Marks what a document of the registry view leads to.
+    fn mark_document(&self, path: &SitePath, marks: &Marks, next: &mut Next<Node>) -> Result<(), MaintenanceError> {
+        let Some(endpoint) = Endpoint::parse(path.as_str()) else { return Ok(()) };
+        let Some(name) = endpoint.name() else { return Ok(()) };
+        let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
+        let image = Arc::new(self.image_of(name)?);
+        // Only what the walk needs: a list has up to 64 MiB, most of it annotations.
+        let mut add = |Descriptor { media_type, digest, size, .. }: Descriptor| {
+            let blob = Descriptor::new(&media_type, digest, size);
+            if !marks.visited.contains(self.node_key(&image, &blob)) {
+                next.root(Node::Blob(image.clone(), blob));
+            }
+        };
+        match endpoint {
             Endpoint::TagsList { .. } | Endpoint::TagsAfter { .. } => {
                 for tag in registry::listed_tags(&document.bytes) {
                     marks.tags.insert(key(&[name, &tag]));
                 }
-                vec![]
             }
             Endpoint::Referrers { digest, .. } => {
                 marks.tags.insert(key(&[name, &fallback_tag(&digest)]));
-                index::descriptors(&document.bytes)
-                    .map_err(|source| MaintenanceError::Referrers { path: path.clone(), source })?
+                let wrong = |source| MaintenanceError::Referrers { path: path.clone(), source };
+                for descriptor in IndexText::parse(&document.bytes).map_err(|error| wrong(error.into()))?.descriptors()
+                {
+                    add(descriptor.map_err(wrong)?);
+                }
             }
-            Endpoint::TypedManifest { media_type, .. } => self.mark_tag(&image, media_type, &document.bytes, marks)?,
-            _ => self.mark_tag(&image, "", &document.bytes, marks)?,
-        };
-        let image = Arc::new(image);
-        let is_new = |blob: &Descriptor| !marks.visited.contains(self.node_key(&image, blob));
-        let descriptors = descriptors.into_iter().filter(is_new);
-        Ok(descriptors.map(|blob| Node::Blob(image.clone(), blob)).collect())
+            Endpoint::TypedManifest { media_type, .. } => {
+                self.mark_tag(&image, media_type, &document.bytes, marks)?.into_iter().for_each(add);
+            }
+            _ => self.mark_tag(&image, "", &document.bytes, marks)?.into_iter().for_each(add),
+        }
+        Ok(())
     }
 
     /// Marks the manifest that a tag is a copy of, whose digest the tag does not tell. Gives what it leads to.

@@ -1,6 +1,7 @@
-//! Sites that list a great many names: a verification stays within a limit of memory, and of time.
+//! Sites with a great many names, or with long lists: a verification and a gc stay within a limit of memory, and of time.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::support::memory::{MIB, ocisite_within};
+use crate::support::scene::Scene;
 
 const REF_ENGINES: &str = r#"{"refEngines":[{"protocol":"oci-index-template-v1","uri":"/index/{+path}"}]}"#;
 
@@ -135,4 +137,26 @@ fn a_list_of_tags_without_end_takes_little_memory() {
     let report = verify(&server, 64 * MIB);
     let rules: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["rule"]).collect();
     assert!(rules.contains(&&"registry-tags-list".into()), "{rules:?}");
+}
+
+#[test]
+fn gc_reads_a_list_of_referrers_after_the_other() {
+    // Given a registry view with eight lists of referrers of 4 MiB that nothing leads to yet, as a publish writes them.
+    let scene = Scene::of_image("one");
+    scene.publish().args(["--registry", "--no-catalogue", "example.com/app=layout"]).assert().success();
+    let annotation = "x".repeat(700);
+    for list in 0..8 {
+        let entry = |number: u32| {
+            let digest = format!("{:064x}", list * 10_000 + number);
+            let annotations = format!(r#"{{"note":"{annotation}"}}"#);
+            format!(r#"{{"mediaType":"a/b","size":5,"digest":"sha256:{digest}","annotations":{annotations}}}"#)
+        };
+        let entries: Vec<String> = (0..5_000).map(entry).collect();
+        let list = scene.site.join(format!("v2/app/referrers/sha256:{list:064x}"));
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(list, format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))).unwrap();
+    }
+    // Then a gc needs memory for those that it reads at a time, two of them.
+    let mut gc = ocisite_within(28 * MIB);
+    gc.arg("gc").arg(&scene.site).args(["--jobs", "2", "--dry-run"]).assert().success();
 }
