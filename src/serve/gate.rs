@@ -52,7 +52,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// The pause when the system has no descriptor or memory for a connection.
 const REST: Duration = Duration::from_millis(100);
 /// A preview has few clients; each connection costs a thread and some kilobytes.
-const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 128;
 /// Browsers open 6 connections to a host, container tools one for each layer that they pull at once. All clients behind a
 /// reverse proxy are one peer.
 const MAX_CONNECTIONS_PER_PEER: usize = 64;
