@@ -109,9 +109,11 @@ pub fn copy(
     let there = site::description(&*to)?;
     let views_before = there.as_ref().map(|there| there.settings.views).unwrap_or_default();
     refuse_unlike(&from, &*to, there.as_ref(), !options.delete)?;
-    let (from, Survey { documents, listing, reached }) = survey(source, &*to, options)?;
-    if let Some(there) = there.filter(|_| !options.delete) {
-        refuse_refs(&from, &there.images, &documents)?;
+    let (from, Survey { mut documents, listing, reached }) = survey(source, &*to, options)?;
+    if let Some(Description { mut images, .. }) = there.filter(|_| !options.delete) {
+        images.retain(|image| from.images.binary_search(image).is_err());
+        refuse_refs(&from, &images, &documents)?;
+        omit_documents(&from, &images, &mut documents)?;
     }
     let missing = refuse_missing(&from, reached.missing, options.allow_missing)?;
     let copy = Copy { from: &from, to: &*to, options, media_types: reached.media_types };
@@ -197,17 +199,29 @@ fn refuse_unlike(
 }
 
 /// Refuses images of the source whose indexes of refs cannot be beside those of the images that the destination keeps.
-fn refuse_refs(from: &Site, there: &[ImageName], documents: &[Compared]) -> Result<(), MaintenanceError> {
+fn refuse_refs(from: &Site, kept: &[ImageName], documents: &[Compared]) -> Result<(), MaintenanceError> {
     if !from.map.has_ref_indexes() {
         return Ok(());
     }
-    let kept = there.iter().filter(|image| from.images.binary_search(image).is_err());
     let (collisions, images) = (RefCollisions::with(&from.map, kept), Images::of(from)?);
     for Compared { path, bytes, .. } in documents {
         if let (Some(image), Ok(index)) = (images.listed_at(path), Index::parse(bytes)) {
             collisions.refuse(image, &index)?;
         }
     }
+    Ok(())
+}
+
+/// Omits documents of the images that the destination keeps. A publish to the source that was killed leaves documents of an image
+/// that the source does not list.
+fn omit_documents(from: &Site, kept: &[ImageName], documents: &mut Vec<Compared>) -> Result<(), MaintenanceError> {
+    let index = |image| Ok(from.map.index_place(image)?.path);
+    let indexes: HashSet<SitePath> = kept.iter().map(index).collect::<Result<_, MaintenanceError>>()?;
+    let repositories: HashSet<&str> = kept.iter().map(ImageName::path).collect();
+    documents.retain(|Compared { path, .. }| {
+        let repository = Endpoint::parse(path.as_str()).and_then(|endpoint| endpoint.name());
+        !indexes.contains(path) && repository.is_none_or(|name| !repositories.contains(name))
+    });
     Ok(())
 }
 

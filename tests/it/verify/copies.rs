@@ -441,3 +441,22 @@ fn a_copy_never_gives_one_repository_to_images_of_two_hosts() {
     fails(scene.ocisite().args(["copy", "site", "to"]), &["one host only", "a.example", "b.example"]);
     before.assert_same(&Snapshot::public(&scene.path("to")));
 }
+
+#[test]
+fn an_image_that_the_source_does_not_list_replaces_none() {
+    // Given: two sites with one image, and a source that does not list it, because its publish was killed.
+    let scene = two_sites_of_tags();
+    scene.publish().arg("example.com/other=other").succeeds();
+    let description = scene.site.join("ocisite.json");
+    let listed = std::fs::read_to_string(&description).unwrap();
+    std::fs::write(&description, listed.replace("\"example.com/app\",", "")).unwrap();
+    let kept = ["oci-index/app", "v2/app/_facts.json", "v2/app/manifests/1.0", "v2/app/tags/list"];
+    let kept = || kept.map(|path| std::fs::read(scene.path("to").join(path)).unwrap());
+    let before = kept();
+    // When: the source is copied, then: the destination has the new image, and keeps its own.
+    scene.ocisite().args(["copy", "site", "to"]).succeeds();
+    assert!(before == kept() && !scene.path("to/v2/app/manifests/3.0").exists());
+    // And: only blobs of the image that is not listed are left for a gc.
+    scene.ocisite().args(["gc", "--grace", "0", "to"]).succeeds();
+    verify(&[text(&scene.path("to"))]).assert_clean();
+}
