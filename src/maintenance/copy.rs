@@ -2,7 +2,7 @@
 //!
 //! Both may be in use. What keeps a reader safe is the same as in a publish: the documents of the source are read first, and
 //! read again until every blob they lead to is in the listing that follows; the blobs are copied before the documents, and the
-//! documents in the order in which a publish writes them. What goes from the destination ([`Victims`]) goes when nothing leads to it
+//! documents in the order in which a publish writes them. What goes from the destination (`Victims`) goes when nothing leads to it
 //! any more.
 //!
 //! An image of the source replaces the destination's image of its name, with all its documents, so that the destination becomes what
