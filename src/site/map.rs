@@ -774,7 +774,7 @@ mod tests {
             let image = name("example.com/team/app");
             let index_path = map.index_place(&image).unwrap().path;
             assert_eq!(map.kind_of(&index_path), Some(Kind::Index), "{index} {index_path}");
-            assert_eq!(map.names_at(&index_path), [image.clone()], "{index} {index_path}");
+            assert_eq!(map.names_at(&index_path), std::slice::from_ref(&image), "{index} {index_path}");
             let blob_path = map.blob_place(&image, &digest).unwrap().path;
             assert_eq!(map.kind_of(&blob_path), Some(Kind::Blob(None)), "{cas} {blob_path}");
             assert_eq!(map.digest_at(&blob_path), Some(digest.clone()), "{cas} {blob_path}");
