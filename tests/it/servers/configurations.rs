@@ -1,5 +1,6 @@
 //! What every server does with its configuration: it takes each that can be rendered, speaks TLS, and is not misled by names.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -135,8 +136,8 @@ fn plain_http_is_redirected_to_https() {
             tls.iter().map(String::as_str).chain(["--listen-http", &plain, "--server-name", "localhost"]).collect();
         let server = WebServer::start(kind, &site.root(), &args);
         let path = "/oci-index/team/app";
-        let base = Base { address: plain.parse().unwrap(), host: "localhost".into(), root: site.root() };
-        let redirect = base.get(&format!("{path}?a=b"));
+        let redirect =
+            server.at(plain.parse::<SocketAddr>().unwrap()).request_to("localhost", "GET", &format!("{path}?a=b"), &[]);
         assert_eq!(redirect.status, 301);
         let port = server.address.port();
         assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}{path}?a=b"));

@@ -76,7 +76,7 @@ fn lighttpd_tells_roots_of_one_name_apart_by_their_ports() {
             file
         });
         assert_eq!(statuses(&server, "example.com", &blob), SITE);
-        let store = Base { address: ([127, 0, 0, 1], store_port).into(), ..(*server).clone() };
+        let store = server.at(([127, 0, 0, 1], store_port));
         assert_eq!(statuses(&store, &format!("example.com:{store_port}"), &blob), STORE);
     });
 }
@@ -94,7 +94,7 @@ fn one_port_has_https_on_one_address_and_the_redirect_on_another() {
             write_config(kind, &site.root(), state, &[&tls.each_ref().map(String::as_str)[..], &listen].concat())
         });
         let port = server.address.port();
-        let plain = Base { address: ([127, 0, 0, 2], port).into(), ..(*server).clone() };
+        let plain = server.at(([127, 0, 0, 2], port));
         let redirect = plain.request_to("localhost", "GET", "/ocisite.json", &[]);
         assert_eq!(redirect.expect("Location"), format!("https://localhost:{port}/ocisite.json"));
         let served = https_get(&format!("https://localhost:{port}/ocisite.json"));
@@ -122,7 +122,7 @@ fn plain_http_leads_each_name_to_the_port_of_its_https() {
                 std::fs::write(&file, config.replace("443", &port.to_string())).unwrap();
                 file
             });
-            let plain = Base { address: ([127, 0, 0, 1], plain_port).into(), ..(*server).clone() };
+            let plain = server.at(([127, 0, 0, 1], plain_port));
             let location = |host| plain.request_to(host, "GET", "/a/b?c", &[]).expect("Location").to_string();
             assert_eq!(location("example.com"), "https://example.com/a/b?c");
             assert_eq!(location("cdn.example.net"), format!("https://cdn.example.net:{store_port}/a/b?c"));

@@ -1,6 +1,6 @@
 //! A real web server with the configuration that the program renders, on a free port.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -116,6 +116,15 @@ impl WebServer {
             format!("{problem}\n{printed}{}", server.error_log())
         })?;
         Ok(server)
+    }
+
+    /// The server at another of its addresses. It opens one after the other.
+    pub fn at(&self, address: impl Into<SocketAddr>) -> Base {
+        let (address, start) = (address.into(), Instant::now());
+        while TcpStream::connect(address).is_err() && start.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+        }
+        Base { address, ..self.base.clone() }
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), String> {
