@@ -162,11 +162,16 @@ impl DirectoryStore {
             return Ok(temporary.clone());
         }
         let private = self.private(&*self.made_root()?)?;
+        // One thread makes it: to root it would not be new any more with the first file of another thread, and stay root's.
+        let mut handles = self.handles();
+        if let Some(temporary) = &handles.temporary {
+            return Ok(temporary.clone());
+        }
         let temporary = private.private_directory(TEMPORARY, &mut |made| {
             self.journal().directories.push(Path::new(PRIVATE_DIRECTORY).join(made));
         })?;
         let temporary = Arc::new(temporary);
-        self.handles().temporary = Some(temporary.clone());
+        handles.temporary = Some(temporary.clone());
         Ok(temporary)
     }
 
