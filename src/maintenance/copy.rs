@@ -100,16 +100,14 @@ pub fn copy(
     options: &CopyOptions,
     progress: &dyn Progress,
 ) -> Result<Copied, MaintenanceError> {
-    let from = super::open(source)?;
-    if let Some(origin) = from.map.settings().origins.first() {
-        return Err(MaintenanceError::OtherOrigin { place: source.root.clone(), origin: origin.clone() });
-    }
+    // A source that cannot be copied is told before the wait for the lock.
+    open_source(source)?;
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };
     let there = site::description(&*to)?;
     let views_before = there.as_ref().map(|there| there.settings.views).unwrap_or_default();
-    refuse_unlike(&from, &*to, there.as_ref(), !options.delete)?;
     let (from, Survey { mut documents, listing, reached }) = survey(source, &*to, options)?;
+    refuse_unlike(&from, &*to, there.as_ref(), !options.delete)?;
     if let Some(Description { mut images, .. }) = there.filter(|_| !options.delete) {
         images.retain(|image| from.images.binary_search(image).is_err());
         refuse_refs(&from, &images, &documents)?;
@@ -144,16 +142,28 @@ pub fn copy(
     Ok(copied)
 }
 
-/// Reads the source until what its documents lead to is in the listing that follows: a removal and a gc may come between.
+/// Opens the source of a copy, which has all of its objects.
+fn open_source(source: &SitePlace) -> Result<Site, MaintenanceError> {
+    let from = super::open(source)?;
+    match from.map.settings().origins.first() {
+        Some(origin) => Err(MaintenanceError::OtherOrigin { place: source.root.clone(), origin: origin.clone() }),
+        None => Ok(from),
+    }
+}
+
+/// Reads the source until its description stays as it is, and what its documents lead to is in the listing that follows: a publish,
+/// or a removal and a gc, may come between.
 fn survey(source: &SitePlace, to: &dyn Store, options: &CopyOptions) -> Result<(Site, Survey), MaintenanceError> {
     let mut retries = Retries::new(options.wait.min(LONGEST_DISAGREEMENT));
     let mut before = None;
     loop {
-        let from = super::open(source)?;
+        let from = open_source(source)?;
         let survey = Copy { from: &from, to, options, media_types: MediaTypes::default() }.survey()?;
         let missing = survey.reached.missing.clone();
         let is_settled = missing.iter().all(|missing| missing.is_foreign) || before.as_ref() == Some(&missing);
-        if is_settled || !retries.pause() {
+        let is_same = from.refuse_changed_description();
+        if is_settled && is_same.is_ok() || !retries.pause() {
+            is_same?;
             return Ok((from, survey));
         }
         before = Some(missing);

@@ -324,6 +324,33 @@ fn a_copy_that_would_turn_the_registry_view_on_or_off_for_images_that_stay_is_re
 }
 
 #[test]
+fn a_source_that_changes_while_the_copy_waits_is_checked_as_it_is_copied() {
+    // Given: two sites with an image each, and a copy of one into the other, which waits for the lock of the other.
+    let scene = two_sites(&[], &[]);
+    let before = Snapshot::public(&scene.path("to"));
+    let lock = std::fs::File::open(scene.path("to/.ocisite/lock")).unwrap();
+    lock.lock().unwrap();
+    let trace = scene.path("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", text(&trace), "-e", "trace=flock", PROGRAM, "copy", "site", "to"]);
+    let copy = command.current_dir(&scene.directory).stderr(Stdio::piped()).spawn();
+    let copy = copy.expect("this test needs strace: scripts/test installs it");
+    let start = Instant::now();
+    while !std::fs::read_to_string(&trace).is_ok_and(|calls| calls.contains("flock(")) {
+        assert!(start.elapsed() < PATIENCE, "it does not wait for the lock");
+        std::thread::yield_now();
+    }
+    // When: the source gets the registry view meanwhile, which the other has not.
+    scene.publish().args(["--registry", "example.com/other=other"]).succeeds();
+    lock.unlock().unwrap();
+    // Then: the copy is refused as it would be now, and nothing changes.
+    let output = copy.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("site has the registry view, and to does not"), "{message}");
+    before.assert_same(&Snapshot::public(&scene.path("to")));
+}
+
+#[test]
 fn a_view_that_the_source_got_is_copied_with_the_images_that_it_has() {
     // Given: a site, its copy, and then the registry view in the site alone.
     let scene = Scene::of_image("app");
