@@ -6,11 +6,11 @@
 
 use std::sync::LazyLock;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use regex::Regex;
 
 use super::object::Kind;
-use super::path::{PathError, SitePath};
+use super::path::{NOT_PCHAR, PathError, SitePath};
 use oci_discovery::digest::Digest;
 use oci_discovery::name::ImageName;
 
@@ -32,23 +32,9 @@ pub const LAYERS: &str = "catalogue/layers/";
 /// The endings of the files of an image.
 const ENDINGS: [&str; 2] = [".html", ".json"];
 
-/// Characters that a segment of a URL's path can have unencoded: RFC 3986's `pchar`, without those with a meaning in
-/// HTML.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
+/// Characters that are encoded in a segment of a URL in HTML: also those of `pchar` that have a meaning there, or in a URL without
+/// a scheme.
+const SEGMENT: &AsciiSet = &NOT_PCHAR.add(b'&').add(b'\'').add(b':');
 
 /// The page of an image.
 pub fn page_path(image: &ImageName) -> Result<SitePath, PathError> {

@@ -24,7 +24,7 @@ const RUN_BY_BROWSERS: [&str; 14] =
     ["htm", "html", "js", "mht", "mhtml", "mjs", "shtml", "svg", "svgz", "xht", "xhtml", "xml", "xsl", "xslt"];
 
 /// Characters that are encoded in a segment: all but RFC 3986's `pchar`.
-const NOT_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const NOT_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
