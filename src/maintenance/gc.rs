@@ -422,7 +422,8 @@ impl<'a> Gc<'a> {
         let Some(endpoint) = Endpoint::parse(path.as_str()) else { return Ok(()) };
         let Some(name) = endpoint.name() else { return Ok(()) };
         let Some(document) = self.site.own.read_document(path, MAX_INDEX_BYTES)? else { return Ok(()) };
-        let image = Arc::new(self.image_of(name)?);
+        let unknown = || MaintenanceError::UnknownImage { object: format!("the repository {}/{name}", registry::ROOT) };
+        let image = Arc::new(owner::image_at(&self.site.map, name).ok_or_else(unknown)?);
         // Only what the walk needs: a list has up to 64 MiB, most of it annotations.
         let mut add = |Descriptor { media_type, digest, size, .. }: Descriptor| {
             let blob = Descriptor::new(&media_type, digest, size);
@@ -473,13 +474,6 @@ impl<'a> Gc<'a> {
             marks.subjects.insert(key(&[image.path(), subject.digest.as_str()]));
         }
         Ok(links.children)
-    }
-
-    fn image_of(&self, repository: &str) -> Result<ImageName, MaintenanceError> {
-        let host = self.site.map.settings().hosts.first().map_or("example.com", String::as_str);
-        ImageName::new(host, repository, None).map_err(|_| MaintenanceError::UnknownImage {
-            object: format!("the repository {}/{repository}", registry::ROOT),
-        })
     }
 
     /// Chooses what was listed, is old enough and was not marked, and counts what of that stays.

@@ -6,8 +6,8 @@
 //! the site has, too, and none is guessed.
 
 use super::MaintenanceError;
-use crate::site::Place;
 use crate::site::index::Index;
+use crate::site::{Place, SiteMap};
 use crate::store::site::Site;
 use oci_discovery::name::ImageName;
 
@@ -65,7 +65,15 @@ fn names(site: &Site, place: &Place, index: Option<&Index>) -> Vec<ImageName> {
 }
 
 fn any_image(site: &Site) -> Result<ImageName, MaintenanceError> {
-    let host = site.map.settings().hosts.first().map_or("example.com", String::as_str);
-    ImageName::new(host, "any", None)
-        .map_err(|_| MaintenanceError::UnknownImage { object: format!("an index of the host {host}") })
+    let object = || format!("an index of the host {}", host(&site.map));
+    image_at(&site.map, "any").ok_or_else(|| MaintenanceError::UnknownImage { object: object() })
+}
+
+/// The image of a path: at the host of a site that has one, because the registry view and one pool of blobs name no hosts.
+pub(super) fn image_at(map: &SiteMap, path: &str) -> Option<ImageName> {
+    ImageName::new(host(map), path, None).ok()
+}
+
+fn host(map: &SiteMap) -> &str {
+    map.settings().hosts.first().map_or("example.com", String::as_str)
 }

@@ -12,7 +12,7 @@ use crate::registry::view::{Tag, tags};
 use crate::site::index::Index;
 use crate::site::map::{BlobPlaces, MapError};
 use crate::site::registry::{self, Endpoint};
-use crate::site::{Place, SiteMap, SitePath};
+use crate::site::{Place, SitePath};
 use crate::store::site::Site;
 use crate::store::site_image::{SiteImage, SiteImageError};
 use oci_discovery::digest::{Algorithm, Digest};
@@ -25,12 +25,6 @@ use oci_discovery::seen::{Key, Seen, key};
 /// The key of a path.
 pub(super) fn path_key(path: &SitePath) -> Key {
     key(&[path.as_str()])
-}
-
-/// The image of a repository of the registry view, which has one host.
-fn image_of(map: &SiteMap, repository: &str) -> Option<ImageName> {
-    let host = map.settings().hosts.first().map_or("example.com", String::as_str);
-    ImageName::new(host, repository, None).ok()
 }
 
 /// The referrers in a list under a fallback tag. None: the tag has another document.
@@ -239,7 +233,7 @@ impl<'a> Reaching<'a> {
             Some(Endpoint::TypedManifest { name, reference, media_type }) => (name, reference, media_type),
             _ => return Ok(()),
         };
-        let Some(image) = image_of(&self.site.map, name) else { return Ok(()) };
+        let Some(image) = owner::image_at(&self.site.map, name) else { return Ok(()) };
         let is_reached = |digest: &Digest| self.digests.contains(key(&[name, digest.as_str()]));
         let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, bytes));
         if digests.iter().any(is_reached) {
@@ -278,7 +272,7 @@ impl<'a> Reaching<'a> {
     /// Goes through what a list of referrers leads to. The subject may be missing: a client may ask for its referrers all the same.
     pub(super) fn referrers(&self, position: usize, path: &SitePath, bytes: &[u8]) -> Result<(), MaintenanceError> {
         let Some(Endpoint::Referrers { name, .. }) = Endpoint::parse(path.as_str()) else { return Ok(()) };
-        match (image_of(&self.site.map, name), index::descriptors(bytes)) {
+        match (owner::image_at(&self.site.map, name), index::descriptors(bytes)) {
             (Some(image), Ok(referrers)) => self.graph(self.places(&image, position)?, referrers),
             _ => Ok(()),
         }
@@ -290,7 +284,7 @@ impl<'a> Reaching<'a> {
         else {
             return Ok(());
         };
-        let Some(image) = image_of(&self.site.map, name) else { return Ok(()) };
+        let Some(image) = owner::image_at(&self.site.map, name) else { return Ok(()) };
         for tag in registry::listed_tags(bytes).iter().filter(|tag| registry::is_tag(tag)) {
             self.note(&image, &[registry::manifest_path(name, tag)?], false);
         }
