@@ -100,7 +100,7 @@ pub fn copy(
     options: &CopyOptions,
     progress: &dyn Progress,
 ) -> Result<Copied, MaintenanceError> {
-    // A source that cannot be copied is told before the wait for the lock.
+    // A source that cannot be copied is an error before the command waits for the lock.
     open_source(source)?;
     let to = store::open(&destination.root, &destination.options)?;
     let _lock = if options.dry_run { None } else { Some(to.lock(options.wait)?) };

@@ -310,7 +310,7 @@ fn check(escaped: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// The end of a response whose body has a piece of so many bytes each 20 ms, and is read with pauses of this time.
+    /// Reads a response whose body has a piece of `piece` bytes every 20 ms, with a pause after each piece, and returns how it ended.
     fn read(piece: usize, pieces: usize, pause: Duration) -> Result<(), Option<Refused>> {
         let pace = Pace { time: Duration::from_millis(200), speed: 10_000 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -130,7 +130,7 @@ impl StaticHost {
         self.check(checks)
     }
 
-    /// The limits that a configuration of so many rules exceeds.
+    /// The limits that a configuration with this number of rules exceeds.
     pub fn check_configuration(self, rules: usize, text: &str) -> Vec<LimitExceeded> {
         let limits = self.limits();
         let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);

@@ -1,7 +1,8 @@
 //! The objects that a command changed or removed, for caches in front of a site.
 //!
-//! Every store records its own writes, so that no command can omit one. A new document counts, because a cache may have the answer
-//! that it is missing; a new blob does not, because no document named it before.
+//! Every store records the documents that it writes and the objects that it removes, so that no command can omit one. A new document
+//! counts, because a cache may have the answer that it is missing; a new blob does not, because no document named it before. A store
+//! cannot tell a new blob from one that replaces another, so publish and copy record those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

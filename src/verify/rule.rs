@@ -316,7 +316,7 @@ rules! {
 
     // The static host of --host-kind.
     HOST_LIMIT = "host-limit", Error, Directory,
-        "The host of `--host-kind` does not accept a file, so many files, or the list of headers.",
+        "A file, the number of files or the list of headers exceeds a limit of the host that `--host-kind` names.",
         "publish fewer or smaller images to the site, keep the blobs at another origin (--cas-template), or use another host",
         "`large`: expected at most 26214400 bytes for Cloudflare Pages, found 26214401 bytes";
     HOST_HIDDEN = "host-hidden", Error, Directory,

@@ -239,7 +239,8 @@ pub fn canonical(document: &impl Serialize) -> Vec<u8> {
     canonical_of_about(0, document)
 }
 
-/// [`canonical`] for a document that will have about so many bytes. Without that, a growing document has room for twice its bytes.
+/// [`canonical`] for a document of about this many bytes. Memory for them is reserved first: a buffer that grows by doubling can
+/// take twice the bytes of the document.
 pub fn canonical_of_about(bytes: usize, document: &impl Serialize) -> Vec<u8> {
     let bytes = RefCell::new(Vec::with_capacity(bytes));
     let sorting = SortKeys { bytes: &bytes, members: vec![], objects: vec![] };

@@ -105,7 +105,7 @@ pub struct Queue<T> {
 struct State<T> {
     stack: Vec<T>,
     working: usize,
-    /// The threads that wait for a change. Most often there is none, and waking nobody costs a system call, too.
+    /// The number of threads that wait for a change. Usually there are none, and a wake-up costs a system call in any case.
     waiting: usize,
 }
 

@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(*lists[&image.digest][&signature.digest], signature);
     }
 
-    /// A referrer whose descriptor takes so many mebibytes in a list.
+    /// A referrer whose descriptor takes this many mebibytes in a list.
     fn referrer(content: &str, mebibytes: usize) -> Descriptor {
         let mut referrer = manifest(content);
         let note = "<".repeat(mebibytes * 1024 * 1024 / r"\u003c".len());
